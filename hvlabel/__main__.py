@@ -1,0 +1,5 @@
+"""`python -m hvlabel`."""
+
+from hvlabel.cli import main
+
+main()

@@ -1,0 +1,94 @@
+"""Objects carried along the frames of a sequence by a memory network."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from hvlabel.branches.generator import PromptModel, generate_masks
+from hvlabel.config import SequenceSettings
+from hvlabel.cube.bands import Frame
+from hvlabel.masks import Mask, Rle, decode, encode, interior_point, iou_matrix, rank
+
+
+class TrackModel(PromptModel, Protocol):
+    """A prompt model with a memory."""
+
+    def track(self, embeddings: list[Any], start: int, masks: Tensor) -> Iterator[tuple[int, slice, Tensor, Tensor]]:
+        """(frame, objects, logits (n, H, W), object present (n,)) for (N, H, W) bool masks given on frame `start`."""
+
+
+def key_frames(n_frames: int, n_keys: int) -> list[int]:
+    """Positions of the frames in which objects are started, evenly spread, the first frame first."""
+    return [int(k) for k in np.unique(np.linspace(0, n_frames - 1, min(n_keys, n_frames)).round())]
+
+
+def track_objects(
+    model: TrackModel, images: Sequence[np.ndarray], frames: Sequence[Frame], settings: SequenceSettings
+) -> list[Mask]:
+    """All (object, frame) masks, unsuppressed.
+
+    images : T x (H, W, 3) float32 in [0, 1]
+    In every key frame the generator's masks that no earlier track covers become objects (best max_objects by score);
+    each is carried forwards to the last frame and backwards to the first. On its start frame an object keeps the
+    generator's mask; elsewhere its score is its start score times the stability of the carried logits, and frames where
+    the network sees no object are left out.
+    """
+    embeddings = [model.embed(image) for image in images]
+    tracked: list[list[Rle]] = [[] for _ in frames]
+    found: list[Mask] = []
+    n_objects = 0
+    for key in key_frames(len(frames), settings.key_frames):
+        generated = generate_masks(model, images[key], settings.generator, "sequence", embeddings[key])
+        started = _uncovered(generated, tracked[key], settings)
+        if not started:
+            continue
+        prompts = torch.from_numpy(np.stack([decode(m.rle) for m in started]))  # (N, H, W)
+        for frame, objects, logits, present in model.track(embeddings, key, prompts):
+            for offset, mask in _carried(logits, present, settings).items():
+                k = objects.start + offset
+                carried = _at_frame(started[k], mask, frame, frames, n_objects + k, key)
+                tracked[frame].append(carried.rle)
+                found.append(carried)
+        n_objects += len(started)
+    return found
+
+
+def _uncovered(generated: list[Mask], tracked: list[Rle], settings: SequenceSettings) -> list[Mask]:
+    """The best generated masks that no track covers on this frame."""
+    covered = iou_matrix([m.rle for m in generated], tracked).max(axis=1, initial=0) >= settings.new_object_iou
+    fresh = [m for m, c in zip(generated, covered, strict=True) if not c]
+    return [fresh[k] for k in rank(fresh)[: settings.max_objects]]
+
+
+def _carried(logits: Tensor, present: Tensor, settings: SequenceSettings) -> dict[int, tuple[np.ndarray, float]]:
+    """Object -> its mask (H, W) bool and stability, for objects that are present and not empty."""
+    threshold, offset = settings.generator.mask_threshold, settings.generator.stability_score_offset
+    above = (logits > threshold + offset).flatten(1).sum(1)
+    below = (logits > threshold - offset).flatten(1).sum(1)
+    stability = (above / below.clamp(min=1)).tolist()
+    masks = (logits > threshold).cpu().numpy()
+    return {k: (mask, stability[k]) for k, mask in enumerate(masks) if bool(present[k]) and mask.any()}
+
+
+def _at_frame(
+    start: Mask, carried: tuple[np.ndarray, float], frame: int, frames: Sequence[Frame], object_id: int, key: int
+) -> Mask:
+    """The mask of an object on a frame."""
+    mask, stability = carried
+    own = frame == key
+    return Mask(
+        start.rle if own else encode(mask),
+        score=start.score * (start.stability_score if own else stability),
+        branch="sequence",
+        point_xy=start.point_xy if own else interior_point(mask),
+        predicted_iou=start.predicted_iou,
+        stability_score=start.stability_score if own else stability,
+        frame=frames[frame].index,
+        bands=frames[frame].bands,
+        extra={"object": object_id, "start_frame": frames[key].index},
+    )

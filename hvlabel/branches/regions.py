@@ -1,0 +1,75 @@
+"""Weight-free masks: felzenszwalb graph regions at several scales, scored by how well they persist over scales."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+
+import numpy as np
+import scipy.ndimage as ndi
+from skimage.segmentation import felzenszwalb
+
+from hvlabel.config import Branch, RegionSettings
+from hvlabel.masks import Mask, best_masks, encode, interior_point
+
+
+def multiscale_regions(image: np.ndarray, settings: RegionSettings, branch: Branch) -> list[Mask]:
+    """Distinct regions of all scales, best first; a region that encloses others also appears with its holes filled.
+
+    image : (H, W, D) float32, each channel about [0, 1]
+    Score, predicted IoU and stability of a mask are all its persistence: the mean over the other scales of the best
+    IoU with a region there, in [0, 1].
+    """
+    levels = [_labels(image, scale, settings) for scale in settings.scales]
+    max_area_px = settings.max_area_share * image.shape[0] * image.shape[1]
+    found: list[Mask] = []
+    for labels, persistence in zip(levels, _persistence(levels), strict=True):
+        for label, box in enumerate(ndi.find_objects(labels + 1)):
+            inside = labels[box] == label
+            if inside.sum() > max_area_px:
+                continue
+            found.append(_mask(inside, box, image.shape[:2], float(persistence[label]), branch))
+            filled = ndi.binary_fill_holes(inside)
+            if filled.sum() >= inside.sum() + settings.min_size_px:
+                found.append(_mask(filled, box, image.shape[:2], float(persistence[label]), branch))
+    return best_masks(found, settings.nms_iou, settings.max_masks)
+
+
+def _labels(image: np.ndarray, scale: float, settings: RegionSettings) -> np.ndarray:
+    """(H, W) int32 labels 0..n-1."""
+    with warnings.catch_warnings():
+        # scikit-image suspects a volume in an image of more than three channels
+        warnings.filterwarnings("ignore", message="Got image with third dimension", category=RuntimeWarning)
+        labels = felzenszwalb(
+            image, scale=scale, sigma=settings.sigma_px, min_size=settings.min_size_px, channel_axis=2
+        )
+    return np.unique(labels, return_inverse=True)[1].reshape(labels.shape).astype(np.int32)
+
+
+def _persistence(levels: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """Per level (n_labels,) float: mean over the other levels of the best IoU that a region reaches there."""
+    best = [np.zeros(level.max() + 1) for level in levels]
+    for a in range(len(levels)):
+        for b in range(a + 1, len(levels)):
+            iou = _label_iou(levels[a], levels[b])
+            best[a] += iou.max(axis=1)
+            best[b] += iou.max(axis=0)
+    return [b / max(len(levels) - 1, 1) for b in best]
+
+
+def _label_iou(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """(n, m) float IoU of every label of one map with every label of another, from their contingency table."""
+    n, m = first.max() + 1, second.max() + 1
+    shared = np.bincount(first.ravel().astype(np.int64) * m + second.ravel(), minlength=n * m).reshape(n, m)
+    union = shared.sum(axis=1, keepdims=True) + shared.sum(axis=0, keepdims=True) - shared
+    return shared / union
+
+
+def _mask(
+    inside: np.ndarray, box: tuple[slice, slice], shape: tuple[int, int], persistence: float, branch: Branch
+) -> Mask:
+    mask = np.zeros(shape, bool)
+    mask[box] = inside
+    x, y = interior_point(inside)
+    point_xy = (x + box[1].start, y + box[0].start)
+    return Mask(encode(mask), persistence, branch, point_xy, predicted_iou=persistence, stability_score=persistence)

@@ -1,0 +1,20 @@
+"""rgb: masks on the RGB rendering of a cube."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from hvlabel.branches.generator import PromptModel, generate_masks
+from hvlabel.branches.regions import multiscale_regions
+from hvlabel.config import RgbSettings
+from hvlabel.cube import Cube
+from hvlabel.masks import MaskSet, ranked
+
+
+def run(cube: Cube, settings: RgbSettings, model: PromptModel | None = None) -> MaskSet:
+    """Masks of the cube's rgb, best first. model: the loaded network of backend sam2."""
+    if model is None:
+        regions = multiscale_regions(cube.rgb.astype(np.float32) / 255, settings.regions, "rgb")
+        return ranked(regions, cube.height_px, cube.width_px)
+    found = generate_masks(model, cube.rgb, settings.generator, "rgb")
+    return ranked(found, cube.height_px, cube.width_px)

@@ -1,0 +1,56 @@
+"""sequence: masks along the false-colour frames of a cube, carried from frame to frame."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from hvlabel.branches.propagate import TrackModel, track_objects
+from hvlabel.branches.regions import multiscale_regions
+from hvlabel.config import SequenceSettings
+from hvlabel.cube import Cube
+from hvlabel.cube.bands import Frame, false_colour_frames
+from hvlabel.cube.render import false_colour
+from hvlabel.masks import Mask, MaskSet, best_masks, iou_matrix
+
+
+def run(cube: Cube, settings: SequenceSettings, model: TrackModel | None = None) -> MaskSet:
+    """Masks of all frames after the intra-branch NMS, best first. model: the loaded network of backend sam2."""
+    frames = false_colour_frames(cube.wavelengths_nm, settings.max_frames)
+    values = cube.values()
+    images = [false_colour(values[list(f.bands)]) for f in frames]  # T x (H, W, 3)
+    if model is None:
+        found = _linked(
+            [multiscale_regions(image, settings.regions, "sequence") for image in images], frames, settings.link_iou
+        )
+    else:
+        found = track_objects(model, images, frames, settings)
+    return MaskSet(cube.height_px, cube.width_px, tuple(best_masks(found, settings.nms_iou, settings.max_masks)))
+
+
+def _linked(per_frame: Sequence[Sequence[Mask]], frames: Sequence[Frame], link_iou: float) -> list[Mask]:
+    """All masks with their frame, scored by persistence over scales times mean link over frames.
+
+    The link to a frame is the best IoU with a mask there if that reaches link_iou, else 0; to its own frame it is 1.
+    """
+    rles = [[m.rle for m in masks] for masks in per_frame]
+    found: list[Mask] = []
+    for k, (masks, frame) in enumerate(zip(per_frame, frames, strict=True)):
+        links = np.stack([iou_matrix(rles[k], other).max(axis=1, initial=0) for other in rles])  # (T, N)
+        links[links < link_iou] = 0
+        for mask, link in zip(masks, links.T, strict=True):
+            stability = float(link.mean())
+            linked = [frames[j].index for j in np.flatnonzero(link)]
+            found.append(
+                replace(
+                    mask,
+                    score=mask.predicted_iou * stability,
+                    stability_score=stability,
+                    frame=frame.index,
+                    bands=frame.bands,
+                    extra={"linked_frames": linked},
+                )
+            )
+    return found

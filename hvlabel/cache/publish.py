@@ -1,0 +1,61 @@
+"""Atomic publication: a reader sees the old file, the new file or none, never half of one."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+from hvlabel.errors import ResultsError
+
+
+def temporary_beside(path: Path) -> Path:
+    """A private name in the same folder, so that the final rename stays on one file system; the folder is made."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ResultsError(
+            f"{path.parent}: cannot make the folder ({error.strerror}); check permissions and the setting `results`"
+        ) from error
+    return path.with_name(f".{path.name}.{os.getpid()}.tmp")
+
+
+def publish_bytes(path: Path, content: bytes) -> None:
+    """Write a file: temporary name, fsync, rename, fsync of the folder."""
+    temporary = temporary_beside(path)
+    try:
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise ResultsError(
+            f"{path}: cannot write ({error.strerror}); check space, permissions and the setting `results`"
+        ) from error
+    _sync_folder(path.parent)
+
+
+def publish_folder(temporary: Path, path: Path) -> None:
+    """Move a finished folder (a Zarr group) into place; an older one of the same name is removed."""
+    for file in temporary.rglob("*"):
+        if file.is_file():
+            with file.open("rb") as handle:
+                os.fsync(handle.fileno())
+    if path.exists():
+        grave = path.with_name(f".{path.name}.{os.getpid()}.old")
+        path.rename(grave)
+        temporary.rename(path)
+        shutil.rmtree(grave)
+    else:
+        temporary.rename(path)
+    _sync_folder(path.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

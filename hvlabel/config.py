@@ -1,0 +1,499 @@
+"""The whole configuration: one frozen pydantic model per stage, and the JSON schema that the workflow validates against."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from functools import cache
+from pathlib import Path
+from typing import Any, ClassVar, Literal, Self, TypeVar, get_args
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from hvlabel.errors import ConfigError, WeightsError
+
+RESOURCES = Path(__file__).resolve().parent.parent / "resources"
+BRANCHES = ("rgb", "sequence", "material")
+
+Branch = Literal["rgb", "sequence", "material"]
+Container = Literal["envi", "matlab", "hdf5", "npy", "mosaic_png"]
+Camera = Literal["mosaic16", "nir25", "vis31", "vnir128"]
+
+
+class Settings(BaseModel):
+    """A frozen group of settings that refuses unknown keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+S = TypeVar("S", bound=Settings)
+
+
+class StageSettings(Settings):
+    """Settings of one stage. `version` is bumped by hand when the stage's results change for equal settings."""
+
+    version: ClassVar[int] = 1
+
+    def canonical(self) -> str:
+        """Canonical JSON of what the stage's results depend on, stage version included: part of every cache key."""
+        return json.dumps({"version": self.version, **self.relevant()}, sort_keys=True, separators=(",", ":"))
+
+    def relevant(self) -> dict[str, Any]:
+        """The settings that can change a result; a stage with unused alternatives leaves those out."""
+        return self.model_dump(mode="json")
+
+    def network(self) -> Weights | None:
+        """The network that the chosen backend loads, or None."""
+        return None
+
+
+# ---------------------------------------------------------------------------------------------------- raw data
+
+
+class WavelengthRange(Settings):
+    """Evenly spaced band centres."""
+
+    start_nm: float = Field(gt=0, description="centre of the first band, nm")
+    stop_nm: float = Field(gt=0, description="centre of the last band, nm")
+    count: int = Field(ge=1, description="number of bands")
+
+    def values_nm(self) -> list[float]:
+        """(count,) band centres, nm."""
+        if self.count == 1:
+            return [self.start_nm]
+        step_nm = (self.stop_nm - self.start_nm) / (self.count - 1)
+        return [self.start_nm + k * step_nm for k in range(self.count)]
+
+
+class Descriptor(Settings):
+    """How one camera's or data set's raw files are read."""
+
+    container: Container = Field(description="file format; MATLAB v5 and v7.3 are told apart by signature")
+    variable: str | None = Field(
+        None, description="array to read from matlab, hdf5 and npz; none: the only 3-D numeric one"
+    )
+    axes: str = Field(
+        "yxc", description="axis order of the stored array: a permutation of y (row), x (column), c (band)"
+    )
+    rot90: int = Field(0, ge=0, le=3, description="quarter turns counter-clockwise that bring the image upright")
+    wavelengths_nm: list[float] | WavelengthRange | None = Field(
+        None, description="band centres in file order, nm; none: taken from the file (ENVI header, wavelength_variable)"
+    )
+    wavelength_variable: str | None = Field(None, description="variable of the same file that holds the band centres")
+    wavelength_confidence: Literal["calibrated", "nominal", "placeholder"] = Field(
+        "nominal", description="how far the band centres can be trusted; kept in the cube"
+    )
+    mosaic_px: int | None = Field(
+        None, ge=2, le=8, description="mosaic_png: side of the filter pattern; band = row * side + column"
+    )
+    scale: float | None = Field(
+        None, gt=0, description="stored value times scale = physical value; none: from the file, else 1"
+    )
+    unit: str = Field("counts", description="unit of the physical values: reflectance, radiance, counts")
+    rgb_companion: str | None = Field(
+        None, description="RGB file beside the raw file, with {stem} of the raw name, e.g. ../rgb/{stem}.png"
+    )
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if sorted(self.axes) != ["c", "x", "y"]:
+            raise ValueError(f"axes must be a permutation of 'yxc', not {self.axes!r}")
+        if (self.mosaic_px is None) == (self.container == "mosaic_png"):
+            raise ValueError("mosaic_px belongs to container mosaic_png and is required there")
+        return self
+
+    def known_wavelengths_nm(self) -> list[float] | None:
+        """Band centres in file order, nm, if the descriptor gives them."""
+        if isinstance(self.wavelengths_nm, WavelengthRange):
+            return self.wavelengths_nm.values_nm()
+        return self.wavelengths_nm
+
+
+class Dataset(Settings):
+    """One data set: where its raw files are and how they are read."""
+
+    root: str | None = Field(None, description="folder of the raw files; relative paths start at the working directory")
+    glob: str = Field("*", description="which files below root are images, e.g. **/*.hdr")
+    descriptor: str | Descriptor | None = Field(
+        None, description="name in resources/datasets, path of a YAML file, or the descriptor itself"
+    )
+    demo: Camera | None = Field(None, description="generate demo scenes of this camera instead of reading own files")
+    demo_scenes: int = Field(3, ge=1, description="demo: number of scenes")
+    demo_size_px: int = Field(256, ge=64, le=2048, description="demo: height and width, px")
+    demo_seed: int = Field(2026, ge=0, description="demo: seed of the scenes")
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        if self.demo is None and (self.root is None or self.descriptor is None):
+            raise ValueError("a data set needs root and descriptor (or demo: a camera name)")
+        if self.demo is not None and (self.root is not None or self.descriptor is not None):
+            raise ValueError("demo scenes bring their own root and descriptor; leave both out")
+        return self
+
+
+# ---------------------------------------------------------------------------------------------------- stages
+
+
+class CubeSettings(StageSettings):
+    """Raw file to Zarr cube with an RGB rendering."""
+
+    rgb: Literal["auto", "companion", "cie", "triplet"] = Field(
+        "auto",
+        description="source of the rendering; auto: companion, else CIE if the visible range is covered, else three bands",
+    )
+    rgb_nm: tuple[float, float, float] = Field(
+        (640.0, 550.0, 460.0), description="triplet: wanted red, green, blue, nm"
+    )
+    band_tol_nm: float = Field(
+        30.0, gt=0, description="triplet: farthest band that may stand for a wanted wavelength, nm"
+    )
+    stretch_percentiles: tuple[float, float] = Field((1.0, 99.0), description="values mapped to black and white")
+    shard_mib: int = Field(
+        256, ge=1, description="largest shard of a cube, MiB uncompressed: the memory bound of a conversion"
+    )
+
+
+class RegionSettings(Settings):
+    """Weight-free masks: felzenszwalb graph regions at several scales; what persists over scales scores higher."""
+
+    scales: tuple[float, ...] = Field(
+        (20, 50, 120, 300, 700), min_length=1, description="felzenszwalb scale; larger: larger regions"
+    )
+    sigma_px: float = Field(0.8, ge=0, description="Gaussian smoothing before segmentation, px")
+    min_size_px: int = Field(30, ge=1, description="smallest region, px")
+    max_area_share: float = Field(0.6, gt=0, le=1, description="regions above this share of the image are background")
+    nms_iou: float = Field(0.8, gt=0, le=1, description="regions of different scales above this mask IoU are one")
+    max_masks: int = Field(300, ge=1, description="best masks kept per image")
+
+
+class GeneratorSettings(Settings):
+    """Points on a grid to masks; names and defaults of SAM2AutomaticMaskGenerator."""
+
+    points_per_side: int = Field(32, ge=1, description="grid side; points_per_side squared prompts per crop")
+    points_per_batch: int = Field(64, ge=1, description="prompts decoded at once; memory only, results do not change")
+    pred_iou_thresh: float = Field(0.8, description="keep masks whose predicted IoU is above; 0 or less: no filter")
+    stability_score_thresh: float = Field(0.95, description="keep masks at least this stable; 0 or less: no filter")
+    stability_score_offset: float = Field(1.0, ge=0, description="logit shift of the stability test")
+    mask_threshold: float = Field(0.0, description="logit above which a pixel is foreground")
+    box_nms_thresh: float = Field(
+        0.7, ge=0, le=1, description="box IoU above which the lower-scored mask of a crop goes"
+    )
+    crop_n_layers: int = Field(0, ge=0, le=4, description="extra layers of crops, 4**layer crops each")
+    crop_nms_thresh: float = Field(
+        0.7, ge=0, le=1, description="box IoU between crops above which the larger crop's mask goes"
+    )
+    crop_overlap_ratio: float = Field(
+        512 / 1500, ge=0, lt=1, description="overlap of neighbouring crops, share of the short side"
+    )
+    crop_n_points_downscale_factor: int = Field(1, ge=1, description="grid side shrinks by this factor per crop layer")
+    min_mask_region_area: int = Field(0, ge=0, description="remove islands and fill holes below this area, px")
+    use_m2m: bool = Field(False, description="SAM2: refine each mask once with itself as mask prompt")
+    multimask_output: bool = Field(True, description="three masks per point instead of one")
+
+
+class Weights(Settings):
+    """Weights of a network: a file, or random:SEED for an untrained network."""
+
+    hint: ClassVar[str] = ""
+
+    checkpoint: str = Field(
+        description="path of the .pt, .pth or .safetensors file, or random:SEED for untrained weights"
+    )
+    sha256: str | None = Field(
+        None, pattern="^[0-9a-f]{64}$", description="expected hash of the file; none: not checked"
+    )
+
+    @model_validator(mode="after")
+    def _seed_is_a_number(self) -> Self:
+        if self.checkpoint.startswith("random:") and not self.checkpoint.removeprefix("random:").isdigit():
+            raise ValueError(f"checkpoint {self.checkpoint!r}: expected random:SEED with a whole number, e.g. random:1")
+        return self
+
+    @property
+    def seed(self) -> int | None:
+        """Seed of untrained weights, None for a file."""
+        return int(self.checkpoint.removeprefix("random:")) if self.checkpoint.startswith("random:") else None
+
+    def path(self) -> Path | None:
+        """The existing file, None for untrained weights; WeightsError says where to get a missing one."""
+        if self.seed is not None:
+            return None
+        path = Path(self.checkpoint).expanduser()
+        if not path.is_file():
+            raise WeightsError(f"{path}: no such checkpoint; {self.hint}; download it and set `checkpoint` to its path")
+        return path
+
+
+class Sam2Model(Weights):
+    """A SAM2 or SAM2.1 network."""
+
+    hint: ClassVar[str] = "the SAM 2 repository lists sam2.1_hiera_tiny, _small, _base_plus and _large (.pt)"
+
+    config: str = Field(
+        description="name inside the sam2 package (configs/sam2.1/sam2.1_hiera_t.yaml) or path of a YAML file"
+    )
+
+
+class HyperFreeModel(Weights):
+    """A HyperFree or HyperVision network; what cannot be read off the state dict is named here."""
+
+    hint: ClassVar[str] = "the model pages JingtaoLi/HyperFree and IronKitty/HyperVision offer them (.pth)"
+
+    image_size_px: int | None = Field(None, ge=32, description="side of the padded input; none: from the state dict")
+    merge_blocks: tuple[int, ...] | None = Field(
+        None, description="blocks followed by patch merging; their number is in the file, their places are not"
+    )
+    decoder_heads: int = Field(
+        8, ge=1, description="attention heads of the mask decoder; not in the file, 8 in every published model"
+    )
+    gsd_m: float = Field(1.0, gt=0, description="ground sampling distance of the raw image, m per pixel")
+
+
+class RgbSettings(StageSettings):
+    """Masks on the RGB rendering."""
+
+    backend: Literal["regions", "sam2"] = Field("regions", description="regions needs no weights")
+    regions: RegionSettings = RegionSettings()
+    sam2: Sam2Model | None = Field(None, description="required by backend sam2")
+    generator: GeneratorSettings = GeneratorSettings()
+
+    @model_validator(mode="after")
+    def _has_model(self) -> Self:
+        if self.backend == "sam2" and self.sam2 is None:
+            raise ValueError("backend sam2 needs the group sam2 with config and checkpoint")
+        return self
+
+    def network(self) -> Weights | None:
+        """SAM2, or None for regions."""
+        return self.sam2 if self.backend == "sam2" else None
+
+    def relevant(self) -> dict[str, Any]:
+        """Only the chosen backend's settings."""
+        used = {"backend", "regions"} if self.backend == "regions" else {"backend", "sam2", "generator"}
+        return self.model_dump(mode="json", include=used)
+
+
+class SequenceSettings(StageSettings):
+    """Masks along the sequence of false-colour frames, bands (k, k+S, k+2S) with S = floor(C/3)."""
+
+    backend: Literal["regions", "sam2"] = Field("regions", description="regions needs no weights")
+    max_frames: int = Field(8, ge=1, description="frames used, evenly spread over the S possible ones")
+    key_frames: int = Field(3, ge=1, description="sam2: frames, evenly spread, in which new objects are started")
+    objects_per_batch: int = Field(16, ge=1, description="sam2: objects carried at once; memory only")
+    max_objects: int = Field(64, ge=1, description="sam2: tracks started per key frame at most, best score first")
+    new_object_iou: float = Field(
+        0.5, ge=0, le=1, description="sam2: a key frame's mask starts a track unless a track covers it at this mask IoU"
+    )
+    link_iou: float = Field(
+        0.5, gt=0, le=1, description="regions: masks of neighbouring frames above this mask IoU are one object"
+    )
+    nms_iou: float = Field(0.8, gt=0, le=1, description="(object, frame) masks above this mask IoU are one")
+    max_masks: int = Field(300, ge=1, description="best masks kept per image")
+    regions: RegionSettings = RegionSettings()
+    sam2: Sam2Model | None = Field(None, description="required by backend sam2")
+    generator: GeneratorSettings = GeneratorSettings()
+
+    @model_validator(mode="after")
+    def _has_model(self) -> Self:
+        if self.backend == "sam2" and self.sam2 is None:
+            raise ValueError("backend sam2 needs the group sam2 with config and checkpoint")
+        return self
+
+    def network(self) -> Weights | None:
+        """SAM2, or None for regions."""
+        return self.sam2 if self.backend == "sam2" else None
+
+    def relevant(self) -> dict[str, Any]:
+        """Only the chosen backend's settings."""
+        unused = (
+            {"sam2", "generator", "key_frames", "objects_per_batch", "max_objects", "new_object_iou"}
+            if self.backend == "regions"
+            else {"regions", "link_iou"}
+        )
+        return self.model_dump(mode="json", exclude=unused)
+
+
+class MaterialSettings(StageSettings):
+    """Masks on the full spectrum."""
+
+    backend: Literal["regions", "hyperfree"] = Field("regions", description="regions needs no weights")
+    n_components: int = Field(
+        6, ge=1, le=32, description="regions: whitened spectral components that carry the segmentation"
+    )
+    regions: RegionSettings = RegionSettings()
+    hyperfree: HyperFreeModel | None = Field(None, description="required by backend hyperfree")
+    generator: GeneratorSettings = GeneratorSettings(pred_iou_thresh=0.6, stability_score_thresh=0.6)
+
+    @model_validator(mode="after")
+    def _has_model(self) -> Self:
+        if self.backend == "hyperfree" and self.hyperfree is None:
+            raise ValueError("backend hyperfree needs the group hyperfree with checkpoint")
+        if self.generator.use_m2m:
+            raise ValueError("generator.use_m2m refines with SAM2's decoder; leave it false for material")
+        return self
+
+    def network(self) -> Weights | None:
+        """HyperFree, or None for regions."""
+        return self.hyperfree if self.backend == "hyperfree" else None
+
+    def relevant(self) -> dict[str, Any]:
+        """Only the chosen backend's settings."""
+        used = (
+            {"backend", "n_components", "regions"}
+            if self.backend == "regions"
+            else {"backend", "hyperfree", "generator"}
+        )
+        return self.model_dump(mode="json", include=used)
+
+
+class FusionSettings(StageSettings):
+    """Masks of all branches to one label by mask-IoU NMS."""
+
+    iou_threshold: float = Field(
+        0.8, gt=0, le=1, description="a mask above this mask IoU with a better one is suppressed"
+    )
+    min_area_px: int = Field(20, ge=1, description="smaller masks are dropped before fusion, px")
+    weights: dict[str, float] = Field(
+        {"rgb": 1.0, "sequence": 1.0, "material": 1.0}, description="factor on each branch's scores before they compete"
+    )
+    vote_bonus: float = Field(
+        0.2, ge=0, le=1, description="added per further branch that found a mask, before the final ranking"
+    )
+    max_masks: int = Field(300, ge=1, description="best masks kept per image")
+
+
+class RunSettings(Settings):
+    """How a run is cut into jobs; nothing here changes a result."""
+
+    shard_size: int = Field(64, ge=1, description="images per job")
+    max_failed_share: float = Field(
+        0.1, ge=0, le=1, description="share of failed images above which a shard's job fails"
+    )
+    threads: int = Field(1, ge=1, description="threads per job")
+    device: Literal["auto", "cpu", "cuda"] = Field(
+        "auto", description="where learned models run; auto: a GPU when there is one"
+    )
+
+
+class Config(Settings):
+    """Everything a run needs."""
+
+    results: str = Field("results", description="folder of all outputs")
+    datasets: dict[str, Dataset] = Field(
+        description="data set name -> where and how; the name is a folder in the results"
+    )
+    cube: CubeSettings = CubeSettings()
+    rgb: RgbSettings = RgbSettings()
+    sequence: SequenceSettings = SequenceSettings()
+    material: MaterialSettings = MaterialSettings()
+    fusion: FusionSettings = FusionSettings()
+    run: RunSettings = RunSettings()
+
+    @model_validator(mode="after")
+    def _names(self) -> Self:
+        if not self.datasets:
+            raise ValueError("datasets is empty: name at least one data set")
+        for name in self.datasets:
+            if not name.replace("-", "").replace("_", "").isalnum():
+                raise ValueError(f"data set name {name!r}: use letters, digits, '-' and '_' only, it becomes a folder")
+        return self
+
+
+# ---------------------------------------------------------------------------------------------------- reading
+
+
+def load_config(path: str | Path) -> Config:
+    """The validated configuration of a YAML file; ConfigError names file, key and what is known."""
+    return parse_config(read_yaml(Path(path)), source=str(path))
+
+
+def parse_config(tree: object, source: str) -> Config:
+    """The validated configuration of a parsed YAML tree. source: name used in error messages."""
+    return _validated(Config, tree, source)
+
+
+def parse_stage(model: type[S], text: str) -> S:
+    """Settings of one stage from JSON as the workflow passes it (a `version` entry is ignored)."""
+    try:
+        tree = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ConfigError(f"settings are not JSON ({error}); pass what the workflow passes, or use --config") from error
+    tree.pop("version", None)
+    return _validated(model, tree, f"{model.__name__} given as JSON")
+
+
+def load_descriptor(dataset: str, named: str | Descriptor) -> Descriptor:
+    """The descriptor of a data set: itself, a name in resources/datasets, or the path of a YAML file."""
+    if isinstance(named, Descriptor):
+        return named
+    shipped = RESOURCES / "datasets" / f"{named}.yaml"
+    path = shipped if shipped.is_file() else Path(named)
+    if not path.is_file():
+        names = sorted(p.stem for p in (RESOURCES / "datasets").glob("*.yaml"))
+        raise ConfigError(
+            f"data set {dataset}: no descriptor {named!r}; known: {', '.join(names)}; or give the path of a YAML file"
+        )
+    return _validated(Descriptor, read_yaml(path), str(path))
+
+
+def read_yaml(path: Path) -> object:
+    """Parsed YAML of a file; ConfigError if it is missing or malformed."""
+    try:
+        return yaml.safe_load(path.read_text())
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot read the file ({error.strerror}); check the path") from error
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path}: not valid YAML ({' '.join(str(error).split())}); mend the file") from error
+
+
+@cache
+def config_schema() -> str:
+    """JSON schema of the configuration, as committed in workflow/schemas/config.schema.json."""
+    schema = {"$schema": "https://json-schema.org/draft/2020-12/schema", **Config.model_json_schema()}
+    return json.dumps(schema, indent=1, sort_keys=True) + "\n"
+
+
+def _validated(model: type[S], tree: object, source: str) -> S:
+    if not isinstance(tree, dict):
+        raise ConfigError(
+            f"{source}: expected a mapping of settings, found {type(tree).__name__}; see config/config.yaml"
+        )
+    try:
+        return model.model_validate(tree)
+    except ValidationError as error:
+        errors = error.errors()
+        # a mapping where a name or a mapping may stand fails as both: say only what is wrong with the mapping
+        told = [e for e in errors if not (e["loc"][-1:] == ("str",) and isinstance(e["input"], dict))]
+        raise ConfigError(f"{source}: " + "; ".join(_sentence(model, e) for e in told)) from error
+
+
+def _sentence(model: type[Settings], error: Any) -> str:  # noqa: ANN401 (pydantic's ErrorDetails)
+    # pydantic names the alternative of a union it tried; users do not
+    names = [
+        str(p)
+        for p in error["loc"]
+        if not str(p).startswith("function-") and p not in ("Descriptor", "WavelengthRange", "list[float]")
+    ]
+    where = ".".join(names) or "top level"
+    if error["type"] != "extra_forbidden":
+        return f"{where}: {error['msg'].removeprefix('Value error, ')} (got {str(error['input'])[:60]!r})"
+    known = sorted(_fields_at(model, names[:-1]))
+    near = difflib.get_close_matches(names[-1], known, n=1)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    return f"unknown key {where!r}{hint} (known here: {', '.join(known)})"
+
+
+def _fields_at(model: type[Settings], path: list[str]) -> set[str]:
+    """Field names of the model that sits at `path` below `model` (union and dict annotations are looked through)."""
+    here: list[type[Settings]] = [model]
+    for name in path:
+        annotations = [m.model_fields[name].annotation for m in here if name in m.model_fields]
+        here = [m for a in annotations for m in _models_in(a)] or here
+    return {name for m in here for name in m.model_fields}
+
+
+def _models_in(annotation: Any) -> list[type[Settings]]:  # noqa: ANN401 (any type annotation)
+    if isinstance(annotation, type) and issubclass(annotation, Settings):
+        return [annotation]
+    return [m for part in get_args(annotation) for m in _models_in(part)]

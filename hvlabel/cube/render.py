@@ -1,0 +1,117 @@
+"""RGB renderings of a cube: CIE colour matching or three bands, then a robust percentile stretch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from hvlabel.config import CubeSettings
+from hvlabel.cube.bands import nearest_band
+from hvlabel.errors import BandError
+
+# Multi-lobe fit of the CIE 1931 2-degree observer (Wyman, Sloan, Shirley 2013, JCGT 2(2)):
+# amplitude, centre nm, width nm below and above the centre.
+CIE_LOBES = (
+    ((1.056, 599.8, 37.9, 31.0), (0.362, 442.0, 16.0, 26.7), (-0.065, 501.1, 20.4, 26.2)),
+    ((0.821, 568.8, 46.9, 40.5), (0.286, 530.9, 16.3, 31.1)),
+    ((1.217, 437.0, 11.8, 36.0), (0.681, 459.0, 26.0, 13.8)),
+)
+# IEC 61966-2-1: CIE XYZ (D65) to linear sRGB
+XYZ_TO_SRGB = np.array([[3.2406, -1.5372, -0.4986], [-0.9689, 1.8758, 0.0415], [0.0557, -0.2040, 1.0570]])
+# A colour needs samples over the visible range at least this dense
+VISIBLE_NM = (450.0, 650.0)
+VISIBLE_GAP_NM = 25.0
+GAMMA = 1 / 2.2
+
+
+@dataclass(frozen=True)
+class Rendering:
+    """Linear map from bands to RGB.
+
+    weights : (3, C) float32, bands in file order; rows are red, green, blue
+    joint   : one stretch for all three channels (true colour) instead of one each (false colour)
+    """
+
+    kind: Literal["cie", "triplet"]
+    weights: np.ndarray
+    joint: bool
+
+
+def choose_rendering(wavelengths_nm: np.ndarray, settings: CubeSettings) -> Rendering:
+    """The rendering of a cube without a companion.
+
+    wavelengths_nm : (C,) float, band centres in file order
+    BandError if `cie` is demanded and the visible range is not covered.
+    """
+    covered = covers_visible(wavelengths_nm)
+    if settings.rgb == "cie" and not covered:
+        raise BandError(
+            f"rgb: cie needs bands at most {VISIBLE_GAP_NM:g} nm apart over {VISIBLE_NM[0]:g}-{VISIBLE_NM[1]:g} nm, the cube covers "
+            f"{wavelengths_nm.min():g}-{wavelengths_nm.max():g} nm with {len(wavelengths_nm)} bands; use rgb: triplet or auto"
+        )
+    if settings.rgb == "cie" or (settings.rgb == "auto" and covered):
+        return Rendering("cie", cie_weights(wavelengths_nm), joint=True)
+    bands = triplet_bands(wavelengths_nm, settings)
+    weights = np.zeros((3, len(wavelengths_nm)), np.float32)
+    weights[np.arange(3), bands] = 1.0
+    return Rendering("triplet", weights, joint=False)
+
+
+def covers_visible(wavelengths_nm: np.ndarray) -> bool:
+    """Whether the bands sample the visible range densely enough for colour matching."""
+    w = np.sort(wavelengths_nm)
+    if w[0] > VISIBLE_NM[0] or w[-1] < VISIBLE_NM[1]:
+        return False
+    inside = w[(w >= VISIBLE_NM[0] - VISIBLE_GAP_NM) & (w <= VISIBLE_NM[1] + VISIBLE_GAP_NM)]
+    return bool(np.diff(inside).max(initial=0.0) <= VISIBLE_GAP_NM)
+
+
+def cie_weights(wavelengths_nm: np.ndarray) -> np.ndarray:
+    """(3, C) float32: bands to linear sRGB, each row summing to 1, so that a flat spectrum is neutral."""
+    order = np.argsort(wavelengths_nm, kind="stable")
+    spacing_nm = np.empty(len(order))
+    spacing_nm[order] = np.gradient(wavelengths_nm[order])
+    matching = np.stack([sum(_lobe(wavelengths_nm, *lobe) for lobe in lobes) for lobes in CIE_LOBES])  # (3, C)
+    weights = XYZ_TO_SRGB @ (matching * spacing_nm)
+    return (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
+
+
+def triplet_bands(wavelengths_nm: np.ndarray, settings: CubeSettings) -> tuple[int, int, int]:
+    """Bands nearest to settings.rgb_nm, or, where the cube does not reach them, spread over its range (longest is red)."""
+    try:
+        red, green, blue = (nearest_band(wavelengths_nm, nm, settings.band_tol_nm) for nm in settings.rgb_nm)
+    except BandError:
+        order = np.argsort(wavelengths_nm, kind="stable")
+        red, green, blue = (int(order[min(int(share * len(order)), len(order) - 1)]) for share in (5 / 6, 1 / 2, 1 / 6))
+    return red, green, blue
+
+
+def stretch(linear: np.ndarray, percentiles: tuple[float, float], *, joint: bool) -> np.ndarray:
+    """(H, W, 3) uint8: percentiles mapped to black and white, gamma 1/2.2.
+
+    linear : (H, W, 3) float32, any unit; non-finite pixels become black
+    """
+    finite = np.isfinite(linear).all(axis=2)
+    if not finite.any():
+        return np.zeros(linear.shape, np.uint8)
+    axis = None if joint else 0
+    low, high = np.percentile(linear[finite], percentiles, axis=axis)
+    span = np.where(high > low, high - low, 1.0)
+    shown = np.clip((np.where(finite[..., None], linear, low) - low) / span, 0, 1) ** GAMMA
+    return (shown * 255 + 0.5).astype(np.uint8)
+
+
+def false_colour(bands: np.ndarray, percentiles: tuple[float, float] = (1.0, 99.0)) -> np.ndarray:
+    """(H, W, 3) float32 in [0, 1] of three bands (3, H, W), each stretched by itself, without gamma."""
+    low, high = np.percentile(bands, percentiles, axis=(1, 2), keepdims=True)
+    span = np.where(high > low, high - low, 1.0)
+    return np.ascontiguousarray(np.clip((bands - low) / span, 0, 1).transpose(1, 2, 0), dtype=np.float32)
+
+
+def _lobe(
+    wavelengths_nm: np.ndarray, amplitude: float, centre_nm: float, below_nm: float, above_nm: float
+) -> np.ndarray:
+    width_nm = np.where(wavelengths_nm < centre_nm, below_nm, above_nm)
+    return amplitude * np.exp(-0.5 * ((wavelengths_nm - centre_nm) / width_nm) ** 2)

@@ -1,0 +1,141 @@
+"""Streaming conversion of a raw image into a Zarr group, one shard in memory at a time."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import zarr
+from zarr.codecs import Crc32cCodec, ZstdCodec
+
+from hvlabel.config import CubeSettings
+from hvlabel.cube.plan import chunk_plan, strips
+from hvlabel.cube.render import Rendering, choose_rendering, stretch
+from hvlabel.errors import RawFileError
+from hvlabel.readers import RawImage, read_rgb
+
+COMPRESSORS = (
+    ZstdCodec(level=3),
+    Crc32cCodec(),
+)  # zstd as zarr writes it carries no checksum: a flipped bit would go unseen
+
+
+def write_cube(
+    path: Path, raw: RawImage, companion: Path | None, settings: CubeSettings, attributes: dict[str, Any]
+) -> dict[str, Any]:
+    """Write the group at `path` (which must not exist); returns the attributes it got.
+
+    raw        : (C, H, W) lazy array; only one shard of it is computed at a time
+    companion  : RGB file, used when settings.rgb is auto or companion
+    attributes : what the caller knows about the source, stored as they are
+    RawFileError on a cube without any finite value or with one single value, and on a missing companion.
+    """
+    n_bands, height, width = raw.array.shape
+    wavelengths_nm = np.asarray(raw.wavelengths_nm)
+    native_rgb = _companion_rgb(raw, companion, settings, height, width)
+    rendering = None if native_rgb is not None else choose_rendering(wavelengths_nm, settings)
+    plan = chunk_plan(n_bands, height, width, raw.array.dtype.itemsize, settings.shard_mib << 20)
+
+    group = zarr.create_group(path)
+    dtype = raw.array.dtype.newbyteorder("=")
+    cube = group.create_array(
+        "cube",
+        shape=raw.array.shape,
+        dtype=dtype,
+        chunks=plan.chunk,
+        shards=plan.shard,
+        compressors=COMPRESSORS,
+        dimension_names=("band", "y", "x"),
+        attributes={"coordinates": "wavelength_nm"},
+    )
+    wavelength = group.create_array(
+        "wavelength_nm",
+        shape=(n_bands,),
+        dtype="f8",
+        compressors=COMPRESSORS,
+        dimension_names=("band",),
+        attributes={"units": "nm"},
+    )
+    wavelength[:] = wavelengths_nm
+
+    linear = np.empty((height, width, 3), np.float32) if rendering else None
+    statistics = _Statistics()
+    for start, stop in strips(height, plan.shard[1]):
+        block = np.ascontiguousarray(
+            raw.array[:, start:stop].compute(scheduler="synchronous"), dtype=dtype
+        )  # (C, rows, W)
+        cube[:, start:stop] = block
+        statistics.add(block)
+        if linear is not None and rendering is not None:
+            linear[start:stop] = _render_block(block, rendering)
+    statistics.require_image(raw.files[0])
+
+    if linear is not None and rendering is not None:
+        native_rgb = stretch(linear, settings.stretch_percentiles, joint=rendering.joint)
+    rgb = group.create_array(
+        "rgb",
+        shape=(height, width, 3),
+        dtype="u1",
+        chunks=(min(height, 512), min(width, 512), 3),
+        compressors=COMPRESSORS,
+        dimension_names=("y", "x", "channel"),
+    )
+    rgb[:] = native_rgb
+    full = {
+        **attributes,
+        "wavelengths_nm": list(raw.wavelengths_nm),
+        "scale": raw.scale,
+        "unit": raw.unit,
+        "min": statistics.minimum,
+        "max": statistics.maximum,
+        "n_nonfinite": statistics.n_nonfinite,
+        "rgb_source": rendering.kind if rendering else "companion",
+    }
+    group.attrs.update(full)
+    return full
+
+
+class _Statistics:
+    """Running minimum, maximum and count of non-finite values."""
+
+    def __init__(self) -> None:
+        self.minimum, self.maximum, self.n_nonfinite = np.inf, -np.inf, 0
+
+    def add(self, block: np.ndarray) -> None:
+        values = block
+        if block.dtype.kind == "f":
+            finite = np.isfinite(block)
+            self.n_nonfinite += int(block.size - finite.sum())
+            values = block[finite]
+        if values.size:
+            self.minimum = min(self.minimum, float(values.min()))
+            self.maximum = max(self.maximum, float(values.max()))
+
+    def require_image(self, path: Path) -> None:
+        if self.minimum > self.maximum:
+            raise RawFileError(
+                f"{path}: the cube holds no finite value (all NaN or infinite), expected an image; leave the file out"
+            )
+        if self.minimum == self.maximum:
+            raise RawFileError(
+                f"{path}: every value of the cube is {self.minimum:g}, expected an image; leave the file out"
+            )
+
+
+def _companion_rgb(
+    raw: RawImage, companion: Path | None, settings: CubeSettings, height: int, width: int
+) -> np.ndarray | None:
+    if settings.rgb == "companion" and companion is None:
+        raise RawFileError(
+            f"{raw.files[0]}: rgb: companion is set but the descriptor has no rgb_companion rule; add one or use rgb: auto"
+        )
+    if companion is None or settings.rgb not in ("auto", "companion"):
+        return None
+    return read_rgb(companion, height, width)
+
+
+def _render_block(block: np.ndarray, rendering: Rendering) -> np.ndarray:
+    """(rows, W, 3) float32 linear RGB of a (C, rows, W) block; unused bands are not touched."""
+    used = np.flatnonzero(np.abs(rendering.weights).sum(axis=0))
+    return np.einsum("kc,chw->hwk", rendering.weights[:, used], block[used].astype(np.float32), optimize=True)

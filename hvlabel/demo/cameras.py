@@ -1,0 +1,132 @@
+"""Four simulated cameras: band responses, RGB rendering, and the raw file each of them writes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import h5py
+import numpy as np
+
+from hvlabel.config import CubeSettings, Descriptor
+from hvlabel.cube.render import GAMMA, choose_rendering
+from hvlabel.demo.materials import GRID_NM
+
+# Filter positions of the 4x4 mosaic, in pixel order: real mosaics are not sorted by wavelength
+MOSAIC_NM = (493, 482, 471, 504, 592, 603, 581, 614, 548, 559, 537, 570, 515, 526, 465, 625)
+# RGB camera beside the 25-band one: centre and width of red, green, blue, nm
+COMPANION_NM = ((605.0, 30.0), (540.0, 32.0), (460.0, 25.0))
+
+
+@dataclass(frozen=True)
+class DemoCamera:
+    """A simulated camera.
+
+    centres_nm, fwhm_nm : bands in file order
+    suffix              : what is appended to the image name to get the raw file's name
+    write               : (path, (C, H, W) float32 signal in [0, about 1], (H, W, 3) uint8 companion) -> raw file(s)
+    """
+
+    centres_nm: np.ndarray
+    fwhm_nm: float
+    suffix: str
+    descriptor: Descriptor
+    write: Callable[[Path, np.ndarray, np.ndarray], None]
+    has_companion: bool = False
+
+    def response(self) -> np.ndarray:
+        """(C, L) band responses on GRID_NM, rows summing to 1."""
+        sigma_nm = self.fwhm_nm / 2.3548
+        shape = np.exp(-0.5 * ((GRID_NM[None] - self.centres_nm[:, None]) / sigma_nm) ** 2)
+        return shape / shape.sum(axis=1, keepdims=True)
+
+    def rgb_response(self) -> np.ndarray:
+        """(3, L) linear map from a signal spectrum to the RGB that the pipeline will show for this camera."""
+        if self.has_companion:
+            return companion_response()
+        return choose_rendering(self.centres_nm, CubeSettings()).weights @ self.response()
+
+
+def companion_response() -> np.ndarray:
+    """(3, L) response of the RGB companion camera, rows summing to 1."""
+    shape = np.stack([np.exp(-0.5 * ((GRID_NM - centre) / width) ** 2) for centre, width in COMPANION_NM])
+    return shape / shape.sum(axis=1, keepdims=True)
+
+
+def companion_rgb(linear: np.ndarray) -> np.ndarray:
+    """(H, W, 3) uint8 photograph of a (3, H, W) linear signal, exposed for its 99.5th percentile."""
+    exposed = np.clip(linear / np.percentile(linear, 99.5), 0, 1) ** GAMMA
+    return (exposed.transpose(1, 2, 0) * 255 + 0.5).astype(np.uint8)
+
+
+def _write_mosaic(path: Path, signal: np.ndarray, companion: np.ndarray) -> None:
+    n_bands, height, width = signal.shape
+    side = int(n_bands**0.5)
+    tiles = signal.reshape(side, side, height, width).transpose(2, 0, 3, 1).reshape(height * side, width * side)
+    cv2.imwrite(str(path), np.clip(tiles * 900 + 0.5, 0, 1023).astype(np.uint16))
+
+
+def _write_npy(path: Path, signal: np.ndarray, companion: np.ndarray) -> None:
+    np.save(path, np.clip(signal.transpose(1, 2, 0) * 3600 + 0.5, 0, 4095).astype(np.uint16))
+    cv2.imwrite(str(path.with_name(path.stem + "_rgb.png")), companion[:, :, ::-1])
+
+
+def _write_mat73(path: Path, signal: np.ndarray, companion: np.ndarray) -> None:
+    with h5py.File(path, "w", userblock_size=512) as file:
+        stored = signal.transpose(0, 2, 1).astype(np.float32)  # MATLAB (y, x, c) seen through HDF5 is (c, x, y)
+        file.create_dataset("cube", data=stored, chunks=(1, *stored.shape[1:]), compression="gzip", compression_opts=3)
+        file["cube"].attrs["MATLAB_class"] = np.bytes_("single")
+    with path.open("r+b") as file:
+        header = b"MATLAB 7.3 MAT-file, Platform: GLNXA64, Created on: Thu Jan 01 00:00:00 1970 HDF5 schema 1.00 ."
+        file.write(header.ljust(124) + b"\x00\x02IM")
+
+
+def _write_envi(path: Path, signal: np.ndarray, companion: np.ndarray) -> None:
+    n_bands, height, width = signal.shape
+    np.clip(signal.transpose(1, 0, 2) * 10_000 + 0.5, 0, 65_535).astype("<u2").tofile(path.with_suffix(".raw"))
+    wavelengths = ", ".join(f"{w:.2f}" for w in CAMERAS["vnir128"].centres_nm)
+    path.write_text(
+        f"ENVI\ndescription = {{generated scene}}\nsamples = {width}\nlines = {height}\nbands = {n_bands}\nheader offset = 0\n"
+        "file type = ENVI Standard\ndata type = 12\ninterleave = bil\nbyte order = 0\nreflectance scale factor = 10000\n"
+        f"wavelength units = nm\nwavelength = {{{wavelengths}}}\n"
+    )
+
+
+CAMERAS: dict[str, DemoCamera] = {
+    "mosaic16": DemoCamera(
+        np.array(MOSAIC_NM, float),
+        14.0,
+        ".png",
+        Descriptor(container="mosaic_png", mosaic_px=4, wavelengths_nm=[float(w) for w in MOSAIC_NM]),
+        _write_mosaic,
+    ),
+    "nir25": DemoCamera(
+        np.linspace(600.0, 975.0, 25),
+        18.0,
+        ".npy",
+        Descriptor(
+            container="npy",
+            axes="yxc",
+            wavelengths_nm=np.linspace(600.0, 975.0, 25).tolist(),
+            rgb_companion="{stem}_rgb.png",
+        ),
+        _write_npy,
+        has_companion=True,
+    ),
+    "vis31": DemoCamera(
+        np.linspace(400.0, 700.0, 31),
+        12.0,
+        ".mat",
+        Descriptor(
+            container="matlab",
+            variable="cube",
+            axes="yxc",
+            wavelengths_nm=np.linspace(400.0, 700.0, 31).tolist(),
+            unit="radiance",
+        ),
+        _write_mat73,
+    ),
+    "vnir128": DemoCamera(np.linspace(400.0, 1000.0, 128), 7.0, ".hdr", Descriptor(container="envi"), _write_envi),
+}

@@ -1,0 +1,43 @@
+"""Demo scenes on disk: raw files in the camera's format, ground truth beside them as SA-1B JSON."""
+
+from __future__ import annotations
+
+import zlib
+from pathlib import Path
+
+from hvlabel.cache.publish import publish_bytes
+from hvlabel.config import Dataset
+from hvlabel.demo.cameras import CAMERAS
+from hvlabel.demo.scenes import make_scene
+from hvlabel.layout import Layout
+from hvlabel.manifest import demo_paths
+from hvlabel.masks import Mask, MaskSet, dump_masks, encode, interior_point
+
+
+def write_scenes(name: str, dataset: Dataset, results: Path) -> int:
+    """Write all scenes of a demo data set; returns their number. Equal settings give equal files."""
+    assert dataset.demo is not None
+    camera = CAMERAS[dataset.demo]
+    paths = demo_paths(name, dataset, results)
+    for k, path in enumerate(paths):
+        seed = dataset.demo_seed * 1_000_003 + zlib.crc32(f"{dataset.demo}/{k}".encode())
+        scene = make_scene(camera, dataset.demo_size_px, seed)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        camera.write(path, scene.signal, scene.companion)
+        masks = []
+        for instance in scene.instances:
+            extra = {"material": instance.material, "spectral_only": instance.spectral_only}
+            masks.append(
+                Mask(
+                    encode(instance.mask),
+                    score=1.0,
+                    branch="truth",
+                    point_xy=interior_point(instance.mask),
+                    extra=extra,
+                )
+            )
+        truth = MaskSet(dataset.demo_size_px, dataset.demo_size_px, tuple(masks))
+        publish_bytes(
+            Layout(results).truth(name, path.stem), dump_masks(truth, path.stem, {"stage": "truth", "seed": seed})
+        )
+    return len(paths)

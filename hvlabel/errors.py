@@ -1,0 +1,37 @@
+"""Errors a user can act on: one sentence with the file, what is wrong, what was expected, what to do."""
+
+
+class HvError(Exception):
+    """Base of every error that the command line prints as one line (exit status 2)."""
+
+
+class ConfigError(HvError, ValueError):
+    """The configuration names something unknown, out of bounds or contradictory."""
+
+
+class RawFileError(HvError, ValueError):
+    """A raw file (or its companion) is missing, damaged or not what its descriptor says."""
+
+
+class BandError(HvError, ValueError):
+    """The bands that an operation needs are not in the cube."""
+
+
+class CubeError(HvError, ValueError):
+    """A Zarr cube is missing, damaged or not a cube."""
+
+
+class MaskFileError(HvError, ValueError):
+    """A mask file is missing, damaged or not an SA-1B JSON file of this project."""
+
+
+class WeightsError(HvError, ValueError):
+    """A checkpoint is missing, of the wrong kind, or does not match its config."""
+
+
+class ResultsError(HvError, OSError):
+    """The results folder cannot be read or written."""
+
+
+class TooManyFailuresError(HvError, RuntimeError):
+    """More images of a shard failed than the run allows."""

@@ -1,0 +1,50 @@
+"""Masks against ground truth: average recall, best IoU, recall of objects that only the spectrum shows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from hvlabel.masks import MaskSet, iou_matrix
+
+IOU_THRESHOLDS = np.arange(0.50, 0.96, 0.05)  # COCO's ten
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Figures over all ground-truth objects of a set of images.
+
+    ar             : recall averaged over IoU .50:.05:.95, at most `n_proposals` best masks per image
+    mean_best_iou  : mean over objects of the best mask's IoU
+    spectral_only  : share of spectral-only objects found at IoU .5; nan if there are none
+    """
+
+    n_images: int
+    n_objects: int
+    n_spectral_only: int
+    masks_per_image: float
+    ar: float
+    mean_best_iou: float
+    spectral_only: float
+
+
+def best_iou(found: MaskSet, truth: MaskSet, n_proposals: int) -> np.ndarray:
+    """(n_objects,) IoU of the best of the first n_proposals masks with each object."""
+    return iou_matrix(truth.rles, found.rles[:n_proposals]).max(axis=1, initial=0.0)
+
+
+def score(pairs: Sequence[tuple[MaskSet, MaskSet]], n_proposals: int = 100) -> Scores:
+    """Scores of (found, truth) mask sets; masks are taken in their order, best first."""
+    best = np.concatenate([best_iou(found, truth, n_proposals) for found, truth in pairs])
+    spectral_only = np.array([m.extra["spectral_only"] for _, truth in pairs for m in truth.masks], bool)
+    return Scores(
+        n_images=len(pairs),
+        n_objects=len(best),
+        n_spectral_only=int(spectral_only.sum()),
+        masks_per_image=float(np.mean([len(found) for found, _ in pairs])),
+        ar=float((best[:, None] >= IOU_THRESHOLDS).mean()),
+        mean_best_iou=float(best.mean()),
+        spectral_only=float((best[spectral_only] >= 0.5).mean()) if spectral_only.any() else float("nan"),
+    )

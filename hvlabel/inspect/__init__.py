@@ -1,0 +1,1 @@
+"""Looking at results: pictures, the report page, the check of every file."""

@@ -1,0 +1,101 @@
+"""One static HTML page over a run; pictures lie beside it, nothing is loaded from elsewhere."""
+
+from __future__ import annotations
+
+import numpy as np
+from jinja2 import Environment
+
+from hvlabel.cache.index import all_indexes
+from hvlabel.cache.publish import publish_bytes
+from hvlabel.errors import HvError
+from hvlabel.inspect.picture import encode_png, picture
+from hvlabel.inspect.run import evaluate_run, evaluation_table, summarise
+from hvlabel.layout import Layout
+
+PAGE = """<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
+<title>hvlabel report</title><style>
+body{font:15px/1.45 system-ui,sans-serif;margin:2rem auto;max-width:1640px;padding:0 1rem;color:#1b1f24;background:#fff}
+table{border-collapse:collapse;margin:.6rem 0 1.4rem}td,th{padding:.25rem .8rem;border-bottom:1px solid #d7dce1;text-align:right}
+td:first-child,th:first-child,td.l,th.l{text-align:left}th{background:#f3f5f7;font-weight:600}
+.note{background:#fff6d8;border-left:4px solid #d9a400;padding:.6rem 1rem;max-width:60rem}.bad{color:#a11}
+figure{margin:0 0 1.4rem}img{max-width:100%;border:1px solid #d7dce1}figcaption{font-size:.9rem;color:#555}
+</style></head><body>
+<h1>Pseudo-labels: {{ run.labelled|length }} images</h1>
+<p>Branches {{ run.backends|join(", ") }}. Labels are in <code>labels/</code>, the masks of each branch in <code>masks/</code>.</p>
+{% if run.caution %}<p class="note">{{ run.caution }}</p>{% endif %}
+<h2>Stages</h2>
+<table><tr><th>stage</th><th>made</th><th>failed</th><th>left out</th><th>masks</th><th>seconds</th><th>seconds per image</th></tr>
+{% for s in run.stages %}<tr><td>{{ s.stage }}</td><td>{{ s.n_ok }}</td><td{% if s.n_failed %} class="bad"{% endif %}>{{ s.n_failed }}</td>
+<td>{{ s.n_skipped }}</td><td>{{ s.masks or "" }}</td><td>{{ "%.1f"|format(s.seconds) }}</td>
+<td>{{ "%.2f"|format(s.seconds / [s.n_ok, 1]|max) }}</td></tr>{% endfor %}</table>
+<h2>Failures</h2>
+{% if run.failures or problems %}<table><tr><th>stage</th><th class="l">image</th><th class="l">what is wrong</th></tr>
+{% for p in problems %}<tr><td>scan</td><td class="l"></td><td class="l">{{ p }}</td></tr>{% endfor %}
+{% for stage, dataset, name, why in run.failures %}<tr><td>{{ stage }}</td><td class="l">{{ dataset }}/{{ name }}</td><td class="l">{{ why }}</td></tr>{% endfor %}
+</table>{% else %}<p>None.</p>{% endif %}
+{% if evaluation %}<h2>Against ground truth</h2>
+<table><tr>{% for cell in evaluation[0] %}<th>{{ cell }}</th>{% endfor %}</tr>
+{% for row in evaluation[1:] %}<tr>{% for cell in row %}<td>{{ cell }}</td>{% endfor %}</tr>{% endfor %}</table>{% endif %}
+<h2>Masks per image</h2>
+<table><tr><th>image</th><th>rgb</th><th>sequence</th><th>material</th><th>fused</th><th>suppressed</th><th>foreground</th></tr>
+{% for row in counts %}<tr>{% for cell in row %}<td>{{ cell }}</td>{% endfor %}</tr>{% endfor %}</table>
+<h2>Pictures</h2>
+<p>{{ pictures|length }} of {{ run.labelled|length }} images, evenly spread: RGB, then the best 60 masks of each branch, then the fused label.
+<code>hvlabel show IMAGE</code> draws any other.</p>
+{% for name, file in pictures %}<figure><img src="{{ file }}" alt="masks of {{ name }}" loading="lazy"><figcaption>{{ name }}</figcaption></figure>{% endfor %}
+</body></html>
+"""
+
+
+def write_report(layout: Layout, max_pictures: int, problems: tuple[str, ...] = ()) -> int:
+    """Write the page and its pictures; returns the number of pictures. problems: sentences of the scan."""
+    run = summarise(layout)
+    chosen = (
+        np.unique(np.linspace(0, len(run.labelled) - 1, min(max_pictures, len(run.labelled))).round().astype(int))
+        if run.labelled
+        else []
+    )
+    pictures = []
+    for dataset, image_id in (run.labelled[k] for k in chosen):
+        try:
+            content = encode_png(picture(layout, dataset, image_id))
+        except HvError:
+            continue  # a file damaged since; `hvlabel verify` names it
+        name = f"pictures/{dataset}__{image_id}.png"
+        publish_bytes(layout.report.parent / name, content)
+        pictures.append((f"{dataset}/{image_id}", name))
+    evaluation = evaluate_run(layout)
+    page = (
+        Environment(autoescape=True)
+        .from_string(PAGE)
+        .render(
+            run=run,
+            problems=problems,
+            evaluation=evaluation_table(evaluation) if evaluation else None,
+            counts=_counts(layout),
+            pictures=pictures,
+        )
+    )
+    publish_bytes(layout.report, page.encode())
+    return len(pictures)
+
+
+def _counts(layout: Layout) -> list[list[str]]:
+    """image, masks per branch, label, suppressed, foreground share, as text."""
+    masks = {
+        (stage, index.dataset, name): entry
+        for stage in ("rgb", "sequence", "material", "labels")
+        for index in all_indexes(layout, stage)
+        for name, entry in index.images.items()
+    }
+    rows = []
+    for (stage, dataset, name), entry in masks.items():
+        if stage != "labels" or entry.status != "ok":
+            continue
+        branches = [str(masks[b, dataset, name].counts.get("masks", "")) for b in ("rgb", "sequence", "material")]
+        c = entry.counts
+        rows.append(
+            [f"{dataset}/{name}", *branches, str(c["masks"]), str(c["suppressed"]), f"{c['foreground_share']:.0%}"]
+        )
+    return rows

@@ -1,0 +1,135 @@
+"""What a results folder holds: counts, times and failures of every stage, as tables."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from hvlabel.cache.index import Entry, all_indexes
+from hvlabel.config import BRANCHES
+from hvlabel.evaluation import Scores, score
+from hvlabel.layout import STAGES, Layout
+from hvlabel.masks import read_document, read_masks
+
+
+@dataclass(frozen=True)
+class StageSummary:
+    """One stage over all shards. seconds: time spent on the images that were made in their last run."""
+
+    stage: str
+    n_ok: int
+    n_failed: int
+    n_skipped: int
+    seconds: float
+    masks: int
+
+
+@dataclass(frozen=True)
+class RunSummary:
+    """All stages, the images that have a label, and every failure in the order of the stages."""
+
+    stages: tuple[StageSummary, ...]
+    labelled: tuple[tuple[str, str], ...]  # (data set, image)
+    failures: tuple[tuple[str, str, str, str], ...]  # (stage, data set, image, sentence)
+    backends: tuple[str, ...]  # "rgb: regions", ...
+    caution: str  # what must be said about the models, "" if nothing
+
+
+def summarise(layout: Layout) -> RunSummary:
+    """The state of a results folder as its indexes tell it."""
+    stages, failures, labelled = [], [], []
+    for stage in STAGES:
+        entries: list[Entry] = []
+        for index in all_indexes(layout, stage):
+            entries += index.images.values()
+            failures += [
+                (stage, index.dataset, name, e.reason) for name, e in index.images.items() if e.status == "failed"
+            ]
+            if stage == "labels":
+                labelled += [(index.dataset, name) for name, e in index.images.items() if e.status == "ok"]
+        stages.append(
+            StageSummary(
+                stage,
+                *(sum(e.status == status for e in entries) for status in ("ok", "failed", "skipped")),
+                seconds=sum(e.seconds for e in entries),
+                masks=sum(e.counts.get("masks", 0) for e in entries),
+            )
+        )
+    backends, caution = _models(layout, labelled)
+    return RunSummary(tuple(stages), tuple(labelled), tuple(failures), backends, caution)
+
+
+def _models(layout: Layout, labelled: Sequence[tuple[str, str]]) -> tuple[tuple[str, ...], str]:
+    """Backends used, and a sentence if no trained model made the masks (from the first label's provenance)."""
+    if not labelled:
+        return (), ""
+    provenance = read_document(layout.label(*labelled[0]))["provenance"]
+    backends = tuple(f"{b}: {provenance['branches'][b]['backend']}" for b in BRANCHES if b in provenance["branches"])
+    if provenance["untrained_weights"]:
+        return (
+            backends,
+            "Untrained random weights were used: these masks mean nothing, they only show that the pipeline runs.",
+        )
+    if not provenance["learned_model"]:
+        return backends, "No learned model was used: all masks are classical graph regions (backend `regions`)."
+    return backends, ""
+
+
+def evaluate_run(layout: Layout, n_proposals: int = 100) -> list[tuple[str, str, Scores]]:
+    """(data set, source, scores) of every labelled image that has ground truth; data set "all" pools them.
+
+    source: a branch or "fused"
+    """
+    rows: list[tuple[str, str, Scores]] = []
+    labelled = [
+        (index.dataset, name)
+        for index in all_indexes(layout, "labels")
+        for name, e in index.images.items()
+        if e.status == "ok" and layout.truth(index.dataset, name).exists()
+    ]
+    if not labelled:
+        return rows
+    truth = {image: read_masks(layout.truth(*image)) for image in labelled}
+    datasets = list(dict.fromkeys(dataset for dataset, _ in labelled))
+    for source in (*BRANCHES, "fused"):
+        found = {i: read_masks(layout.label(*i) if source == "fused" else layout.masks(source, *i)) for i in labelled}
+        for group in ("all", *datasets):
+            pairs = [(found[i], truth[i]) for i in labelled if group in ("all", i[0])]
+            rows.append((group, source, score(pairs, n_proposals)))
+    return sorted(rows, key=lambda row: ("all", *datasets).index(row[0]))
+
+
+def evaluation_table(rows: Sequence[tuple[str, str, Scores]], n_proposals: int = 100) -> list[list[str]]:
+    """Header and rows as text."""
+    table = [
+        [
+            "data set",
+            "masks of",
+            "images",
+            "objects",
+            "masks/image",
+            f"AR@{n_proposals}",
+            "mean best IoU",
+            "spectral-only recall@.5",
+        ]
+    ]
+    for group, source, s in rows:
+        table.append(
+            [
+                group,
+                source,
+                str(s.n_images),
+                str(s.n_objects),
+                f"{s.masks_per_image:.0f}",
+                f"{s.ar:.3f}",
+                f"{s.mean_best_iou:.3f}",
+                f"{s.spectral_only:.3f}",
+            ]
+        )
+    return table
+
+
+def markdown(table: Sequence[Sequence[str]]) -> str:
+    """A table in Markdown, first row as header."""
+    lines = ["| " + " | ".join(row) + " |" for row in table]
+    return "\n".join([lines[0], "|" + "---|" * len(table[0]), *lines[1:]])

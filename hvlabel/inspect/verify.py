@@ -1,0 +1,68 @@
+"""Every file of a run against its index, key, seal and receipt."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from hvlabel.cache.index import Entry, read_index
+from hvlabel.cache.receipt import damage, read_attributes
+from hvlabel.errors import HvError
+from hvlabel.layout import STAGES, Layout
+from hvlabel.masks import read_document
+from hvlabel.stages.fuse import label_picture_damage
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One file that is not what its index says."""
+
+    path: Path
+    index: Path
+    what: str
+
+
+def verify(layout: Layout, *, deep: bool) -> tuple[int, list[Problem]]:
+    """Number of files checked and the problems found. deep: read every byte of every cube."""
+    checked, problems = 0, []
+    for stage in STAGES:
+        for index_path in sorted((layout.root / "index" / stage).glob("*/*.json")):
+            try:
+                index = read_index(index_path)
+            except HvError as error:
+                problems.append(Problem(index_path, index_path, str(error)))
+                continue
+            for entry in index.images.values():
+                if entry.status == "ok":
+                    checked += 1
+                    what = _check(stage, layout.root / entry.path, entry, deep=deep)
+                    if what is not None:
+                        problems.append(Problem(layout.root / entry.path, index_path, what))
+    return checked, problems
+
+
+def repair(problems: list[Problem]) -> None:
+    """Remove damaged files and the indexes that list them: the next run remakes exactly those images."""
+    for problem in problems:
+        if problem.path.is_dir():
+            shutil.rmtree(problem.path)
+        else:
+            problem.path.unlink(missing_ok=True)
+        problem.index.unlink(missing_ok=True)
+
+
+def _check(stage: str, path: Path, entry: Entry, *, deep: bool) -> str | None:
+    if not path.exists():
+        return "missing"
+    if stage == "cubes":
+        return damage(path, deep=deep) or (
+            None if read_attributes(path).get("key") == entry.digest else "made from other inputs than the index says"
+        )
+    try:
+        document = read_document(path)
+    except HvError as error:
+        return str(error)
+    if document["provenance"]["content_sha256"] != entry.digest:
+        return "another content than the index says"
+    return label_picture_damage(path, document) if stage == "labels" else None

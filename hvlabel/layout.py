@@ -1,0 +1,68 @@
+"""Where everything lies below the results folder."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+STAGES = ("cubes", "rgb", "sequence", "material", "labels")
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Paths of one results folder."""
+
+    root: Path
+
+    @property
+    def manifest(self) -> Path:
+        """Table of all images."""
+        return self.root / "manifest.tsv"
+
+    def cube(self, dataset: str, image_id: str) -> Path:
+        """Zarr group of an image."""
+        return self.root / "cubes" / dataset / f"{image_id}.zarr"
+
+    def masks(self, branch: str, dataset: str, image_id: str) -> Path:
+        """Mask file of a branch."""
+        return self.root / "masks" / branch / dataset / f"{image_id}.json"
+
+    def label(self, dataset: str, image_id: str) -> Path:
+        """Fused label; a picture of the image lies beside it as .png."""
+        return self.root / "labels" / dataset / f"{image_id}.json"
+
+    def output(self, stage: str, dataset: str, image_id: str) -> Path:
+        """What a stage makes of an image."""
+        if stage == "cubes":
+            return self.cube(dataset, image_id)
+        return self.label(dataset, image_id) if stage == "labels" else self.masks(stage, dataset, image_id)
+
+    def index(self, stage: str, dataset: str, shard: str) -> Path:
+        """Index of a stage's shard: the only file that the workflow knows."""
+        return self.root / "index" / stage / dataset / f"{shard}.json"
+
+    def lock(self, stage: str, dataset: str, shard: str) -> Path:
+        """Held by the one process that works on a shard."""
+        return self.root / "locks" / f"{stage}.{dataset}.{shard}.lock"
+
+    def demo(self, dataset: str) -> Path:
+        """Raw files (`raw`) and ground truth (`truth`) of a demo data set."""
+        return self.root / "demo" / dataset
+
+    def scenes_index(self, dataset: str) -> Path:
+        """Written when all scenes of a demo data set are there."""
+        return self.root / "index" / "scenes" / f"{dataset}.json"
+
+    def truth(self, dataset: str, image_id: str) -> Path:
+        """Ground truth of a demo image."""
+        return self.demo(dataset) / "truth" / f"{image_id}.json"
+
+    @property
+    def report(self) -> Path:
+        """The page to look at."""
+        return self.root / "report" / "index.html"
+
+    @property
+    def evaluation(self) -> Path:
+        """Scores against ground truth."""
+        return self.root / "evaluation.tsv"

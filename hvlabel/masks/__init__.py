@@ -1,0 +1,26 @@
+"""Masks as COCO run-length codes: sets, exact IoU, NMS, SA-1B JSON files."""
+
+from hvlabel.masks.maskset import Mask, MaskSet, Suppressed
+from hvlabel.masks.nms import best_masks, mask_nms, rank, ranked
+from hvlabel.masks.rle import Rle, areas, decode, encode, encode_stack, interior_point, iou_matrix
+from hvlabel.masks.sa1b import dump_masks, read_document, read_masks
+
+__all__ = [
+    "Mask",
+    "MaskSet",
+    "Rle",
+    "Suppressed",
+    "areas",
+    "best_masks",
+    "decode",
+    "dump_masks",
+    "encode",
+    "encode_stack",
+    "interior_point",
+    "iou_matrix",
+    "mask_nms",
+    "rank",
+    "ranked",
+    "read_document",
+    "read_masks",
+]

@@ -1,0 +1,69 @@
+"""Masks of one image with what is known about each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from hvlabel.masks.rle import Rle, areas
+
+
+@dataclass(frozen=True)
+class Mask:
+    """One mask.
+
+    rle             : COCO RLE in the cube's frame
+    score           : rank value in [0, 1]; what NMS and fusion sort by
+    predicted_iou   : the model's own estimate (regions: persistence over scales)
+    stability_score : IoU of the mask at a higher and a lower threshold (regions: persistence)
+    point_xy        : prompt, px; pixel centres are whole numbers
+    crop_box_xywh   : crop the mask was made in, px; None is the whole image
+    frame, bands    : false-colour frame of the sequence branch and its (red, green, blue) file band indices
+    votes           : branches that found this mask (labels only)
+    extra           : further entries of the annotation, written as they are
+    """
+
+    rle: Rle
+    score: float
+    branch: str
+    point_xy: tuple[float, float]
+    predicted_iou: float = 1.0
+    stability_score: float = 1.0
+    crop_box_xywh: tuple[float, float, float, float] | None = None
+    frame: int | None = None
+    bands: tuple[int, int, int] | None = None
+    votes: tuple[str, ...] = ()
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Suppressed:
+    """A mask that lost against a better one. by: position of the winner in the label's masks; iou: their mask IoU."""
+
+    mask_id: int
+    branch: str
+    iou: float
+    by: int
+
+
+@dataclass(frozen=True)
+class MaskSet:
+    """The masks of one image, best first, and (labels only) those they suppressed."""
+
+    height_px: int
+    width_px: int
+    masks: tuple[Mask, ...]
+    suppressed: tuple[Suppressed, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.masks)
+
+    @property
+    def rles(self) -> list[Rle]:
+        """RLE of every mask, in order."""
+        return [m.rle for m in self.masks]
+
+    def areas_px(self) -> list[int]:
+        """Foreground px of every mask, in order."""
+        return [int(a) for a in areas(self.rles)]

@@ -1,0 +1,60 @@
+"""Greedy non-maximum suppression on exact mask IoU."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from hvlabel.masks.maskset import Mask, MaskSet
+from hvlabel.masks.rle import Rle, areas, boxes_xywh, iou_matrix
+
+
+def rank(masks: Sequence[Mask]) -> np.ndarray:
+    """(N,) int order, best first: score, then area, then branch name, then position; no two masks tie."""
+    area_px = areas([m.rle for m in masks])
+    branch = [m.branch for m in masks]
+    return np.lexsort((branch, -area_px, [-m.score for m in masks])) if len(masks) else np.zeros(0, int)
+
+
+def ranked(masks: Sequence[Mask], height_px: int, width_px: int) -> MaskSet:
+    """A mask set in rank order."""
+    return MaskSet(height_px, width_px, tuple(masks[k] for k in rank(masks)))
+
+
+def best_masks(masks: Sequence[Mask], iou_threshold: float, max_masks: int) -> list[Mask]:
+    """The masks left after mask-IoU NMS in rank order, at most max_masks."""
+    kept, _ = mask_nms([m.rle for m in masks], rank(masks), iou_threshold)
+    return [masks[k] for k in kept[:max_masks]]
+
+
+def mask_nms(
+    rles: Sequence[Rle], order: np.ndarray, iou_threshold: float
+) -> tuple[list[int], dict[int, tuple[int, float]]]:
+    """Indices kept, in `order`, and for each suppressed index its winner and their IoU.
+
+    order         : (N,) int, best first; the caller breaks ties
+    iou_threshold : a mask above this IoU with a better kept one is suppressed (strictly above)
+    The winner is the first kept mask, in order, that suppresses it. Only pairs whose boxes overlap and whose areas
+    allow the threshold are compared, so that the work is far below all pairs.
+    """
+    area = areas(rles).astype(float)
+    box = boxes_xywh(rles)
+    low, high = box[:, :2], box[:, :2] + box[:, 2:]
+    waiting = np.ones(len(rles), bool)
+    kept: list[int] = []
+    lost: dict[int, tuple[int, float]] = {}
+    for i in map(int, order):
+        if not waiting[i]:
+            continue
+        waiting[i] = False
+        kept.append(i)
+        # IoU cannot exceed the ratio of the areas, nor be above zero where the boxes do not meet
+        rivals = waiting & (np.minimum(area, area[i]) > iou_threshold * np.maximum(area, area[i]))
+        rivals &= ((low < high[i]) & (high > low[i])).all(axis=1)
+        candidates = np.flatnonzero(rivals)
+        iou = iou_matrix([rles[j] for j in candidates], [rles[i]]).ravel()
+        for j, value in zip(candidates[iou > iou_threshold].tolist(), iou[iou > iou_threshold].tolist(), strict=True):
+            waiting[j] = False
+            lost[j] = (i, value)
+    return kept, lost

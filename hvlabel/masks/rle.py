@@ -1,0 +1,62 @@
+"""Run-length codes of pycocotools: C-speed coding, areas, boxes and exact pairwise IoU without decoding."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TypedDict
+
+import cv2
+import numpy as np
+from pycocotools import mask as coco
+
+AREA_BATCH = 255  # pycocotools 2.0.11 fails on more areas at once: it puts their number into a uint8
+
+
+class Rle(TypedDict):
+    """COCO compressed RLE. size: [height, width] px; counts: compressed run lengths, column-major."""
+
+    size: list[int]
+    counts: bytes
+
+
+def encode(mask: np.ndarray) -> Rle:
+    """RLE of an (H, W) bool mask."""
+    return encode_stack(mask[None])[0]
+
+
+def encode_stack(masks: np.ndarray) -> list[Rle]:
+    """RLEs of (N, H, W) bool masks."""
+    # pycocotools wants (H, W, N) in column-major order, which is (N, W, H) in row-major order
+    column_major = np.ascontiguousarray(masks.transpose(0, 2, 1)).view(np.uint8).transpose(2, 1, 0)
+    return list(coco.encode(column_major)) if len(masks) else []
+
+
+def decode(rle: Rle) -> np.ndarray:
+    """(H, W) bool mask."""
+    return coco.decode(rle).astype(bool)
+
+
+def areas(rles: Sequence[Rle]) -> np.ndarray:
+    """(N,) int64 foreground px."""
+    parts = [coco.area(list(rles[k : k + AREA_BATCH])) for k in range(0, len(rles), AREA_BATCH)]
+    return np.concatenate([np.zeros(0, np.int64), *parts]).astype(np.int64)
+
+
+def boxes_xywh(rles: Sequence[Rle]) -> np.ndarray:
+    """(N, 4) float64 tight boxes x, y, width, height; width counts pixels (a one-pixel mask has width 1)."""
+    return np.asarray(coco.toBbox(list(rles))).reshape(-1, 4) if rles else np.zeros((0, 4))
+
+
+def iou_matrix(first: Sequence[Rle], second: Sequence[Rle]) -> np.ndarray:
+    """(N, M) float64 exact mask IoU in [0, 1]; 0 where either mask is empty."""
+    if not first or not second:
+        return np.zeros((len(first), len(second)))
+    return np.asarray(coco.iou(list(first), list(second), [False] * len(second)))
+
+
+def interior_point(mask: np.ndarray) -> tuple[float, float]:
+    """(x, y) px of the pixel deepest inside an (H, W) bool mask: a prompt that would ask for it."""
+    padded = np.pad(mask.astype(np.uint8), 1)
+    depth = cv2.distanceTransform(padded, cv2.DIST_L2, 3)[1:-1, 1:-1]
+    y, x = np.unravel_index(int(depth.argmax()), depth.shape)
+    return float(x), float(y)

@@ -1,0 +1,141 @@
+"""SA-1B JSON files: masks that SAM tools, pycocotools and Datumaro read, with a provenance block and a seal."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from hvlabel.errors import MaskFileError
+from hvlabel.masks.maskset import Mask, MaskSet, Suppressed
+from hvlabel.masks.rle import areas, boxes_xywh
+
+SEAL = "content_sha256"
+
+
+def dump_masks(masks: MaskSet, image_id: str, provenance: dict[str, Any], file_name: str | None = None) -> bytes:
+    """Content of a mask file.
+
+    provenance : what the masks were made from; a seal (sha256 of everything else in the file) is added
+    file_name  : the picture beside the file that the masks belong to
+    """
+    boxes, area_px = boxes_xywh(masks.rles), areas(masks.rles)
+    annotations = [_annotation(k, m, boxes[k].tolist(), int(area_px[k]), masks) for k, m in enumerate(masks.masks)]
+    document: dict[str, Any] = {
+        "image": {
+            "image_id": image_id,
+            "width": masks.width_px,
+            "height": masks.height_px,
+            "file_name": file_name or f"{image_id}.png",
+        },
+        "annotations": annotations,
+        "suppressed": [
+            {"id": s.mask_id, "branch": s.branch, "iou": round(s.iou, 6), "by": s.by} for s in masks.suppressed
+        ],
+        "provenance": provenance,
+    }
+    document["provenance"] = {**provenance, SEAL: _seal(document)}
+    return _pretty(document).encode()
+
+
+def read_document(path: Path) -> dict[str, Any]:
+    """The parsed file with its seal checked; MaskFileError if it is missing, damaged or something else."""
+    try:
+        document = json.loads(path.read_bytes())
+    except OSError as error:
+        raise MaskFileError(
+            f"{path}: cannot read the mask file ({error.strerror}); run the pipeline again to make it"
+        ) from error
+    except ValueError as error:
+        raise MaskFileError(f"{path}: not JSON ({str(error)[:80]}); delete it and run again") from error
+    if not isinstance(document, dict) or not {"image", "annotations", "provenance"} <= document.keys():
+        raise MaskFileError(
+            f"{path}: not a mask file of this project (no image, annotations, provenance); see docs/FORMATS.md"
+        )
+    if document["provenance"].get(SEAL) != _seal(document):
+        raise MaskFileError(
+            f"{path}: the content does not match its seal, it was damaged or edited; delete it and run again"
+        )
+    return document
+
+
+def read_masks(path: Path) -> MaskSet:
+    """The masks of a file, in its order."""
+    document = read_document(path)
+    image = document["image"]
+    suppressed = tuple(Suppressed(s["id"], s["branch"], s["iou"], s["by"]) for s in document["suppressed"])
+    return MaskSet(image["height"], image["width"], tuple(_mask(a) for a in document["annotations"]), suppressed)
+
+
+OWN_KEYS = frozenset(
+    {
+        "id",
+        "segmentation",
+        "bbox",
+        "area",
+        "predicted_iou",
+        "stability_score",
+        "point_coords",
+        "crop_box",
+        "score",
+        "branch",
+        "frame",
+        "bands",
+        "votes",
+    }
+)
+
+
+def _annotation(mask_id: int, mask: Mask, box: list[float], area_px: int, masks: MaskSet) -> dict[str, Any]:
+    return {
+        "id": mask_id,
+        "segmentation": {"size": mask.rle["size"], "counts": mask.rle["counts"].decode()},
+        "bbox": box,
+        "area": area_px,
+        "predicted_iou": round(mask.predicted_iou, 6),
+        "stability_score": round(mask.stability_score, 6),
+        "point_coords": [list(mask.point_xy)],
+        "crop_box": list(mask.crop_box_xywh or (0, 0, masks.width_px, masks.height_px)),
+        "score": round(mask.score, 6),
+        "branch": mask.branch,
+        "frame": mask.frame,
+        "bands": list(mask.bands) if mask.bands else None,
+        "votes": list(mask.votes),
+        **mask.extra,
+    }
+
+
+def _mask(a: dict[str, Any]) -> Mask:
+    return Mask(
+        rle={"size": a["segmentation"]["size"], "counts": a["segmentation"]["counts"].encode()},
+        score=a["score"],
+        branch=a["branch"],
+        point_xy=(a["point_coords"][0][0], a["point_coords"][0][1]),
+        predicted_iou=a["predicted_iou"],
+        stability_score=a["stability_score"],
+        crop_box_xywh=tuple(a["crop_box"]),
+        frame=a["frame"],
+        bands=tuple(a["bands"]) if a["bands"] else None,
+        votes=tuple(a["votes"]),
+        extra={k: v for k, v in a.items() if k not in OWN_KEYS},
+    )
+
+
+def _seal(document: dict[str, Any]) -> str:
+    """sha256 of the document without its seal, as canonical JSON."""
+    provenance = {k: v for k, v in document["provenance"].items() if k != SEAL}
+    return hashlib.sha256(
+        json.dumps({**document, "provenance": provenance}, sort_keys=True, separators=(",", ":")).encode()
+    ).hexdigest()
+
+
+def _pretty(document: dict[str, Any]) -> str:
+    """One annotation per line: small, and still readable and diffable."""
+    lists = {"annotations", "suppressed"}
+    parts = [f'"{k}": ' + (_lines(v) if k in lists else json.dumps(v)) for k, v in document.items()]
+    return "{" + ",\n".join(parts) + "}\n"
+
+
+def _lines(items: list[Any]) -> str:
+    return "[" + ",".join("\n" + json.dumps(item) for item in items) + "]"

@@ -1,0 +1,41 @@
+"""Where learned models run: one GPU per process, leased by a file lock, or the CPU."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+import torch
+from filelock import FileLock, Timeout
+
+from hvlabel.errors import ConfigError
+
+_leases: list[FileLock] = []  # held until the process ends
+
+
+def choose_device(wanted: str) -> torch.device:
+    """The device of this process.
+
+    wanted : auto (a GPU when there is one), cpu, or cuda
+    Workflow engines count GPUs but do not assign them: each process takes the first GPU whose lock is free, and shares
+    them in turn when all are taken. Where the batch system already assigned devices (SLURM), the first visible one is
+    used without a lock.
+    """
+    if wanted == "cuda" and not torch.cuda.is_available():
+        raise ConfigError("run.device is cuda but PyTorch sees no GPU; use auto or cpu, or mend the driver")
+    if wanted == "cpu" or not torch.cuda.is_available():
+        return torch.device("cpu")
+    count = torch.cuda.device_count()
+    if "SLURM_JOB_ID" in os.environ or count == 1:
+        return torch.device("cuda:0")
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES", ",".join(map(str, range(count)))).split(",")
+    for k in range(count):
+        lock = FileLock(Path(tempfile.gettempdir()) / f"hvlabel-gpu-{os.getuid()}-{visible[k].strip()}.lock")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            continue
+        _leases.append(lock)
+        return torch.device(f"cuda:{k}")
+    return torch.device(f"cuda:{os.getpid() % count}")

@@ -1,0 +1,152 @@
+"""State dicts of the published layout: the topology read off them, strict loading."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from hvlabel.errors import WeightsError
+from hvlabel.models.hyperfree.network import HyperFree, Topology
+
+PUBLISHED_WINDOW_PX = 14
+# size -> (embed_dim, depth, heads, global blocks of the published demos, merge blocks of the published README)
+SIZES = {
+    "b": (768, 12, 12, (2, 5, 8, 11), (3, 12)),
+    "l": (1024, 24, 16, (5, 11, 17, 23), (6, 24)),
+    "h": (1280, 32, 16, (7, 15, 23, 31), (8, 32)),
+}
+
+
+def published_topology(size: str, image_size_px: int = 1024, *, merging: bool = False) -> Topology:
+    """Topology of HyperFree / HyperVision B, L or H.
+
+    merging : the README variant: two merge blocks (the second is never reached) and three global blocks instead of four
+    """
+    embed_dim, depth, heads, global_blocks, merge_blocks = SIZES[size]
+    return Topology(
+        image_size_px=image_size_px,
+        patch_px=16,
+        embed_dim=embed_dim,
+        depth=depth,
+        num_heads=heads,
+        window_px=PUBLISHED_WINDOW_PX,
+        global_blocks=global_blocks[1:] if merging else global_blocks,
+        merge_blocks=merge_blocks if merging else None,
+    )
+
+
+def infer_topology(
+    state: Mapping[str, Tensor],
+    *,
+    image_size_px: int | None = None,
+    merge_blocks: tuple[int, ...] | None = None,
+    decoder_heads: int = 8,
+    source: str = "state dict",
+) -> Topology:
+    """Topology of a bare state dict.
+
+    Read off the shapes: widths, depth, heads, patch, window, global blocks, image size. Not in a file: where merging takes
+    place (merge_blocks), the decoder's heads, and, if all position tables have one length, whether blocks are windowed:
+    then all are taken as global unless that contradicts image_size_px. WeightsError asks for what is missing.
+    """
+    try:
+        bank = state["image_encoder.point_spectral_weight_bank_w"]
+        tables = _rel_pos_lengths(state)
+        head_dim = state["image_encoder.blocks.0.attn.rel_pos_h"].shape[1]
+        mlp_hidden = state["image_encoder.blocks.0.mlp.lin1.weight"].shape[0]
+        n_merges = sum(
+            k.startswith("image_encoder.multi_scale_convs.") and k.endswith("reduction.weight") for k in state
+        )
+        class_head = state.get("mask_decoder.class_seg_head.weight")
+        sizes = {
+            "out_dim": state["image_encoder.neck.0.weight"].shape[0],
+            "mask_channels": state["prompt_encoder.mask_downscaling.3.weight"].shape[0],
+            "decoder_mlp": state["mask_decoder.transformer.layers.0.mlp.lin1.weight"].shape[0],
+            "iou_hidden": state["mask_decoder.iou_prediction_head.layers.0.weight"].shape[0],
+        }
+    except KeyError as error:
+        raise WeightsError(f"{source}: no key {error}; expected a bare HyperFree or HyperVision state dict") from error
+    embed_dim, patch_px = bank.shape[0], bank.shape[-1]
+    if n_merges and (merge_blocks is None or len(merge_blocks) != n_merges):
+        raise WeightsError(
+            f"{source}: holds {n_merges} patch-merging modules, but no file says after which blocks they act; "
+            f"set hyperfree.merge_blocks (published: [3, 12] for B, [6, 24] for L, [8, 32] for H)"
+        )
+    if merge_blocks is not None and not n_merges:
+        raise WeightsError(
+            f"{source}: hyperfree.merge_blocks is set but the file holds no patch-merging modules; leave it out"
+        )
+    window, grid = _window_and_grid(tables, patch_px, image_size_px, source)
+    return Topology(
+        image_size_px=grid * patch_px,
+        patch_px=patch_px,
+        embed_dim=embed_dim,
+        depth=len(tables),
+        num_heads=embed_dim // head_dim,
+        window_px=window,
+        global_blocks=tuple(i for i, length in enumerate(tables) if length == 2 * grid - 1),
+        merge_blocks=merge_blocks,
+        mlp_ratio=mlp_hidden // embed_dim,
+        decoder_heads=decoder_heads,
+        n_classes=0 if class_head is None else class_head.shape[0],
+        **sizes,
+    )
+
+
+def load_hyperfree(
+    state: Mapping[str, Tensor],
+    *,
+    image_size_px: int | None = None,
+    merge_blocks: tuple[int, ...] | None = None,
+    decoder_heads: int = 8,
+    source: str = "state dict",
+) -> HyperFree:
+    """The network of a state dict, every key and shape checked, in evaluation mode."""
+    topology = infer_topology(
+        state, image_size_px=image_size_px, merge_blocks=merge_blocks, decoder_heads=decoder_heads, source=source
+    )
+    with torch.device("meta"):  # no time spent on initial values that the file replaces
+        network = HyperFree(topology)
+    own = network.state_dict()
+    missing, unknown = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys())
+    wrong = [k for k in own.keys() & state.keys() if own[k].shape != state[k].shape]
+    if missing or unknown or wrong:
+        raise WeightsError(
+            f"{source}: does not fit its own topology: missing {missing[:3]}, unknown {unknown[:3]}, wrong shape {wrong[:3]} "
+            f"({len(missing)}, {len(unknown)}, {len(wrong)} in all); is it a HyperFree or HyperVision file?"
+        )
+    network.load_state_dict({k: v.float() for k, v in state.items()}, strict=True, assign=True)
+    return network.eval()
+
+
+def _rel_pos_lengths(state: Mapping[str, Tensor]) -> list[int]:
+    lengths = []
+    while (key := f"image_encoder.blocks.{len(lengths)}.attn.rel_pos_h") in state:
+        lengths.append(state[key].shape[0])
+    return lengths
+
+
+def _window_and_grid(tables: list[int], patch_px: int, image_size_px: int | None, source: str) -> tuple[int, int]:
+    """Window and grid side from the lengths 2n-1 of the position tables: global blocks have the grid's."""
+    sides = sorted({(length + 1) // 2 for length in tables})
+    if image_size_px is not None:
+        grid = image_size_px // patch_px
+        windows = [s for s in sides if s != grid]
+        if grid not in sides or len(windows) > 1:
+            raise WeightsError(
+                f"{source}: position tables are for sides {sides}, image_size_px {image_size_px} needs {grid}; "
+                f"set hyperfree.image_size_px to {max(sides) * patch_px} or leave it out"
+            )
+        return (windows or [PUBLISHED_WINDOW_PX])[0], grid
+    if len(sides) > 2:
+        raise WeightsError(
+            f"{source}: position tables of sides {sides}, expected one for windows and one for the grid; is the file complete?"
+        )
+    if sides == [PUBLISHED_WINDOW_PX]:
+        raise WeightsError(
+            f"{source}: all position tables have side {PUBLISHED_WINDOW_PX}, so the file does not say which blocks are global; "
+            f"set hyperfree.image_size_px (a grid of {PUBLISHED_WINDOW_PX} is {PUBLISHED_WINDOW_PX * patch_px} px)"
+        )
+    return (sides[0] if len(sides) == 2 else PUBLISHED_WINDOW_PX), sides[-1]

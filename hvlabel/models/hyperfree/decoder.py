@@ -1,0 +1,202 @@
+"""SAM's prompt encoder and two-way mask decoder with the published parameter names."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from hvlabel.models.hyperfree.encoder import BlockMlp, LayerNorm2d, Mlp
+
+N_MULTIMASKS = 3
+
+
+class PositionCode(nn.Module):
+    """Random Fourier features of positions in [0, 1]."""
+
+    def __init__(self, features: int) -> None:
+        super().__init__()
+        self.register_buffer("positional_encoding_gaussian_matrix", torch.randn(2, features))
+
+    def forward(self, xy: Tensor) -> Tensor:
+        """(..., 2) positions x, y in [0, 1] -> (..., 2 * features)."""
+        angle = 2 * math.pi * ((2 * xy - 1) @ self.positional_encoding_gaussian_matrix)
+        return torch.cat([angle.sin(), angle.cos()], dim=-1)
+
+
+class PromptEncoder(nn.Module):
+    """Points, boxes and low-resolution masks to tokens and a dense map."""
+
+    def __init__(self, dim: int, grid: int, image_size_px: int, mask_channels: int) -> None:
+        super().__init__()
+        self.grid, self.image_size_px = grid, image_size_px
+        self.pe_layer = PositionCode(dim // 2)
+        self.point_embeddings = nn.ModuleList(
+            nn.Embedding(1, dim) for _ in range(4)
+        )  # negative, positive, two box corners
+        self.not_a_point_embed = nn.Embedding(1, dim)
+        self.mask_downscaling = nn.Sequential(
+            nn.Conv2d(1, mask_channels // 4, 2, stride=2),
+            LayerNorm2d(mask_channels // 4),
+            nn.GELU(),
+            nn.Conv2d(mask_channels // 4, mask_channels, 2, stride=2),
+            LayerNorm2d(mask_channels),
+            nn.GELU(),
+            nn.Conv2d(mask_channels, dim, 1),
+        )
+        self.no_mask_embed = nn.Embedding(1, dim)
+
+    def forward(
+        self, points_xy: Tensor | None, labels: Tensor | None, boxes_xyxy: Tensor | None, masks: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        """Sparse (N, P, D) and dense (N, D, g, g) prompts.
+
+        points_xy  : (N, P, 2) px of the padded input, or None
+        labels     : (N, P) 1 foreground, 0 background, -1 padding
+        boxes_xyxy : (N, 4) px, or None
+        masks      : (N, 1, 4g, 4g) logits, or None
+        """
+        sparse: list[Tensor] = []
+        if points_xy is not None and labels is not None:
+            sparse.append(self._embed_points(points_xy, labels, pad=boxes_xyxy is None))
+        if boxes_xyxy is not None:
+            corners = self._code(boxes_xyxy.reshape(-1, 2, 2))
+            sparse.append(corners + torch.cat([self.point_embeddings[2].weight, self.point_embeddings[3].weight]))
+        n = next((t.shape[0] for t in (points_xy, boxes_xyxy, masks) if t is not None), 1)
+        if not sparse:
+            sparse.append(self.no_mask_embed.weight.new_zeros(n, 0, self.no_mask_embed.weight.shape[1]))
+        if masks is not None:
+            dense = self.mask_downscaling(masks)
+        else:
+            dense = self.no_mask_embed.weight.reshape(1, -1, 1, 1).expand(n, -1, self.grid, self.grid)
+        return torch.cat(sparse, dim=1), dense
+
+    def dense_code(self) -> Tensor:
+        """(1, D, g, g) position code of the token centres."""
+        centre = (
+            torch.arange(self.grid, dtype=torch.float32, device=self.no_mask_embed.weight.device) + 0.5
+        ) / self.grid
+        y, x = torch.meshgrid(centre, centre, indexing="ij")
+        return self.pe_layer(torch.stack([x, y], dim=-1)).permute(2, 0, 1)[None]
+
+    def _code(self, xy_px: Tensor) -> Tensor:
+        return self.pe_layer((xy_px + 0.5).to(torch.float32) / self.image_size_px)
+
+    def _embed_points(self, points_xy: Tensor, labels: Tensor, *, pad: bool) -> Tensor:
+        if pad:
+            points_xy = torch.cat([points_xy, points_xy.new_zeros(len(points_xy), 1, 2)], dim=1)
+            labels = torch.cat([labels, -labels.new_ones(len(labels), 1)], dim=1)
+        code = self._code(points_xy)
+        known = labels[..., None]
+        code = torch.where(known == -1, self.not_a_point_embed.weight, code)
+        code = code + torch.where(known == 0, self.point_embeddings[0].weight, 0.0)
+        return code + torch.where(known == 1, self.point_embeddings[1].weight, 0.0)
+
+
+class DownAttention(nn.Module):
+    """Attention whose inner width is the token width divided by `downsample`."""
+
+    def __init__(self, dim: int, num_heads: int, downsample: int = 1) -> None:
+        super().__init__()
+        self.num_heads = num_heads
+        inner = dim // downsample
+        self.q_proj, self.k_proj, self.v_proj = nn.Linear(dim, inner), nn.Linear(dim, inner), nn.Linear(dim, inner)
+        self.out_proj = nn.Linear(inner, dim)
+
+    def forward(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """(B, Nq, D), (B, Nk, D), (B, Nk, D) -> (B, Nq, D)."""
+        heads = [
+            x.unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
+            for x in (self.q_proj(q), self.k_proj(k), self.v_proj(v))
+        ]
+        return self.out_proj(F.scaled_dot_product_attention(*heads).transpose(1, 2).flatten(2))
+
+
+class TwoWayBlock(nn.Module):
+    """Self-attention of the tokens, tokens to image, MLP, image to tokens."""
+
+    def __init__(self, dim: int, num_heads: int, mlp_hidden: int, *, first: bool) -> None:
+        super().__init__()
+        self.first = first
+        self.self_attn = DownAttention(dim, num_heads)
+        self.norm1 = nn.LayerNorm(dim)
+        self.cross_attn_token_to_image = DownAttention(dim, num_heads, downsample=2)
+        self.norm2 = nn.LayerNorm(dim)
+        self.mlp = BlockMlp(dim, mlp_hidden, nn.ReLU)
+        self.norm3 = nn.LayerNorm(dim)
+        self.norm4 = nn.LayerNorm(dim)
+        self.cross_attn_image_to_token = DownAttention(dim, num_heads, downsample=2)
+
+    def forward(self, tokens: Tensor, image: Tensor, token_code: Tensor, image_code: Tensor) -> tuple[Tensor, Tensor]:
+        """tokens (N, T, D) and image (N or 1, g*g, D) -> both updated; the first block has no code and no residual in self_attn."""
+        if self.first:
+            tokens = self.self_attn(tokens, tokens, tokens)
+        else:
+            coded = tokens + token_code
+            tokens = tokens + self.self_attn(coded, coded, tokens)
+        tokens = self.norm1(tokens)
+        tokens = self.norm2(tokens + self.cross_attn_token_to_image(tokens + token_code, image + image_code, image))
+        tokens = self.norm3(tokens + self.mlp(tokens))
+        image = self.norm4(image + self.cross_attn_image_to_token(image + image_code, tokens + token_code, tokens))
+        return tokens, image
+
+
+class TwoWayTransformer(nn.Module):
+    """Two blocks and a last attention from the tokens to the image."""
+
+    def __init__(self, dim: int, num_heads: int, mlp_hidden: int, depth: int = 2) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(TwoWayBlock(dim, num_heads, mlp_hidden, first=i == 0) for i in range(depth))
+        self.final_attn_token_to_image = DownAttention(dim, num_heads, downsample=2)
+        self.norm_final_attn = nn.LayerNorm(dim)
+
+    def forward(self, image: Tensor, image_code: Tensor, prompts: Tensor) -> tuple[Tensor, Tensor]:
+        """image (N, D, g, g), image_code (1, D, g, g), prompts (N, T, D) -> tokens (N, T, D), image (N, g*g, D)."""
+        source, code = image.flatten(2).transpose(1, 2), image_code.flatten(2).transpose(1, 2)
+        tokens = prompts
+        for layer in self.layers:
+            tokens, source = layer(tokens, source, prompts, code)
+        return self.norm_final_attn(
+            tokens + self.final_attn_token_to_image(tokens + prompts, source + code, source)
+        ), source
+
+
+class MaskDecoder(nn.Module):
+    """Prompts and image features to mask logits and predicted IoU."""
+
+    def __init__(self, dim: int, num_heads: int, mlp_hidden: int, iou_hidden: int, n_classes: int = 0) -> None:
+        super().__init__()
+        n_tokens = N_MULTIMASKS + 1
+        self.transformer = TwoWayTransformer(dim, num_heads, mlp_hidden)
+        self.iou_token = nn.Embedding(1, dim)
+        self.mask_tokens = nn.Embedding(n_tokens, dim)
+        self.output_upscaling = nn.Sequential(
+            nn.ConvTranspose2d(dim, dim // 4, 2, stride=2),
+            LayerNorm2d(dim // 4),
+            nn.GELU(),
+            nn.ConvTranspose2d(dim // 4, dim // 8, 2, stride=2),
+            nn.GELU(),
+        )
+        self.output_hypernetworks_mlps = nn.ModuleList(Mlp([dim, dim, dim, dim // 8]) for _ in range(n_tokens))
+        self.iou_prediction_head = Mlp([dim, iou_hidden, iou_hidden, n_tokens])
+        if n_classes:  # present in some state dicts; loaded, not used for masks
+            self.class_seg_head = nn.Conv2d(dim // 8, n_classes, 3, padding=1)
+
+    def forward(
+        self, image: Tensor, image_code: Tensor, sparse: Tensor, dense: Tensor, *, multimask: bool
+    ) -> tuple[Tensor, Tensor]:
+        """Logits (N, M, 4g, 4g) and predicted IoU (N, M); M is 3 with multimask, else 1.
+
+        image : (1 or N, D, g, g); one image serves all prompts, N images go with their prompts pairwise
+        """
+        n = sparse.shape[0]
+        own = torch.cat([self.iou_token.weight, self.mask_tokens.weight])
+        tokens, source = self.transformer(image + dense, image_code, torch.cat([own.expand(n, -1, -1), sparse], dim=1))
+        grid = source.transpose(1, 2).unflatten(2, image.shape[-2:])
+        upscaled = self.output_upscaling(grid)  # (N, D/8, 4g, 4g)
+        chosen = range(1, N_MULTIMASKS + 1) if multimask else range(1)
+        hyper = torch.stack([self.output_hypernetworks_mlps[k](tokens[:, 1 + k]) for k in chosen], dim=1)  # (N, M, D/8)
+        logits = torch.einsum("nmc,nchw->nmhw", hyper, upscaled)
+        return logits, self.iou_prediction_head(tokens[:, 0])[:, list(chosen)]

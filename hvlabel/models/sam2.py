@@ -1,0 +1,217 @@
+"""SAM2 through the sam2 package: image prompts, and its memory along in-memory frames. The only file that imports it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import sam2
+import torch
+import torch.nn.functional as F
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
+from sam2.modeling.sam2_base import SAM2Base
+from torch import Tensor
+from torchvision.transforms.functional import normalize, resize
+
+from hvlabel.config import Sam2Model
+from hvlabel.errors import WeightsError
+from hvlabel.models.weights import read_state_dict
+
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+# What the package's own builders set at inference: a single unstable mask falls back to the best of three,
+# and masks given as prompts enter the memory binarised.
+INFERENCE_SETTINGS = {
+    "sam_mask_decoder_extra_args.dynamic_multimask_via_stability": True,
+    "sam_mask_decoder_extra_args.dynamic_multimask_stability_delta": 0.05,
+    "sam_mask_decoder_extra_args.dynamic_multimask_stability_thresh": 0.98,
+    "binarize_mask_from_pts_for_mem_enc": True,
+}
+
+
+def load_sam2(model: Sam2Model, device: torch.device) -> SAM2Base:
+    """The network of a config and a checkpoint, in evaluation mode; WeightsError if they do not fit each other."""
+    config = _read_config(model.config)
+    path = model.path()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(model.seed or 0)
+        network = instantiate(config, _recursive_=True)
+    if path is not None:
+        state = read_state_dict(path)
+        try:
+            network.load_state_dict(state)
+        except RuntimeError as error:
+            raise WeightsError(
+                f"{path}: does not fit {model.config} ({' '.join(str(error).split())[:160]}); choose the config of this checkpoint"
+            ) from error
+    return network.to(device).eval()
+
+
+def _read_config(name: str) -> Any:  # noqa: ANN401 (an OmegaConf tree)
+    path = next((p for p in (Path(name), Path(sam2.__path__[0]) / name) if p.is_file()), None)
+    if path is None:
+        known = sorted(
+            str(p.relative_to(sam2.__path__[0]))
+            for p in Path(sam2.__path__[0], "configs").glob("sam2*/sam2*hiera*.yaml")
+        )
+        raise WeightsError(f"no SAM2 config {name!r}; give the path of a YAML file or one of: {', '.join(known)}")
+    config = OmegaConf.load(path)
+    if "model" not in config:
+        raise WeightsError(f"{path}: no top-level key `model`; expected a SAM2 model config")
+    for key, value in INFERENCE_SETTINGS.items():
+        OmegaConf.update(config.model, key, value, force_add=True)
+    OmegaConf.resolve(config)
+    return config.model
+
+
+@dataclass(frozen=True)
+class Embedding:
+    """One image's features.
+
+    features, codes : per level (1, D, h, w), finest first, as the package's forward_image gives them
+    original_hw     : (height, width) px of the image
+    """
+
+    features: list[Tensor]
+    codes: list[Tensor]
+    original_hw: tuple[int, int]
+
+
+class Sam2Predictor:
+    """Prompts on one image, and masks carried along frames."""
+
+    def __init__(self, network: SAM2Base, objects_per_batch: int = 16) -> None:
+        self.network = network
+        self.objects_per_batch = objects_per_batch
+
+    @torch.inference_mode()
+    def embed(self, image: np.ndarray) -> Embedding:
+        """Embedding of an (H, W, 3) image, uint8 or float in [0, 1]."""
+        side = self.network.image_size
+        x = torch.as_tensor(np.ascontiguousarray(image), device=self.network.device).permute(2, 0, 1)
+        x = x.float() / 255 if image.dtype == np.uint8 else x.float()
+        x = normalize(resize(x, [side, side], antialias=True), IMAGENET_MEAN, IMAGENET_STD)
+        out = self.network.forward_image(x[None])
+        levels = self.network.num_feature_levels
+        return Embedding(
+            out["backbone_fpn"][-levels:], out["vision_pos_enc"][-levels:], (image.shape[0], image.shape[1])
+        )
+
+    @torch.inference_mode()
+    def decode(
+        self, embedding: Embedding, points_xy: np.ndarray, masks: Tensor | None = None, *, multimask: bool = True
+    ) -> tuple[Tensor, Tensor]:
+        """Low-resolution logits (N, M, S/4, S/4) and predicted IoU (N, M) of one foreground point each.
+
+        points_xy : (N, 2) float64 px of the original image
+        masks     : (N, 1, S/4, S/4) logits, or None
+        """
+        network = self.network
+        height, width = embedding.original_hw
+        points = torch.as_tensor(points_xy, dtype=torch.float32, device=network.device)
+        points = points / points.new_tensor([width, height]) * network.image_size
+        labels = torch.ones(len(points), 1, dtype=torch.int32, device=network.device)
+        sparse, dense = network.sam_prompt_encoder(points=(points[:, None], labels), boxes=None, masks=masks)
+        image = embedding.features[-1]
+        if network.directly_add_no_mem_embed:
+            image = image + network.no_mem_embed.reshape(1, -1, 1, 1)
+        logits, iou, _, _ = network.sam_mask_decoder(
+            image_embeddings=image,
+            image_pe=network.sam_prompt_encoder.get_dense_pe(),
+            sparse_prompt_embeddings=sparse,
+            dense_prompt_embeddings=dense,
+            multimask_output=multimask,
+            repeat_image=len(points) > 1,
+            high_res_features=embedding.features[:-1] or None,
+        )
+        return logits, iou
+
+    def upscale(self, logits: Tensor, embedding: Embedding) -> Tensor:
+        """(N, h, w) low-resolution logits -> (N, H, W) of the original image."""
+        return F.interpolate(logits[:, None].float(), embedding.original_hw, mode="bilinear", align_corners=False)[:, 0]
+
+    @torch.inference_mode()
+    def track(
+        self, embeddings: list[Embedding], start: int, masks: Tensor
+    ) -> Iterator[tuple[int, slice, Tensor, Tensor]]:
+        """Masks carried from frame `start` forwards to the last frame, then backwards to the first.
+
+        embeddings : one per frame
+        masks      : (N, H, W) bool on frame `start`
+        Yields (frame, objects, logits (n, H, W) of the image, object present (n,) bool) for every frame and every batch of
+        objects. Each object sees its own memory only, as in the package's video predictor.
+        """
+        for first in range(0, len(masks), self.objects_per_batch):
+            objects = slice(first, min(first + self.objects_per_batch, len(masks)))
+            memory = self._start(embeddings, start, masks[objects])
+            n_frames = len(embeddings)
+            for frame in [start, *range(start + 1, n_frames), *range(start - 1, -1, -1)]:
+                if frame != start:
+                    self._step(embeddings, frame, memory, reverse=frame < start)
+                out = memory["cond_frame_outputs"].get(frame) or memory["non_cond_frame_outputs"][frame]
+                logits = self.upscale(out["pred_masks"][:, 0], embeddings[frame])
+                yield frame, objects, logits, (out["object_score_logits"] > 0).reshape(-1)
+
+    def _start(self, embeddings: list[Embedding], frame: int, masks: Tensor) -> dict[str, dict[int, Any]]:
+        """Memory that holds the prompted frame, encoded as the package does once the user's prompts are final."""
+        side = self.network.image_size
+        prompt = masks[:, None].float().to(self.network.device)
+        if prompt.shape[-2:] != (side, side):
+            prompt = (
+                F.interpolate(prompt, (side, side), mode="bilinear", align_corners=False, antialias=True) >= 0.5
+            ).float()
+        memory: dict[str, dict[int, Any]] = {"cond_frame_outputs": {}, "non_cond_frame_outputs": {}}
+        arguments = self._frame_arguments(embeddings[frame], len(masks))
+        out = self.network.track_step(
+            frame_idx=frame,
+            is_init_cond_frame=True,
+            point_inputs=None,
+            mask_inputs=prompt,
+            output_dict=memory,
+            num_frames=len(embeddings),
+            run_mem_encoder=False,
+            **arguments,
+        )
+        features, codes = self.network._encode_new_memory(
+            current_vision_feats=arguments["current_vision_feats"],
+            feat_sizes=arguments["feat_sizes"],
+            pred_masks_high_res=F.interpolate(out["pred_masks"], (side, side), mode="bilinear", align_corners=False),
+            object_score_logits=out["object_score_logits"],
+            is_mask_from_pts=True,
+        )
+        memory["cond_frame_outputs"][frame] = _kept({**out, "maskmem_features": features, "maskmem_pos_enc": codes})
+        return memory
+
+    def _step(
+        self, embeddings: list[Embedding], frame: int, memory: dict[str, dict[int, Any]], *, reverse: bool
+    ) -> None:
+        n_objects = len(next(iter(memory["cond_frame_outputs"].values()))["pred_masks"])
+        out = self.network.track_step(
+            frame_idx=frame,
+            is_init_cond_frame=False,
+            point_inputs=None,
+            mask_inputs=None,
+            output_dict=memory,
+            num_frames=len(embeddings),
+            track_in_reverse=reverse,
+            **self._frame_arguments(embeddings[frame], n_objects),
+        )
+        memory["non_cond_frame_outputs"][frame] = _kept(out)
+
+    def _frame_arguments(self, embedding: Embedding, n_objects: int) -> dict[str, Any]:
+        """A frame's features in the package's (h*w, objects, D) layout."""
+        expanded = {
+            "backbone_fpn": [f.expand(n_objects, -1, -1, -1) for f in embedding.features],
+            "vision_pos_enc": [c.expand(n_objects, -1, -1, -1) for c in embedding.codes],
+        }
+        _, features, codes, sizes = self.network._prepare_backbone_features(expanded)
+        return {"current_vision_feats": features, "current_vision_pos_embeds": codes, "feat_sizes": sizes}
+
+
+def _kept(out: dict[str, Any]) -> dict[str, Any]:
+    """What later frames read; the package stores memory features in bfloat16."""
+    names = ("maskmem_features", "maskmem_pos_enc", "pred_masks", "obj_ptr", "object_score_logits")
+    return {name: out[name].to(torch.bfloat16) if name == "maskmem_features" else out[name] for name in names}

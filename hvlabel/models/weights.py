@@ -1,0 +1,60 @@
+"""Checkpoint files: found, hashed, read without executing anything."""
+
+from __future__ import annotations
+
+import hashlib
+import pickle
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from hvlabel.config import Weights
+from hvlabel.errors import WeightsError
+
+
+def weights_sha256(weights: Weights | None) -> str | None:
+    """Identity of a model's weights for cache keys: the file's sha256, the name of untrained weights, None without a model.
+
+    WeightsError if the file is missing or its hash is not the configured one.
+    """
+    if weights is None:
+        return None
+    path = weights.path()
+    if path is None:
+        return weights.checkpoint
+    stat = path.stat()
+    found = _file_sha256(path, stat.st_size, stat.st_mtime_ns)
+    if weights.sha256 is not None and found != weights.sha256:
+        raise WeightsError(
+            f"{path}: sha256 is {found}, the configuration expects {weights.sha256}; download it again or correct sha256"
+        )
+    return found
+
+
+def read_state_dict(path: Path) -> dict[str, Tensor]:
+    """Tensors of a .safetensors, .pt or .pth file; a wrapper under `model` or `state_dict` is opened. Nothing is unpickled but tensors."""
+    try:
+        if path.suffix == ".safetensors":
+            return safetensors.torch.load_file(path)
+        content: Any = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, ValueError, EOFError, pickle.UnpicklingError, safetensors.SafetensorError) as error:
+        raise WeightsError(
+            f"{path}: not a readable checkpoint ({' '.join(str(error).split())[:100]}); download it again"
+        ) from error
+    for wrapper in ("model", "state_dict"):
+        if isinstance(content, dict) and isinstance(content.get(wrapper), dict):
+            content = content[wrapper]
+    if not isinstance(content, dict) or not all(isinstance(v, Tensor) for v in content.values()):
+        raise WeightsError(f"{path}: holds no state dict of tensors; expected a model checkpoint")
+    return content
+
+
+@lru_cache(maxsize=8)
+def _file_sha256(path: Path, size: int, mtime_ns: int) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,129 @@
+"""ENVI: a text header beside a raw binary file, any interleave and byte order."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+
+from hvlabel.config import Descriptor
+from hvlabel.errors import RawFileError
+from hvlabel.readers.stored import StoredArray, lazy
+
+# ENVI's numeric type codes; complex ones (6, 9) are no images
+TYPE_CODES = {1: "u1", 2: "i2", 3: "i4", 4: "f4", 5: "f8", 12: "u2", 13: "u4", 14: "i8", 15: "u8"}
+DATA_SUFFIXES = (".dat", ".raw", ".bin", ".img", ".bil", ".bip", ".bsq", "")
+# interleave -> (axis order, names of the sizes in that order)
+INTERLEAVES = {
+    "bsq": ("cyx", ("bands", "lines", "samples")),
+    "bil": ("ycx", ("lines", "bands", "samples")),
+    "bip": ("yxc", ("lines", "samples", "bands")),
+}
+UNIT_IN_NM = {"nanometers": 1.0, "nm": 1.0, "micrometers": 1000.0, "um": 1000.0, "microns": 1000.0, "µm": 1000.0}
+
+
+def read(path: Path, descriptor: Descriptor) -> StoredArray:
+    """Memory map of an ENVI image named by its header or by its data file.
+
+    Lenient where headers in the wild are: a missing byte order or header offset is 0, lists may end in a comma,
+    wavelengths below 100 without a unit are micrometres.
+    """
+    header_path = _header_of(path)
+    header = parse_header(header_path)
+    interleave = header.get("interleave", "").lower()
+    if interleave not in INTERLEAVES:
+        raise RawFileError(f"{header_path}: interleave is {interleave!r}, expected bsq, bil or bip; mend the header")
+    axes, names = INTERLEAVES[interleave]
+    shape = tuple(_integer(header_path, header, name) for name in names)
+    if min(shape) < 1:
+        raise RawFileError(f"{header_path}: {', '.join(names)} are {shape}, expected positive sizes; mend the header")
+    code = _integer(header_path, header, "data type")
+    if code not in TYPE_CODES:
+        raise RawFileError(
+            f"{header_path}: data type {code} is not a real number type; expected one of {sorted(TYPE_CODES)}"
+        )
+    order = ">" if _integer(header_path, header, "byte order", 0) == 1 else "<"
+    dtype = np.dtype(order + TYPE_CODES[code])
+    offset = _integer(header_path, header, "header offset", 0)
+    data_path = _data_of(header_path)
+    expected = offset + int(np.prod(shape, dtype=object)) * dtype.itemsize
+    found = data_path.stat().st_size
+    if found < expected:
+        raise RawFileError(
+            f"{data_path}: {found} bytes, but the header promises {expected} ({'x'.join(map(str, shape))} {dtype}); "
+            "the file is truncated or the header belongs to another image; copy both again"
+        )
+    array = np.memmap(data_path, dtype=dtype, mode="r", offset=offset, shape=shape)
+    factor = header.get("reflectance scale factor")
+    return StoredArray(
+        array=lazy(array, axes),
+        axes=axes,
+        files=(header_path, data_path),
+        wavelengths_nm=_wavelengths_nm(header_path, header),
+        scale=1.0 / _number(header_path, "reflectance scale factor", factor) if factor else None,
+        unit="reflectance" if factor else None,
+    )
+
+
+def parse_header(path: Path) -> dict[str, str]:
+    """Fields of an ENVI header, keys in lower case, values as text without braces."""
+    try:
+        text = path.read_text(encoding="utf-8", errors="replace")
+    except OSError as error:
+        raise RawFileError(f"{path}: cannot read the header ({error.strerror}); expected an ENVI .hdr file") from error
+    if not text.lstrip("\ufeff \t\r\n").startswith("ENVI"):
+        raise RawFileError(f"{path}: the first line is not 'ENVI'; expected an ENVI header")
+    fields = re.findall(r"^[ \t]*([^=;{}\n]+?)[ \t]*=[ \t]*(\{[^}]*\}|[^\n]*)", text, flags=re.MULTILINE)
+    return {key.strip().lower(): value.strip().strip("{}").strip() for key, value in fields}
+
+
+def _wavelengths_nm(path: Path, header: dict[str, str]) -> tuple[float, ...] | None:
+    words = [w for w in re.split(r"[,\s]+", header.get("wavelength", "")) if w]
+    if not words:
+        return None
+    unit = header.get("wavelength units", "").lower()
+    values = [_number(path, "wavelength", w) for w in words]
+    if unit in UNIT_IN_NM:
+        factor = UNIT_IN_NM[unit]
+    elif unit in ("", "unknown"):
+        factor = 1000.0 if max(values) < 100 else 1.0
+    else:
+        return None  # set points, wave numbers, indices: no band centres
+    return tuple(v * factor for v in values)
+
+
+def _integer(path: Path, header: dict[str, str], name: str, default: int | None = None) -> int:
+    text = header.get(name)
+    if text is None and default is not None:
+        return default
+    if text is None or not re.fullmatch(r"[+-]?\d+", text):
+        raise RawFileError(f"{path}: {name} is {text!r}, expected a whole number; mend the header")
+    return int(text)
+
+
+def _number(path: Path, name: str, text: str) -> float:
+    try:
+        return float(text)
+    except ValueError as error:
+        raise RawFileError(f"{path}: {name} holds {text!r}, expected a number; mend the header") from error
+
+
+def _header_of(path: Path) -> Path:
+    if path.suffix.lower() == ".hdr":
+        return path
+    for candidate in (path.with_suffix(".hdr"), path.with_name(path.name + ".hdr")):
+        if candidate.is_file():
+            return candidate
+    raise RawFileError(f"{path}: no header {path.with_suffix('.hdr').name} beside it; an ENVI image needs one")
+
+
+def _data_of(header_path: Path) -> Path:
+    stem = header_path.with_suffix("")
+    for suffix in DATA_SUFFIXES:
+        for candidate in (stem.with_name(stem.name + suffix), stem.with_name(stem.name + suffix.upper())):
+            if candidate.is_file():
+                return candidate
+    raise RawFileError(
+        f"{header_path}: no data file beside the header; expected {stem.name}.dat, .raw, .img or the like"
+    )

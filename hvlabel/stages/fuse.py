@@ -1,0 +1,102 @@
+"""Masks of all branches to labels."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import cv2
+
+from hvlabel import __version__, fusion
+from hvlabel.cache.index import Entry, read_index
+from hvlabel.cache.key import cache_key
+from hvlabel.cache.publish import publish_bytes
+from hvlabel.config import BRANCHES, FusionSettings
+from hvlabel.cube import open_cube
+from hvlabel.layout import Layout
+from hvlabel.manifest import Image
+from hvlabel.masks import MaskSet, dump_masks, read_document, read_masks
+from hvlabel.stages.mask_files import mask_entry, valid_document
+
+
+class FuseStage:
+    """Masks of all branches to labels."""
+
+    name = "labels"
+
+    def __init__(self, layout: Layout, settings: FusionSettings, dataset: str, shard: str) -> None:
+        self.layout, self.settings = layout, settings
+        self._branches = {b: read_index(layout.index(b, dataset, shard)).images for b in BRANCHES}
+
+    def blocked(self, image: Image) -> str | None:
+        """The first branch's failure."""
+        for branch, entries in self._branches.items():
+            entry = entries.get(image.image_id)
+            if entry is None or entry.status != "ok":
+                return f"no {branch} masks: " + (entry.reason if entry else "not made yet")
+        return None
+
+    def key(self, image: Image) -> str:
+        """Key from the seals of the branch files."""
+        seals = [read_document(p)["provenance"]["content_sha256"] for p in self._inputs(image)]
+        return _label_key(seals, self.settings)
+
+    def valid(self, image: Image, key: str) -> Entry | None:
+        """The entry of a whole label with this key and its picture beside it."""
+        path = self.layout.label(image.dataset, image.image_id)
+        document = valid_document(path, key)
+        return (
+            None
+            if document is None or label_picture_damage(path, document)
+            else mask_entry(path, self.layout, document)
+        )
+
+    def make(self, image: Image, key: str) -> Entry:
+        """Fuse the branches."""
+        path = self.layout.label(image.dataset, image.image_id)
+        fuse_files(self._inputs(image), self.settings, path, self.layout.cube(image.dataset, image.image_id))
+        return mask_entry(path, self.layout, read_document(path))
+
+    def _inputs(self, image: Image) -> list[Path]:
+        return [self.layout.masks(branch, image.dataset, image.image_id) for branch in BRANCHES]
+
+
+def fuse_files(inputs: list[Path], settings: FusionSettings, out: Path, cube_path: Path | None = None) -> MaskSet:
+    """The label of several mask files, with the cube's RGB as PNG beside it if a cube is given."""
+    documents = [read_document(p) for p in inputs]
+    label = fusion.fuse([read_masks(p) for p in inputs], settings)
+    sources = [d["provenance"] for d in documents]
+    seals = [s["content_sha256"] for s in sources]
+    foreground = fusion.foreground(label)
+    provenance: dict[str, Any] = {
+        "stage": "labels",
+        "key": _label_key(seals, settings),
+        "settings": settings.relevant(),
+        "learned_model": any(s.get("learned_model", False) for s in sources),
+        "untrained_weights": any(s.get("untrained_weights", False) for s in sources),
+        "branches": {s["stage"]: {"backend": s.get("backend"), "content_sha256": s["content_sha256"]} for s in sources},
+        "foreground_share": round(float(foreground.mean()), 6),
+        "hvlabel_version": __version__,
+    }
+    if cube_path is not None:
+        picture = cv2.imencode(".png", open_cube(cube_path).rgb[:, :, ::-1])[1].tobytes()
+        publish_bytes(out.with_suffix(".png"), picture)
+        provenance["picture_sha256"] = hashlib.sha256(picture).hexdigest()
+    publish_bytes(out, dump_masks(label, documents[0]["image"]["image_id"], provenance, out.with_suffix(".png").name))
+    return label
+
+
+def label_picture_damage(path: Path, document: dict[str, Any]) -> str | None:
+    """What is wrong with the picture beside a label, or None."""
+    expected = document["provenance"].get("picture_sha256")
+    if expected is None:
+        return None
+    picture = path.with_suffix(".png")
+    if not picture.is_file():
+        return f"{picture.name} is missing"
+    return None if hashlib.sha256(picture.read_bytes()).hexdigest() == expected else f"{picture.name} was changed"
+
+
+def _label_key(seals: list[str], settings: FusionSettings) -> str:
+    return cache_key("labels", seals, settings.canonical(), None)

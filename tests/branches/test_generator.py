@@ -1,0 +1,119 @@
+"""The point-grid generator against recorded output of the published one."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hvlabel.branches.generator import crop_boxes, generate_masks, point_grid
+from hvlabel.config import GeneratorSettings
+from hvlabel.masks import decode
+from hvlabel.models.hyperfree import HyperFree, HyperFreePredictor, Topology
+
+HYPERFREE_DEFAULTS = {"pred_iou_thresh": 0.88, "stability_score_thresh": 0.95}
+
+
+def analytic_logits(points_xy, img_size):
+    """Closed-form stand-in for a decoder: discs with texture around each point, and an IoU that varies with place."""
+    n = img_size // 4
+    p = points_xy.to(torch.float32)
+    c = (torch.arange(n, dtype=torch.float32) + 0.5) * 4
+    gx, gy = c[None, None, None, :], c[None, None, :, None]
+    px, py = p[:, 0].reshape(-1, 1, 1, 1), p[:, 1].reshape(-1, 1, 1, 1)
+    radii = torch.tensor([0.06, 0.15, 0.33]).reshape(1, 3, 1, 1) * img_size * (1 + 0.5 * torch.sin(px * 0.9 + py * 0.4))
+    texture = torch.sin(gx * 0.35 + px) * torch.cos(gy * 0.29 - py)
+    logits = (radii - torch.sqrt((gx - px) ** 2 + (gy - py) ** 2)) * 5.0 + torch.tensor([0.0, 25.0, 60.0]).reshape(
+        1, 3, 1, 1
+    ) * texture
+    return logits, 0.55 + 0.45 * torch.cos(torch.tensor([[1.0, 2.0, 3.0]]) * (p[:, :1] * 0.37 + p[:, 1:] * 0.11))
+
+
+class AnalyticNetwork(HyperFree):
+    """Real preprocessing and upscaling around the analytic decoder."""
+
+    def encode(self, image, *args, **kwargs):
+        return [torch.zeros(1, 8, 8, 8)]
+
+    def decode(self, features, *, points_xy, multimask=True, **kwargs):
+        logits, iou = analytic_logits(points_xy[:, 0], self.topology.image_size_px)
+        return (logits, iou) if multimask else (logits[:, :1], iou[:, :1])
+
+
+@pytest.fixture
+def predictor():
+    topology = Topology(
+        image_size_px=128,
+        patch_px=16,
+        embed_dim=8,
+        depth=1,
+        num_heads=2,
+        window_px=4,
+        global_blocks=(0,),
+        out_dim=8,
+        decoder_heads=2,
+        mask_channels=4,
+        decoder_mlp=8,
+        iou_hidden=8,
+    )
+    return HyperFreePredictor(AnalyticNetwork(topology), [500.0])
+
+
+@pytest.mark.parametrize("name", ["amg_default_thresh", "amg_demo_thresh"])
+def test_same_masks_in_the_same_order_as_published(shared, predictor, name):
+    stored = np.load(shared / "oracle" / "hyperfree" / f"{name}.npz")
+    meta, records = json.loads(str(stored["__meta__"])), json.loads(str(stored["records"]))
+    height, width = meta["image_hw"]
+    masks = np.unpackbits(stored["seg_packed"], axis=2)[:, :, :width].astype(bool)
+    found = generate_masks(
+        predictor,
+        np.ones((height, width, 1), np.uint8),
+        GeneratorSettings(**{**HYPERFREE_DEFAULTS, **meta["kwargs"]}),
+        "material",
+    )
+    assert len(found) == len(records)
+    for ours, theirs, mask in zip(found, records, masks, strict=True):
+        np.testing.assert_array_equal(decode(ours.rle), mask)
+        assert ours.predicted_iou == pytest.approx(theirs["predicted_iou"], abs=1e-4)
+        assert ours.stability_score == pytest.approx(theirs["stability_score"], abs=1e-4)
+        assert ours.point_xy == pytest.approx(theirs["point_coords"][0], abs=1e-3)
+        assert ours.crop_box_xywh == pytest.approx(theirs["crop_box"])
+
+
+def test_batch_size_does_not_change_the_result(predictor):
+    image = np.ones((80, 112, 1), np.uint8)
+    runs = [
+        generate_masks(
+            predictor,
+            image,
+            GeneratorSettings(points_per_side=8, points_per_batch=b, pred_iou_thresh=0.6, stability_score_thresh=0.6),
+            "rgb",
+        )
+        for b in (7, 64)
+    ]
+    assert runs[0] == runs[1]
+
+
+def test_crops_without_survivors_give_no_masks(predictor):
+    settings = GeneratorSettings(points_per_side=4, pred_iou_thresh=2.0, crop_n_layers=1)
+    assert generate_masks(predictor, np.ones((64, 64, 1), np.uint8), settings, "rgb") == []
+
+
+@given(st.integers(1, 40))
+def test_grid_points_are_centred_in_equal_cells(n):
+    grid = point_grid(n)
+    assert grid.shape == (n * n, 2)
+    np.testing.assert_allclose(np.sort(np.unique(grid[:, 0].round(12))), (np.arange(n) + 0.5) / n)
+
+
+@given(st.integers(20, 300), st.integers(20, 300), st.integers(0, 2))
+def test_crops_cover_the_image(height, width, n_layers):
+    for layer in range(n_layers + 1):
+        seen = np.zeros((height, width), bool)
+        boxes = [box for box, k in crop_boxes(height, width, n_layers, 512 / 1500) if k == layer]
+        assert len(boxes) == 4**layer
+        for x0, y0, x1, y1 in boxes:
+            seen[y0:y1, x0:x1] = True
+        assert seen.all()

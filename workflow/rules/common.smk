@@ -1,0 +1,73 @@
+# What the rules share: the validated configuration, the scan, and how a verb is called.
+REPOSITORY = Path(workflow.basedir).parent
+sys.path.insert(0, str(REPOSITORY))
+
+from hvlabel.cache.index import missing_outputs
+from hvlabel.cache.publish import publish_bytes
+from hvlabel.config import BRANCHES, load_descriptor, parse_config
+from hvlabel.errors import HvError
+from hvlabel.layout import Layout
+from hvlabel.manifest import manifest_text, scan
+
+try:
+    CONFIG = parse_config(config, "configuration")
+    LAYOUT = Layout(Path(CONFIG.results))
+    BRANCH_SETTINGS = {branch: getattr(CONFIG, branch) for branch in BRANCHES}
+    WEIGHTS = {b: s.network().path() if s.network() else None for b, s in BRANCH_SETTINGS.items()}
+    # descriptors by name are put in full, so that an edited descriptor file re-runs what depends on it
+    DATASETS = {
+        name: (
+            d.model_copy(update={"descriptor": load_descriptor(name, d.descriptor)})
+            if d.descriptor
+            else d
+        )
+        for name, d in CONFIG.datasets.items()
+    }
+    SCAN = scan(CONFIG)
+    if not SCAN.images:
+        raise WorkflowError("no image to work on: " + "; ".join(SCAN.problems))
+    if workflow.is_main_process:
+        publish_bytes(LAYOUT.manifest, manifest_text(SCAN.images).encode())
+        # images whose files were deleted are made again: their shard's index no longer tells the truth
+        for index, gone in missing_outputs(LAYOUT).items():
+            logger.info(f"{len(gone)} missing in {index}, e.g. {gone[0]}: will be made again")
+            index.unlink()
+        for problem in SCAN.problems:
+            logger.warning(problem)
+except HvError as error:
+    raise WorkflowError(str(error))
+
+validate(
+    config, str(REPOSITORY / "workflow/schemas/config.schema.json"), set_default=False
+)
+
+RESULTS = CONFIG.results
+REPORT = str(LAYOUT.report)
+RUN = CONFIG.run.model_dump_json()
+
+# Under --use-conda the rule's environment brings Python; otherwise it is the one that runs Snakemake.
+CONDA = any(str(m) == "conda" for m in workflow.deployment_settings.deployment_method)
+HVLABEL = ("python" if CONDA else sys.executable) + " -m hvlabel"
+
+shell.prefix(f'export PYTHONPATH="{REPOSITORY}"; ')
+
+
+wildcard_constraints:
+    dataset="[^/]+",
+    shard=r"\d{4}",
+    branch="|".join(BRANCHES),
+
+
+def indexes(stage):
+    """Index files of all shards of a stage."""
+    return [str(LAYOUT.index(stage, *shard)) for shard in SCAN.shards()]
+
+
+def index_of(stage):
+    """Pattern of a stage's index files."""
+    return str(LAYOUT.index(stage, "{dataset}", "{shard}"))
+
+
+def images(wildcards):
+    """Changes when an image of the shard comes, goes or is replaced."""
+    return SCAN.fingerprint(wildcards.dataset, wildcards.shard)
