@@ -44,14 +44,14 @@ BRANCH_SETTINGS: dict[Branch, type[RgbSettings | SequenceSettings | MaterialSett
 S = TypeVar("S", bound=Settings)
 
 ConfigPath = Annotated[Path, typer.Option("--config", help="configuration file")]
-ResultsPath = Annotated[Path, typer.Option("--results", help="results folder")]
+ResultsPath = Annotated[Path, typer.Option("--results", envvar="HVLABEL_RESULTS", help="results folder")]
 Shard = Annotated[
     str | None, typer.Option("--shard", metavar="DATASET/SHARD", help="walk this shard of the results folder")
 ]
 SettingsJson = Annotated[
     str | None, typer.Option("--settings", metavar="JSON", help="the stage's settings instead of --config")
 ]
-RunJson = Annotated[Optional[str], typer.Option("--run", metavar="JSON", help="the run settings instead of --config")]  # noqa: UP045
+RunJson = Annotated[Optional[str], typer.Option("--run", metavar="JSON", envvar="HVLABEL_RUN", help="the run settings instead of --config")]  # noqa: UP045
 DEFAULT_CONFIG, RESULTS = Path("config/config.yaml"), Path("results")
 
 

@@ -13,7 +13,10 @@ try:
     CONFIG = parse_config(config, "configuration")
     LAYOUT = Layout(Path(CONFIG.results))
     BRANCH_SETTINGS = {branch: getattr(CONFIG, branch) for branch in BRANCHES}
-    WEIGHTS = {b: s.network().path() if s.network() else None for b, s in BRANCH_SETTINGS.items()}
+    WEIGHTS = {
+        b: s.network().path() if s.network() else None
+        for b, s in BRANCH_SETTINGS.items()
+    }
     # descriptors by name are put in full, so that an edited descriptor file re-runs what depends on it
     DATASETS = {
         name: (
@@ -30,7 +33,9 @@ try:
         publish_bytes(LAYOUT.manifest, manifest_text(SCAN.images).encode())
         # images whose files were deleted are made again: their shard's index no longer tells the truth
         for index, gone in missing_outputs(LAYOUT).items():
-            logger.info(f"{len(gone)} missing in {index}, e.g. {gone[0]}: will be made again")
+            logger.info(
+                f"{len(gone)} missing in {index}, e.g. {gone[0]}: will be made again"
+            )
             index.unlink()
         for problem in SCAN.problems:
             logger.warning(problem)
@@ -43,13 +48,17 @@ validate(
 
 RESULTS = CONFIG.results
 REPORT = str(LAYOUT.report)
-RUN = CONFIG.run.model_dump_json()
 
-# Under --use-conda the rule's environment brings Python; otherwise it is the one that runs Snakemake.
+# Under --use-conda the rule's environment brings Python; otherwise it is the one that runs Snakemake. These are no
+# params: neither the interpreter nor how a run is cut into jobs changes a result.
 CONDA = any(str(m) == "conda" for m in workflow.deployment_settings.deployment_method)
-HVLABEL = ("python" if CONDA else sys.executable) + " -m hvlabel"
-
-shell.prefix(f'export PYTHONPATH="{REPOSITORY}"; ')
+PYTHON = "python" if CONDA else sys.executable
+PREFIX = (
+    f"export PYTHONPATH={shlex.quote(str(REPOSITORY))} HVLABEL_RESULTS={shlex.quote(RESULTS)}"
+    f" HVLABEL_RUN={shlex.quote(CONFIG.run.model_dump_json())};"
+    f' hvlabel() {{ {shlex.quote(PYTHON)} -m hvlabel "$@"; }}; '
+)
+shell.prefix(PREFIX.replace("{", "{{").replace("}", "}}"))
 
 
 wildcard_constraints:

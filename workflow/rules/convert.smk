@@ -2,14 +2,14 @@
 rule scenes:
     output:
         str(LAYOUT.scenes_index("{dataset}")),
-    params:
-        source=lambda w: DATASETS[w.dataset].model_dump_json(),
     log:
         f"{RESULTS}/logs/scenes/{{dataset}}.log",
     conda:
         "../envs/hvlabel.yaml"
+    params:
+        source=lambda w: DATASETS[w.dataset].model_dump_json(),
     shell:
-        "{HVLABEL} scenes {wildcards.dataset} --results {RESULTS} --source {params.source:q} 2> {log}"
+        "hvlabel scenes {wildcards.dataset} --source {params.source:q} 2> {log}"
 
 
 rule convert:
@@ -19,14 +19,14 @@ rule convert:
         ),
     output:
         index_of("cubes"),
-    params:
-        source=lambda w: DATASETS[w.dataset].model_dump_json(),
-        settings=CONFIG.cube.canonical(),
-        images=images,
     log:
         f"{RESULTS}/logs/cubes/{{dataset}}/{{shard}}.log",
     conda:
         "../envs/hvlabel.yaml"
+    params:
+        source=lambda w: DATASETS[w.dataset].model_dump_json(),
+        settings=CONFIG.cube.canonical(),
+        images=images,
     shell:
-        "{HVLABEL} convert --shard {wildcards.dataset}/{wildcards.shard} --results {RESULTS}"
-        " --source {params.source:q} --settings {params.settings:q} --run {RUN:q} 2> {log}"
+        "hvlabel convert --shard {wildcards.dataset}/{wildcards.shard}"
+        " --source {params.source:q} --settings {params.settings:q} 2> {log}"

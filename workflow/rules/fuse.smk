@@ -4,12 +4,12 @@ rule fuse:
         [index_of(branch) for branch in BRANCHES],
     output:
         index_of("labels"),
-    params:
-        settings=CONFIG.fusion.canonical(),
     log:
         f"{RESULTS}/logs/labels/{{dataset}}/{{shard}}.log",
     conda:
         "../envs/hvlabel.yaml"
+    params:
+        settings=CONFIG.fusion.canonical(),
     shell:
-        "{HVLABEL} fuse --shard {wildcards.dataset}/{wildcards.shard} --results {RESULTS}"
-        " --settings {params.settings:q} --run {RUN:q} 2> {log}"
+        "hvlabel fuse --shard {wildcards.dataset}/{wildcards.shard}"
+        " --settings {params.settings:q} 2> {log}"

@@ -4,11 +4,11 @@ rule report:
         indexes("labels"),
     output:
         report(REPORT, category="Labels", caption="../report/labels.rst"),
-    params:
-        problems=[f"--problem={p}" for p in SCAN.problems],
     log:
         f"{RESULTS}/logs/report.log",
     conda:
         "../envs/hvlabel.yaml"
+    params:
+        problems=[f"--problem={p}" for p in SCAN.problems],
     shell:
-        "{HVLABEL} report --results {RESULTS} {params.problems:q} 2> {log}"
+        "hvlabel report {params.problems:q} 2> {log}"

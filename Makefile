@@ -1,0 +1,62 @@
+# make demo   from a fresh clone: set up, then run the whole pipeline on the demo scenes
+# make test   from a fresh clone: set up, then run the tests
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+CORES ?= 2
+# MODELS=regions needs no weights; MODELS=random drives SAM2 and HyperFree with small untrained networks
+MODELS ?= regions
+CONFIG := $(if $(filter random,$(MODELS)),config/random.yaml,config/config.yaml)
+RESULTS := $(if $(filter random,$(MODELS)),results-random,results)
+
+.PHONY: help install demo test test-slow check format bench lock clean
+
+help:  ## this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
+
+install: $(READY)  ## the environment in .venv
+
+$(READY): requirements/lock.txt requirements/sam2.txt pyproject.toml
+	@command -v $(PYTHON) >/dev/null || { echo "no $(PYTHON) on PATH: install Python 3.11, or run make PYTHON=/path/to/python3.11"; exit 2; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check "uv>=0.5"
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements/lock.txt
+	SAM2_BUILD_CUDA=0 $(BIN)/uv pip install --quiet --python $(BIN)/python --no-build-isolation --no-deps --require-hashes -r requirements/sam2.txt
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-build-isolation --no-deps -e .
+	@touch $@
+
+demo: $(READY)  ## the whole pipeline on twelve generated scenes (MODELS=regions or random)
+	$(BIN)/snakemake --cores $(CORES) --configfile $(CONFIG) -- pseudolabels
+	@$(BIN)/hvlabel evaluate --results $(RESULTS) > /dev/null
+	@$(BIN)/hvlabel summary --results $(RESULTS)
+	@echo "scores:   $(RESULTS)/evaluation.tsv"
+
+test: $(READY)  ## the tests
+	$(BIN)/python -m pytest -m "not slow"
+
+test-slow: $(READY)  ## the tests that take minutes
+	$(BIN)/python -m pytest -m slow
+
+check: $(READY)  ## linters and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/snakefmt --check workflow
+	$(BIN)/mypy
+	$(BIN)/snakemake --lint
+
+format: $(READY)  ## format code and rules
+	$(BIN)/ruff check --fix --quiet .
+	$(BIN)/ruff format .
+	$(BIN)/snakefmt workflow
+
+bench: $(READY)  ## measurements; rows are appended to bench/ledger.csv
+	$(BIN)/python bench/nms.py
+	$(BIN)/python bench/convert.py
+
+lock: $(READY)  ## renew the pinned versions
+	$(BIN)/uv pip compile --quiet pyproject.toml --extra test --extra dev --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate -o requirements/lock.txt
+	$(BIN)/python requirements/conda.py
+
+clean:  ## remove results and the environment
+	rm -rf results results-random .snakemake $(VENV)
