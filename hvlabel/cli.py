@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import Annotated, Any, Optional, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import typer
 
@@ -51,7 +51,10 @@ Shard = Annotated[
 SettingsJson = Annotated[
     str | None, typer.Option("--settings", metavar="JSON", help="the stage's settings instead of --config")
 ]
-RunJson = Annotated[Optional[str], typer.Option("--run", metavar="JSON", envvar="HVLABEL_RUN", help="the run settings instead of --config")]  # noqa: UP045
+RunJson = Annotated[
+    str | None,
+    typer.Option("--run", metavar="JSON", envvar="HVLABEL_RUN", help="the run settings instead of --config"),
+]
 DEFAULT_CONFIG, RESULTS = Path("config/config.yaml"), Path("results")
 
 
@@ -92,13 +95,13 @@ def scan(config: ConfigPath = DEFAULT_CONFIG) -> None:
 
 @app.command()
 def convert(
-    raw: Annotated[Optional[Path], typer.Argument(help="raw file")] = None,  # noqa: UP045
-    out: Annotated[Optional[Path], typer.Argument(help="cube to write, .zarr")] = None,  # noqa: UP045
+    raw: Annotated[Path | None, typer.Argument(help="raw file")] = None,
+    out: Annotated[Path | None, typer.Argument(help="cube to write, .zarr")] = None,
     dataset: Annotated[
         str | None, typer.Option(help="data set of the configuration, shipped descriptor, or path of one")
     ] = None,
     shard: Shard = None,
-    source: Annotated[Optional[str], typer.Option(metavar="JSON", help="the data set, with --shard")] = None,  # noqa: UP045
+    source: Annotated[str | None, typer.Option(metavar="JSON", help="the data set, with --shard")] = None,
     config: ConfigPath = DEFAULT_CONFIG,
     settings: SettingsJson = None,
     run: RunJson = None,
@@ -126,9 +129,9 @@ def convert(
 
 @app.command()
 def segment(
-    branch: Annotated[str, typer.Argument(metavar="rgb|sequence|material")],
-    cube: Annotated[Optional[Path], typer.Argument(help="cube, .zarr")] = None,  # noqa: UP045
-    out: Annotated[Optional[Path], typer.Argument(help="mask file to write, .json")] = None,  # noqa: UP045
+    branch: Annotated[Branch, typer.Argument()],
+    cube: Annotated[Path | None, typer.Argument(help="cube, .zarr")] = None,
+    out: Annotated[Path | None, typer.Argument(help="mask file to write, .json")] = None,
     shard: Shard = None,
     config: ConfigPath = DEFAULT_CONFIG,
     settings: SettingsJson = None,
@@ -140,11 +143,9 @@ def segment(
 
     from hvlabel.stages.segment import BranchRunner, BranchStage, segment_file
 
-    if branch not in BRANCH_SETTINGS:
-        raise ConfigError(f"no branch {branch!r}; known: {', '.join(BRANCH_SETTINGS)}")
     run_settings = _settings(RunSettings, "run", run, config)
     torch.set_num_threads(run_settings.threads)
-    runner = BranchRunner(branch, _settings(BRANCH_SETTINGS[branch], branch, settings, config), run_settings.device)  # type: ignore[index,arg-type]
+    runner = BranchRunner(branch, _settings(BRANCH_SETTINGS[branch], branch, settings, config), run_settings.device)
     if shard is None:
         if cube is None or out is None:
             raise ConfigError(f"segment {branch} needs CUBE.zarr OUT.json, or --shard DATASET/SHARD")
@@ -158,7 +159,7 @@ def fuse(
     files: Annotated[
         list[Path] | None, typer.Argument(metavar="MASKS... OUT", help="mask files, then the label to write, .json")
     ] = None,
-    cube: Annotated[Optional[Path], typer.Option(help="cube whose RGB is written beside the label")] = None,  # noqa: UP045
+    cube: Annotated[Path | None, typer.Option(help="cube whose RGB is written beside the label")] = None,
     shard: Shard = None,
     config: ConfigPath = DEFAULT_CONFIG,
     settings: SettingsJson = None,
@@ -186,7 +187,7 @@ def fuse(
 @app.command()
 def show(
     image: Annotated[str, typer.Argument(help="DATASET/IMAGE or IMAGE")],
-    out: Annotated[Optional[Path], typer.Argument(help="PNG to write")] = None,  # noqa: UP045
+    out: Annotated[Path | None, typer.Argument(help="PNG to write")] = None,
     results: ResultsPath = RESULTS,
 ) -> None:
     """One picture of an image: RGB, masks of each branch, fused label."""
@@ -203,7 +204,7 @@ def show(
 def report(
     results: ResultsPath = RESULTS,
     max_pictures: Annotated[int, typer.Option(help="images drawn")] = 48,
-    problem: Annotated[Optional[list[str]], typer.Option(help="a sentence of the scan to list")] = None,  # noqa: UP045
+    problem: Annotated[list[str] | None, typer.Option(help="a sentence of the scan to list")] = None,
 ) -> None:
     """One HTML page over a run: counts, seconds, failures, scores, pictures."""
     from hvlabel.inspect.report import write_report
@@ -304,7 +305,7 @@ def main() -> None:
         sys.exit(2)
 
 
-def _run_shard(stage: Any, shard: str, results: Path, run: RunSettings) -> None:  # noqa: ANN401 (any Stage)
+def _run_shard(stage: Any, shard: str, results: Path, run: RunSettings) -> None:
     from hvlabel.cache.shard import run_shard
 
     layout = Layout(results)
@@ -333,7 +334,7 @@ def _settings(model: type[S], name: str, given: str | None, config: Path) -> S:
         return parse_stage(model, given)
     if config == DEFAULT_CONFIG and not config.exists():
         return model()
-    return getattr(load_config(config), name)  # type: ignore[no-any-return]
+    return getattr(load_config(config), name)
 
 
 def _descriptor(name: str, config: Path) -> Descriptor:

@@ -146,7 +146,7 @@ class CubeSettings(StageSettings):
         (640.0, 550.0, 460.0), description="triplet: wanted red, green, blue, nm"
     )
     band_tol_nm: float = Field(
-        30.0, gt=0, description="triplet: farthest band that may stand for a wanted wavelength, nm"
+        60.0, gt=0, description="triplet: farthest band that may stand for a wanted wavelength, nm"
     )
     stretch_percentiles: tuple[float, float] = Field((1.0, 99.0), description="values mapped to black and white")
     shard_mib: int = Field(
@@ -161,7 +161,15 @@ class RegionSettings(Settings):
         (20, 50, 120, 300, 700), min_length=1, description="felzenszwalb scale; larger: larger regions"
     )
     sigma_px: float = Field(0.8, ge=0, description="Gaussian smoothing before segmentation, px")
-    min_size_px: int = Field(30, ge=1, description="smallest region, px")
+    min_area_share: float = Field(
+        0.0005, ge=0, lt=1, description="smallest region, share of the image (never below 8 px)"
+    )
+    half_score_share: float = Field(
+        0.002,
+        ge=0,
+        lt=1,
+        description="share of the image at which smallness halves a region's score: specks of noise persist too",
+    )
     max_area_share: float = Field(0.6, gt=0, le=1, description="regions above this share of the image are background")
     nms_iou: float = Field(0.8, gt=0, le=1, description="regions of different scales above this mask IoU are one")
     max_masks: int = Field(300, ge=1, description="best masks kept per image")
@@ -468,7 +476,7 @@ def _validated(model: type[S], tree: object, source: str) -> S:
         raise ConfigError(f"{source}: " + "; ".join(_sentence(model, e) for e in told)) from error
 
 
-def _sentence(model: type[Settings], error: Any) -> str:  # noqa: ANN401 (pydantic's ErrorDetails)
+def _sentence(model: type[Settings], error: Any) -> str:
     # pydantic names the alternative of a union it tried; users do not
     names = [
         str(p)
@@ -493,7 +501,7 @@ def _fields_at(model: type[Settings], path: list[str]) -> set[str]:
     return {name for m in here for name in m.model_fields}
 
 
-def _models_in(annotation: Any) -> list[type[Settings]]:  # noqa: ANN401 (any type annotation)
+def _models_in(annotation: Any) -> list[type[Settings]]:
     if isinstance(annotation, type) and issubclass(annotation, Settings):
         return [annotation]
     return [m for part in get_args(annotation) for m in _models_in(part)]

@@ -27,7 +27,7 @@ LOW_RES_CLAMP = 32.0  # SAM2 clamps logits before they become a mask prompt
 class PromptModel(Protocol):
     """A network that embeds an image once and decodes point prompts on it."""
 
-    def embed(self, image: np.ndarray) -> Any:  # noqa: ANN401 (each model's own embedding)
+    def embed(self, image: np.ndarray) -> Any:
         """Embedding of an (H, W, C) image."""
 
     def decode(
@@ -35,7 +35,7 @@ class PromptModel(Protocol):
     ) -> tuple[Tensor, Tensor]:
         """Logits (N, M, h, w) and predicted IoU (N, M) of (N, 2) float64 foreground points, px of the image."""
 
-    def upscale(self, logits: Tensor, embedding: Any) -> Tensor:  # noqa: ANN401
+    def upscale(self, logits: Tensor, embedding: Any) -> Tensor:
         """(N, h, w) low-resolution logits -> (N, H, W) of the image."""
 
 
@@ -67,7 +67,7 @@ def generate_masks(
     image: np.ndarray,
     settings: GeneratorSettings,
     branch: Branch,
-    embedding: Any = None,  # noqa: ANN401
+    embedding: Any = None,
 ) -> list[Mask]:
     """Masks of an (H, W, C) image in the order of the last suppression that ran (one crop: best predicted IoU first).
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from hvlabel.branches.generator import PromptModel, generate_masks
 from hvlabel.config import SequenceSettings
-from hvlabel.cube.bands import Frame
+from hvlabel.cube.bands import Frame, evenly_spread
 from hvlabel.masks import Mask, Rle, decode, encode, interior_point, iou_matrix, rank
 
 
@@ -20,11 +20,6 @@ class TrackModel(PromptModel, Protocol):
 
     def track(self, embeddings: list[Any], start: int, masks: Tensor) -> Iterator[tuple[int, slice, Tensor, Tensor]]:
         """(frame, objects, logits (n, H, W), object present (n,)) for (N, H, W) bool masks given on frame `start`."""
-
-
-def key_frames(n_frames: int, n_keys: int) -> list[int]:
-    """Positions of the frames in which objects are started, evenly spread, the first frame first."""
-    return [int(k) for k in np.unique(np.linspace(0, n_frames - 1, min(n_keys, n_frames)).round())]
 
 
 def track_objects(
@@ -42,7 +37,7 @@ def track_objects(
     tracked: list[list[Rle]] = [[] for _ in frames]
     found: list[Mask] = []
     n_objects = 0
-    for key in key_frames(len(frames), settings.key_frames):
+    for key in evenly_spread(len(frames), settings.key_frames):
         generated = generate_masks(model, images[key], settings.generator, "sequence", embeddings[key])
         started = _uncovered(generated, tracked[key], settings)
         if not started:

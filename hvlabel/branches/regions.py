@@ -12,37 +12,38 @@ from skimage.segmentation import felzenszwalb
 from hvlabel.config import Branch, RegionSettings
 from hvlabel.masks import Mask, best_masks, encode, interior_point
 
+MIN_REGION_PX = 8
+
 
 def multiscale_regions(image: np.ndarray, settings: RegionSettings, branch: Branch) -> list[Mask]:
     """Distinct regions of all scales, best first; a region that encloses others also appears with its holes filled.
 
     image : (H, W, D) float32, each channel about [0, 1]
-    Score, predicted IoU and stability of a mask are all its persistence: the mean over the other scales of the best
-    IoU with a region there, in [0, 1].
+    Predicted IoU and stability of a mask are its persistence: the mean over the other scales of the best IoU with a
+    region there, in [0, 1]. Its score is that times area / (area + half_score_share of the image).
     """
-    levels = [_labels(image, scale, settings) for scale in settings.scales]
-    max_area_px = settings.max_area_share * image.shape[0] * image.shape[1]
+    n_px = image.shape[0] * image.shape[1]
+    min_px = max(MIN_REGION_PX, round(settings.min_area_share * n_px))
+    levels = [_labels(image, scale, settings.sigma_px, min_px) for scale in settings.scales]
     found: list[Mask] = []
     for labels, persistence in zip(levels, _persistence(levels), strict=True):
         for label, box in enumerate(ndi.find_objects(labels + 1)):
             inside = labels[box] == label
-            if inside.sum() > max_area_px:
-                continue
-            found.append(_mask(inside, box, image.shape[:2], float(persistence[label]), branch))
             filled = ndi.binary_fill_holes(inside)
-            if filled.sum() >= inside.sum() + settings.min_size_px:
-                found.append(_mask(filled, box, image.shape[:2], float(persistence[label]), branch))
+            for region in [inside, filled] if filled.sum() >= inside.sum() + min_px else [inside]:
+                area_px = int(region.sum())
+                if area_px <= settings.max_area_share * n_px:
+                    score = persistence[label] * area_px / (area_px + settings.half_score_share * n_px)
+                    found.append(_mask(region, box, image.shape[:2], float(persistence[label]), float(score), branch))
     return best_masks(found, settings.nms_iou, settings.max_masks)
 
 
-def _labels(image: np.ndarray, scale: float, settings: RegionSettings) -> np.ndarray:
+def _labels(image: np.ndarray, scale: float, sigma_px: float, min_px: int) -> np.ndarray:
     """(H, W) int32 labels 0..n-1."""
     with warnings.catch_warnings():
         # scikit-image suspects a volume in an image of more than three channels
         warnings.filterwarnings("ignore", message="Got image with third dimension", category=RuntimeWarning)
-        labels = felzenszwalb(
-            image, scale=scale, sigma=settings.sigma_px, min_size=settings.min_size_px, channel_axis=2
-        )
+        labels = felzenszwalb(image, scale=scale, sigma=sigma_px, min_size=min_px, channel_axis=2)
     return np.unique(labels, return_inverse=True)[1].reshape(labels.shape).astype(np.int32)
 
 
@@ -66,10 +67,15 @@ def _label_iou(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 
 
 def _mask(
-    inside: np.ndarray, box: tuple[slice, slice], shape: tuple[int, int], persistence: float, branch: Branch
+    inside: np.ndarray,
+    box: tuple[slice, slice],
+    shape: tuple[int, int],
+    persistence: float,
+    score: float,
+    branch: Branch,
 ) -> Mask:
     mask = np.zeros(shape, bool)
     mask[box] = inside
     x, y = interior_point(inside)
     point_xy = (x + box[1].start, y + box[0].start)
-    return Mask(encode(mask), persistence, branch, point_xy, predicted_iou=persistence, stability_score=persistence)
+    return Mask(encode(mask), score, branch, point_xy, predicted_iou=persistence, stability_score=persistence)

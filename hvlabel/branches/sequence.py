@@ -31,7 +31,7 @@ def run(cube: Cube, settings: SequenceSettings, model: TrackModel | None = None)
 
 
 def _linked(per_frame: Sequence[Sequence[Mask]], frames: Sequence[Frame], link_iou: float) -> list[Mask]:
-    """All masks with their frame, scored by persistence over scales times mean link over frames.
+    """All masks with their frame, scored by their own score times the mean link over frames.
 
     The link to a frame is the best IoU with a mask there if that reaches link_iou, else 0; to its own frame it is 1.
     """
@@ -42,11 +42,11 @@ def _linked(per_frame: Sequence[Sequence[Mask]], frames: Sequence[Frame], link_i
         links[links < link_iou] = 0
         for mask, link in zip(masks, links.T, strict=True):
             stability = float(link.mean())
-            linked = [frames[j].index for j in np.flatnonzero(link)]
+            linked = [frames[j].index for j in np.flatnonzero(link).tolist()]
             found.append(
                 replace(
                     mask,
-                    score=mask.predicted_iou * stability,
+                    score=mask.score * stability,
                     stability_score=stability,
                     frame=frame.index,
                     bands=frame.bands,

@@ -16,7 +16,7 @@ GROUP_FILE = "zarr.json"  # holds the receipt itself and is written last
 
 def seal_folder(path: Path) -> None:
     """Add the receipt of all files to the attributes of a finished Zarr group."""
-    files = {str(p.relative_to(path)): [p.stat().st_size, _sha256(p)] for p in _content(path)}
+    files: Any = {str(p.relative_to(path)): [p.stat().st_size, _sha256(p)] for p in _content(path)}
     zarr.open_group(path, mode="r+").attrs["receipt"] = files
 
 

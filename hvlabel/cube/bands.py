@@ -17,6 +17,11 @@ class Frame:
     bands: tuple[int, int, int]
 
 
+def evenly_spread(n_items: int, n_chosen: int) -> list[int]:
+    """Up to n_chosen distinct positions in 0..n_items-1, evenly spread, the first and the last among them."""
+    return [int(k) for k in np.unique(np.linspace(0, n_items - 1, min(n_chosen, n_items)).round())]
+
+
 def nearest_band(wavelengths_nm: np.ndarray, target_nm: float, tol_nm: float) -> int:
     """Index of the band whose centre is closest to `target_nm`.
 
@@ -46,5 +51,7 @@ def false_colour_frames(wavelengths_nm: np.ndarray, max_frames: int) -> list[Fra
         blue, red = int(order[0]), int(order[-1])
         return [Frame(0, (red, red, blue))]
     stride = n_bands // 3
-    chosen = np.unique(np.linspace(0, stride - 1, min(stride, max_frames)).round().astype(int))
-    return [Frame(int(k), (int(order[k + 2 * stride]), int(order[k + stride]), int(order[k]))) for k in chosen]
+    return [
+        Frame(k, (int(order[k + 2 * stride]), int(order[k + stride]), int(order[k])))
+        for k in evenly_spread(stride, max_frames)
+    ]

@@ -24,7 +24,7 @@ class Cube:
     """
 
     path: Path
-    array: zarr.Array
+    array: zarr.Array[Any]
     rgb: np.ndarray
     wavelengths_nm: np.ndarray
     attributes: dict[str, Any]

@@ -33,8 +33,8 @@ def write_cube(
     """
     n_bands, height, width = raw.array.shape
     wavelengths_nm = np.asarray(raw.wavelengths_nm)
-    native_rgb = _companion_rgb(raw, companion, settings, height, width)
-    rendering = None if native_rgb is not None else choose_rendering(wavelengths_nm, settings)
+    rgb = _companion_rgb(raw, companion, settings, height, width)
+    rendering = None if rgb is not None else choose_rendering(wavelengths_nm, settings)
     plan = chunk_plan(n_bands, height, width, raw.array.dtype.itemsize, settings.shard_mib << 20)
 
     group = zarr.create_group(path)
@@ -59,7 +59,7 @@ def write_cube(
     )
     wavelength[:] = wavelengths_nm
 
-    linear = np.empty((height, width, 3), np.float32) if rendering else None
+    linear = np.empty((height, width, 3), np.float32)
     statistics = _Statistics()
     for start, stop in strips(height, plan.shard[1]):
         block = np.ascontiguousarray(
@@ -67,13 +67,14 @@ def write_cube(
         )  # (C, rows, W)
         cube[:, start:stop] = block
         statistics.add(block)
-        if linear is not None and rendering is not None:
+        if rendering is not None:
             linear[start:stop] = _render_block(block, rendering)
     statistics.require_image(raw.files[0])
 
-    if linear is not None and rendering is not None:
-        native_rgb = stretch(linear, settings.stretch_percentiles, joint=rendering.joint)
-    rgb = group.create_array(
+    if rendering is not None:
+        rgb = stretch(linear, settings.stretch_percentiles, joint=rendering.joint)
+    assert rgb is not None  # from the companion or rendered
+    picture = group.create_array(
         "rgb",
         shape=(height, width, 3),
         dtype="u1",
@@ -81,7 +82,7 @@ def write_cube(
         compressors=COMPRESSORS,
         dimension_names=("y", "x", "channel"),
     )
-    rgb[:] = native_rgb
+    picture[:] = rgb
     full = {
         **attributes,
         "wavelengths_nm": list(raw.wavelengths_nm),

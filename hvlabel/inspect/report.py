@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import numpy as np
 from jinja2 import Environment
 
 from hvlabel.cache.index import all_indexes
 from hvlabel.cache.publish import publish_bytes
+from hvlabel.cube.bands import evenly_spread
 from hvlabel.errors import HvError
 from hvlabel.inspect.picture import encode_png, picture
 from hvlabel.inspect.run import evaluate_run, evaluation_table, summarise
@@ -51,13 +51,9 @@ figure{margin:0 0 1.4rem}img{max-width:100%;border:1px solid #d7dce1}figcaption{
 def write_report(layout: Layout, max_pictures: int, problems: tuple[str, ...] = ()) -> int:
     """Write the page and its pictures; returns the number of pictures. problems: sentences of the scan."""
     run = summarise(layout)
-    chosen = (
-        np.unique(np.linspace(0, len(run.labelled) - 1, min(max_pictures, len(run.labelled))).round().astype(int))
-        if run.labelled
-        else []
-    )
     pictures = []
-    for dataset, image_id in (run.labelled[k] for k in chosen):
+    for k in evenly_spread(len(run.labelled), max_pictures):
+        dataset, image_id = run.labelled[k]
         try:
             content = encode_png(picture(layout, dataset, image_id))
         except HvError:

@@ -37,7 +37,9 @@ class RunSummary:
 
 def summarise(layout: Layout) -> RunSummary:
     """The state of a results folder as its indexes tell it."""
-    stages, failures, labelled = [], [], []
+    stages: list[StageSummary] = []
+    failures: list[tuple[str, str, str, str]] = []
+    labelled: list[tuple[str, str]] = []
     for stage in STAGES:
         entries: list[Entry] = []
         for index in all_indexes(layout, stage):
@@ -50,7 +52,9 @@ def summarise(layout: Layout) -> RunSummary:
         stages.append(
             StageSummary(
                 stage,
-                *(sum(e.status == status for e in entries) for status in ("ok", "failed", "skipped")),
+                n_ok=sum(e.status == "ok" for e in entries),
+                n_failed=sum(e.status == "failed" for e in entries),
+                n_skipped=sum(e.status == "skipped" for e in entries),
                 seconds=sum(e.seconds for e in entries),
                 masks=sum(e.counts.get("masks", 0) for e in entries),
             )

@@ -13,8 +13,9 @@ from hvlabel.masks.rle import Rle, areas, boxes_xywh, iou_matrix
 def rank(masks: Sequence[Mask]) -> np.ndarray:
     """(N,) int order, best first: score, then area, then branch name, then position; no two masks tie."""
     area_px = areas([m.rle for m in masks])
-    branch = [m.branch for m in masks]
-    return np.lexsort((branch, -area_px, [-m.score for m in masks])) if len(masks) else np.zeros(0, int)
+    branch = np.array([m.branch for m in masks])
+    score = np.array([m.score for m in masks])
+    return np.lexsort((branch, -area_px, -score)) if len(masks) else np.zeros(0, int)
 
 
 def ranked(masks: Sequence[Mask], height_px: int, width_px: int) -> MaskSet:
@@ -52,9 +53,10 @@ def mask_nms(
         # IoU cannot exceed the ratio of the areas, nor be above zero where the boxes do not meet
         rivals = waiting & (np.minimum(area, area[i]) > iou_threshold * np.maximum(area, area[i]))
         rivals &= ((low < high[i]) & (high > low[i])).all(axis=1)
-        candidates = np.flatnonzero(rivals)
+        candidates = np.flatnonzero(rivals).tolist()
         iou = iou_matrix([rles[j] for j in candidates], [rles[i]]).ravel()
-        for j, value in zip(candidates[iou > iou_threshold].tolist(), iou[iou > iou_threshold].tolist(), strict=True):
-            waiting[j] = False
-            lost[j] = (i, value)
+        for j, value in zip(candidates, iou.tolist(), strict=True):
+            if value > iou_threshold:
+                waiting[j] = False
+                lost[j] = (i, value)
     return kept, lost

@@ -50,7 +50,7 @@ def load_sam2(model: Sam2Model, device: torch.device) -> SAM2Base:
     return network.to(device).eval()
 
 
-def _read_config(name: str) -> Any:  # noqa: ANN401 (an OmegaConf tree)
+def _read_config(name: str) -> Any:
     path = next((p for p in (Path(name), Path(sam2.__path__[0]) / name) if p.is_file()), None)
     if path is None:
         known = sorted(

@@ -33,7 +33,7 @@ class StoredArray:
     unit: str | None = None
 
 
-def lazy(array: Any, axes: str) -> da.Array:  # noqa: ANN401 (numpy memmap or h5py data set)
+def lazy(array: Any, axes: str) -> da.Array:
     """Dask array over anything sliceable, cut along the image rows into blocks of about 16 MiB."""
     row_axis = axes.index("y")
     row_bytes = int(np.prod(array.shape)) * array.dtype.itemsize // max(array.shape[row_axis], 1)

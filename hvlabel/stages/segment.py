@@ -78,7 +78,7 @@ class BranchRunner:
         }
 
     @cached_property
-    def _model(self) -> Any:  # noqa: ANN401 (the network that this branch's run takes)
+    def _model(self) -> Any:
         if self.weights is None:
             return None
         device = choose_device(self._device)

@@ -122,7 +122,7 @@ def load_hyperfree(
 
 
 def _rel_pos_lengths(state: Mapping[str, Tensor]) -> list[int]:
-    lengths = []
+    lengths: list[int] = []
     while (key := f"image_encoder.blocks.{len(lengths)}.attn.rel_pos_h") in state:
         lengths.append(state[key].shape[0])
     return lengths

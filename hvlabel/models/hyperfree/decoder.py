@@ -16,6 +16,8 @@ N_MULTIMASKS = 3
 class PositionCode(nn.Module):
     """Random Fourier features of positions in [0, 1]."""
 
+    positional_encoding_gaussian_matrix: Tensor
+
     def __init__(self, features: int) -> None:
         super().__init__()
         self.register_buffer("positional_encoding_gaussian_matrix", torch.randn(2, features))
@@ -63,7 +65,7 @@ class PromptEncoder(nn.Module):
             sparse.append(self._embed_points(points_xy, labels, pad=boxes_xyxy is None))
         if boxes_xyxy is not None:
             corners = self._code(boxes_xyxy.reshape(-1, 2, 2))
-            sparse.append(corners + torch.cat([self.point_embeddings[2].weight, self.point_embeddings[3].weight]))
+            sparse.append(corners + torch.cat([self._label_embedding(2), self._label_embedding(3)]))
         n = next((t.shape[0] for t in (points_xy, boxes_xyxy, masks) if t is not None), 1)
         if not sparse:
             sparse.append(self.no_mask_embed.weight.new_zeros(n, 0, self.no_mask_embed.weight.shape[1]))
@@ -89,10 +91,16 @@ class PromptEncoder(nn.Module):
             points_xy = torch.cat([points_xy, points_xy.new_zeros(len(points_xy), 1, 2)], dim=1)
             labels = torch.cat([labels, -labels.new_ones(len(labels), 1)], dim=1)
         code = self._code(points_xy)
-        known = labels[..., None]
-        code = torch.where(known == -1, self.not_a_point_embed.weight, code)
-        code = code + torch.where(known == 0, self.point_embeddings[0].weight, 0.0)
-        return code + torch.where(known == 1, self.point_embeddings[1].weight, 0.0)
+        kind = labels[..., None]
+        code = torch.where(kind == -1, self.not_a_point_embed.weight, code)
+        code = code + torch.where(kind == 0, self._label_embedding(0), 0.0)
+        return code + torch.where(kind == 1, self._label_embedding(1), 0.0)
+
+    def _label_embedding(self, kind: int) -> Tensor:
+        """(1, D): 0 background point, 1 foreground point, 2 and 3 corners of a box."""
+        embedding = self.point_embeddings[kind]
+        assert isinstance(embedding, nn.Embedding)
+        return embedding.weight
 
 
 class DownAttention(nn.Module):
