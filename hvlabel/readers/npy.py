@@ -29,7 +29,7 @@ def read(path: Path, descriptor: Descriptor) -> StoredArray:
 
 def _read_npz(path: Path, descriptor: Descriptor) -> StoredArray:
     try:
-        with np.load(path, allow_pickle=False) as content:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as content:
             arrays = {name: content[name] for name in content.files}
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise RawFileError(

@@ -1,0 +1,212 @@
+"""The cache law on a small stage: what is valid is kept, what is not is remade, one bad image stops nothing."""
+
+import os
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+
+from hvlabel.cache.index import Entry, missing_outputs, read_index
+from hvlabel.cache.key import cache_key
+from hvlabel.cache.publish import publish_bytes, publish_folder, temporary_beside
+from hvlabel.cache.receipt import damage
+from hvlabel.cache.shard import run_shard
+from hvlabel.errors import RawFileError, ResultsError, TooManyFailuresError
+from hvlabel.layout import Layout
+from hvlabel.manifest import Image
+
+IMAGES = [Image("d", f"i{k}", "0000", f"/raw/i{k}", "s") for k in range(4)]
+
+
+class CopyStage:
+    """Writes each image's name and key; some images are bad."""
+
+    name = "rgb"
+
+    def __init__(self, layout, setting="1", bad=(), broken=(), without=()):
+        self.layout, self.setting, self.bad, self.broken, self.without = layout, setting, bad, broken, without
+        self.made = []
+
+    def blocked(self, image):
+        return "no cube: reason" if image.image_id in self.without else None
+
+    def key(self, image):
+        return cache_key("rgb", [image.raw], self.setting, None)
+
+    def valid(self, image, key):
+        path = self.layout.masks("rgb", "d", image.image_id)
+        return self._entry(image, key) if path.exists() and path.read_text() == key else None
+
+    def make(self, image, key):
+        if image.image_id in self.bad:
+            raise RawFileError(f"{image.raw}: bad; mend it")
+        if image.image_id in self.broken:
+            raise ZeroDivisionError("oops")
+        self.made.append(image.image_id)
+        publish_bytes(self.layout.masks("rgb", "d", image.image_id), key.encode())
+        return self._entry(image, key)
+
+    def _entry(self, image, key):
+        return Entry(
+            "ok",
+            str(self.layout.masks("rgb", "d", image.image_id).relative_to(self.layout.root)),
+            key,
+            counts={"masks": 1},
+        )
+
+
+@pytest.fixture
+def layout(tmp_path):
+    return Layout(tmp_path / "results")
+
+
+def walk(stage, share=1.0, images=IMAGES):
+    return run_shard(stage, images, stage.layout, "d", "0000", share)
+
+
+def test_everything_is_made_once_and_kept_after(layout):
+    first = CopyStage(layout)
+    index = walk(first)
+    assert first.made == ["i0", "i1", "i2", "i3"]
+    assert read_index(layout.index("rgb", "d", "0000")) == index
+    again = CopyStage(layout)
+    walk(again)
+    assert again.made == []
+
+
+def test_a_changed_setting_a_deleted_and_a_damaged_file_are_remade(layout):
+    walk(CopyStage(layout))
+    layout.masks("rgb", "d", "i1").unlink()
+    layout.masks("rgb", "d", "i2").write_text("damaged")
+    mended = CopyStage(layout)
+    walk(mended)
+    assert mended.made == ["i1", "i2"]
+    changed = CopyStage(layout, setting="2")
+    walk(changed)
+    assert len(changed.made) == 4
+
+
+def test_a_bad_image_is_recorded_and_the_others_are_finished(layout, capsys):
+    index = walk(CopyStage(layout, bad=["i1"], broken=["i2"], without=["i3"]))
+    assert [e.status for e in index.images.values()] == ["ok", "failed", "failed", "skipped"]
+    assert index.images["i1"].reason == "/raw/i1: bad; mend it"
+    assert "unexpected ZeroDivisionError (oops)" in index.images["i2"].reason
+    assert index.images["i3"].reason == "no cube: reason"
+    err = capsys.readouterr().err
+    assert "failed: /raw/i1: bad; mend it" in err
+    assert "Traceback" in err  # of the bug, not of the bad image
+    assert err.count("Traceback") == 1
+
+
+def test_too_many_failures_are_an_error_after_everything_was_tried(layout):
+    stage = CopyStage(layout, bad=["i0", "i1"])
+    with pytest.raises(
+        TooManyFailuresError,
+        match=r"2 of 4 images failed, more than run.max_failed_share 0.25 allows.*First: i0: /raw/i0: bad",
+    ):
+        walk(stage, share=0.25)
+    assert stage.made == ["i2", "i3"]
+    assert walk(CopyStage(layout, bad=["i0"]), share=0.25).images["i0"].status == "failed"
+
+
+def test_progress_goes_to_the_log_with_rate_and_eta(layout, capsys):
+    walk(CopyStage(layout))
+    assert "rgb d/0000: 100%" in capsys.readouterr().err
+
+
+def test_a_second_process_waits_for_the_shard(layout, capsys):
+    holding, release = threading.Event(), threading.Event()
+
+    class Slow(CopyStage):
+        def make(self, image, key):
+            holding.set()
+            release.wait(10)
+            return super().make(image, key)
+
+    slow, late = Slow(layout), CopyStage(layout)
+    first = threading.Thread(target=walk, args=(slow,))
+    first.start()
+    holding.wait(10)
+    second = threading.Thread(target=walk, args=(late,))
+    second.start()
+    time.sleep(1.5)
+    release.set()
+    first.join()
+    second.join()
+    assert slow.made == ["i0", "i1", "i2", "i3"]
+    assert late.made == []  # found everything valid
+    assert "another process works on this shard; waiting" in capsys.readouterr().err
+
+
+KILLED = """
+import os, sys
+from pathlib import Path
+sys.path.insert(0, {tests!r})
+from test_shard import CopyStage, IMAGES, walk
+from hvlabel.layout import Layout
+class Dies(CopyStage):
+    def make(self, image, key):
+        if image.image_id == "i2":
+            (self.layout.masks("rgb", "d", "i2").parent / ".i2.json.1.tmp").write_text("half")
+            os.kill(os.getpid(), 9)
+        return super().make(image, key)
+walk(Dies(Layout(Path({root!r}))))
+"""
+
+
+def test_a_killed_job_leaves_whole_files_and_the_next_run_makes_the_rest(layout):
+    code = KILLED.format(tests=os.path.dirname(__file__), root=str(layout.root))
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True).returncode == -9
+    assert not layout.index("rgb", "d", "0000").exists()
+    after = CopyStage(layout)
+    walk(after)
+    assert after.made == ["i2", "i3"]
+
+
+def test_missing_outputs_are_noticed_without_opening_them(layout):
+    walk(CopyStage(layout))
+    assert missing_outputs(layout) == {}
+    layout.masks("rgb", "d", "i3").unlink()
+    index = layout.index("rgb", "d", "0000")
+    assert missing_outputs(layout) == {index: ["masks/rgb/d/i3.json"]}
+    index.write_text("{")
+    assert "damaged stage index" in missing_outputs(layout)[index][0]
+
+
+def test_a_results_folder_that_cannot_be_written_is_one_sentence(tmp_path):
+    (tmp_path / "results").write_text("a file where the folder should be")
+    with pytest.raises(ResultsError, match="cannot make the folder"):
+        walk(CopyStage(Layout(tmp_path / "results")))
+    with pytest.raises(ResultsError, match="cannot read the stage index"):
+        read_index(tmp_path / "none.json")
+
+
+def test_publishing_replaces_whole_folders(tmp_path):
+    target = tmp_path / "a" / "x.zarr"
+    for content in ("one", "two"):
+        temporary = temporary_beside(target)
+        temporary.mkdir()
+        (temporary / content).write_text(content)
+        publish_folder(temporary, target)
+        assert [p.name for p in target.iterdir()] == [content]
+    assert [p.name for p in target.parent.iterdir()] == ["x.zarr"]
+
+
+def test_keys_depend_on_everything():
+    base = ("rgb", ["a", "b"], "{}", None)
+    keys = {
+        cache_key(*base),
+        cache_key("x", *base[1:]),
+        cache_key("rgb", ["b", "a"], "{}", None),
+        cache_key("rgb", ["ab"], "{}", None),
+        cache_key(*base[:3], "w"),
+    }
+    assert len(keys) == 5
+
+
+def test_a_folder_without_receipt_is_damaged(tmp_path):
+    assert damage(tmp_path / "none", deep=False) == "missing or unreadable"
+    (tmp_path / "zarr.json").write_text('{"attributes": {}}')
+    assert damage(tmp_path, deep=False) == "unfinished: no receipt"

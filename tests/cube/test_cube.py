@@ -1,0 +1,200 @@
+"""Chunks, bands, renderings, conversion and reading."""
+
+import json
+
+import dask.array as da
+import numpy as np
+import pytest
+import xarray
+import zarr
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hvlabel.config import CubeSettings
+from hvlabel.cube import open_cube, write_cube
+from hvlabel.cube.bands import evenly_spread, false_colour_frames, nearest_band
+from hvlabel.cube.plan import chunk_plan, strips
+from hvlabel.cube.render import choose_rendering, cie_weights, false_colour, stretch
+from hvlabel.errors import BandError, CubeError, RawFileError
+from hvlabel.readers import RawImage
+
+VISIBLE = np.linspace(400, 700, 31)
+
+
+def raw(values, wavelengths_nm=None, scale=1.0):
+    wavelengths_nm = wavelengths_nm if wavelengths_nm is not None else np.linspace(500, 900, len(values))
+    return RawImage(da.from_array(values, chunks=-1), tuple(wavelengths_nm), scale, "counts", ("raw.npy",))
+
+
+@given(
+    st.integers(1, 500),
+    st.integers(1, 3000),
+    st.integers(1, 3000),
+    st.sampled_from([1, 2, 4, 8]),
+    st.integers(1, 1 << 28),
+)
+def test_shards_are_whole_chunks_that_cover_the_image_within_the_budget(n_bands, height, width, itemsize, shard_bytes):
+    plan = chunk_plan(n_bands, height, width, itemsize, shard_bytes)
+    assert plan.chunk[0] == plan.shard[0] == n_bands
+    assert all(s % c == 0 for s, c in zip(plan.shard, plan.chunk, strict=True))
+    assert plan.shard[2] >= width
+    one_row_of_chunks = n_bands * plan.chunk[1] * plan.shard[2] * itemsize
+    assert n_bands * plan.shard[1] * plan.shard[2] * itemsize <= max(shard_bytes, one_row_of_chunks)
+    ranges = strips(height, plan.shard[1])
+    assert [r for start, stop in ranges for r in range(start, stop)] == list(range(height))
+
+
+@given(st.lists(st.floats(380, 2500), min_size=3, max_size=200, unique=True), st.integers(1, 12))
+def test_frames_take_bands_k_k_plus_s_k_plus_2s_by_wavelength(wavelengths_nm, max_frames):
+    centres = np.array(wavelengths_nm)
+    frames = false_colour_frames(centres, max_frames)
+    stride, order = len(centres) // 3, np.sort(centres)
+    assert len(frames) == min(stride, max_frames)
+    assert frames[0].index == 0
+    for frame in frames:
+        red, green, blue = centres[list(frame.bands)]
+        assert (blue, green, red) == tuple(order[[frame.index, frame.index + stride, frame.index + 2 * stride]])
+
+
+def test_fewer_than_three_bands_still_make_a_frame():
+    assert [f.bands for f in false_colour_frames(np.array([500.0]), 8)] == [(0, 0, 0)]
+    assert [f.bands for f in false_colour_frames(np.array([700.0, 500.0]), 8)] == [(0, 0, 1)]
+
+
+@given(st.integers(1, 100), st.integers(1, 20))
+def test_evenly_spread_positions_are_distinct_and_include_the_ends(n, k):
+    chosen = evenly_spread(n, k)
+    assert chosen == sorted(set(chosen))
+    assert len(chosen) == min(n, k)
+    assert chosen[0] == 0
+    assert k == 1 or chosen[-1] == n - 1
+
+
+def test_nearest_band_and_its_refusal():
+    assert nearest_band(VISIBLE, 553, 15) == 15
+    with pytest.raises(BandError, match=r"no band within 15 nm of 900 nm: the nearest is 700 nm.*raise band_tol_nm"):
+        nearest_band(VISIBLE, 900, 15)
+
+
+def test_a_flat_spectrum_is_neutral_and_pure_bands_have_their_colour():
+    weights = cie_weights(VISIBLE)
+    np.testing.assert_allclose(weights @ np.ones(31), 1, rtol=1e-5)
+    assert (weights[:, 5] @ [0, 0, 1], weights[:, 14].argmax(), weights[:, 23].argmax()) == (weights[:, 5].max(), 1, 0)
+
+
+def test_rendering_is_chosen_by_coverage():
+    assert choose_rendering(VISIBLE, CubeSettings()).kind == "cie"
+    near_infrared = np.linspace(900, 1700, 64)
+    rendering = choose_rendering(near_infrared, CubeSettings())
+    assert rendering.kind == "triplet"
+    red, green, blue = near_infrared[rendering.weights.argmax(axis=1)]
+    assert red > green > blue
+    assert choose_rendering(np.array([481.0, 568, 697, 840]), CubeSettings()).weights.argmax(axis=1).tolist() == [
+        2,
+        1,
+        0,
+    ]
+    with pytest.raises(BandError, match="use rgb: triplet or auto"):
+        choose_rendering(near_infrared, CubeSettings(rgb="cie"))
+
+
+def test_stretch_survives_outliers_and_missing_values():
+    linear = np.random.default_rng(0).uniform(0.2, 0.4, (50, 60, 3)).astype(np.float32)
+    linear[0, 0] = 1e9
+    linear[1, 1] = np.nan
+    shown = stretch(linear, (1, 99), joint=False)
+    assert shown[2:].std() > 40
+    assert shown[1, 1].tolist() == [0, 0, 0]
+    assert stretch(np.full((4, 4, 3), 7.0, np.float32), (1, 99), joint=True).std() == 0
+    assert false_colour(linear.transpose(2, 0, 1)[:, 2:]).shape == (48, 60, 3)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "shape", "shard_mib"),
+    [("uint16", (20, 70, 90), 256), (">i2", (130, 150, 33), 1), ("float32", (5, 16, 16), 1), ("uint8", (3, 1, 1), 1)],
+)
+def test_values_survive_conversion_exactly(tmp_path, dtype, shape, shard_mib):
+    values = np.random.default_rng(1).integers(0, 200, shape).astype(dtype)
+    values.flat[0] = 201
+    write_cube(tmp_path / "a.zarr", raw(values, scale=0.5), None, CubeSettings(shard_mib=shard_mib), {"key": "k"})
+    cube = open_cube(tmp_path / "a.zarr")
+    np.testing.assert_array_equal(np.asarray(cube.array[:]), values)
+    np.testing.assert_allclose(cube.values(), values.astype(np.float32) * 0.5)
+    assert (cube.height_px, cube.width_px) == shape[1:]
+    assert cube.rgb.shape == (*shape[1:], 3)
+    assert (cube.attributes["min"], cube.attributes["max"]) == (float(values.min()), float(values.max()))
+
+
+def test_a_cube_opens_in_zarr_and_in_xarray_with_dimensions_and_wavelengths(tmp_path):
+    values = np.random.default_rng(1).integers(0, 99, (31, 20, 30)).astype("uint16")
+    write_cube(tmp_path / "a.zarr", raw(values, VISIBLE), None, CubeSettings(), {})
+    np.testing.assert_array_equal(zarr.open_group(tmp_path / "a.zarr", mode="r")["cube"][:], values)
+    opened = xarray.open_zarr(tmp_path / "a.zarr", consolidated=False)
+    assert opened["cube"].dims == ("band", "y", "x")
+    np.testing.assert_array_equal(opened["cube"].values, values)
+    np.testing.assert_allclose(opened["cube"].coords["wavelength_nm"].values, VISIBLE)
+    assert opened["rgb"].dims == ("y", "x", "channel")
+
+
+def test_missing_values_become_the_minimum(tmp_path):
+    values = np.random.default_rng(2).uniform(1, 2, (4, 8, 8)).astype(np.float32)
+    values[1, 2, 3] = np.nan
+    write_cube(tmp_path / "a.zarr", raw(values), None, CubeSettings(), {})
+    cube = open_cube(tmp_path / "a.zarr")
+    assert cube.attributes["n_nonfinite"] == 1
+    assert cube.values()[1, 2, 3] == np.float32(cube.attributes["min"])
+
+
+@pytest.mark.parametrize(("value", "message"), [(np.nan, "no finite value"), (3.0, "every value of the cube is 3")])
+def test_an_image_of_nothing_is_refused(tmp_path, value, message):
+    with pytest.raises(RawFileError, match=message):
+        write_cube(tmp_path / "a.zarr", raw(np.full((3, 5, 5), value, np.float32)), None, CubeSettings(), {})
+
+
+def test_flipped_bits_are_noticed(tmp_path):
+    values = np.random.default_rng(3).integers(0, 60_000, (30, 64, 64)).astype("uint16")
+    write_cube(tmp_path / "a.zarr", raw(values), None, CubeSettings(), {})
+    shard = tmp_path / "a.zarr" / "cube" / "c" / "0" / "0" / "0"
+    content = shard.read_bytes()
+    for position in np.random.default_rng(4).integers(0, len(content), 12):
+        damaged = bytearray(content)
+        damaged[position] ^= 1 << int(position % 8)
+        shard.write_bytes(bytes(damaged))
+        with pytest.raises(CubeError, match="damaged"):
+            open_cube(tmp_path / "a.zarr").values()
+    shard.write_bytes(content)
+    np.testing.assert_array_equal(open_cube(tmp_path / "a.zarr").values(), values)
+
+
+def test_foreign_and_missing_folders_are_refused(tmp_path):
+    with pytest.raises(CubeError, match="no such cube"):
+        open_cube(tmp_path / "none.zarr")
+    (tmp_path / "junk.zarr").mkdir()
+    with pytest.raises(CubeError, match="not a cube of this project"):
+        open_cube(tmp_path / "junk.zarr")
+    zarr.create_group(tmp_path / "foreign.zarr")
+    with pytest.raises(CubeError, match="not a cube of this project|unfinished"):
+        open_cube(tmp_path / "foreign.zarr")
+
+
+def test_only_a_shard_is_in_memory_at_a_time(tmp_path):
+    seen = []
+
+    def block(block_info=None):
+        (_, (y0, y1), _) = block_info[None]["array-location"]
+        seen.append(y1 - y0)
+        return np.full((64, y1 - y0, 256), y0 % 251, "uint16")
+
+    lazy = da.map_blocks(block, chunks=((64,), (16,) * 32, (256,)), dtype="uint16")
+    write_cube(
+        tmp_path / "a.zarr",
+        RawImage(lazy, tuple(np.linspace(400, 1000, 64)), 1.0, "counts", ("x",)),
+        None,
+        CubeSettings(shard_mib=2),
+        {},
+    )
+    cube = open_cube(tmp_path / "a.zarr")
+    shard_rows = cube.array.shards[1]
+    assert shard_rows * 64 * 256 * 2 <= 2 << 20
+    np.testing.assert_array_equal(cube.values()[0, :, 0], (np.arange(512) // 16 * 16) % 251)
+    assert json.loads((tmp_path / "a.zarr" / "zarr.json").read_text())["zarr_format"] == 3

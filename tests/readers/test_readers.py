@@ -1,0 +1,203 @@
+"""Raw files as cubes: what is read, and what is refused in one sentence."""
+
+import cv2
+import h5py
+import numpy as np
+import pytest
+import scipy.io
+
+from hvlabel.config import Descriptor, WavelengthRange
+from hvlabel.errors import RawFileError
+from hvlabel.readers import companion_path, open_raw, raw_sha256, read_rgb
+
+CUBE = np.random.default_rng(0).integers(0, 4000, (6, 9, 13)).astype("uint16")  # (C, H, W), no two sizes equal
+NM = [500.0, 510.0, 520.0, 530.0, 540.0, 550.0]
+
+
+def envi(path, values=CUBE, interleave="bil", order="<", extra="", wavelengths=", ".join(map(str, NM))):
+    axes = {"bsq": (0, 1, 2), "bil": (1, 0, 2), "bip": (1, 2, 0)}[interleave]
+    values.transpose(axes).astype(values.dtype.newbyteorder(order)).tofile(path.with_suffix(".raw"))
+    n, h, w = values.shape
+    path.write_text(
+        f"ENVI\nsamples = {w}\nlines = {h}\nbands = {n}\ndata type = 12\ninterleave = {interleave}\n"
+        f"wavelength = {{\n{wavelengths}}}\n{extra}"
+    )
+    return path
+
+
+def mat73(path, values=CUBE, **more):
+    with h5py.File(path, "w", userblock_size=512) as file:
+        file["cube"] = values.transpose(1, 2, 0).transpose(2, 1, 0)  # MATLAB (y, x, c), stored reversed
+        for name, value in more.items():
+            file[name] = value
+    with path.open("r+b") as file:
+        file.write(b"MATLAB 7.3 MAT-file")
+    return path
+
+
+def write(kind, folder):
+    """A raw file of one kind, its descriptor."""
+    yxc = CUBE.transpose(1, 2, 0)
+    match kind:
+        case "npy":
+            np.save(folder / "a.npy", yxc)
+            return folder / "a.npy", Descriptor(container="npy", wavelengths_nm=NM)
+        case "npy cyx":
+            np.save(folder / "a.npy", CUBE)
+            return folder / "a.npy", Descriptor(container="npy", axes="cyx", wavelengths_nm=NM)
+        case "npz":
+            np.savez(folder / "a.npz", cube=yxc, nm=np.array(NM), name=np.array("x"))
+            return folder / "a.npz", Descriptor(container="npy", wavelength_variable="nm")
+        case "mat v5":
+            scipy.io.savemat(folder / "a.mat", {"cube": yxc, "nm": np.array(NM)[:, None], "note": "text"})
+            return folder / "a.mat", Descriptor(container="matlab", wavelength_variable="nm")
+        case "mat v7.3":
+            return mat73(folder / "a.mat", nm=np.array(NM)[None]), Descriptor(
+                container="matlab", wavelength_variable="nm"
+            )
+        case "hdf5":
+            with h5py.File(folder / "a.h5", "w") as file:
+                file["group/cube"] = CUBE.transpose(0, 2, 1)
+            descriptor = Descriptor(
+                container="hdf5",
+                variable="group/cube",
+                axes="cxy",
+                wavelengths_nm=WavelengthRange(start_nm=500, stop_nm=550, count=6),
+            )
+            return folder / "a.h5", descriptor
+        case "mosaic":
+            six = np.concatenate([CUBE, CUBE[:3]])  # nine bands in a 3x3 pattern
+            frame = six.reshape(3, 3, 9, 13).transpose(2, 0, 3, 1).reshape(27, 39)
+            cv2.imwrite(str(folder / "a.png"), np.pad(frame, ((0, 2), (0, 1))))
+            return folder / "a.png", Descriptor(
+                container="mosaic_png", mosaic_px=3, wavelengths_nm=[*NM, 560, 570, 580]
+            )
+        case _:
+            return envi(folder / "a.hdr", interleave=kind), Descriptor(container="envi")
+
+
+KINDS = ["npy", "npy cyx", "npz", "mat v5", "mat v7.3", "hdf5", "mosaic", "bsq", "bil", "bip"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_container_gives_the_same_cube(tmp_path, kind):
+    path, descriptor = write(kind, tmp_path)
+    raw = open_raw(path, descriptor)
+    np.testing.assert_array_equal(raw.array[:6].compute(), CUBE)
+    assert raw.wavelengths_nm[:6] == tuple(NM)
+    assert raw.files[0] == path
+    assert len(raw_sha256(raw.files)) == 64
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("keep", [0, 7, 0.5, 0.9])
+def test_a_truncated_file_is_one_sentence(tmp_path, kind, keep):
+    path, descriptor = write(kind, tmp_path)
+    victim = path.with_suffix(".raw") if kind in ("bsq", "bil", "bip") else path
+    content = victim.read_bytes()
+    victim.write_bytes(content[: keep if isinstance(keep, int) else int(len(content) * keep)])
+    try:
+        values = open_raw(path, descriptor).array[:6].compute(scheduler="synchronous")
+    except RawFileError as error:
+        assert "\n" not in str(error)
+        assert victim.name in str(error)
+    else:  # what was cut off was not needed to read the cube
+        np.testing.assert_array_equal(values, CUBE)
+
+
+def test_quarter_turns_bring_the_image_upright(tmp_path):
+    path, _ = write("npy", tmp_path)
+    raw = open_raw(path, Descriptor(container="npy", wavelengths_nm=NM, rot90=1))
+    np.testing.assert_array_equal(raw.array.compute(), np.rot90(CUBE, 1, axes=(1, 2)))
+
+
+def test_envi_headers_as_found_in_the_wild(tmp_path):
+    lenient = envi(
+        tmp_path / "a.hdr", wavelengths="0.5, 0.51, 0.52,\n 0.53, 0.54, 0.55,"
+    )  # trailing comma, micrometres, no byte order
+    np.testing.assert_allclose(open_raw(lenient, Descriptor(container="envi")).wavelengths_nm, NM)
+    big = envi(
+        tmp_path / "b.hdr", order=">", extra="byte order = 1\nreflectance scale factor = 10000\nheader offset = 0\n"
+    )
+    raw = open_raw(big, Descriptor(container="envi"))
+    np.testing.assert_array_equal(raw.array.compute(), CUBE)
+    assert (raw.scale, raw.unit) == (1e-4, "reflectance")
+    by_data_file = open_raw(big.with_suffix(".raw"), Descriptor(container="envi"))
+    assert by_data_file.files == raw.files
+
+
+def replace(path, old, new):
+    path.write_text(path.read_text().replace(old, new))
+    return path
+
+
+REFUSALS = [
+    (lambda d: (d / "gone.npy", Descriptor(container="npy", wavelengths_nm=NM)), "gone.npy: no such file"),
+    (lambda d: (write("npy", d)[0], Descriptor(container="npy", wavelengths_nm=NM[:5])), "5 wavelengths for 6 bands"),
+    (lambda d: (write("npy", d)[0], Descriptor(container="npy")), "names no wavelengths; give the 6 band centres"),
+    (lambda d: (write("npy", d)[0], Descriptor(container="npy", wavelengths_nm=[-1.0, *NM[1:]])), "must be positive numbers in nm"),
+    (lambda d: (write("mat v5", d)[0], Descriptor(container="matlab", variable="data", wavelengths_nm=NM)), r"no variable 'data'; it holds cube 9x13x6"),
+    (lambda d: (mat73(d / "b.mat", other=CUBE), Descriptor(container="matlab", wavelengths_nm=NM)), "2 three-dimensional numeric arrays"),
+    (lambda d: (write("mat v7.3", d)[0], Descriptor(container="matlab", variable="nm", wavelengths_nm=NM)), "expected three axes"),
+    (lambda d: (write("mat v5", d)[0], Descriptor(container="matlab", wavelength_variable="lambda")), "no numeric vector 'lambda'"),
+    (lambda d: (replace(write("bil", d)[0], "ENVI", "NOVI"), Descriptor(container="envi")), "first line is not 'ENVI'"),
+    (lambda d: (replace(write("bil", d)[0], "bil", "xyz"), Descriptor(container="envi")), "interleave is 'xyz', expected bsq, bil or bip"),
+    (lambda d: (replace(write("bil", d)[0], "data type = 12", "data type = 6"), Descriptor(container="envi")), "data type 6 is not a real number type"),
+    (lambda d: (replace(write("bil", d)[0], "lines = 9", "lines = 1000000000000"), Descriptor(container="envi")), "header promises"),
+    (lambda d: (replace(write("bil", d)[0], "lines = 9", "lines = many"), Descriptor(container="envi")), "lines is 'many', expected a whole number"),
+    (lambda d: (replace(write("bil", d)[0], "500.0", "red"), Descriptor(container="envi")), "wavelength holds 'red', expected a number"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("make", "message"), REFUSALS, ids=[m for _, m in REFUSALS])
+def test_refusals(tmp_path, make, message):
+    path, descriptor = make(tmp_path)
+    with pytest.raises(RawFileError, match=message):
+        open_raw(path, descriptor)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (np.zeros((4, 5)), "expected three axes"),
+        (np.array([[["a"]]]), "expected numbers"),
+        (np.zeros((2, 2, 2), complex), "expected numbers"),
+        (np.array([[[None]]], object), "not a readable .npy"),
+    ],
+)
+def test_arrays_that_are_no_images(tmp_path, content, message):
+    np.save(tmp_path / "a.npy", content, allow_pickle=True)
+    with pytest.raises(RawFileError, match=message):
+        open_raw(tmp_path / "a.npy", Descriptor(container="npy", wavelengths_nm=NM))
+
+
+def test_missing_siblings_and_companions(tmp_path):
+    path, descriptor = write("bil", tmp_path)
+    path.with_suffix(".raw").unlink()
+    with pytest.raises(RawFileError, match=r"no data file beside the header; expected a\.dat"):
+        open_raw(path, descriptor)
+    colour = Descriptor(container="npy", wavelengths_nm=NM, rgb_companion="../rgb/{stem}.png")
+    assert companion_path(tmp_path / "a.npy", colour) == tmp_path / "../rgb/a.png"
+    with pytest.raises(RawFileError, match="RGB companion is missing or not an image"):
+        read_rgb(tmp_path / "none.png", 4, 4)
+    cv2.imwrite(str(tmp_path / "c.png"), np.full((8, 6, 3), (10, 20, 30), np.uint8))  # OpenCV writes blue first
+    np.testing.assert_array_equal(read_rgb(tmp_path / "c.png", 4, 3), np.full((4, 3, 3), (30, 20, 10)))
+
+
+# container and axes of data sets whose synthetic raw files were recorded with the true cube
+RECORDED = {
+    "cave": ("raw/balloons_ms.mat", Descriptor(container="matlab", wavelengths_nm=WavelengthRange(start_nm=400, stop_nm=700, count=31))),
+    "arad_1k_31": ("raw/mats/ARAD_1K_0001.mat", Descriptor(container="matlab", wavelengths_nm=WavelengthRange(start_nm=400, stop_nm=700, count=31))),
+    "aphid": ("raw/leaf.npy", Descriptor(container="npy", axes="cyx", wavelengths_nm=WavelengthRange(start_nm=436, stop_nm=965, count=237))),
+    "deephsvis": ("raw/fruit_day_01_01_front.hdr", Descriptor(container="envi", wavelengths_nm=WavelengthRange(start_nm=400, stop_nm=1000, count=224))),
+    "libhsi": ("raw/train/reflectance_cubes/cube1.hdr", Descriptor(container="envi", rot90=3, wavelengths_nm=WavelengthRange(start_nm=400, stop_nm=1000, count=204))),
+    "hotvis": ("raw/HSI-VIS/seq1/0001.png", Descriptor(container="mosaic_png", mosaic_px=4, wavelengths_nm=WavelengthRange(start_nm=463, stop_nm=598, count=16))),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("key", RECORDED)
+def test_recorded_data_sets(shared, key):
+    name, descriptor = RECORDED[key]
+    folder = shared / "oracle" / "readers" / key
+    truth = np.load(folder / "truth.npz")["cube"]
+    np.testing.assert_array_equal(open_raw(folder / name, descriptor).array.compute(), truth.transpose(2, 0, 1))

@@ -1,0 +1,81 @@
+"""Fusion of branches."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hvlabel.config import FusionSettings
+from hvlabel.errors import MaskFileError
+from hvlabel.fusion import foreground, fuse
+from hvlabel.masks import Mask, MaskSet, decode, encode, iou_matrix
+
+SIDE = 24
+
+
+def mask(x, y, size, score, branch):
+    pixels = np.zeros((SIDE, SIDE), bool)
+    pixels[y : y + size, x : x + size] = True
+    return Mask(encode(pixels), score, branch, (x, y))
+
+
+def sets(*masks):
+    return [MaskSet(SIDE, SIDE, tuple(m for m in masks if m.branch == b)) for b in ("rgb", "sequence", "material")]
+
+
+squares = st.builds(
+    mask,
+    st.integers(0, 14),
+    st.integers(0, 14),
+    st.integers(1, 10),
+    st.integers(0, 10).map(lambda v: v / 10),
+    st.sampled_from(["rgb", "sequence", "material"]),
+)
+
+
+@given(st.lists(squares, max_size=25), st.floats(0.2, 0.9))
+def test_kept_masks_do_not_overlap_and_every_other_mask_has_a_reason(masks, threshold):
+    branches = sets(*masks)
+    label = fuse(branches, FusionSettings(iou_threshold=threshold, min_area_px=1, max_masks=1000))
+    iou = iou_matrix(label.rles, label.rles)
+    assert (iou[~np.eye(len(label), dtype=bool)] <= threshold + 1e-12).all()
+    assert len(label) + len(label.suppressed) == len(masks)
+    by_branch = {b.masks[0].branch: b for b in branches if b.masks}
+    for lost in label.suppressed:
+        loser, winner = by_branch[lost.branch].masks[lost.mask_id], label.masks[lost.by]
+        assert iou_matrix([loser.rle], [winner.rle])[0, 0] == pytest.approx(lost.iou)
+        assert lost.iou > threshold
+        assert loser.branch in winner.votes
+    union = np.zeros((SIDE, SIDE), bool)
+    for m in label.masks:
+        assert m.branch in m.votes
+        union |= decode(m.rle)
+    np.testing.assert_array_equal(foreground(label), union)
+
+
+def test_votes_come_from_other_branches_and_lift_the_rank():
+    label = fuse(
+        sets(mask(0, 0, 10, 0.6, "rgb"), mask(0, 0, 10, 0.5, "material"), mask(12, 12, 10, 0.7, "sequence")),
+        FusionSettings(iou_threshold=0.7, vote_bonus=0.2),
+    )
+    assert [(m.branch, m.votes, round(m.score, 3)) for m in label.masks] == [
+        ("rgb", ("material", "rgb"), 0.8),
+        ("sequence", ("sequence",), 0.7),
+    ]
+    assert [(s.branch, s.mask_id, s.by) for s in label.suppressed] == [("material", 0, 0)]
+
+
+def test_weights_and_smallest_area_act_before_the_competition():
+    branches = sets(mask(0, 0, 10, 0.6, "rgb"), mask(0, 0, 10, 0.5, "material"), mask(20, 20, 2, 0.9, "sequence"))
+    label = fuse(branches, FusionSettings(weights={"material": 2.0}, vote_bonus=0.0, min_area_px=20))
+    assert [m.branch for m in label.masks] == ["material"]
+    assert label.masks[0].score == 1.0
+
+
+def test_branches_of_different_size_are_refused():
+    with pytest.raises(MaskFileError, match=r"different sizes \[\(24, 24\), \(30, 24\)\]"):
+        fuse([MaskSet(24, 24, ()), MaskSet(30, 24, ())], FusionSettings())
+
+
+def test_no_masks_anywhere_is_an_empty_label():
+    assert fuse(sets(), FusionSettings()) == MaskSet(SIDE, SIDE, ())

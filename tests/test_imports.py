@@ -1,0 +1,81 @@
+"""Which room may import which: the architecture as a table."""
+
+import ast
+
+import pytest
+
+# package or module -> what it may import from the project, besides itself and errors
+ROOMS = {
+    "hvlabel.errors": set(),
+    "hvlabel.config": set(),
+    "hvlabel.layout": set(),
+    "hvlabel.manifest": {"config", "layout"},
+    "hvlabel.readers": {"config"},
+    "hvlabel.masks": {"config"},
+    "hvlabel.cube": {"config", "readers"},
+    "hvlabel.cache": {"layout", "manifest", "masks", "cube"},
+    "hvlabel.models": {"config"},
+    "hvlabel.branches": {"config", "cube", "masks", "models"},
+    "hvlabel.fusion": {"config", "masks"},
+    "hvlabel.evaluation": {"masks"},
+    "hvlabel.demo": {"config", "cube", "layout", "manifest", "masks", "cache"},
+    "hvlabel.stages": {"", "branches", "cache", "config", "cube", "fusion", "layout", "manifest", "masks", "models", "readers"},
+    "hvlabel.inspect": {"cache", "config", "cube", "evaluation", "layout", "masks", "stages"},
+    "hvtrain": {"config", "cube", "masks", "cache", "layout", "models.hyperfree"},
+    "workflow": {"config", "manifest", "layout", "cache.index", "cache.publish"},
+}  # fmt: skip
+
+
+def imports(path):
+    """Dotted names below hvlabel that a file imports anywhere in it."""
+    text = path.read_text()
+    if path.suffix == ".smk":
+        text = "\n".join(line for line in text.splitlines() if line.startswith(("from ", "import ")))
+    for node in ast.walk(ast.parse(text)):
+        names = (
+            [node.module or ""]
+            if isinstance(node, ast.ImportFrom)
+            else [a.name for a in node.names]
+            if isinstance(node, ast.Import)
+            else []
+        )
+        for name in names:
+            if name == "hvlabel" or name.startswith("hvlabel."):
+                yield name.removeprefix("hvlabel").removeprefix(".")
+
+
+def files(repository, room):
+    base = repository / room.replace(".", "/")
+    return (
+        [base.with_suffix(".py")]
+        if base.with_suffix(".py").is_file()
+        else sorted([*base.rglob("*.py"), *base.rglob("*.smk")])
+    )
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_rooms_import_only_what_they_may(repository, room):
+    allowed = {*ROOMS[room], "errors", room.removeprefix("hvlabel.")}
+    found = files(repository, room)
+    assert found
+    for path in found:
+        for name in imports(path):
+            assert any(name == a or (a and name.startswith(a + ".")) for a in allowed), (
+                f"{path.relative_to(repository)} imports hvlabel.{name}"
+            )
+
+
+def test_only_one_file_imports_sam2(repository):
+    for path in (repository / "hvlabel").rglob("*.py"):
+        if path.name != "sam2.py":
+            assert "import sam2" not in path.read_text().replace("from hvlabel.models.sam2 import", "")
+            assert "from sam2" not in path.read_text()
+
+
+def test_every_room_is_in_the_table(repository):
+    rooms = {
+        f"hvlabel.{p.stem}"
+        for p in (repository / "hvlabel").iterdir()
+        if p.name not in ("__init__.py", "__main__.py", "cli.py", "__pycache__")
+    }
+    assert rooms <= ROOMS.keys()
