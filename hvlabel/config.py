@@ -160,7 +160,7 @@ class RegionSettings(Settings):
     scales: tuple[float, ...] = Field(
         (20, 50, 120, 300, 700), min_length=1, description="felzenszwalb scale; larger: larger regions"
     )
-    sigma_px: float = Field(0.8, ge=0, description="Gaussian smoothing before segmentation, px")
+    sigma_px: float = Field(0.4, ge=0, description="Gaussian smoothing before segmentation, px")
     min_area_share: float = Field(
         0.0005, ge=0, lt=1, description="smallest region, share of the image (never below 8 px)"
     )

@@ -9,7 +9,7 @@ import numpy as np
 
 from hvlabel.masks import MaskSet, iou_matrix
 
-IOU_THRESHOLDS = np.arange(0.50, 0.96, 0.05)  # COCO's ten
+IOU_THRESHOLDS = np.linspace(0.50, 0.95, 10).round(2)  # COCO's ten
 
 
 @dataclass(frozen=True)

@@ -128,7 +128,9 @@ class Progress:
         if self._bar.disable and (now - self._last >= LOG_EVERY_S or self._done == self._total):
             self._last = now
             seconds = now - self._start
-            line = tqdm.format_meter(self._done, self._total, seconds, prefix=self._what, unit="image", ncols=0, ascii=True)
+            line = tqdm.format_meter(
+                self._done, self._total, seconds, prefix=self._what, unit="image", ncols=0, ascii=True
+            )
             print(line, file=sys.stderr, flush=True)  # noqa: T201 (the log of the job)
 
     def close(self) -> None:

@@ -46,18 +46,10 @@ class Cube:
 
     def values(self) -> np.ndarray:
         """(C, H, W) float32 physical values (stored value times scale); non-finite values become the minimum."""
-        stored = self._read().astype(np.float32)
+        stored = _read(self.path, self.array).astype(np.float32)
         if self.attributes["n_nonfinite"]:
             stored = np.where(np.isfinite(stored), stored, np.float32(self.attributes["min"]))
         return stored * np.float32(self.attributes["scale"])
-
-    def _read(self) -> np.ndarray:
-        try:
-            return np.asarray(self.array[:])
-        except Exception as error:  # the codec pipeline raises many kinds; each means a damaged chunk
-            raise CubeError(
-                f"{self.path}: a chunk is damaged ({str(error)[:80]}); delete the cube and run again to convert it anew"
-            ) from error
 
 
 def open_cube(path: Path) -> Cube:
@@ -67,11 +59,21 @@ def open_cube(path: Path) -> Cube:
     try:
         group = zarr.open_group(path, mode="r")
         attributes = dict(group.attrs)
-        array, rgb, wavelengths_nm = group["cube"], np.asarray(group["rgb"]), np.asarray(group["wavelength_nm"])
-    except Exception as error:  # zarr raises many kinds on foreign or damaged folders; each means the same to the user
+        cube, rgb, wavelength = (group[name] for name in ("cube", "rgb", "wavelength_nm"))
+    except Exception as error:  # zarr raises many kinds on foreign folders; each means the same to the user
         raise CubeError(
             f"{path}: not a cube of this project ({str(error)[:80]}); make it with `hvlabel convert`"
         ) from error
-    if not isinstance(array, zarr.Array) or "rgb_source" not in attributes:
+    if not isinstance(cube, zarr.Array) or "rgb_source" not in attributes:
         raise CubeError(f"{path}: an unfinished or foreign Zarr group; delete it and run again")
-    return Cube(path, array, rgb, wavelengths_nm, attributes)
+    return Cube(path, cube, _read(path, rgb), _read(path, wavelength), attributes)
+
+
+def _read(path: Path, array: Any) -> np.ndarray:
+    """All values of a zarr array; CubeError if a chunk does not match its checksum."""
+    try:
+        return np.asarray(array[:])
+    except Exception as error:  # the codec pipeline raises many kinds; each means a damaged chunk
+        raise CubeError(
+            f"{path}: a chunk is damaged ({str(error)[:80]}); delete the cube and run again to convert it anew"
+        ) from error

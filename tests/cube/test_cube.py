@@ -173,7 +173,7 @@ def test_foreign_and_missing_folders_are_refused(tmp_path):
     with pytest.raises(CubeError, match="not a cube of this project"):
         open_cube(tmp_path / "junk.zarr")
     zarr.create_group(tmp_path / "foreign.zarr")
-    with pytest.raises(CubeError, match="not a cube of this project|unfinished"):
+    with pytest.raises(CubeError, match=r"not a cube of this project|unfinished"):
         open_cube(tmp_path / "foreign.zarr")
 
 

@@ -1,0 +1,221 @@
+"""Verbs on single files, and for people."""
+
+import numpy as np
+import pytest
+import torch
+import yaml
+
+from hvlabel.cache.index import all_indexes
+from hvlabel.cli import main
+from hvlabel.errors import ResultsError
+from hvlabel.layout import Layout
+from hvlabel.masks import read_document, read_masks
+from hvlabel.models.hyperfree import HyperFree, Topology
+from hvtrain.labels import LabelledImages
+
+REGIONS = "rgb: {backend: regions}\n"
+
+
+def run(monkeypatch, capsys, *arguments):
+    """Exit status, stdout and stderr of `hvlabel ARGUMENTS`."""
+    monkeypatch.setattr("sys.argv", ["hvlabel", *map(str, arguments)])
+    status = status_of_main()
+    out = capsys.readouterr()
+    return status, out.out, out.err
+
+
+def status_of_main():
+    try:
+        main()
+    except SystemExit as stop:
+        return stop.code or 0
+    return 0
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory):
+    """A finished small demo run, made by the verbs alone."""
+    folder = tmp_path_factory.mktemp("cli")
+    tree = {
+        "results": str(folder / "results"),
+        "datasets": {"d": {"demo": "vis31", "demo_scenes": 2, "demo_size_px": 96}},
+        "sequence": {"max_frames": 3},
+    }
+    (folder / "c.yaml").write_text(yaml.safe_dump(tree))
+    results = folder / "results"
+    patch = pytest.MonkeyPatch()
+    source = '{"demo": "vis31", "demo_scenes": 2, "demo_size_px": 96}'
+    for arguments in (
+        ["scenes", "d", "--source", source, "--results", results],
+        ["scan", "--config", folder / "c.yaml"],
+        ["convert", "--shard", "d/0000", "--config", folder / "c.yaml", "--results", results],
+        *[
+            ["segment", b, "--shard", "d/0000", "--config", folder / "c.yaml", "--results", results]
+            for b in ("rgb", "sequence", "material")
+        ],
+        ["fuse", "--shard", "d/0000", "--config", folder / "c.yaml", "--results", results],
+    ):
+        patch.setattr("sys.argv", ["hvlabel", *map(str, arguments)])
+        assert status_of_main() == 0, arguments
+    patch.undo()
+    return results
+
+
+def test_single_files_without_a_workflow(tmp_path, monkeypatch, capsys):
+    rng = np.random.default_rng(0)
+    cube = rng.normal(100, 2, (30, 34, 8))
+    cube[5:15, 6:20] += 60
+    np.save(tmp_path / "a.npy", cube)
+    (tmp_path / "d.yaml").write_text("container: npy\nwavelengths_nm: {start_nm: 450, stop_nm: 650, count: 8}\n")
+    monkeypatch.chdir(tmp_path)
+    status, out, _ = run(monkeypatch, capsys, "convert", "--dataset", "d.yaml", "a.npy", "a.zarr")
+    assert (status, out) == (0, "a.zarr: 8 bands, rgb from triplet\n")
+    for branch in ("rgb", "sequence", "material"):
+        assert run(monkeypatch, capsys, "segment", branch, "a.zarr", f"{branch}.json")[0] == 0
+        assert read_document(tmp_path / f"{branch}.json")["provenance"]["backend"] == "regions"
+    status, out, _ = run(
+        monkeypatch, capsys, "fuse", "rgb.json", "sequence.json", "material.json", "label.json", "--cube", "a.zarr"
+    )
+    assert status == 0
+    assert (tmp_path / "label.png").is_file()
+    assert read_masks(tmp_path / "label.json").masks
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["convert"], "convert needs --dataset NAME RAW OUT.zarr"),
+        (["convert", "--dataset", "nothing", "a.npy", "b.zarr"], "no descriptor 'nothing'"),
+        (["segment", "rgb", "gone.zarr", "b.json"], "gone.zarr: no such cube; make it with `hvlabel convert`"),
+        (["segment", "rgb"], "segment rgb needs CUBE.zarr OUT.json"),
+        (["fuse", "a.json"], "fuse needs MASKS.json ... OUT.json"),
+        (["fuse", "gone.json", "out.json"], "gone.json: cannot read the mask file"),
+        (["fuse", "--shard", "d"], "expected DATASET/SHARD"),
+        (["show", "thing"], "0 images are called 'thing', expected one; there are none"),
+        (["evaluate"], "no labelled image has ground truth"),
+        (["scan", "--config", "gone.yaml"], "gone.yaml: cannot read the file"),
+    ],
+)
+def test_mistakes_are_one_line_and_status_two(tmp_path, monkeypatch, capsys, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    status, out, err = run(monkeypatch, capsys, *arguments)
+    assert (status, out) == (2, "")
+    assert err.startswith("hvlabel: error: ")
+    assert err.count("\n") == 1
+    assert message in err
+
+
+def test_a_learned_branch_by_checkpoint_through_the_same_verb(tmp_path, monkeypatch, capsys, results):
+    topology = Topology(
+        image_size_px=64,
+        patch_px=8,
+        embed_dim=32,
+        depth=2,
+        num_heads=2,
+        window_px=4,
+        global_blocks=(1,),
+        out_dim=32,
+        decoder_mlp=32,
+        iou_hidden=32,
+    )
+    torch.manual_seed(0)
+    torch.save(HyperFree(topology).state_dict(), tmp_path / "small.pth")
+    tree = {
+        "datasets": {"d": {"demo": "vis31"}},
+        "material": {
+            "backend": "hyperfree",
+            "hyperfree": {"checkpoint": str(tmp_path / "small.pth")},
+            "generator": {
+                "points_per_side": 3,
+                "pred_iou_thresh": 0,
+                "stability_score_thresh": 0,
+                "box_nms_thresh": 1.0,
+            },
+        },
+    }
+    (tmp_path / "c.yaml").write_text(yaml.safe_dump(tree))
+    cube = Layout(results).cube("d", "vis31_00")
+    status, _, err = run(
+        monkeypatch, capsys, "segment", "material", cube, tmp_path / "m.json", "--config", tmp_path / "c.yaml"
+    )
+    assert status == 0, err
+    provenance = read_document(tmp_path / "m.json")["provenance"]
+    assert (provenance["learned_model"], provenance["untrained_weights"]) == (True, False)
+    assert len(provenance["weights_sha256"]) == 64
+
+    tree["material"]["hyperfree"]["sha256"] = "0" * 64
+    (tmp_path / "c.yaml").write_text(yaml.safe_dump(tree))
+    status, _, err = run(
+        monkeypatch, capsys, "segment", "material", cube, tmp_path / "m.json", "--config", tmp_path / "c.yaml"
+    )
+    assert status == 2
+    assert "the configuration expects 0000" in err
+    (tmp_path / "small.pth").write_bytes(b"no checkpoint")
+    tree["material"]["hyperfree"].pop("sha256")
+    (tmp_path / "c.yaml").write_text(yaml.safe_dump(tree))
+    status, _, err = run(
+        monkeypatch, capsys, "segment", "material", cube, tmp_path / "m.json", "--config", tmp_path / "c.yaml"
+    )
+    assert (status, err.count("\n")) == (2, 1)
+    assert "small.pth: not a readable checkpoint" in err
+
+
+def test_show_report_evaluate_summary(tmp_path, monkeypatch, capsys, results):
+    monkeypatch.chdir(tmp_path)
+    assert run(monkeypatch, capsys, "show", "vis31_01", "one.png", "--results", results)[:2] == (0, "one.png\n")
+    import cv2
+
+    picture = cv2.imread(str(tmp_path / "one.png"))
+    assert picture.shape[1] == 5 * 320 + 4 * 6
+    assert (
+        run(
+            monkeypatch, capsys, "report", "--results", results, "--max-pictures", 1, "--problem", "data set x: <gone>"
+        )[0]
+        == 0
+    )
+    page = (results / "report/index.html").read_text()
+    assert "No learned model was used" in page
+    assert "data set x: &lt;gone&gt;" in page
+    assert page.count("<figure>") == 1
+    assert "spectral-only recall@.5" in page
+    assert "http" not in page
+    status, out, _ = run(monkeypatch, capsys, "evaluate", "--results", results)
+    assert status == 0
+    assert [line.split("|")[2].strip() for line in out.splitlines()[2:6]] == ["rgb", "sequence", "material", "fused"]
+    assert (results / "evaluation.tsv").read_text().startswith("data set\tmasks of\timages")
+    status, out, _ = run(monkeypatch, capsys, "summary", "--results", results)
+    assert out.startswith("2 labelled images with ")
+    assert f"report:   {results}/report/index.html" in out
+
+
+def test_verify_finds_what_was_changed(monkeypatch, capsys, results):
+    layout = Layout(results)
+    assert run(monkeypatch, capsys, "verify", "--deep", "--results", results)[:2] == (
+        0,
+        "10 files checked, 0 missing or damaged\n",
+    )
+    shard = layout.cube("d", "vis31_00") / "cube" / "c" / "0" / "0" / "0"
+    content = shard.read_bytes()
+    picture = layout.label("d", "vis31_01").with_suffix(".png")
+    png = picture.read_bytes()
+    shard.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    picture.write_bytes(png[:-1])
+    assert "vis31_01.json: vis31_01.png was changed" in run(monkeypatch, capsys, "verify", "--results", results)[1]
+    status, out, _ = run(monkeypatch, capsys, "verify", "--deep", "--results", results)
+    assert status == 1
+    assert "cube/c/0/0/0 was changed" in out
+    shard.write_bytes(content)
+    picture.write_bytes(png)
+
+
+def test_labels_feed_training(results):
+    data = LabelledImages(results, max_masks=5)
+    assert len(data) == 2
+    sample = data[0]
+    assert sample.cube.shape == (31, 96, 96)
+    assert sample.masks.shape == (5, 96, 96)
+    assert (np.diff(sample.scores) <= 0).all()
+    assert len(sample.wavelengths_nm) == 31
+    assert len(list(all_indexes(Layout(results), "labels"))) == 1
+    with pytest.raises(ResultsError, match="no labels to train on"):
+        LabelledImages(results / "nothing")

@@ -1,0 +1,274 @@
+"""The whole workflow as a user runs it: Snakemake on small images, good and bad."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import h5py
+import numpy as np
+import pytest
+import yaml
+
+from hvlabel.layout import Layout
+from hvlabel.manifest import read_manifest
+from hvlabel.masks import read_document, read_masks
+
+SIDE = 40
+NM = {"start_nm": 450, "stop_nm": 650, "count": 9}
+
+
+def image(seed):
+    """(H, W, C) uint16 with two rectangles."""
+    rng = np.random.default_rng(seed)
+    cube = np.full((SIDE, SIDE, 9), 1000.0)
+    cube[5:20, 5:22] = 2500
+    cube[24:36, 18:34, 4:] = 1800
+    return (cube + rng.normal(0, 15, cube.shape)).astype("uint16")
+
+
+def snakemake(repository, folder, *arguments):
+    """Exit status and everything printed."""
+    command = [
+        sys.executable,
+        "-m",
+        "snakemake",
+        "--snakefile",
+        str(repository / "workflow/Snakefile"),
+        "--directory",
+        str(folder),
+        "--cores",
+        "2",
+    ]
+    done = subprocess.run([*command, *arguments], capture_output=True, text=True, timeout=900)
+    return done.returncode, done.stdout + done.stderr
+
+
+def done_lines(text):
+    """What each job said: {'labels mine/0000': (made, kept, failed, left out)}."""
+    found = re.findall(r"^(\w+ [\w-]+/\d+): (\d+) made, (\d+) kept, (\d+) failed, (\d+) left out", text, re.MULTILINE)
+    return {name: tuple(map(int, counts)) for name, *counts in found}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Raw files of two data sets, one of them mostly damaged, and a configuration."""
+    folder = tmp_path_factory.mktemp("run")
+    mine, bad = folder / "raw" / "mine", folder / "raw" / "bad"
+    mine.mkdir(parents=True)
+    bad.mkdir()
+    for k in range(2):
+        np.save(mine / f"scene{k}.npy", image(k))
+    np.save(bad / "good.npy", image(9))
+    cv2.imwrite(str(bad / "good_rgb.png"), (image(9)[:, :, [7, 4, 1]] / 12).astype(np.uint8))
+    np.save(bad / "no_companion.npy", image(3))
+    for name, array in {
+        "flat": np.zeros((SIDE, SIDE)),
+        "text": np.full((3, 3, 9), "x"),
+        "nan": np.full((8, 8, 9), np.nan),
+        "constant": np.ones((8, 8, 9)),
+        "bands": np.ones((8, 8, 7)),
+    }.items():
+        np.save(bad / f"{name}.npy", array)
+        cv2.imwrite(str(bad / f"{name}_rgb.png"), np.zeros((8, 8, 3), np.uint8))
+    (bad / "truncated.npy").write_bytes((mine / "scene0.npy").read_bytes()[:4000])
+    with h5py.File(folder / "raw" / "wrong.h5", "w") as file:
+        file["data"] = image(4)
+    tree = {
+        "results": "results",
+        "datasets": {
+            "mine": {"root": "raw/mine", "glob": "*.npy", "descriptor": {"container": "npy", "wavelengths_nm": NM}},
+            "bad": {
+                "root": "raw/bad",
+                "glob": "*.npy",
+                "descriptor": {"container": "npy", "wavelengths_nm": NM, "rgb_companion": "{stem}_rgb.png"},
+            },
+            "wrong": {
+                "root": "raw",
+                "glob": "wrong.h5",
+                "descriptor": {"container": "hdf5", "variable": "cube", "wavelengths_nm": NM},
+            },
+            "gone": {"root": "raw/gone", "descriptor": {"container": "envi"}},
+            "empty": {"root": "raw", "glob": "*.hdr", "descriptor": {"container": "envi"}},
+        },
+        "sequence": {"max_frames": 2},
+        "run": {"max_failed_share": 1.0},
+    }
+    (folder / "config.yaml").write_text(yaml.safe_dump(tree))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def first_run(repository, folder):
+    status, text = snakemake(repository, folder, "--configfile", "config.yaml")
+    assert status == 0, text[-3000:]
+    return text
+
+
+def test_good_images_get_labels_and_the_run_says_where(first_run, folder):
+    assert "3 labelled images with" in first_run
+    assert "No learned model was used" in first_run
+    assert "report:   results/report/index.html" in first_run
+    layout = Layout(folder / "results")
+    for name in ("scene0", "scene1"):
+        label = read_masks(layout.label("mine", name))
+        assert len(label) >= 2
+        assert (layout.root / "labels" / "mine" / f"{name}.png").is_file()
+        provenance = read_document(layout.label("mine", name))["provenance"]
+        assert provenance["learned_model"] is False
+        assert {b["backend"] for b in provenance["branches"].values()} == {"regions"}
+
+
+def test_bad_images_are_one_sentence_each(first_run, folder):
+    index = json.loads((folder / "results/index/cubes/bad/0000.json").read_text())["images"]
+    reasons = {name: entry["reason"] for name, entry in index.items() if entry["status"] == "failed"}
+    expected = {
+        "flat": "expected three axes",
+        "text": "expected numbers",
+        "nan": "no finite value",
+        "constant": "every value of the cube is 1",
+        "bands": "9 wavelengths for 7 bands",
+        "truncated": "not a readable .npy file",
+        "no_companion": "the RGB companion of no_companion.npy is missing",
+    }
+    assert reasons.keys() == expected.keys()
+    for name, message in expected.items():
+        assert message in reasons[name]
+        assert "\n" not in reasons[name]
+    assert index["good"]["status"] == "ok"
+    wrong = json.loads((folder / "results/index/cubes/wrong/0000.json").read_text())["images"]["wrong"]
+    assert "no variable 'cube'; it holds data 40x40x9; set descriptor.variable" in wrong["reason"]
+    assert "data set gone: root raw/gone is no folder" in first_run
+    assert "data set empty: no file below raw matches '*.hdr'" in first_run
+    report = (folder / "results/report/index.html").read_text()
+    for message in (*expected.values(), "root raw/gone is no folder"):
+        assert message in report.replace("&#39;", "'")
+    assert "Traceback" not in "".join(p.read_text() for p in (folder / "results/logs").rglob("*.log"))
+
+
+def test_a_second_run_does_nothing_and_says_so(repository, first_run, folder):
+    status, text = snakemake(repository, folder, "--configfile", "config.yaml")
+    assert status == 0
+    assert "Nothing to be done" in text
+
+
+def test_a_deleted_and_a_damaged_label_are_found_and_remade_alone(repository, first_run, folder):
+    layout = Layout(folder / "results")
+    before = layout.label("mine", "scene0").read_bytes()
+    layout.label("mine", "scene0").unlink()
+    verify = [sys.executable, "-m", "hvlabel", "verify", "--results", "results"]
+    found = subprocess.run(verify, cwd=folder, capture_output=True, text=True)
+    assert found.returncode == 1
+    assert "results/labels/mine/scene0.json: missing" in found.stdout
+    status, text = snakemake(repository, folder, "--configfile", "config.yaml")
+    assert status == 0
+    assert done_lines(text) == {"labels mine/0000": (1, 1, 0, 0)}
+    assert layout.label("mine", "scene0").read_bytes() == before
+
+    path = layout.masks("rgb", "mine", "scene1")
+    path.write_text(path.read_text().replace('"score": ', '"score":  ', 1).replace("0.", "1.", 3))
+    found = subprocess.run([*verify, "--repair", "--deep"], cwd=folder, capture_output=True, text=True)
+    assert "does not match its seal" in found.stdout
+    status, text = snakemake(repository, folder, "--configfile", "config.yaml")
+    assert status == 0
+    assert done_lines(text)["rgb mine/0000"] == (1, 1, 0, 0)
+    assert done_lines(text)["labels mine/0000"][0] == 0  # the remade masks are equal, so the label is still valid
+    assert subprocess.run(verify, cwd=folder).returncode == 0
+
+
+def test_a_changed_setting_reruns_only_what_depends_on_it(repository, first_run, folder):
+    tree = yaml.safe_load((folder / "config.yaml").read_text())
+    tree["fusion"] = {"iou_threshold": 0.6}
+    (folder / "changed.yaml").write_text(yaml.safe_dump(tree))
+    status, text = snakemake(repository, folder, "--configfile", "changed.yaml")
+    assert status == 0
+    lines = done_lines(text)
+    assert {name.split()[0] for name in lines} == {"labels"}
+    assert lines["labels mine/0000"] == (2, 0, 0, 0)
+
+
+def test_a_new_image_is_added_to_its_shard(repository, first_run, folder):
+    np.save(folder / "raw" / "mine" / "another.npy", image(5))
+    status, text = snakemake(repository, folder, "--configfile", "changed.yaml")
+    assert status == 0
+    assert done_lines(text)["cubes mine/0000"] == (1, 2, 0, 0)
+    assert done_lines(text)["labels mine/0000"] == (1, 2, 0, 0)
+    assert not any("bad/" in name for name in done_lines(text))
+    assert [i.image_id for i in read_manifest(folder / "results/manifest.tsv") if i.dataset == "mine"] == [
+        "scene0",
+        "scene1",
+        "another",
+    ]
+
+
+def test_too_many_failures_fail_the_run_but_not_the_other_data_sets(repository, tmp_path, folder):
+    tree = yaml.safe_load((folder / "config.yaml").read_text())
+    tree["run"] = {"max_failed_share": 0.5}
+    tree["results"] = str(tmp_path / "results")
+    tree["datasets"] = {"wrong": tree["datasets"]["wrong"], "mine": tree["datasets"]["mine"]}
+    (folder / "strict.yaml").write_text(yaml.safe_dump(tree))
+    status, text = snakemake(repository, folder, "--configfile", "strict.yaml", "--until", "convert")
+    assert status != 0
+    assert "cubes mine/0000: 3 made" in text or "cubes mine/0000: 2 made" in text
+    assert "more than run.max_failed_share 0.5 allows" in (tmp_path / "results/logs/cubes/wrong/0000.log").read_text()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"fusoin": {}}, "unknown key 'fusoin'; did you mean 'fusion'?"),
+        (
+            {"rgb": {"backend": "sam2", "sam2": {"config": "x", "checkpoint": "/nowhere/sam2.pt"}}},
+            "/nowhere/sam2.pt: no such checkpoint",
+        ),
+        (
+            {"datasets": {"gone": {"root": "nowhere", "descriptor": {"container": "envi"}}}},
+            "no image to work on: data set gone",
+        ),
+        ({"results": "raw/mine/scene0.npy"}, "cannot make the folder|cannot read the manifest|cannot write"),
+    ],
+)
+def test_a_wrong_configuration_stops_at_once_in_one_sentence(repository, folder, change, message):
+    tree = {**yaml.safe_load((folder / "config.yaml").read_text()), **change}
+    (folder / "wrong.yaml").write_text(yaml.safe_dump(tree))
+    status, text = snakemake(repository, folder, "--configfile", "wrong.yaml", "-n")
+    assert status != 0
+    assert re.search(message if "|" in message else re.escape(message), text)
+    assert "Traceback" not in text
+
+
+def test_rules_are_lint_clean_and_formatted(repository):
+    lint = subprocess.run([sys.executable, "-m", "snakemake", "--lint"], cwd=repository, capture_output=True, text=True)
+    assert lint.returncode == 0, lint.stderr[-2000:]
+    formatted = subprocess.run(
+        [Path(sys.executable).with_name("snakefmt"), "--check", "workflow"],
+        cwd=repository,
+        capture_output=True,
+        text=True,
+    )
+    assert formatted.returncode == 0, formatted.stderr
+
+
+def test_untrained_networks_run_all_twelve_scenes_through_every_learned_path(repository, tmp_path):
+    """SAM2 on RGB and along the sequence, HyperFree on the spectra, as config/random.yaml sets them up."""
+    tree = yaml.safe_load((repository / "config/random.yaml").read_text())
+    tree["results"] = str(tmp_path / "results")
+    for branch in ("rgb", "sequence"):
+        tree[branch]["sam2"]["config"] = str(repository / "resources/models/sam2_nano.yaml")
+    (tmp_path / "random.yaml").write_text(yaml.safe_dump(tree))
+    status, text = snakemake(repository, tmp_path, "--configfile", "random.yaml")
+    assert status == 0, text[-3000:]
+    assert "12 labelled images" in text
+    assert "0 failures" in text
+    assert "these masks mean nothing" in text
+    layout = Layout(tmp_path / "results")
+    for row in read_manifest(layout.manifest):
+        for branch, backend in (("rgb", "sam2"), ("sequence", "sam2"), ("material", "hyperfree")):
+            document = read_document(layout.masks(branch, row.dataset, row.image_id))
+            assert document["provenance"]["backend"] == backend
+            assert document["provenance"]["untrained_weights"] is True
+            assert document["annotations"]
+            assert all((a["frame"] is not None) == (branch == "sequence") for a in document["annotations"])
+    assert "these masks mean nothing" in layout.report.read_text()
