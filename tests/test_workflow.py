@@ -37,12 +37,10 @@ def snakemake(repository, folder, *arguments):
         "snakemake",
         "--snakefile",
         str(repository / "workflow/Snakefile"),
-        "--directory",
-        str(folder),
         "--cores",
         "2",
     ]
-    done = subprocess.run([*command, *arguments], capture_output=True, text=True, timeout=900)
+    done = subprocess.run([*command, *arguments], capture_output=True, text=True, timeout=900, cwd=folder)
     return done.returncode, done.stdout + done.stderr
 
 
