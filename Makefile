@@ -19,7 +19,7 @@ install: $(READY)  ## the environment in .venv
 
 $(READY): requirements/lock.txt requirements/sam2.txt pyproject.toml
 	@command -v $(PYTHON) >/dev/null || { echo "no $(PYTHON) on PATH: install Python 3.11, or run make PYTHON=/path/to/python3.11"; exit 2; }
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	test -x $(BIN)/pip || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check "uv>=0.5"
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements/lock.txt
 	SAM2_BUILD_CUDA=0 $(BIN)/uv pip install --quiet --python $(BIN)/python --no-build-isolation --no-deps --require-hashes -r requirements/sam2.txt
@@ -27,7 +27,7 @@ $(READY): requirements/lock.txt requirements/sam2.txt pyproject.toml
 	@touch $@
 
 demo: $(READY)  ## the whole pipeline on twelve generated scenes (MODELS=regions or random)
-	$(BIN)/snakemake --cores $(CORES) --configfile $(CONFIG) -- pseudolabels
+	$(BIN)/snakemake --cores $(CORES) --no-hooks --configfile $(CONFIG) -- pseudolabels
 	@$(BIN)/hvlabel evaluate --results $(RESULTS) > /dev/null
 	@$(BIN)/hvlabel summary --results $(RESULTS)
 	@echo "scores:   $(RESULTS)/evaluation.tsv"

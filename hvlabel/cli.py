@@ -27,9 +27,9 @@ from hvlabel.config import (
     load_descriptor,
     parse_stage,
 )
-from hvlabel.errors import ConfigError, HvError
+from hvlabel.errors import ConfigError, HvError, TooManyFailuresError
 from hvlabel.layout import Layout
-from hvlabel.manifest import Image, manifest_text, read_manifest
+from hvlabel.manifest import Image, read_manifest
 from hvlabel.manifest import scan as scan_images
 
 app = typer.Typer(
@@ -56,6 +56,7 @@ RunJson = Annotated[
     typer.Option("--run", metavar="JSON", envvar="HVLABEL_RUN", help="the run settings instead of --config"),
 ]
 DEFAULT_CONFIG, RESULTS = Path("config/config.yaml"), Path("results")
+SHOWN_FAILURES = 20
 
 
 # ------------------------------------------------------------------------------------------------ stages
@@ -85,9 +86,12 @@ def scan(config: ConfigPath = DEFAULT_CONFIG) -> None:
     settings = load_config(config)
     found = scan_images(settings)
     manifest = Layout(Path(settings.results)).manifest
-    publish_bytes(manifest, manifest_text(found.images).encode())
+    publish_bytes(manifest, found.table().encode())
+    publish_bytes(Layout(Path(settings.results)).problems, "".join(f"{p}\n" for p in found.problems).encode())
     for problem in found.problems:
         _warn(problem)
+    if not found.images:
+        raise ConfigError("no image found; see above")
     _say(
         f"{len(found.images)} images in {len(found.shards())} shards of {len({i.dataset for i in found.images})} data sets: {manifest}"
     )
@@ -104,7 +108,6 @@ def convert(
     source: Annotated[str | None, typer.Option(metavar="JSON", help="the data set, with --shard")] = None,
     config: ConfigPath = DEFAULT_CONFIG,
     settings: SettingsJson = None,
-    run: RunJson = None,
     results: ResultsPath = RESULTS,
 ) -> None:
     """Raw files to cubes: one file, or a shard."""
@@ -122,9 +125,7 @@ def convert(
         if source
         else _descriptor(shard.split("/")[0], config)
     )
-    _run_shard(
-        CubeStage(Layout(results), described, cube_settings), shard, results, _settings(RunSettings, "run", run, config)
-    )
+    _run_shard(CubeStage(Layout(results), described, cube_settings), shard, results)
 
 
 @app.command()
@@ -151,7 +152,7 @@ def segment(
             raise ConfigError(f"segment {branch} needs CUBE.zarr OUT.json, or --shard DATASET/SHARD")
         _say(f"{out}: {len(segment_file(runner, cube, out))} masks")
         return
-    _run_shard(BranchStage(Layout(results), runner, *_split(shard)), shard, results, run_settings)
+    _run_shard(BranchStage(Layout(results), runner, *_split(shard)), shard, results)
 
 
 @app.command()
@@ -163,7 +164,6 @@ def fuse(
     shard: Shard = None,
     config: ConfigPath = DEFAULT_CONFIG,
     settings: SettingsJson = None,
-    run: RunJson = None,
     results: ResultsPath = RESULTS,
 ) -> None:
     """Masks of the branches to labels: some files, or a shard."""
@@ -176,9 +176,7 @@ def fuse(
         label = fuse_files(files[:-1], fusion, files[-1], cube)
         _say(f"{files[-1]}: {len(label)} masks, {len(label.suppressed)} suppressed")
         return
-    _run_shard(
-        FuseStage(Layout(results), fusion, *_split(shard)), shard, results, _settings(RunSettings, "run", run, config)
-    )
+    _run_shard(FuseStage(Layout(results), fusion, *_split(shard)), shard, results)
 
 
 # ------------------------------------------------------------------------------------------------ for people
@@ -204,13 +202,12 @@ def show(
 def report(
     results: ResultsPath = RESULTS,
     max_pictures: Annotated[int, typer.Option(help="images drawn")] = 48,
-    problem: Annotated[list[str] | None, typer.Option(help="a sentence of the scan to list")] = None,
 ) -> None:
     """One HTML page over a run: counts, seconds, failures, scores, pictures."""
     from hvlabel.inspect.report import write_report
 
     layout = Layout(results)
-    n = write_report(layout, max_pictures, tuple(problem or ()))
+    n = write_report(layout, max_pictures)
     _say(f"{layout.report}: {n} pictures")
 
 
@@ -259,26 +256,39 @@ def verify(
 
 
 @app.command()
-def summary(results: ResultsPath = RESULTS) -> None:
+def summary(
+    results: ResultsPath = RESULTS,
+    check: Annotated[bool, typer.Option(help="fail if more images failed than run.max_failed_share allows")] = False,
+    config: ConfigPath = DEFAULT_CONFIG,
+    run: RunJson = None,
+) -> None:
     """What a run has made, and where it is."""
     from hvlabel.inspect.run import summarise
 
     layout = Layout(results)
-    run = summarise(layout)
-    labels = run.stages[-1]
-    _say(f"{labels.n_ok} labelled images with {labels.masks} masks, {len(run.failures)} failures")
-    for stage, dataset, name, reason in run.failures[:20]:
+    made = summarise(layout)
+    labels = made.stages[-1]
+    _say(f"{labels.n_ok} of {made.n_images} images labelled with {labels.masks} masks, {len(made.failures)} failures")
+    for stage, dataset, name, reason in made.failures[:SHOWN_FAILURES]:
         _say(f"  {stage} {dataset}/{name}: {reason}")
-    if len(run.failures) > 20:
-        _say(f"  ... and {len(run.failures) - 20} more, all in the report")
-    if run.caution:
-        _say(run.caution)
+    if len(made.failures) > SHOWN_FAILURES:
+        _say(f"  ... and {len(made.failures) - SHOWN_FAILURES} more, all in the report")
+    for problem in layout.problems.read_text().splitlines() if layout.problems.exists() else []:
+        _say(f"  {problem}")
+    if made.caution:
+        _say(made.caution)
     for what, path in (
         ("labels", layout.root / "labels"),
         ("pictures", layout.report.parent / "pictures"),
         ("report", layout.report),
     ):
         _say(f"{what + ':':10}{path}")
+    allowed = _settings(RunSettings, "run", run, config).max_failed_share
+    if check and len(made.failures) > allowed * made.n_images:
+        raise TooManyFailuresError(
+            f"{len(made.failures)} of {made.n_images} images failed, more than run.max_failed_share {allowed:g} allows; "
+            "all others are done: mend the images or raise it"
+        )
 
 
 @app.command()
@@ -303,9 +313,14 @@ def main() -> None:
     except HvError as error:
         _warn(f"error: {error}")
         sys.exit(2)
+    except OSError as error:  # permissions, a full disk, a lost mount: the user's to mend
+        _warn(
+            f"error: {error.filename or 'input/output'}: {error.strerror or error}; check permissions, space and mounts"
+        )
+        sys.exit(2)
 
 
-def _run_shard(stage: Any, shard: str, results: Path, run: RunSettings) -> None:
+def _run_shard(stage: Any, shard: str, results: Path) -> None:
     from hvlabel.cache.shard import run_shard
 
     layout = Layout(results)
@@ -313,8 +328,8 @@ def _run_shard(stage: Any, shard: str, results: Path, run: RunSettings) -> None:
     images = [i for i in read_manifest(layout.manifest) if (i.dataset, i.shard) == (dataset, number)]
     if not images:
         raise ConfigError(f"{layout.manifest}: no shard {shard!r}; run `hvlabel scan` first")
-    entries = run_shard(stage, images, layout, dataset, number, run.max_failed_share).images.values()
-    made = sum(e.status == "ok" and e.seconds > 0 for e in entries)
+    entries = run_shard(stage, images, layout, dataset, number).images.values()
+    made = sum(e.made for e in entries)
     counts = {status: sum(e.status == status for e in entries) for status in ("ok", "failed", "skipped")}
     _say(
         f"{stage.name} {shard}: {made} made, {counts['ok'] - made} kept, {counts['failed']} failed, {counts['skipped']} left out"

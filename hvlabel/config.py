@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal, Self, TypeVar, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from hvlabel.errors import ConfigError, WeightsError
 
@@ -90,7 +90,9 @@ class Descriptor(Settings):
     scale: float | None = Field(
         None, gt=0, description="stored value times scale = physical value; none: from the file, else 1"
     )
-    unit: str = Field("counts", description="unit of the physical values: reflectance, radiance, counts")
+    unit: str | None = Field(
+        None, description="unit of the physical values (reflectance, radiance); none: from the file, else counts"
+    )
     rgb_companion: str | None = Field(
         None, description="RGB file beside the raw file, with {stem} of the raw name, e.g. ../rgb/{stem}.png"
     )
@@ -101,7 +103,15 @@ class Descriptor(Settings):
             raise ValueError(f"axes must be a permutation of 'yxc', not {self.axes!r}")
         if (self.mosaic_px is None) == (self.container == "mosaic_png"):
             raise ValueError("mosaic_px belongs to container mosaic_png and is required there")
+        try:
+            (self.rgb_companion or "").format(stem="")
+        except (KeyError, IndexError, ValueError) as error:
+            raise ValueError(f"rgb_companion {self.rgb_companion!r} may use {{stem}} only") from error
         return self
+
+    def companion_of(self, raw: Path) -> Path | None:
+        """RGB companion that belongs to a raw file, or None if there is no rule."""
+        return None if self.rgb_companion is None else raw.parent / self.rgb_companion.format(stem=raw.stem)
 
     def known_wavelengths_nm(self) -> list[float] | None:
         """Band centres in file order, nm, if the descriptor gives them."""
@@ -114,7 +124,7 @@ class Dataset(Settings):
     """One data set: where its raw files are and how they are read."""
 
     root: str | None = Field(None, description="folder of the raw files; relative paths start at the working directory")
-    glob: str = Field("*", description="which files below root are images, e.g. **/*.hdr")
+    glob: str | None = Field(None, description="which files below root are images, e.g. **/*.hdr")
     descriptor: str | Descriptor | None = Field(
         None, description="name in resources/datasets, path of a YAML file, or the descriptor itself"
     )
@@ -125,10 +135,11 @@ class Dataset(Settings):
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:
-        if self.demo is None and (self.root is None or self.descriptor is None):
-            raise ValueError("a data set needs root and descriptor (or demo: a camera name)")
-        if self.demo is not None and (self.root is not None or self.descriptor is not None):
-            raise ValueError("demo scenes bring their own root and descriptor; leave both out")
+        own = (self.root, self.glob, self.descriptor)
+        if self.demo is None and None in own:
+            raise ValueError("a data set needs root, glob and descriptor (or demo: a camera name)")
+        if self.demo is not None and own != (None, None, None):
+            raise ValueError("demo scenes bring their own root, glob and descriptor; leave them out")
         return self
 
 
@@ -152,6 +163,13 @@ class CubeSettings(StageSettings):
     shard_mib: int = Field(
         256, ge=1, description="largest shard of a cube, MiB uncompressed: the memory bound of a conversion"
     )
+
+    @model_validator(mode="after")
+    def _stretch_is_a_range(self) -> Self:
+        low, high = self.stretch_percentiles
+        if not 0 <= low < high <= 100:
+            raise ValueError(f"stretch_percentiles must be two rising numbers in 0..100, not {low:g}, {high:g}")
+        return self
 
 
 class RegionSettings(Settings):
@@ -223,6 +241,11 @@ class Weights(Settings):
         """Seed of untrained weights, None for a file."""
         return int(self.checkpoint.removeprefix("random:")) if self.checkpoint.startswith("random:") else None
 
+    def files(self) -> list[Path]:
+        """Every file that the network is made from; WeightsError says where to get a missing checkpoint."""
+        path = self.path()
+        return [] if path is None else [path]
+
     def path(self) -> Path | None:
         """The existing file, None for untrained weights; WeightsError says where to get a missing one."""
         if self.seed is not None:
@@ -242,6 +265,11 @@ class Sam2Model(Weights):
         description="name inside the sam2 package (configs/sam2.1/sam2.1_hiera_t.yaml) or path of a YAML file"
     )
 
+    def files(self) -> list[Path]:
+        """The checkpoint, and the config if it is a file and no name inside the package."""
+        own = Path(self.config)
+        return [*super().files(), *([own] if own.is_file() else [])]
+
 
 class HyperFreeModel(Weights):
     """A HyperFree or HyperVision network; what cannot be read off the state dict is named here."""
@@ -256,6 +284,14 @@ class HyperFreeModel(Weights):
         8, ge=1, description="attention heads of the mask decoder; not in the file, 8 in every published model"
     )
     gsd_m: float = Field(1.0, gt=0, description="ground sampling distance of the raw image, m per pixel")
+
+
+# what cannot change a result: batch sizes, and where a checkpoint lies (its hash is in the key by itself)
+NO_RESULT: dict[str, Any] = {
+    "generator": {"points_per_batch"},
+    "sam2": {"checkpoint", "sha256"},
+    "hyperfree": {"checkpoint", "sha256"},
+}
 
 
 class RgbSettings(StageSettings):
@@ -279,7 +315,7 @@ class RgbSettings(StageSettings):
     def relevant(self) -> dict[str, Any]:
         """Only the chosen backend's settings."""
         used = {"backend", "regions"} if self.backend == "regions" else {"backend", "sam2", "generator"}
-        return self.model_dump(mode="json", include=used)
+        return self.model_dump(mode="json", include=used, exclude=NO_RESULT)
 
 
 class SequenceSettings(StageSettings):
@@ -294,7 +330,7 @@ class SequenceSettings(StageSettings):
         0.5, ge=0, le=1, description="sam2: a key frame's mask starts a track unless a track covers it at this mask IoU"
     )
     link_iou: float = Field(
-        0.5, gt=0, le=1, description="regions: masks of neighbouring frames above this mask IoU are one object"
+        0.5, gt=0, le=1, description="regions: a mask of another frame at or above this mask IoU supports a mask"
     )
     nms_iou: float = Field(0.8, gt=0, le=1, description="(object, frame) masks above this mask IoU are one")
     max_masks: int = Field(300, ge=1, description="best masks kept per image")
@@ -314,12 +350,9 @@ class SequenceSettings(StageSettings):
 
     def relevant(self) -> dict[str, Any]:
         """Only the chosen backend's settings."""
-        unused = (
-            {"sam2", "generator", "key_frames", "objects_per_batch", "max_objects", "new_object_iou"}
-            if self.backend == "regions"
-            else {"regions", "link_iou"}
-        )
-        return self.model_dump(mode="json", exclude=unused)
+        learned = {"sam2", "generator", "key_frames", "objects_per_batch", "max_objects", "new_object_iou"}
+        unused = learned if self.backend == "regions" else {"regions", "link_iou", "objects_per_batch"}
+        return self.model_dump(mode="json", exclude=NO_RESULT | dict.fromkeys(unused, True))
 
 
 class MaterialSettings(StageSettings):
@@ -352,7 +385,15 @@ class MaterialSettings(StageSettings):
             if self.backend == "regions"
             else {"backend", "hyperfree", "generator"}
         )
-        return self.model_dump(mode="json", include=used)
+        return self.model_dump(mode="json", include=used, exclude=NO_RESULT)
+
+
+class BranchWeights(Settings):
+    """How much each branch's scores count, relative to each other."""
+
+    rgb: float = Field(1.0, ge=0, le=1, description="factor on scores of rgb masks")
+    sequence: float = Field(1.0, ge=0, le=1, description="factor on scores of sequence masks")
+    material: float = Field(1.0, ge=0, le=1, description="factor on scores of material masks")
 
 
 class FusionSettings(StageSettings):
@@ -362,13 +403,10 @@ class FusionSettings(StageSettings):
         0.8, gt=0, le=1, description="a mask above this mask IoU with a better one is suppressed"
     )
     min_area_px: int = Field(20, ge=1, description="smaller masks are dropped before fusion, px")
-    weights: dict[str, float] = Field(
-        {"rgb": 1.0, "sequence": 1.0, "material": 1.0}, description="factor on each branch's scores before they compete"
-    )
+    weights: BranchWeights = Field(BranchWeights(), description="factors on each branch's scores before they compete")
     vote_bonus: float = Field(
         0.2, ge=0, le=1, description="added per further branch that found a mask, before the final ranking"
     )
-    max_masks: int = Field(300, ge=1, description="best masks kept per image")
 
 
 class RunSettings(Settings):
@@ -376,7 +414,10 @@ class RunSettings(Settings):
 
     shard_size: int = Field(64, ge=1, description="images per job")
     max_failed_share: float = Field(
-        0.1, ge=0, le=1, description="share of failed images above which a shard's job fails"
+        0.1,
+        ge=0,
+        le=1,
+        description="share of failed images above which a run ends with an error, after all others are done",
     )
     threads: int = Field(1, ge=1, description="threads per job")
     device: Literal["auto", "cpu", "cuda"] = Field(
@@ -397,6 +438,11 @@ class Config(Settings):
     material: MaterialSettings = MaterialSettings()
     fusion: FusionSettings = FusionSettings()
     run: RunSettings = RunSettings()
+
+    @field_validator("results")
+    @classmethod
+    def _home(cls, results: str) -> str:
+        return str(Path(results).expanduser())
 
     @model_validator(mode="after")
     def _names(self) -> Self:
@@ -427,7 +473,8 @@ def parse_stage(model: type[S], text: str) -> S:
         tree = json.loads(text)
     except json.JSONDecodeError as error:
         raise ConfigError(f"settings are not JSON ({error}); pass what the workflow passes, or use --config") from error
-    tree.pop("version", None)
+    if isinstance(tree, dict):
+        tree.pop("version", None)
     return _validated(model, tree, f"{model.__name__} given as JSON")
 
 
@@ -451,7 +498,7 @@ def read_yaml(path: Path) -> object:
         return yaml.safe_load(path.read_text())
     except OSError as error:
         raise ConfigError(f"{path}: cannot read the file ({error.strerror}); check the path") from error
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: not valid YAML ({' '.join(str(error).split())}); mend the file") from error
 
 

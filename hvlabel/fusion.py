@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 
@@ -15,33 +16,43 @@ from hvlabel.masks import Mask, MaskSet, Suppressed, areas, decode, mask_nms, ra
 def fuse(branches: Sequence[MaskSet], settings: FusionSettings) -> MaskSet:
     """The label of one image: masks that win the NMS of all branches' weighted scores, best first.
 
-    A kept mask's votes name its own branch and those of the masks it suppressed; each vote beyond the first adds
-    vote_bonus to its score (capped at 1) before the final ranking, which decides what max_masks keeps.
-    A suppressed mask is recorded by its position in its branch's file.
+    A kept mask's votes name its own branch and those of the masks it suppressed. Its final score, which ranks the label,
+    is (score + vote_bonus * further votes) / (1 + vote_bonus * further branches). Every mask that is not in the label is
+    recorded with its position in its branch's file and the reason.
     MaskFileError if the branches disagree about the size of the image.
     """
     height, width = _common_size(branches)
-    masks, ids = _candidates(branches, settings)
+    candidates = [_Candidate(mask, k) for branch in branches for k, mask in enumerate(branch.masks)]
+    area_px = areas([c.mask.rle for c in candidates])
+    large = [c for c, a in zip(candidates, area_px, strict=True) if a >= settings.min_area_px]
+    small = [
+        Suppressed(c.mask_id, c.mask.branch)
+        for c, a in zip(candidates, area_px, strict=True)
+        if a < settings.min_area_px
+    ]
+
+    weight = settings.weights.model_dump()
+    masks = [replace(c.mask, score=c.mask.score * weight.get(c.mask.branch, 1.0)) for c in large]
     kept, lost = mask_nms([m.rle for m in masks], rank(masks), settings.iou_threshold)
     votes = {k: {masks[k].branch} for k in kept}
     for loser, (winner, _) in lost.items():
         votes[winner].add(masks[loser].branch)
+    most = 1 + settings.vote_bonus * (len(branches) - 1)
     winners = [
         replace(
             masks[k],
             votes=tuple(sorted(votes[k])),
-            score=min(1.0, masks[k].score + settings.vote_bonus * (len(votes[k]) - 1)),
+            score=(masks[k].score + settings.vote_bonus * (len(votes[k]) - 1)) / most,
         )
         for k in kept
     ]
-    order = rank(winners)[: settings.max_masks]
+    order = rank(winners).tolist()
     place = {kept[k]: position for position, k in enumerate(order)}
-    suppressed = [
-        Suppressed(ids[loser], masks[loser].branch, iou, place[winner])
+    beaten = [
+        Suppressed(large[loser].mask_id, masks[loser].branch, place[winner], iou)
         for loser, (winner, iou) in sorted(lost.items())
-        if winner in place
     ]
-    return MaskSet(height, width, tuple(winners[k] for k in order), tuple(suppressed))
+    return MaskSet(height, width, tuple(winners[k] for k in order), (*beaten, *small))
 
 
 def foreground(label: MaskSet) -> np.ndarray:
@@ -61,13 +72,8 @@ def _common_size(branches: Sequence[MaskSet]) -> tuple[int, int]:
     return sizes.pop()
 
 
-def _candidates(branches: Sequence[MaskSet], settings: FusionSettings) -> tuple[list[Mask], list[int]]:
-    """Weighted masks that are large enough, and each one's position in its branch."""
-    masks: list[Mask] = []
-    ids: list[int] = []
-    for branch in branches:
-        for k, (mask, area_px) in enumerate(zip(branch.masks, areas(branch.rles), strict=True)):
-            if area_px >= settings.min_area_px:
-                masks.append(replace(mask, score=mask.score * settings.weights.get(mask.branch, 1.0)))
-                ids.append(k)
-    return masks, ids
+class _Candidate(NamedTuple):
+    """A mask and its position in its branch's file."""
+
+    mask: Mask
+    mask_id: int

@@ -6,6 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 STAGES = ("cubes", "rgb", "sequence", "material", "labels")
+# what each stage builds on
+BEFORE: dict[str, tuple[str, ...]] = {
+    "cubes": (),
+    "rgb": ("cubes",),
+    "sequence": ("cubes",),
+    "material": ("cubes",),
+    "labels": ("rgb", "sequence", "material"),
+}
 
 
 @dataclass(frozen=True)
@@ -56,6 +64,11 @@ class Layout:
     def truth(self, dataset: str, image_id: str) -> Path:
         """Ground truth of a demo image."""
         return self.demo(dataset) / "truth" / f"{image_id}.json"
+
+    @property
+    def problems(self) -> Path:
+        """One sentence per line: data sets of the last scan without images."""
+        return self.root / "index" / "problems.txt"
 
     @property
     def report(self) -> Path:

@@ -5,12 +5,11 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
-from collections import Counter
-from collections.abc import Sequence
+from collections import Counter, defaultdict
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 
-from hvlabel.config import Config, Dataset
+from hvlabel.config import Config, Dataset, load_descriptor
 from hvlabel.errors import ResultsError
 from hvlabel.layout import Layout
 
@@ -19,21 +18,38 @@ DEMO_SUFFIXES = {"mosaic16": ".png", "nir25": ".npy", "vis31": ".mat", "vnir128"
 
 @dataclass(frozen=True)
 class Image:
-    """One row. raw: path of the raw file; stamp: size and modification time that tell whether it changed."""
+    """One row.
+
+    raw, companion : paths of the raw file and of its RGB picture ("" without one)
+    stamp          : hash of the sizes and times of all files of that name, and of the companion: tells whether they changed
+    """
 
     dataset: str
     image_id: str
     shard: str
     raw: str
+    companion: str
     stamp: str
 
 
 @dataclass(frozen=True)
 class Scan:
-    """All images of a run, and one sentence per data set that has none."""
+    """All images of a run, and one sentence per data set that has none.
+
+    remembered : earlier rows of such data sets: their disk may only be away, and their images shall keep their shards
+    """
 
     images: tuple[Image, ...]
     problems: tuple[str, ...]
+    remembered: tuple[Image, ...] = ()
+
+    def table(self) -> str:
+        """The manifest as tab-separated text."""
+        text = io.StringIO()
+        writer = csv.writer(text, delimiter="\t", lineterminator="\n")
+        writer.writerow([f.name for f in fields(Image)])
+        writer.writerows(astuple(i) for i in (*self.images, *self.remembered))
+        return text.getvalue()
 
     def shards(self) -> list[tuple[str, str]]:
         """Distinct (dataset, shard), in manifest order."""
@@ -56,10 +72,14 @@ def scan(config: Config) -> Scan:
     """
     known = read_manifest(Layout(Path(config.results)).manifest)
     images: list[Image] = []
+    remembered: list[Image] = []
     problems: list[str] = []
     for name, dataset in config.datasets.items():
         found = _demo_files(name, dataset, Path(config.results)) if dataset.demo else _files(name, dataset, problems)
         earlier = [i for i in known if i.dataset == name]
+        if not found:
+            remembered += earlier
+            continue
         rows = [Image(name, i.image_id, i.shard, *found[i.image_id]) for i in earlier if i.image_id in found]
         filled = Counter(int(i.shard) for i in rows)
         shard = max((int(i.shard) for i in earlier), default=0)
@@ -69,61 +89,81 @@ def scan(config: Config) -> Scan:
             filled[shard] += 1
             rows.append(Image(name, image_id, f"{shard:04d}", *found[image_id]))
         images += rows
-    return Scan(tuple(images), tuple(problems))
+    return Scan(tuple(images), tuple(problems), tuple(remembered))
 
 
 def read_manifest(path: Path) -> list[Image]:
     """Rows of a manifest; empty if there is none yet."""
-    if not path.exists():
-        return []
     try:
+        if not path.exists():
+            return []
         rows = list(csv.DictReader(path.read_text().splitlines(), delimiter="\t"))
         return [Image(**{f.name: row[f.name] for f in fields(Image)}) for row in rows]
     except OSError as error:
         raise ResultsError(
             f"{path}: cannot read the manifest ({error.strerror}); check permissions and the setting `results`"
         ) from error
-    except KeyError as error:
+    except (KeyError, TypeError, ValueError) as error:
         raise ResultsError(
-            f"{path}: not a manifest of this version (no column {error}); delete it, the scan makes it anew"
+            f"{path}: not a manifest of this version ({str(error)[:60]}); delete it, the scan makes it anew"
         ) from error
 
 
-def manifest_text(images: Sequence[Image]) -> str:
-    """The manifest as tab-separated text."""
-    text = io.StringIO()
-    writer = csv.writer(text, delimiter="\t", lineterminator="\n")
-    writer.writerow([f.name for f in fields(Image)])
-    writer.writerows(astuple(i) for i in images)
-    return text.getvalue()
-
-
-def _files(name: str, dataset: Dataset, problems: list[str]) -> dict[str, tuple[str, str]]:
-    """image_id -> (raw path, stamp) of a data set's files; a data set without any adds a sentence to `problems`."""
+def _files(name: str, dataset: Dataset, problems: list[str]) -> dict[str, tuple[str, str, str]]:
+    """image_id -> (raw path, companion, stamp); a data set without any image adds a sentence to `problems`."""
     assert dataset.root is not None  # the data set's validator
-    root = Path(dataset.root).expanduser()
-    if not root.is_dir():
-        problems.append(f"data set {name}: root {root} is no folder; correct datasets.{name}.root or mount the disk")
-        return {}
-    found: dict[str, tuple[str, str]] = {}
-    for path in sorted(p for p in root.glob(dataset.glob) if p.is_file()):
-        image_id = "__".join(path.relative_to(root).with_suffix("").parts)
-        if image_id in found:
+    assert dataset.glob is not None
+    assert dataset.descriptor is not None
+    root, descriptor = Path(dataset.root).expanduser(), load_descriptor(name, dataset.descriptor)
+    try:
+        if not root.is_dir():
             problems.append(
-                f"data set {name}: {path} and {found[image_id][0]} would both be image {image_id}; narrow datasets.{name}.glob"
+                f"data set {name}: root {root} is no folder; correct datasets.{name}.root or mount the disk"
             )
-            continue
-        stat = path.stat()
-        found[image_id] = (str(path), f"{stat.st_size}-{stat.st_mtime_ns}")
+            return {}
+        paths = sorted(p for p in root.glob(dataset.glob) if p.is_file())
+        siblings = _siblings(paths)
+        found: dict[str, tuple[str, str, str]] = {}
+        clashes = 0
+        for path in paths:
+            image_id = "__".join(path.relative_to(root).with_suffix("").parts)
+            if image_id in found:
+                clashes += 1
+                example = f"{path} and {found[image_id][0]} would both be image {image_id}"
+                continue
+            companion = descriptor.companion_of(path)
+            files = [*siblings[path.parent, path.stem], *([companion] if companion and companion.is_file() else [])]
+            found[image_id] = (str(path), str(companion or ""), _stamp(files))
+    except (OSError, NotImplementedError, ValueError) as error:
+        problems.append(
+            f"data set {name}: cannot list {dataset.glob!r} below {root} ({str(error)[:80]}); correct datasets.{name}.root or .glob"
+        )
+        return {}
+    if clashes:
+        problems.append(f"data set {name}: {clashes} files left out: {example}; narrow datasets.{name}.glob")
     if not found:
         problems.append(f"data set {name}: no file below {root} matches {dataset.glob!r}; correct datasets.{name}.glob")
     return found
 
 
-def _demo_files(name: str, dataset: Dataset, results: Path) -> dict[str, tuple[str, str]]:
+def _siblings(paths: list[Path]) -> dict[tuple[Path, str], list[Path]]:
+    """(folder, stem) -> all files of that name (header, data); one listing per folder."""
+    named: dict[tuple[Path, str], list[Path]] = defaultdict(list)
+    for folder in {p.parent for p in paths}:
+        for path in folder.iterdir():
+            named[folder, path.stem].append(path)
+    return named
+
+
+def _stamp(files: list[Path]) -> str:
+    stats = sorted((p.name, p.stat().st_size, p.stat().st_mtime_ns) for p in files)
+    return hashlib.sha256(repr(stats).encode()).hexdigest()[:12]
+
+
+def _demo_files(name: str, dataset: Dataset, results: Path) -> dict[str, tuple[str, str, str]]:
     """The same for demo scenes, which need not exist yet; their stamp is their recipe."""
     recipe = hashlib.sha256(dataset.model_dump_json().encode()).hexdigest()[:12]
-    return {path.stem: (str(path), recipe) for path in demo_paths(name, dataset, results)}
+    return {path.stem: (str(path), "", recipe) for path in demo_paths(name, dataset, results)}
 
 
 def demo_paths(name: str, dataset: Dataset, results: Path) -> list[Path]:

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from hvlabel.errors import ResultsError
-from hvlabel.layout import STAGES, Layout
+from hvlabel.layout import BEFORE, STAGES, Layout
+from hvlabel.manifest import read_manifest
 
 Status = Literal["ok", "failed", "skipped"]
 
@@ -22,9 +23,10 @@ class Entry:
     status  : ok; failed (this stage could not make it); skipped (an earlier stage failed)
     path    : output relative to the results folder
     digest  : seal or key of the output
-    seconds : time spent making it; 0 if it was valid already
+    seconds : time that making the output took, whenever that was
     counts  : what to show in tables (masks, bands, ...)
     reason  : one sentence for failed and skipped images
+    made    : whether this walk made it; False: it was valid already
     """
 
     status: Status
@@ -33,6 +35,7 @@ class Entry:
     seconds: float = 0.0
     counts: dict[str, Any] = field(default_factory=dict)
     reason: str = ""
+    made: bool = False
 
 
 @dataclass(frozen=True)
@@ -68,27 +71,54 @@ def read_index(path: Path) -> StageIndex:
 
 
 def all_indexes(layout: Layout, stage: str) -> Iterator[StageIndex]:
-    """Every index of a stage, by data set and shard."""
-    for path in sorted((layout.root / "index" / stage).glob("*/*.json")):
-        yield read_index(path)
+    """The indexes of a stage for the shards of the manifest, in its order; shards without one are left out."""
+    shards = dict.fromkeys((i.dataset, i.shard) for i in read_manifest(layout.manifest))
+    for dataset, shard in shards:
+        path = layout.index(stage, dataset, shard)
+        if path.exists():
+            yield read_index(path)
 
 
-def missing_outputs(layout: Layout) -> dict[Path, list[str]]:
-    """Index file -> paths that it lists as made but that are gone. One folder listing per data set, no file is opened
-    but the indexes: cheap enough for every start of the workflow."""
-    missing: dict[Path, list[str]] = {}
+def require_results(layout: Layout) -> None:
+    """ResultsError unless there is a readable results folder with a manifest."""
+    if not read_manifest(layout.manifest):
+        raise ResultsError(
+            f"{layout.root}: no results here (no manifest); name the folder with --results, or run the workflow first"
+        )
+
+
+def drop_untrue(layout: Layout, *, dry: bool = False) -> dict[Path, str]:
+    """Index files that no longer tell the truth, removed unless `dry`, each with the reason.
+
+    An index is untrue if it is damaged, lists an output that is gone, or builds on an index that is missing or untrue:
+    the workflow engine would not look at it again by itself. One folder listing per data set, no output is opened:
+    cheap enough for every start of the workflow.
+    """
+    untrue: dict[Path, str] = {}
     listings: dict[Path, set[str]] = {}
-    for stage in STAGES:
-        for path in sorted((layout.root / "index" / stage).glob("*/*.json")):
-            try:
-                entries = read_index(path).images.values()
-            except ResultsError as error:
-                missing[path] = [str(error)]
+    for dataset, shard in dict.fromkeys((i.dataset, i.shard) for i in read_manifest(layout.manifest)):
+        for stage in STAGES:
+            path = layout.index(stage, dataset, shard)
+            if not path.exists():
                 continue
-            gone = [e.path for e in entries if e.status == "ok" and not _listed(layout.root / e.path, listings)]
-            if gone:
-                missing[path] = gone
-    return missing
+            before = [layout.index(s, dataset, shard) for s in BEFORE[stage]]
+            broken = next((p for p in before if p in untrue or not p.exists()), None)
+            reason = f"{broken} is to be made again" if broken else _untruth(layout, path, listings)
+            if reason:
+                untrue[path] = reason
+    if not dry:
+        for path in untrue:
+            path.unlink()
+    return untrue
+
+
+def _untruth(layout: Layout, path: Path, listings: dict[Path, set[str]]) -> str | None:
+    try:
+        entries = read_index(path).images.values()
+    except ResultsError as error:
+        return str(error)
+    gone = [e.path for e in entries if e.status == "ok" and not _listed(layout.root / e.path, listings)]
+    return f"{len(gone)} missing, e.g. {gone[0]}" if gone else None
 
 
 def _listed(path: Path, listings: dict[Path, set[str]]) -> bool:

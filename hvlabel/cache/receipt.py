@@ -14,10 +14,10 @@ from hvlabel.errors import CubeError
 GROUP_FILE = "zarr.json"  # holds the receipt itself and is written last
 
 
-def seal_folder(path: Path) -> None:
-    """Add the receipt of all files to the attributes of a finished Zarr group."""
+def seal_folder(path: Path, seconds: float) -> None:
+    """Add the receipt of all files, and how long they took, to the attributes of a finished Zarr group."""
     files: Any = {str(p.relative_to(path)): [p.stat().st_size, _sha256(p)] for p in _content(path)}
-    zarr.open_group(path, mode="r+").attrs["receipt"] = files
+    zarr.open_group(path, mode="r+").attrs.update({"receipt": files, "seconds": seconds})
 
 
 def read_attributes(path: Path) -> dict[str, Any]:

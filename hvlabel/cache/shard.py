@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 import time
 import traceback
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -14,7 +16,7 @@ from tqdm import tqdm
 
 from hvlabel.cache.index import Entry, StageIndex
 from hvlabel.cache.publish import publish_bytes
-from hvlabel.errors import HvError, ResultsError, TooManyFailuresError
+from hvlabel.errors import HvError, ResultsError
 from hvlabel.layout import Layout
 from hvlabel.manifest import Image
 
@@ -38,27 +40,25 @@ class Stage(Protocol):
     def make(self, image: Image, key: str) -> Entry:
         """Make and publish the output; HvError where the image is at fault."""
 
+    def discard(self, image: Image) -> None:
+        """Called for an image that failed or was left out: an older output that others would still take for good goes."""
 
-def run_shard(
-    stage: Stage, images: Sequence[Image], layout: Layout, dataset: str, shard: str, max_failed_share: float
-) -> StageIndex:
-    """The shard's index, as written. TooManyFailuresError above the allowed share of failures, after everything was tried."""
+
+def run_shard(stage: Stage, images: Sequence[Image], layout: Layout, dataset: str, shard: str) -> StageIndex:
+    """The shard's index, as written. However many images fail, all are tried and the index tells."""
     index_path = layout.index(stage.name, dataset, shard)
     with _lock(layout.lock(stage.name, dataset, shard), f"{stage.name} {dataset}/{shard}"):
+        _sweep(stage, images, layout)
         entries = {}
         progress = Progress(len(images), f"{stage.name} {dataset}/{shard}")
         for image in images:
-            entries[image.image_id] = _one(stage, image, layout)
+            entry = entries[image.image_id] = _one(stage, image, layout)
+            if entry.status != "ok":
+                stage.discard(image)
             progress.step()
         progress.close()
         index = StageIndex(stage.name, dataset, shard, entries)
         publish_bytes(index_path, index.to_json())
-    failed = [f"{name}: {e.reason}" for name, e in entries.items() if e.status == "failed"]
-    if len(failed) > max_failed_share * len(images):
-        raise TooManyFailuresError(
-            f"{stage.name} {dataset}/{shard}: {len(failed)} of {len(images)} images failed, more than run.max_failed_share "
-            f"{max_failed_share:g} allows; mend them or raise it. First: {failed[0]}"
-        )
     return index
 
 
@@ -71,7 +71,7 @@ def _one(stage: Stage, image: Image, layout: Layout) -> Entry:
     try:
         key = stage.key(image)
         kept = stage.valid(image, key)
-        return kept if kept is not None else _timed(stage.make(image, key), time.monotonic() - start)
+        return kept if kept is not None else replace(stage.make(image, key), made=True)
     except HvError as error:
         sentence = str(error)
     except Exception as error:  # a bug or a full machine: recorded, traceback in the log, and on with the other images
@@ -81,8 +81,14 @@ def _one(stage: Stage, image: Image, layout: Layout) -> Entry:
     return Entry("failed", path, seconds=round(time.monotonic() - start, 3), reason=sentence)
 
 
-def _timed(entry: Entry, seconds: float) -> Entry:
-    return Entry(entry.status, entry.path, entry.digest, round(seconds, 3), entry.counts, entry.reason)
+def _sweep(stage: Stage, images: Sequence[Image], layout: Layout) -> None:
+    """Remove what killed jobs left half made beside this shard's outputs; its lock is held."""
+    outputs = {layout.output(stage.name, i.dataset, i.image_id) for i in images}
+    for folder in {p.parent for p in outputs}:
+        for path in folder.glob(".*"):
+            name = path.name[1:].rsplit(".", 2)[0]  # .NAME.PID.tmp or .old
+            if path.suffix in (".tmp", ".old") and folder / name in outputs:
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 class _lock:  # noqa: N801 (used as a statement)

@@ -62,9 +62,7 @@ def write_cube(
     linear = np.empty((height, width, 3), np.float32)
     statistics = _Statistics()
     for start, stop in strips(height, plan.shard[1]):
-        block = np.ascontiguousarray(
-            raw.array[:, start:stop].compute(scheduler="synchronous"), dtype=dtype
-        )  # (C, rows, W)
+        block = _compute(raw, start, stop, dtype)  # (C, rows, W)
         cube[:, start:stop] = block
         statistics.add(block)
         if rendering is not None:
@@ -95,6 +93,17 @@ def write_cube(
     }
     group.attrs.update(full)
     return full
+
+
+def _compute(raw: RawImage, start: int, stop: int, dtype: np.dtype[Any]) -> np.ndarray:
+    """(C, rows, W) stored values of a strip of rows."""
+    try:
+        return np.ascontiguousarray(raw.array[:, start:stop].compute(scheduler="synchronous"), dtype=dtype)
+    except Exception as error:  # libraries raise many kinds on damaged chunks; each means the same to the user
+        raise RawFileError(
+            f"{raw.files[0]}: rows {start}-{stop - 1} cannot be read ({' '.join(str(error).split())[:120]}); "
+            "the file is damaged, copy it again"
+        ) from error
 
 
 class _Statistics:

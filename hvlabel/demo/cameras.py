@@ -25,13 +25,11 @@ class DemoCamera:
     """A simulated camera.
 
     centres_nm, fwhm_nm : bands in file order
-    suffix              : what is appended to the image name to get the raw file's name
     write               : (path, (C, H, W) float32 signal in [0, about 1], (H, W, 3) uint8 companion) -> raw file(s)
     """
 
     centres_nm: np.ndarray
     fwhm_nm: float
-    suffix: str
     descriptor: Descriptor
     write: Callable[[Path, np.ndarray, np.ndarray], None]
     has_companion: bool = False
@@ -98,14 +96,12 @@ CAMERAS: dict[str, DemoCamera] = {
     "mosaic16": DemoCamera(
         np.array(MOSAIC_NM, float),
         14.0,
-        ".png",
         Descriptor(container="mosaic_png", mosaic_px=4, wavelengths_nm=[float(w) for w in MOSAIC_NM]),
         _write_mosaic,
     ),
     "nir25": DemoCamera(
         np.linspace(600.0, 975.0, 25),
         18.0,
-        ".npy",
         Descriptor(
             container="npy",
             axes="yxc",
@@ -118,7 +114,6 @@ CAMERAS: dict[str, DemoCamera] = {
     "vis31": DemoCamera(
         np.linspace(400.0, 700.0, 31),
         12.0,
-        ".mat",
         Descriptor(
             container="matlab",
             variable="cube",
@@ -128,5 +123,5 @@ CAMERAS: dict[str, DemoCamera] = {
         ),
         _write_mat73,
     ),
-    "vnir128": DemoCamera(np.linspace(400.0, 1000.0, 128), 7.0, ".hdr", Descriptor(container="envi"), _write_envi),
+    "vnir128": DemoCamera(np.linspace(400.0, 1000.0, 128), 7.0, Descriptor(container="envi"), _write_envi),
 }

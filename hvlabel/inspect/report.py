@@ -6,6 +6,7 @@ from jinja2 import Environment
 
 from hvlabel.cache.index import all_indexes
 from hvlabel.cache.publish import publish_bytes
+from hvlabel.config import BRANCHES
 from hvlabel.cube.bands import evenly_spread
 from hvlabel.errors import HvError
 from hvlabel.inspect.picture import encode_png, picture
@@ -31,7 +32,7 @@ figure{margin:0 0 1.4rem}img{max-width:100%;border:1px solid #d7dce1}figcaption{
 <td>{{ "%.2f"|format(s.seconds / [s.n_ok, 1]|max) }}</td></tr>{% endfor %}</table>
 <h2>Failures</h2>
 {% if run.failures or problems %}<table><tr><th>stage</th><th class="l">image</th><th class="l">what is wrong</th></tr>
-{% for p in problems %}<tr><td>scan</td><td class="l"></td><td class="l">{{ p }}</td></tr>{% endfor %}
+{% for p in problems %}<tr><td></td><td class="l"></td><td class="l">{{ p }}</td></tr>{% endfor %}
 {% for stage, dataset, name, why in run.failures %}<tr><td>{{ stage }}</td><td class="l">{{ dataset }}/{{ name }}</td><td class="l">{{ why }}</td></tr>{% endfor %}
 </table>{% else %}<p>None.</p>{% endif %}
 {% if evaluation %}<h2>Against ground truth</h2>
@@ -48,9 +49,10 @@ figure{margin:0 0 1.4rem}img{max-width:100%;border:1px solid #d7dce1}figcaption{
 """
 
 
-def write_report(layout: Layout, max_pictures: int, problems: tuple[str, ...] = ()) -> int:
-    """Write the page and its pictures; returns the number of pictures. problems: sentences of the scan."""
+def write_report(layout: Layout, max_pictures: int) -> int:
+    """Write the page and its pictures; returns the number of pictures."""
     run = summarise(layout)
+    problems = layout.problems.read_text().splitlines() if layout.problems.exists() else []
     pictures = []
     for k in evenly_spread(len(run.labelled), max_pictures):
         dataset, image_id = run.labelled[k]
@@ -61,7 +63,11 @@ def write_report(layout: Layout, max_pictures: int, problems: tuple[str, ...] = 
         name = f"pictures/{dataset}__{image_id}.png"
         publish_bytes(layout.report.parent / name, content)
         pictures.append((f"{dataset}/{image_id}", name))
-    evaluation = evaluate_run(layout)
+    try:
+        evaluation = evaluate_run(layout)
+    except HvError as error:
+        evaluation = []
+        problems.append(f"no scores: {error}")
     page = (
         Environment(autoescape=True)
         .from_string(PAGE)
@@ -80,18 +86,24 @@ def write_report(layout: Layout, max_pictures: int, problems: tuple[str, ...] = 
 def _counts(layout: Layout) -> list[list[str]]:
     """image, masks per branch, label, suppressed, foreground share, as text."""
     masks = {
-        (stage, index.dataset, name): entry
-        for stage in ("rgb", "sequence", "material", "labels")
+        (stage, index.dataset, name): entry.counts.get("masks", "")
+        for stage in BRANCHES
         for index in all_indexes(layout, stage)
         for name, entry in index.images.items()
     }
     rows = []
-    for (stage, dataset, name), entry in masks.items():
-        if stage != "labels" or entry.status != "ok":
-            continue
-        branches = [str(masks[b, dataset, name].counts.get("masks", "")) for b in ("rgb", "sequence", "material")]
-        c = entry.counts
-        rows.append(
-            [f"{dataset}/{name}", *branches, str(c["masks"]), str(c["suppressed"]), f"{c['foreground_share']:.0%}"]
-        )
+    for index in all_indexes(layout, "labels"):
+        for name, entry in index.images.items():
+            if entry.status == "ok":
+                branches = [str(masks.get((b, index.dataset, name), "")) for b in BRANCHES]
+                c = entry.counts
+                rows.append(
+                    [
+                        f"{index.dataset}/{name}",
+                        *branches,
+                        str(c["masks"]),
+                        str(c["suppressed"]),
+                        f"{c['foreground_share']:.0%}",
+                    ]
+                )
     return rows

@@ -5,16 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from hvlabel.cache.index import Entry, all_indexes
+from hvlabel.cache.index import Entry, all_indexes, require_results
 from hvlabel.config import BRANCHES
+from hvlabel.errors import MaskFileError
 from hvlabel.evaluation import Scores, score
 from hvlabel.layout import STAGES, Layout
+from hvlabel.manifest import read_manifest
 from hvlabel.masks import read_document, read_masks
 
 
 @dataclass(frozen=True)
 class StageSummary:
-    """One stage over all shards. seconds: time spent on the images that were made in their last run."""
+    """One stage over all shards. seconds: time that making its outputs took."""
 
     stage: str
     n_ok: int
@@ -28,6 +30,7 @@ class StageSummary:
 class RunSummary:
     """All stages, the images that have a label, and every failure in the order of the stages."""
 
+    n_images: int
     stages: tuple[StageSummary, ...]
     labelled: tuple[tuple[str, str], ...]  # (data set, image)
     failures: tuple[tuple[str, str, str, str], ...]  # (stage, data set, image, sentence)
@@ -36,7 +39,8 @@ class RunSummary:
 
 
 def summarise(layout: Layout) -> RunSummary:
-    """The state of a results folder as its indexes tell it."""
+    """The state of a results folder as its indexes tell it; ResultsError if there is none."""
+    require_results(layout)
     stages: list[StageSummary] = []
     failures: list[tuple[str, str, str, str]] = []
     labelled: list[tuple[str, str]] = []
@@ -60,14 +64,21 @@ def summarise(layout: Layout) -> RunSummary:
             )
         )
     backends, caution = _models(layout, labelled)
-    return RunSummary(tuple(stages), tuple(labelled), tuple(failures), backends, caution)
+    n_images = len(read_manifest(layout.manifest))
+    return RunSummary(n_images, tuple(stages), tuple(labelled), tuple(failures), backends, caution)
 
 
 def _models(layout: Layout, labelled: Sequence[tuple[str, str]]) -> tuple[tuple[str, ...], str]:
-    """Backends used, and a sentence if no trained model made the masks (from the first label's provenance)."""
-    if not labelled:
+    """Backends used, and a sentence if no trained model made the masks (from the first readable label's provenance)."""
+    provenance = None
+    for image in labelled:
+        try:
+            provenance = read_document(layout.label(*image))["provenance"]
+            break
+        except MaskFileError:  # `hvlabel verify` names it
+            continue
+    if provenance is None:
         return (), ""
-    provenance = read_document(layout.label(*labelled[0]))["provenance"]
     backends = tuple(f"{b}: {provenance['branches'][b]['backend']}" for b in BRANCHES if b in provenance["branches"])
     if provenance["untrained_weights"]:
         return (
@@ -82,8 +93,11 @@ def _models(layout: Layout, labelled: Sequence[tuple[str, str]]) -> tuple[tuple[
 def evaluate_run(layout: Layout, n_proposals: int = 100) -> list[tuple[str, str, Scores]]:
     """(data set, source, scores) of every labelled image that has ground truth; data set "all" pools them.
 
+    MaskFileError if a file is damaged.
+
     source: a branch or "fused"
     """
+    require_results(layout)
     rows: list[tuple[str, str, Scores]] = []
     labelled = [
         (index.dataset, name)

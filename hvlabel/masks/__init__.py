@@ -3,7 +3,7 @@
 from hvlabel.masks.maskset import Mask, MaskSet, Suppressed
 from hvlabel.masks.nms import best_masks, mask_nms, rank, ranked
 from hvlabel.masks.rle import Rle, areas, decode, encode, encode_stack, interior_point, iou_matrix
-from hvlabel.masks.sa1b import dump_masks, read_document, read_masks
+from hvlabel.masks.sa1b import dump_masks, masks_of, read_document, read_masks
 
 __all__ = [
     "Mask",
@@ -19,6 +19,7 @@ __all__ = [
     "interior_point",
     "iou_matrix",
     "mask_nms",
+    "masks_of",
     "rank",
     "ranked",
     "read_document",

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from hvlabel.masks.rle import Rle, areas
+from hvlabel.masks.rle import Rle
 
 
 @dataclass(frozen=True)
@@ -39,12 +39,16 @@ class Mask:
 
 @dataclass(frozen=True)
 class Suppressed:
-    """A mask that lost against a better one. by: position of the winner in the label's masks; iou: their mask IoU."""
+    """A mask that is not in the label.
+
+    mask_id : its position in its branch's file
+    by, iou : position of the winner in the label's masks and their mask IoU; None: it was smaller than min_area_px
+    """
 
     mask_id: int
     branch: str
-    iou: float
-    by: int
+    by: int | None = None
+    iou: float | None = None
 
 
 @dataclass(frozen=True)
@@ -63,7 +67,3 @@ class MaskSet:
     def rles(self) -> list[Rle]:
         """RLE of every mask, in order."""
         return [m.rle for m in self.masks]
-
-    def areas_px(self) -> list[int]:
-        """Foreground px of every mask, in order."""
-        return [int(a) for a in areas(self.rles)]

@@ -12,6 +12,7 @@ from hvlabel.masks.maskset import Mask, MaskSet, Suppressed
 from hvlabel.masks.rle import areas, boxes_xywh
 
 SEAL = "content_sha256"
+UNSEALED = (SEAL, "seconds")  # how long it took is no part of the content
 
 
 def dump_masks(masks: MaskSet, image_id: str, provenance: dict[str, Any], file_name: str | None = None) -> bytes:
@@ -31,7 +32,8 @@ def dump_masks(masks: MaskSet, image_id: str, provenance: dict[str, Any], file_n
         },
         "annotations": annotations,
         "suppressed": [
-            {"id": s.mask_id, "branch": s.branch, "iou": round(s.iou, 6), "by": s.by} for s in masks.suppressed
+            {"id": s.mask_id, "branch": s.branch, "by": s.by, "iou": None if s.iou is None else round(s.iou, 6)}
+            for s in masks.suppressed
         ],
         "provenance": provenance,
     }
@@ -62,9 +64,13 @@ def read_document(path: Path) -> dict[str, Any]:
 
 def read_masks(path: Path) -> MaskSet:
     """The masks of a file, in its order."""
-    document = read_document(path)
+    return masks_of(read_document(path))
+
+
+def masks_of(document: dict[str, Any]) -> MaskSet:
+    """The masks of a parsed file, in its order."""
     image = document["image"]
-    suppressed = tuple(Suppressed(s["id"], s["branch"], s["iou"], s["by"]) for s in document["suppressed"])
+    suppressed = tuple(Suppressed(s["id"], s["branch"], s["by"], s["iou"]) for s in document["suppressed"])
     return MaskSet(image["height"], image["width"], tuple(_mask(a) for a in document["annotations"]), suppressed)
 
 
@@ -123,8 +129,8 @@ def _mask(a: dict[str, Any]) -> Mask:
 
 
 def _seal(document: dict[str, Any]) -> str:
-    """sha256 of the document without its seal, as canonical JSON."""
-    provenance = {k: v for k, v in document["provenance"].items() if k != SEAL}
+    """sha256 of the document without its seal and its seconds, as canonical JSON."""
+    provenance = {k: v for k, v in document["provenance"].items() if k not in UNSEALED}
     return hashlib.sha256(
         json.dumps({**document, "provenance": provenance}, sort_keys=True, separators=(",", ":")).encode()
     ).hexdigest()

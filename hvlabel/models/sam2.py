@@ -16,6 +16,7 @@ from omegaconf import OmegaConf
 from sam2.modeling.sam2_base import SAM2Base
 from torch import Tensor
 from torchvision.transforms.functional import normalize, resize
+from yaml import YAMLError
 
 from hvlabel.config import Sam2Model
 from hvlabel.errors import WeightsError
@@ -38,7 +39,12 @@ def load_sam2(model: Sam2Model, device: torch.device) -> SAM2Base:
     path = model.path()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(model.seed or 0)
-        network = instantiate(config, _recursive_=True)
+        try:
+            network = instantiate(config, _recursive_=True)
+        except Exception as error:  # hydra raises what the named classes raise; each means a wrong config
+            raise WeightsError(
+                f"{model.config}: no SAM2 can be built from it ({' '.join(str(error).split())[:160]}); mend the config"
+            ) from error
     if path is not None:
         state = read_state_dict(path)
         try:
@@ -58,7 +64,12 @@ def _read_config(name: str) -> Any:
             for p in Path(sam2.__path__[0], "configs").glob("sam2*/sam2*hiera*.yaml")
         )
         raise WeightsError(f"no SAM2 config {name!r}; give the path of a YAML file or one of: {', '.join(known)}")
-    config = OmegaConf.load(path)
+    try:
+        config = OmegaConf.load(path)
+    except (OSError, YAMLError) as error:
+        raise WeightsError(
+            f"{path}: not a readable SAM2 config ({' '.join(str(error).split())[:100]}); mend the file"
+        ) from error
     if "model" not in config:
         raise WeightsError(f"{path}: no top-level key `model`; expected a SAM2 model config")
     for key, value in INFERENCE_SETTINGS.items():

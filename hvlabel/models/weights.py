@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import pickle
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import safetensors
 import safetensors.torch
 import torch
 from torch import Tensor
@@ -27,8 +25,7 @@ def weights_sha256(weights: Weights | None) -> str | None:
     path = weights.path()
     if path is None:
         return weights.checkpoint
-    stat = path.stat()
-    found = _file_sha256(path, stat.st_size, stat.st_mtime_ns)
+    found = file_sha256(path)
     if weights.sha256 is not None and found != weights.sha256:
         raise WeightsError(
             f"{path}: sha256 is {found}, the configuration expects {weights.sha256}; download it again or correct sha256"
@@ -42,7 +39,7 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
         if path.suffix == ".safetensors":
             return safetensors.torch.load_file(path)
         content: Any = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, ValueError, EOFError, pickle.UnpicklingError, safetensors.SafetensorError) as error:
+    except Exception as error:  # loaders raise many kinds on foreign files; each means the same to the user
         raise WeightsError(
             f"{path}: not a readable checkpoint ({' '.join(str(error).split())[:100]}); download it again"
         ) from error
@@ -54,7 +51,13 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
     return content
 
 
+def file_sha256(path: Path) -> str:
+    """sha256 of a file; read once per process as long as its size and time stay."""
+    stat = path.stat()
+    return _sha256(path, stat.st_size, stat.st_mtime_ns)
+
+
 @lru_cache(maxsize=8)
-def _file_sha256(path: Path, size: int, mtime_ns: int) -> str:
+def _sha256(path: Path, size: int, mtime_ns: int) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

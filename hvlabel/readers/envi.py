@@ -46,7 +46,9 @@ def read(path: Path, descriptor: Descriptor) -> StoredArray:
     order = ">" if _integer(header_path, header, "byte order", 0) == 1 else "<"
     dtype = np.dtype(order + TYPE_CODES[code])
     offset = _integer(header_path, header, "header offset", 0)
-    data_path = _data_of(header_path)
+    if offset < 0 or _integer(header_path, header, "file compression", 0) != 0:
+        raise RawFileError(f"{header_path}: a negative header offset or a compressed data file; export it uncompressed")
+    data_path = _data_of(header_path) if path == header_path else path
     expected = offset + int(np.prod(shape, dtype=object)) * dtype.itemsize
     found = data_path.stat().st_size
     if found < expected:
@@ -55,13 +57,18 @@ def read(path: Path, descriptor: Descriptor) -> StoredArray:
             "the file is truncated or the header belongs to another image; copy both again"
         )
     array = np.memmap(data_path, dtype=dtype, mode="r", offset=offset, shape=shape)
-    factor = header.get("reflectance scale factor")
+    text = header.get("reflectance scale factor")
+    factor = _number(header_path, "reflectance scale factor", text) if text else None
+    if factor is not None and not factor > 0:
+        raise RawFileError(
+            f"{header_path}: reflectance scale factor is {text}, expected a positive number; mend the header"
+        )
     return StoredArray(
         array=lazy(array, axes),
         axes=axes,
         files=(header_path, data_path),
         wavelengths_nm=_wavelengths_nm(header_path, header),
-        scale=1.0 / _number(header_path, "reflectance scale factor", factor) if factor else None,
+        scale=1.0 / factor if factor else None,
         unit="reflectance" if factor else None,
     )
 
@@ -112,7 +119,7 @@ def _number(path: Path, name: str, text: str) -> float:
 def _header_of(path: Path) -> Path:
     if path.suffix.lower() == ".hdr":
         return path
-    for candidate in (path.with_suffix(".hdr"), path.with_name(path.name + ".hdr")):
+    for candidate in (*(path.with_suffix(s) for s in (".hdr", ".HDR")), path.with_name(path.name + ".hdr")):
         if candidate.is_file():
             return candidate
     raise RawFileError(f"{path}: no header {path.with_suffix('.hdr').name} beside it; an ENVI image needs one")

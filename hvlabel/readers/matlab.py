@@ -20,11 +20,8 @@ NUMERIC_CLASSES = {"double", "single", "int8", "uint8", "int16", "uint16", "int3
 
 def is_v73(path: Path) -> bool:
     """Whether a .mat file is HDF5: its signature stands at offset 0 or behind MATLAB's 512-byte header."""
-    try:
-        with path.open("rb") as file:
-            head = file.read(520)
-    except OSError as error:
-        raise RawFileError(f"{path}: cannot read the file ({error.strerror})") from error
+    with path.open("rb") as file:
+        head = file.read(520)
     return HDF5_SIGNATURE in (head[:8], head[512:520])
 
 
@@ -35,18 +32,10 @@ def read(path: Path, descriptor: Descriptor) -> StoredArray:
     """
     if is_v73(path):
         return hdf5.read(path, descriptor, reversed_axes=True)
-    try:
-        listing = scipy.io.whosmat(path)
-        shapes = {name: (shape, kind in NUMERIC_CLASSES) for name, shape, kind in listing}
-        name = choose_variable(path, shapes, descriptor.variable)
-        wanted = [name, *([descriptor.wavelength_variable] if descriptor.wavelength_variable else [])]
-        content = scipy.io.loadmat(path, variable_names=wanted)
-    except RawFileError:
-        raise
-    except Exception as error:  # SciPy raises many kinds on damaged files; each means the same to the user
-        raise RawFileError(
-            f"{path}: not a readable MATLAB file ({_brief(error)}); it may be truncated, copy it again"
-        ) from error
+    shapes = {name: (shape, kind in NUMERIC_CLASSES) for name, shape, kind in scipy.io.whosmat(path)}
+    name = choose_variable(path, shapes, descriptor.variable)
+    wanted = [name, *([descriptor.wavelength_variable] if descriptor.wavelength_variable else [])]
+    content = scipy.io.loadmat(path, variable_names=wanted)
     array = np.asarray(content[name])
     require_cube(path, f"variable {name!r}", array.shape, array.dtype)
     return StoredArray(
@@ -65,7 +54,3 @@ def _vector(path: Path, content: dict[str, Any], name: str | None) -> tuple[floa
             f"{path}: no numeric vector {name!r} with the wavelengths; set descriptor.wavelength_variable"
         )
     return tuple(float(v) for v in values)
-
-
-def _brief(error: Exception) -> str:
-    return " ".join(str(error).split())[:120] or type(error).__name__

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from pathlib import Path
 
 import dask.array as da
@@ -17,24 +16,16 @@ def read(path: Path, descriptor: Descriptor) -> StoredArray:
     """The cube of a .npy file (lazily) or of one array in a .npz file (whole)."""
     if path.suffix.lower() == ".npz":
         return _read_npz(path, descriptor)
-    try:
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise RawFileError(
-            f"{path}: not a readable .npy file ({' '.join(str(error).split())[:120]}); it may be truncated, copy it again"
-        ) from error
+    array = np.load(path, mmap_mode="r", allow_pickle=False)
+    if not isinstance(array, np.ndarray):
+        raise RawFileError(f"{path}: an archive of arrays, expected one array; name it .npz")
     require_cube(path, "the array", array.shape, array.dtype)
     return StoredArray(array=lazy(array, descriptor.axes), files=(path,))
 
 
 def _read_npz(path: Path, descriptor: Descriptor) -> StoredArray:
-    try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as content:
-            arrays = {name: content[name] for name in content.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise RawFileError(
-            f"{path}: not a readable .npz file ({' '.join(str(error).split())[:120]}); it may be truncated, copy it again"
-        ) from error
+    with path.open("rb") as file, np.load(file, allow_pickle=False) as content:
+        arrays = {name: content[name] for name in content.files}
     name = choose_variable(path, {n: (a.shape, a.dtype.kind in "uif") for n, a in arrays.items()}, descriptor.variable)
     array = arrays[name]
     require_cube(path, f"array {name!r}", array.shape, array.dtype)

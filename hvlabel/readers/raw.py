@@ -10,6 +10,7 @@ from pathlib import Path
 import cv2
 import dask.array as da
 import numpy as np
+import PIL.Image
 
 from hvlabel.config import Descriptor
 from hvlabel.errors import RawFileError
@@ -50,7 +51,15 @@ def open_raw(path: Path, descriptor: Descriptor) -> RawImage:
     """
     if not path.is_file():
         raise RawFileError(f"{path}: no such file; run the scan again or restore it")
-    stored = READERS[descriptor.container](path, descriptor)
+    try:
+        stored = READERS[descriptor.container](path, descriptor)
+    except RawFileError:
+        raise
+    except Exception as error:  # libraries raise many kinds on damaged files; each means the same to the user
+        raise RawFileError(
+            f"{path}: cannot be read as {descriptor.container} ({type(error).__name__}: {' '.join(str(error).split())[:120]}); "
+            "it is damaged, cut off or of another format: copy it again or correct descriptor.container"
+        ) from error
     axes = stored.axes or descriptor.axes
     array = da.transpose(stored.array, [axes.index(a) for a in "cyx"])
     if descriptor.rot90:
@@ -74,29 +83,24 @@ def open_raw(path: Path, descriptor: Descriptor) -> RawImage:
         array=array,
         wavelengths_nm=tuple(float(w) for w in wavelengths_nm),
         scale=descriptor.scale or stored.scale or 1.0,
-        unit=stored.unit or descriptor.unit,
+        unit=descriptor.unit or stored.unit or "counts",
         files=stored.files,
     )
 
 
-def companion_path(path: Path, descriptor: Descriptor) -> Path | None:
-    """Path of the RGB companion that belongs to a raw file, or None if the descriptor names no rule."""
-    if descriptor.rgb_companion is None:
-        return None
-    return path.parent / descriptor.rgb_companion.format(stem=path.stem)
-
-
 def read_rgb(path: Path, height_px: int, width_px: int) -> np.ndarray:
     """(H, W, 3) uint8 RGB companion, resized to the cube's size if it differs."""
-    image = cv2.imread(str(path), cv2.IMREAD_COLOR)
-    if image is None:
+    try:
+        with PIL.Image.open(path) as picture:
+            image = np.asarray(picture.convert("RGB"))
+    except (OSError, ValueError, SyntaxError) as error:
         raise RawFileError(
-            f"{path}: the RGB companion is missing or not an image; restore it or drop descriptor.rgb_companion"
-        )
+            f"{path}: the RGB companion is missing or damaged ({str(error)[:80]}); restore it or drop descriptor.rgb_companion"
+        ) from error
     if image.shape[:2] != (height_px, width_px):
         shrinks = image.shape[0] > height_px
         image = cv2.resize(image, (width_px, height_px), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
-    return np.ascontiguousarray(image[:, :, ::-1])
+    return np.ascontiguousarray(image)
 
 
 def raw_sha256(files: tuple[Path, ...]) -> str:

@@ -33,11 +33,11 @@ class StoredArray:
     unit: str | None = None
 
 
-def lazy(array: Any, axes: str) -> da.Array:
-    """Dask array over anything sliceable, cut along the image rows into blocks of about 16 MiB."""
+def lazy(array: Any, axes: str, block_bytes: int = BLOCK_BYTES) -> da.Array:
+    """Dask array over anything sliceable, cut along the image rows."""
     row_axis = axes.index("y")
     row_bytes = int(np.prod(array.shape)) * array.dtype.itemsize // max(array.shape[row_axis], 1)
-    rows = max(1, BLOCK_BYTES // max(row_bytes, 1))
+    rows = max(1, block_bytes // max(row_bytes, 1))
     chunks = tuple(rows if axis == row_axis else -1 for axis in range(3))
     return da.from_array(array, chunks=chunks, name=False, lock=True, asarray=True)
 
@@ -48,8 +48,10 @@ def require_cube(path: Path, what: str, shape: tuple[int, ...], dtype: np.dtype[
         raise RawFileError(
             f"{path}: {what} has shape {shape}, expected three axes (row, column, band); name another variable or file"
         )
-    if dtype.kind not in "uif":
-        raise RawFileError(f"{path}: {what} has type {dtype}, expected numbers; name another variable or file")
+    if dtype.kind not in "uif" or dtype.itemsize > 8:
+        raise RawFileError(
+            f"{path}: {what} has type {dtype}, expected numbers of at most 64 bit; name another variable or file"
+        )
 
 
 def choose_variable(path: Path, shapes: dict[str, tuple[tuple[int, ...], bool]], wanted: str | None) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import time
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,10 @@ from hvlabel.cache.key import cache_key
 from hvlabel.cache.publish import publish_bytes
 from hvlabel.config import BRANCHES, FusionSettings
 from hvlabel.cube import open_cube
+from hvlabel.errors import MaskFileError
 from hvlabel.layout import Layout
 from hvlabel.manifest import Image
-from hvlabel.masks import MaskSet, dump_masks, read_document, read_masks
+from hvlabel.masks import MaskSet, dump_masks, masks_of, read_document
 from hvlabel.stages.mask_files import mask_entry, valid_document
 
 
@@ -46,11 +48,9 @@ class FuseStage:
         """The entry of a whole label with this key and its picture beside it."""
         path = self.layout.label(image.dataset, image.image_id)
         document = valid_document(path, key)
-        return (
-            None
-            if document is None or label_picture_damage(path, document)
-            else mask_entry(path, self.layout, document)
-        )
+        if document is None or label_picture_damage(path, document):
+            return None
+        return mask_entry(path, self.layout, document)
 
     def make(self, image: Image, key: str) -> Entry:
         """Fuse the branches."""
@@ -58,15 +58,26 @@ class FuseStage:
         fuse_files(self._inputs(image), self.settings, path, self.layout.cube(image.dataset, image.image_id))
         return mask_entry(path, self.layout, read_document(path))
 
+    def discard(self, image: Image) -> None:
+        """An older label goes: the folder of labels is what is handed on."""
+        path = self.layout.label(image.dataset, image.image_id)
+        path.unlink(missing_ok=True)
+        path.with_suffix(".png").unlink(missing_ok=True)
+
     def _inputs(self, image: Image) -> list[Path]:
         return [self.layout.masks(branch, image.dataset, image.image_id) for branch in BRANCHES]
 
 
 def fuse_files(inputs: list[Path], settings: FusionSettings, out: Path, cube_path: Path | None = None) -> MaskSet:
     """The label of several mask files, with the cube's RGB as PNG beside it if a cube is given."""
+    start = time.monotonic()
     documents = [read_document(p) for p in inputs]
-    label = fusion.fuse([read_masks(p) for p in inputs], settings)
     sources = [d["provenance"] for d in documents]
+    made_from = {(d["image"]["image_id"], d["provenance"].get("cube_key")) for d in documents}
+    if len(made_from) != 1:
+        names = ", ".join(f"{p} of {d['image']['image_id']}" for p, d in zip(inputs, documents, strict=True))
+        raise MaskFileError(f"the mask files are not of one cube: {names}; make all of them from the same cube")
+    label = fusion.fuse([masks_of(d) for d in documents], settings)
     seals = [s["content_sha256"] for s in sources]
     foreground = fusion.foreground(label)
     provenance: dict[str, Any] = {
@@ -83,6 +94,7 @@ def fuse_files(inputs: list[Path], settings: FusionSettings, out: Path, cube_pat
         picture = cv2.imencode(".png", open_cube(cube_path).rgb[:, :, ::-1])[1].tobytes()
         publish_bytes(out.with_suffix(".png"), picture)
         provenance["picture_sha256"] = hashlib.sha256(picture).hexdigest()
+    provenance["seconds"] = round(time.monotonic() - start, 3)
     publish_bytes(out, dump_masks(label, documents[0]["image"]["image_id"], provenance, out.with_suffix(".png").name))
     return label
 

@@ -28,4 +28,7 @@ def mask_entry(path: Path, layout: Layout, document: dict[str, Any]) -> Entry:
             "suppressed": len(document["suppressed"]),
             "foreground_share": document["provenance"]["foreground_share"],
         }
-    return Entry("ok", str(path.relative_to(layout.root)), document["provenance"]["content_sha256"], counts=counts)
+    provenance = document["provenance"]
+    return Entry(
+        "ok", str(path.relative_to(layout.root)), provenance["content_sha256"], provenance["seconds"], counts=counts
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from hvlabel.manifest import Image
 from hvlabel.masks import MaskSet, dump_masks, read_document
 from hvlabel.models.device import choose_device
 from hvlabel.models.hyperfree import HyperFree, Topology, load_hyperfree
-from hvlabel.models.weights import read_state_dict, weights_sha256
+from hvlabel.models.weights import file_sha256, read_state_dict, weights_sha256
 from hvlabel.stages.mask_files import mask_entry, valid_document
 
 BranchSettings = RgbSettings | SequenceSettings | MaterialSettings
@@ -48,10 +49,14 @@ class BranchRunner:
         self.branch, self.settings, self._device = branch, settings, device
         self.weights = settings.network()
         self.weights_sha256 = weights_sha256(self.weights)
+        # a network's config file counts as much as its weights
+        self._config_sha256 = (
+            [file_sha256(p) for p in self.weights.files() if p != self.weights.path()] if self.weights else []
+        )
 
     def key(self, cube_key: str) -> str:
         """Cache key of this branch's masks of a cube."""
-        return cache_key(self.branch, [cube_key], self.settings.canonical(), self.weights_sha256)
+        return cache_key(self.branch, [cube_key, *self._config_sha256], self.settings.canonical(), self.weights_sha256)
 
     def masks(self, cube: Cube) -> MaskSet:
         """Masks of a cube."""
@@ -71,6 +76,7 @@ class BranchRunner:
             "backend": self.settings.backend,
             "learned_model": self.weights is not None,
             "untrained_weights": self.weights is not None and self.weights.seed is not None,
+            "checkpoint": self.weights.checkpoint if self.weights else None,
             "weights_sha256": self.weights_sha256,
             "settings": self.settings.relevant(),
             "cube_key": cube.attributes["key"],
@@ -139,12 +145,17 @@ class BranchStage:
         segment_file(self.runner, self.layout.cube(image.dataset, image.image_id), path)
         return mask_entry(path, self.layout, read_document(path))
 
+    def discard(self, image: Image) -> None:
+        """Older masks stay: they were costly, and nothing reads them while the index says failed."""
+
 
 def segment_file(runner: BranchRunner, cube_path: Path, out: Path) -> MaskSet:
     """Masks of one cube, published as an SA-1B JSON file."""
     cube = open_cube(cube_path)
     if "key" not in cube.attributes:
         raise CubeError(f"{cube_path}: a cube without key and receipt; make it with `hvlabel convert`")
+    start = time.monotonic()
     masks = runner.masks(cube)
-    publish_bytes(out, dump_masks(masks, cube.image_id, runner.provenance(cube)))
+    provenance = {**runner.provenance(cube), "seconds": round(time.monotonic() - start, 3)}
+    publish_bytes(out, dump_masks(masks, cube.image_id, provenance))
     return masks

@@ -2,20 +2,20 @@
 REPOSITORY = Path(workflow.basedir).parent
 sys.path.insert(0, str(REPOSITORY))
 
-from hvlabel.cache.index import missing_outputs
+from hvlabel.cache.index import drop_untrue
 from hvlabel.cache.publish import publish_bytes
 from hvlabel.config import BRANCHES, load_descriptor, parse_config
 from hvlabel.errors import HvError
 from hvlabel.layout import Layout
-from hvlabel.manifest import manifest_text, scan
+from hvlabel.manifest import scan
 
 try:
     CONFIG = parse_config(config, "configuration")
     LAYOUT = Layout(Path(CONFIG.results))
     BRANCH_SETTINGS = {branch: getattr(CONFIG, branch) for branch in BRANCHES}
-    WEIGHTS = {
-        b: s.network().path() if s.network() else None
-        for b, s in BRANCH_SETTINGS.items()
+    NETWORKS = {b: s.network() for b, s in BRANCH_SETTINGS.items()}
+    NETWORK_FILES = {
+        b: [str(p) for p in n.files()] if n else [] for b, n in NETWORKS.items()
     }
     # descriptors by name are put in full, so that an edited descriptor file re-runs what depends on it
     DATASETS = {
@@ -30,24 +30,30 @@ try:
     if not SCAN.images:
         raise WorkflowError("no image to work on: " + "; ".join(SCAN.problems))
     if workflow.is_main_process:
-        publish_bytes(LAYOUT.manifest, manifest_text(SCAN.images).encode())
-        # images whose files were deleted are made again: their shard's index no longer tells the truth
-        for index, gone in missing_outputs(LAYOUT).items():
-            logger.info(
-                f"{len(gone)} missing in {index}, e.g. {gone[0]}: will be made again"
-            )
-            index.unlink()
         for problem in SCAN.problems:
             logger.warning(problem)
+        dry = workflow.output_settings.dryrun
+        if not dry:
+            publish_bytes(LAYOUT.manifest, SCAN.table().encode())
+            publish_bytes(
+                LAYOUT.problems, "".join(f"{p}\n" for p in SCAN.problems).encode()
+            )
+        # an index that lists a vanished file, or builds on one, would pass for up to date
+        for index, reason in drop_untrue(LAYOUT, dry=dry).items():
+            logger.info(f"{index}: {reason}; will be made again")
 except HvError as error:
     raise WorkflowError(str(error))
+except OSError as error:
+    raise WorkflowError(
+        f"{error.filename}: {error.strerror}; check permissions, space and mounts"
+    )
 
 validate(
     config, str(REPOSITORY / "workflow/schemas/config.schema.json"), set_default=False
 )
 
 RESULTS = CONFIG.results
-REPORT = str(LAYOUT.report)
+REPORT = str(LAYOUT.report.parent)
 
 # Under --use-conda the rule's environment brings Python; otherwise it is the one that runs Snakemake. These are no
 # params: neither the interpreter nor how a run is cut into jobs changes a result.

@@ -9,7 +9,7 @@ rule scenes:
     params:
         source=lambda w: DATASETS[w.dataset].model_dump_json(),
     shell:
-        "hvlabel scenes {wildcards.dataset} --source {params.source:q} 2> {log}"
+        "hvlabel scenes {wildcards.dataset} --source {params.source:q} 2> {log:q}"
 
 
 rule convert:
@@ -29,4 +29,4 @@ rule convert:
         images=images,
     shell:
         "hvlabel convert --shard {wildcards.dataset}/{wildcards.shard}"
-        " --source {params.source:q} --settings {params.settings:q} 2> {log}"
+        " --source {params.source:q} --settings {params.settings:q} 2> {log:q}"

@@ -12,4 +12,4 @@ rule fuse:
         settings=CONFIG.fusion.canonical(),
     shell:
         "hvlabel fuse --shard {wildcards.dataset}/{wildcards.shard}"
-        " --settings {params.settings:q} 2> {log}"
+        " --settings {params.settings:q} 2> {log:q}"

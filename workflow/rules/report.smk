@@ -1,14 +1,34 @@
-# The page to look at.
+# The page to look at, and the run's verdict.
 rule report:
     input:
         indexes("labels"),
     output:
-        report(REPORT, category="Labels", caption="../report/labels.rst"),
+        report(
+            directory(REPORT),
+            htmlindex="index.html",
+            category="Labels",
+            caption="../report/labels.rst",
+        ),
     log:
         f"{RESULTS}/logs/report.log",
     conda:
         "../envs/hvlabel.yaml"
     params:
-        problems=[f"--problem={p}" for p in SCAN.problems],
+        problems=SCAN.problems,
     shell:
-        "hvlabel report {params.problems:q} 2> {log}"
+        "hvlabel report 2> {log:q}"
+
+
+# Fails above run.max_failed_share, when everything else is done.
+rule check:
+    input:
+        indexes("labels"),
+        REPORT,
+    output:
+        touch(f"{RESULTS}/index/checked"),
+    log:
+        f"{RESULTS}/logs/check.log",
+    conda:
+        "../envs/hvlabel.yaml"
+    shell:
+        "hvlabel summary --check > {log:q} 2>&1"

@@ -2,7 +2,7 @@
 rule segment:
     input:
         index_of("cubes"),
-        lambda w: str(WEIGHTS[w.branch]) if WEIGHTS[w.branch] else [],
+        lambda w: NETWORK_FILES[w.branch],
     output:
         index_of("{branch}"),
     log:
@@ -11,12 +11,9 @@ rule segment:
         "../envs/hvlabel.yaml"
     threads: CONFIG.run.threads
     resources:
-        gpu=lambda w: int(
-            BRANCH_SETTINGS[w.branch].network() is not None
-            and CONFIG.run.device != "cpu"
-        ),
+        gpu=lambda w: int(NETWORKS[w.branch] is not None and CONFIG.run.device != "cpu"),
     params:
         settings=lambda w: BRANCH_SETTINGS[w.branch].canonical(),
     shell:
         "hvlabel segment {wildcards.branch} --shard {wildcards.dataset}/{wildcards.shard}"
-        " --settings {params.settings:q} 2> {log}"
+        " --settings {params.settings:q} 2> {log:q}"
