@@ -7,10 +7,13 @@ import yaml
 
 from hvlabel.cache.index import all_indexes
 from hvlabel.cli import main
-from hvlabel.errors import ResultsError
+from hvlabel.config import RgbSettings
+from hvlabel.errors import ResultsError, WeightsError
 from hvlabel.layout import Layout
 from hvlabel.masks import read_document, read_masks
 from hvlabel.models.hyperfree import HyperFree, Topology
+from hvlabel.models.weights import read_state_dict
+from hvlabel.stages.segment import BranchRunner
 from hvtrain.labels import LabelledImages
 
 REGIONS = "rgb: {backend: regions}\n"
@@ -79,6 +82,12 @@ def test_single_files_without_a_workflow(tmp_path, monkeypatch, capsys):
     assert status == 0
     assert (tmp_path / "label.png").is_file()
     assert read_masks(tmp_path / "label.json").masks
+    np.save(tmp_path / "b.npy", cube[::-1] + 1)
+    run(monkeypatch, capsys, "convert", "--dataset", "d.yaml", "b.npy", "b.zarr")
+    run(monkeypatch, capsys, "segment", "rgb", "b.zarr", "other.json")
+    status, _, err = run(monkeypatch, capsys, "fuse", "other.json", "sequence.json", "mixed.json")
+    assert status == 2
+    assert "not of one cube: other.json of b, sequence.json of a" in err
 
 
 @pytest.mark.parametrize(
@@ -92,7 +101,10 @@ def test_single_files_without_a_workflow(tmp_path, monkeypatch, capsys):
         (["fuse", "gone.json", "out.json"], "gone.json: cannot read the mask file"),
         (["fuse", "--shard", "d"], "expected DATASET/SHARD"),
         (["show", "thing"], "0 images are called 'thing', expected one; there are none"),
-        (["evaluate"], "no labelled image has ground truth"),
+        (["evaluate"], "results: no results here (no manifest)"),
+        (["summary"], "results: no results here (no manifest)"),
+        (["report"], "results: no results here (no manifest)"),
+        (["verify"], "results: no results here (no manifest)"),
         (["scan", "--config", "gone.yaml"], "gone.yaml: cannot read the file"),
     ],
 )
@@ -167,12 +179,8 @@ def test_show_report_evaluate_summary(tmp_path, monkeypatch, capsys, results):
 
     picture = cv2.imread(str(tmp_path / "one.png"))
     assert picture.shape[1] == 5 * 320 + 4 * 6
-    assert (
-        run(
-            monkeypatch, capsys, "report", "--results", results, "--max-pictures", 1, "--problem", "data set x: <gone>"
-        )[0]
-        == 0
-    )
+    Layout(results).problems.write_text("data set x: <gone>\n")
+    assert run(monkeypatch, capsys, "report", "--results", results, "--max-pictures", 1)[0] == 0
     page = (results / "report/index.html").read_text()
     assert "No learned model was used" in page
     assert "data set x: &lt;gone&gt;" in page
@@ -184,7 +192,7 @@ def test_show_report_evaluate_summary(tmp_path, monkeypatch, capsys, results):
     assert [line.split("|")[2].strip() for line in out.splitlines()[2:6]] == ["rgb", "sequence", "material", "fused"]
     assert (results / "evaluation.tsv").read_text().startswith("data set\tmasks of\timages")
     status, out, _ = run(monkeypatch, capsys, "summary", "--results", results)
-    assert out.startswith("2 labelled images with ")
+    assert out.startswith("2 of 2 images labelled with ")
     assert f"report:   {results}/report/index.html" in out
 
 
@@ -219,3 +227,22 @@ def test_labels_feed_training(results):
     assert len(list(all_indexes(Layout(results), "labels"))) == 1
     with pytest.raises(ResultsError, match="no labels to train on"):
         LabelledImages(results / "nothing")
+
+
+def test_a_networks_config_file_is_part_of_the_key(tmp_path, repository):
+    config = tmp_path / "net.yaml"
+    keys = []
+    for text in ("image_size: 256", "image_size: 512"):
+        config.write_text((repository / "resources/models/sam2_nano.yaml").read_text().replace("image_size: 256", text))
+        settings = RgbSettings(backend="sam2", sam2={"config": str(config), "checkpoint": "random:1"})
+        keys.append(BranchRunner("rgb", settings).key("cube"))
+    assert len(set(keys)) == 2
+
+
+@pytest.mark.parametrize("content", [b"hello world", b"", b"\x80\x04K\x01.", bytes(range(256))])
+def test_files_that_are_no_checkpoints(tmp_path, content):
+    for suffix in (".pt", ".safetensors"):
+        path = tmp_path / f"a{suffix}"
+        path.write_bytes(content)
+        with pytest.raises(WeightsError, match=r"not a readable checkpoint|holds no state dict"):
+            read_state_dict(path)

@@ -55,18 +55,18 @@ def test_every_setting_has_a_description():
         ({**DATA, "fusion": {"iou_threshold": 2}}, r"fusion.iou_threshold: .*less than or equal to 1 \(got '2'\)"),
         ({**DATA, "rgb": {"regions": {"scale": [1]}}}, r"unknown key 'rgb.regions.scale'; did you mean 'scales'"),
         (
-            {"datasets": {"a": {"root": "x", "descriptor": {"container": "envi", "axis": "yxc"}}}},
+            {"datasets": {"a": {"root": "x", "glob": "*", "descriptor": {"container": "envi", "axis": "yxc"}}}},
             r"^c: unknown key 'datasets.a.descriptor.axis'; did you mean 'axes'",
         ),
         (
-            {"datasets": {"a": {"root": "x", "descriptor": {"container": "npy", "axes": "xyz"}}}},
+            {"datasets": {"a": {"root": "x", "glob": "*", "descriptor": {"container": "npy", "axes": "xyz"}}}},
             "axes must be a permutation of 'yxc'",
         ),
         (
-            {"datasets": {"a": {"root": "x", "descriptor": {"container": "mosaic_png"}}}},
+            {"datasets": {"a": {"root": "x", "glob": "*", "descriptor": {"container": "mosaic_png"}}}},
             "mosaic_px belongs to container mosaic_png",
         ),
-        ({"datasets": {"a": {"root": "x"}}}, r"a data set needs root and descriptor \(or demo"),
+        ({"datasets": {"a": {"root": "x"}}}, r"a data set needs root, glob and descriptor \(or demo"),
         ({"datasets": {"a": {"demo": "vis31", "root": "x", "descriptor": "y"}}}, "demo scenes bring their own root"),
         ({"datasets": {"a/b": {"demo": "vis31"}}}, "data set name 'a/b'"),
         ({"datasets": {}}, "datasets is empty"),
@@ -77,6 +77,17 @@ def test_every_setting_has_a_description():
             "expected random:SEED",
         ),
         ({**DATA, "material": {"generator": {"use_m2m": True}}}, "leave it false for material"),
+        ({**DATA, "fusion": {"weights": {"rbg": 1}}}, "unknown key 'fusion.weights.rbg'; did you mean 'rgb'"),
+        ({**DATA, "fusion": {"weights": {"rgb": 2}}}, "fusion.weights.rgb: .*less than or equal to 1"),
+        ({**DATA, "cube": {"stretch_percentiles": [99, 1]}}, "two rising numbers in 0..100, not 99, 1"),
+        (
+            {
+                "datasets": {
+                    "a": {"root": "x", "glob": "*", "descriptor": {"container": "envi", "rgb_companion": "{name}.png"}}
+                }
+            },
+            "may use {stem} only",
+        ),
         ([], "expected a mapping of settings, found list"),
     ],
 )
@@ -96,6 +107,11 @@ def test_files_that_cannot_be_read(tmp_path):
         load_descriptor("a", "nothing")
     with pytest.raises(ConfigError, match="settings are not JSON"):
         parse_stage(CubeSettings, "{")
+    with pytest.raises(ConfigError, match="expected a mapping"):
+        parse_stage(CubeSettings, "[]")
+    (tmp_path / "binary.yaml").write_bytes(bytes(range(200, 256)))
+    with pytest.raises(ConfigError, match="not valid YAML"):
+        load_config(tmp_path / "binary.yaml")
 
 
 def test_a_stage_round_trips_through_the_workflow():
@@ -108,6 +124,13 @@ def test_settings_of_the_unused_backend_are_not_in_the_key():
     assert plain.canonical() == RgbSettings(generator={"points_per_side": 4}).canonical()
     assert plain.canonical() != RgbSettings(regions={"sigma_px": 3}).canonical()
     assert json.loads(plain.canonical())["version"] == RgbSettings.version
+    one, other = (
+        RgbSettings(
+            backend="sam2", sam2={"config": "c", "checkpoint": f"{folder}/x.pt"}, generator={"points_per_batch": n}
+        )
+        for folder, n in (("a", 8), ("b", 64))
+    )
+    assert one.canonical() == other.canonical()  # where weights lie and batch sizes change no result
 
 
 def test_a_missing_checkpoint_says_where_to_get_it(tmp_path):

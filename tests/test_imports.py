@@ -20,7 +20,7 @@ ROOMS = {
     "hvlabel.evaluation": {"masks"},
     "hvlabel.demo": {"config", "cube", "layout", "manifest", "masks", "cache"},
     "hvlabel.stages": {"", "branches", "cache", "config", "cube", "fusion", "layout", "manifest", "masks", "models", "readers"},
-    "hvlabel.inspect": {"cache", "config", "cube", "evaluation", "layout", "masks", "stages"},
+    "hvlabel.inspect": {"cache", "config", "cube", "evaluation", "layout", "manifest", "masks", "stages"},
     "hvtrain": {"config", "cube", "masks", "cache", "layout", "models.hyperfree"},
     "workflow": {"config", "manifest", "layout", "cache.index", "cache.publish"},
 }  # fmt: skip

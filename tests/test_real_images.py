@@ -26,7 +26,7 @@ IMAGES = {
 @pytest.mark.parametrize("name", IMAGES)
 def test_from_raw_file_to_label(shared, tmp_path, name):
     folder, file, described, shape = IMAGES[name]
-    dataset = Dataset(root=str(shared / "real_hsi" / folder), descriptor=described)
+    dataset = Dataset(root=str(shared / "real_hsi" / folder), glob=file, descriptor=described)
     attributes = convert_file(
         shared / "real_hsi" / folder / file, dataset.descriptor, CubeSettings(), tmp_path / "a.zarr"
     )

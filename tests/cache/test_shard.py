@@ -8,16 +8,16 @@ import time
 
 import pytest
 
-from hvlabel.cache.index import Entry, missing_outputs, read_index
+from hvlabel.cache.index import Entry, StageIndex, drop_untrue, read_index
 from hvlabel.cache.key import cache_key
 from hvlabel.cache.publish import publish_bytes, publish_folder, temporary_beside
 from hvlabel.cache.receipt import damage
 from hvlabel.cache.shard import run_shard
-from hvlabel.errors import RawFileError, ResultsError, TooManyFailuresError
+from hvlabel.errors import RawFileError, ResultsError
 from hvlabel.layout import Layout
-from hvlabel.manifest import Image
+from hvlabel.manifest import Image, Scan
 
-IMAGES = [Image("d", f"i{k}", "0000", f"/raw/i{k}", "s") for k in range(4)]
+IMAGES = [Image("d", f"i{k}", "0000", f"/raw/i{k}", "", "s") for k in range(4)]
 
 
 class CopyStage:
@@ -28,6 +28,10 @@ class CopyStage:
     def __init__(self, layout, setting="1", bad=(), broken=(), without=()):
         self.layout, self.setting, self.bad, self.broken, self.without = layout, setting, bad, broken, without
         self.made = []
+        self.discarded = []
+
+    def discard(self, image):
+        self.discarded.append(image.image_id)
 
     def blocked(self, image):
         return "no cube: reason" if image.image_id in self.without else None
@@ -62,8 +66,10 @@ def layout(tmp_path):
     return Layout(tmp_path / "results")
 
 
-def walk(stage, share=1.0, images=IMAGES):
-    return run_shard(stage, images, stage.layout, "d", "0000", share)
+def walk(stage, images=IMAGES):
+    stage.layout.manifest.parent.mkdir(parents=True, exist_ok=True)
+    stage.layout.manifest.write_text(Scan(tuple(images), ()).table())
+    return run_shard(stage, images, stage.layout, "d", "0000")
 
 
 def test_everything_is_made_once_and_kept_after(layout):
@@ -89,7 +95,10 @@ def test_a_changed_setting_a_deleted_and_a_damaged_file_are_remade(layout):
 
 
 def test_a_bad_image_is_recorded_and_the_others_are_finished(layout, capsys):
-    index = walk(CopyStage(layout, bad=["i1"], broken=["i2"], without=["i3"]))
+    stage = CopyStage(layout, bad=["i1"], broken=["i2"], without=["i3"])
+    index = walk(stage)
+    assert stage.discarded == ["i1", "i2", "i3"]
+    assert index.images["i0"].made
     assert [e.status for e in index.images.values()] == ["ok", "failed", "failed", "skipped"]
     assert index.images["i1"].reason == "/raw/i1: bad; mend it"
     assert "unexpected ZeroDivisionError (oops)" in index.images["i2"].reason
@@ -98,17 +107,6 @@ def test_a_bad_image_is_recorded_and_the_others_are_finished(layout, capsys):
     assert "failed: /raw/i1: bad; mend it" in err
     assert "Traceback" in err  # of the bug, not of the bad image
     assert err.count("Traceback") == 1
-
-
-def test_too_many_failures_are_an_error_after_everything_was_tried(layout):
-    stage = CopyStage(layout, bad=["i0", "i1"])
-    with pytest.raises(
-        TooManyFailuresError,
-        match=r"2 of 4 images failed, more than run.max_failed_share 0.25 allows.*First: i0: /raw/i0: bad",
-    ):
-        walk(stage, share=0.25)
-    assert stage.made == ["i2", "i3"]
-    assert walk(CopyStage(layout, bad=["i0"]), share=0.25).images["i0"].status == "failed"
 
 
 def test_progress_goes_to_the_log_with_rate_and_eta(layout, capsys):
@@ -160,25 +158,47 @@ def test_a_killed_job_leaves_whole_files_and_the_next_run_makes_the_rest(layout)
     code = KILLED.format(tests=os.path.dirname(__file__), root=str(layout.root))
     assert subprocess.run([sys.executable, "-c", code], capture_output=True).returncode == -9
     assert not layout.index("rgb", "d", "0000").exists()
+    left = layout.masks("rgb", "d", "i2").parent / ".i2.json.1.tmp"
+    assert left.exists()
     after = CopyStage(layout)
     walk(after)
     assert after.made == ["i2", "i3"]
+    assert not left.exists()
 
 
-def test_missing_outputs_are_noticed_without_opening_them(layout):
+def test_an_index_that_is_not_true_goes_with_all_that_builds_on_it(layout):
     walk(CopyStage(layout))
-    assert missing_outputs(layout) == {}
+    entries = {
+        "cubes": {"i0": Entry("ok", "cubes/d/i0.zarr")},
+        "sequence": {},
+        "material": {},
+        "labels": {"i0": Entry("failed", "labels/d/i0.json")},
+    }
+    layout.cube("d", "i0").mkdir(parents=True)
+    for stage, images in entries.items():
+        publish_bytes(layout.index(stage, "d", "0000"), StageIndex(stage, "d", "0000", images).to_json())
+    index = {stage: layout.index(stage, "d", "0000") for stage in (*entries, "rgb")}
+    assert drop_untrue(layout) == {}
+
     layout.masks("rgb", "d", "i3").unlink()
-    index = layout.index("rgb", "d", "0000")
-    assert missing_outputs(layout) == {index: ["masks/rgb/d/i3.json"]}
-    index.write_text("{")
-    assert "damaged stage index" in missing_outputs(layout)[index][0]
+    assert drop_untrue(layout, dry=True).keys() == {index["rgb"], index["labels"]}
+    assert index["rgb"].exists()
+    assert drop_untrue(layout)[index["rgb"]] == "1 missing, e.g. masks/rgb/d/i3.json"
+    assert [stage for stage, path in index.items() if path.exists()] == ["cubes", "sequence", "material"]
+
+    walk(CopyStage(layout))
+    layout.cube("d", "i0").rmdir()
+    assert drop_untrue(layout).keys() == {index[s] for s in ("cubes", "rgb", "sequence", "material")}
+    walk(CopyStage(layout))  # its cubes' index is missing now
+    assert drop_untrue(layout).keys() == {index["rgb"]}
+    index["cubes"].write_text("{")
+    assert "damaged stage index" in drop_untrue(layout)[index["cubes"]]
 
 
 def test_a_results_folder_that_cannot_be_written_is_one_sentence(tmp_path):
     (tmp_path / "results").write_text("a file where the folder should be")
     with pytest.raises(ResultsError, match="cannot make the folder"):
-        walk(CopyStage(Layout(tmp_path / "results")))
+        run_shard(CopyStage(Layout(tmp_path / "results")), IMAGES, Layout(tmp_path / "results"), "d", "0000")
     with pytest.raises(ResultsError, match="cannot read the stage index"):
         read_index(tmp_path / "none.json")
 

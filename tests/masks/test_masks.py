@@ -130,7 +130,7 @@ def example_set():
             {"object": 2},
         ),
     )
-    return MaskSet(20, 20, masks, (Suppressed(5, "material", 0.875, 0),))
+    return MaskSet(20, 20, masks, (Suppressed(5, "material", 0, 0.875), Suppressed(7, "rgb")))
 
 
 def test_files_round_trip_and_are_readable_by_coco_tools(tmp_path):

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import scipy.io
 
-from hvlabel.config import Descriptor, WavelengthRange
-from hvlabel.errors import RawFileError
-from hvlabel.readers import companion_path, open_raw, raw_sha256, read_rgb
+from hvlabel.config import CubeSettings, Descriptor, WavelengthRange
+from hvlabel.errors import CubeError, RawFileError
+from hvlabel.readers import open_raw, raw_sha256, read_rgb
+from hvlabel.stages.convert import convert_file
 
 CUBE = np.random.default_rng(0).integers(0, 4000, (6, 9, 13)).astype("uint16")  # (C, H, W), no two sizes equal
 NM = [500.0, 510.0, 520.0, 530.0, 540.0, 550.0]
@@ -127,6 +128,15 @@ def test_envi_headers_as_found_in_the_wild(tmp_path):
     assert (raw.scale, raw.unit) == (1e-4, "reflectance")
     by_data_file = open_raw(big.with_suffix(".raw"), Descriptor(container="envi"))
     assert by_data_file.files == raw.files
+    big.with_suffix(".dat").write_bytes(b"of another program")
+    assert (
+        open_raw(big.with_suffix(".raw"), Descriptor(container="envi")).files == raw.files
+    )  # the named file, not a sibling
+    own = Descriptor(container="envi", scale=0.5, unit="radiance")
+    assert (open_raw(big.with_suffix(".raw"), own).scale, open_raw(big.with_suffix(".raw"), own).unit) == (
+        0.5,
+        "radiance",
+    )
 
 
 def replace(path, old, new):
@@ -148,6 +158,13 @@ REFUSALS = [
     (lambda d: (replace(write("bil", d)[0], "data type = 12", "data type = 6"), Descriptor(container="envi")), "data type 6 is not a real number type"),
     (lambda d: (replace(write("bil", d)[0], "lines = 9", "lines = 1000000000000"), Descriptor(container="envi")), "header promises"),
     (lambda d: (replace(write("bil", d)[0], "lines = 9", "lines = many"), Descriptor(container="envi")), "lines is 'many', expected a whole number"),
+    (lambda d: (replace(write("bil", d)[0], "samples", "header offset = -8\nsamples"), Descriptor(container="envi")), "negative header offset"),
+    (lambda d: (replace(write("bil", d)[0], "samples", "file compression = 1\nsamples"), Descriptor(container="envi")), "compressed data file"),
+    (lambda d: (replace(write("bil", d)[0], "samples", "reflectance scale factor = 0\nsamples"), Descriptor(container="envi")), "scale factor is 0, expected a positive"),
+    (lambda d: (write("npz", d)[0].rename(d / "b.npy"), Descriptor(container="npy", wavelengths_nm=NM)), "an archive of arrays"),
+    (lambda d: (write("npy", d)[0].rename(d / "b.npz"), Descriptor(container="npy", wavelengths_nm=NM)), "cannot be read as npy"),
+    (lambda d: (write("npy", d)[0], Descriptor(container="matlab", wavelengths_nm=NM)), "cannot be read as matlab"),
+    (lambda d: (write("hdf5", d)[0], Descriptor(container="hdf5", axes="cxy", wavelength_variable="group")), "no numeric vector 'group'"),
     (lambda d: (replace(write("bil", d)[0], "500.0", "red"), Descriptor(container="envi")), "wavelength holds 'red', expected a number"),
 ]  # fmt: skip
 
@@ -165,7 +182,8 @@ def test_refusals(tmp_path, make, message):
         (np.zeros((4, 5)), "expected three axes"),
         (np.array([[["a"]]]), "expected numbers"),
         (np.zeros((2, 2, 2), complex), "expected numbers"),
-        (np.array([[[None]]], object), "not a readable .npy"),
+        (np.array([[[None]]], object), "cannot be read as npy"),
+        (np.ones((2, 2, 2), np.longdouble), "numbers of at most 64 bit"),
     ],
 )
 def test_arrays_that_are_no_images(tmp_path, content, message):
@@ -180,8 +198,8 @@ def test_missing_siblings_and_companions(tmp_path):
     with pytest.raises(RawFileError, match=r"no data file beside the header; expected a\.dat"):
         open_raw(path, descriptor)
     colour = Descriptor(container="npy", wavelengths_nm=NM, rgb_companion="../rgb/{stem}.png")
-    assert companion_path(tmp_path / "a.npy", colour) == tmp_path / "../rgb/a.png"
-    with pytest.raises(RawFileError, match="RGB companion is missing or not an image"):
+    assert colour.companion_of(tmp_path / "a.npy") == tmp_path / "../rgb/a.png"
+    with pytest.raises(RawFileError, match="RGB companion is missing or damaged"):
         read_rgb(tmp_path / "none.png", 4, 4)
     cv2.imwrite(str(tmp_path / "c.png"), np.full((8, 6, 3), (10, 20, 30), np.uint8))  # OpenCV writes blue first
     np.testing.assert_array_equal(read_rgb(tmp_path / "c.png", 4, 3), np.full((4, 3, 3), (30, 20, 10)))
@@ -204,3 +222,40 @@ def test_recorded_data_sets(shared, key):
     folder = shared / "oracle" / "readers" / key
     truth = np.load(folder / "truth.npz")["cube"]
     np.testing.assert_array_equal(open_raw(folder / name, descriptor).array.compute(), truth.transpose(2, 0, 1))
+
+
+def test_damaged_chunks_are_the_raw_files_fault(tmp_path):
+    path = tmp_path / "a.h5"
+    with h5py.File(path, "w") as file:
+        file.create_dataset("cube", data=CUBE, chunks=(6, 9, 13), compression="gzip")
+        offset = file["cube"].id.get_chunk_info(0).byte_offset
+    content = bytearray(path.read_bytes())
+    content[offset + 20 : offset + 60] = bytes(40)
+    path.write_bytes(bytes(content))
+    descriptor = Descriptor(container="hdf5", axes="cyx", wavelengths_nm=NM)
+    with pytest.raises(RawFileError, match=r"a\.h5: rows 0-8 cannot be read .*the file is damaged"):
+        convert_file(path, descriptor, CubeSettings(), tmp_path / "a.zarr")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a.h5"]
+
+
+def test_a_cut_off_companion_is_refused_and_an_unused_one_not_missed(tmp_path):
+    path, _ = write("npy", tmp_path)
+    descriptor = Descriptor(container="npy", wavelengths_nm=NM, rgb_companion="{stem}.jpg")
+    noise = np.random.default_rng(0).integers(0, 255, (90, 130, 3)).astype(np.uint8)
+    cv2.imwrite(str(tmp_path / "a.jpg"), noise)
+    assert convert_file(path, descriptor, CubeSettings(), tmp_path / "a.zarr")["rgb_source"] == "companion"
+    (tmp_path / "a.jpg").write_bytes((tmp_path / "a.jpg").read_bytes()[:2000])
+    with pytest.raises(RawFileError, match="companion is missing or damaged"):
+        convert_file(path, descriptor, CubeSettings(), tmp_path / "a.zarr")
+    (tmp_path / "a.jpg").unlink()
+    assert convert_file(path, descriptor, CubeSettings(rgb="triplet"), tmp_path / "a.zarr")["rgb_source"] == "triplet"
+
+
+def test_a_folder_that_is_no_cube_is_never_replaced(tmp_path):
+    path, descriptor = write("npy", tmp_path)
+    (tmp_path / "mine.zarr").mkdir()
+    (tmp_path / "mine.zarr" / "precious.txt").write_text("x")
+    for out in (tmp_path / "mine.zarr", tmp_path / "mine", tmp_path):
+        with pytest.raises(CubeError, match="not the path of a cube"):
+            convert_file(path, descriptor, CubeSettings(), out)
+    assert (tmp_path / "mine.zarr" / "precious.txt").exists()
