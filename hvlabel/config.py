@@ -35,6 +35,12 @@ class StageSettings(Settings):
 
     version: ClassVar[int] = 1
 
+    def to_json(self) -> str:
+        """All settings and the stage version as JSON: what the workflow passes to a job."""
+        return json.dumps(
+            {"version": self.version, **self.model_dump(mode="json")}, sort_keys=True, separators=(",", ":")
+        )
+
     def canonical(self) -> str:
         """Canonical JSON of what the stage's results depend on, stage version included: part of every cache key."""
         return json.dumps({"version": self.version, **self.relevant()}, sort_keys=True, separators=(",", ":"))
@@ -294,8 +300,12 @@ NO_RESULT: dict[str, Any] = {
 }
 
 
-class RgbSettings(StageSettings):
-    """Masks on the RGB rendering."""
+class Sam2BranchSettings(StageSettings):
+    """What the branches that SAM2 can serve have in common."""
+
+    # settings that one backend alone reads; batch sizes, which change no result, are listed with both
+    only_sam2: ClassVar[frozenset[str]] = frozenset({"sam2", "generator"})
+    only_regions: ClassVar[frozenset[str]] = frozenset({"regions"})
 
     backend: Literal["regions", "sam2"] = Field("regions", description="regions needs no weights")
     regions: RegionSettings = RegionSettings()
@@ -314,14 +324,20 @@ class RgbSettings(StageSettings):
 
     def relevant(self) -> dict[str, Any]:
         """Only the chosen backend's settings."""
-        used = {"backend", "regions"} if self.backend == "regions" else {"backend", "sam2", "generator"}
-        return self.model_dump(mode="json", include=used, exclude=NO_RESULT)
+        unused = self.only_sam2 if self.backend == "regions" else self.only_regions
+        return self.model_dump(mode="json", exclude=NO_RESULT | dict.fromkeys(unused, True))
 
 
-class SequenceSettings(StageSettings):
+class RgbSettings(Sam2BranchSettings):
+    """Masks on the RGB rendering."""
+
+
+class SequenceSettings(Sam2BranchSettings):
     """Masks along the sequence of false-colour frames, bands (k, k+S, k+2S) with S = floor(C/3)."""
 
-    backend: Literal["regions", "sam2"] = Field("regions", description="regions needs no weights")
+    only_sam2 = Sam2BranchSettings.only_sam2 | {"key_frames", "objects_per_batch", "max_objects", "new_object_iou"}
+    only_regions = Sam2BranchSettings.only_regions | {"link_iou", "objects_per_batch"}
+
     max_frames: int = Field(8, ge=1, description="frames used, evenly spread over the S possible ones")
     key_frames: int = Field(3, ge=1, description="sam2: frames, evenly spread, in which new objects are started")
     objects_per_batch: int = Field(16, ge=1, description="sam2: objects carried at once; memory only")
@@ -334,25 +350,6 @@ class SequenceSettings(StageSettings):
     )
     nms_iou: float = Field(0.8, gt=0, le=1, description="(object, frame) masks above this mask IoU are one")
     max_masks: int = Field(300, ge=1, description="best masks kept per image")
-    regions: RegionSettings = RegionSettings()
-    sam2: Sam2Model | None = Field(None, description="required by backend sam2")
-    generator: GeneratorSettings = GeneratorSettings()
-
-    @model_validator(mode="after")
-    def _has_model(self) -> Self:
-        if self.backend == "sam2" and self.sam2 is None:
-            raise ValueError("backend sam2 needs the group sam2 with config and checkpoint")
-        return self
-
-    def network(self) -> Weights | None:
-        """SAM2, or None for regions."""
-        return self.sam2 if self.backend == "sam2" else None
-
-    def relevant(self) -> dict[str, Any]:
-        """Only the chosen backend's settings."""
-        learned = {"sam2", "generator", "key_frames", "objects_per_batch", "max_objects", "new_object_iou"}
-        unused = learned if self.backend == "regions" else {"regions", "link_iou", "objects_per_batch"}
-        return self.model_dump(mode="json", exclude=NO_RESULT | dict.fromkeys(unused, True))
 
 
 class MaterialSettings(StageSettings):

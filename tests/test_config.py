@@ -116,7 +116,11 @@ def test_files_that_cannot_be_read(tmp_path):
 
 def test_a_stage_round_trips_through_the_workflow():
     settings = CubeSettings(rgb="triplet", shard_mib=3)
-    assert parse_stage(CubeSettings, settings.canonical()) == settings
+    assert parse_stage(CubeSettings, settings.to_json()) == settings
+    learned = RgbSettings(
+        backend="sam2", sam2={"config": "c", "checkpoint": "random:1"}, generator={"points_per_batch": 3}
+    )
+    assert parse_stage(RgbSettings, learned.to_json()) == learned
 
 
 def test_settings_of_the_unused_backend_are_not_in_the_key():

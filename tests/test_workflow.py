@@ -129,7 +129,7 @@ def test_bad_images_are_one_sentence_each(first_run, folder):
         "nan": "no finite value",
         "constant": "every value of the cube is 1",
         "bands": "9 wavelengths for 7 bands",
-        "truncated": "not a readable .npy file",
+        "truncated": "truncated.npy: cannot be read as npy",
         "no_companion": "the RGB companion of no_companion.npy is missing",
     }
     assert reasons.keys() == expected.keys()

@@ -9,14 +9,19 @@ from pathlib import Path
 from hvlabel.errors import ResultsError
 
 
-def temporary_beside(path: Path) -> Path:
-    """A private name in the same folder, so that the final rename stays on one file system; the folder is made."""
+def make_folder(folder: Path) -> None:
+    """Make a folder and its parents; ResultsError if that is not allowed."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ResultsError(
-            f"{path.parent}: cannot make the folder ({error.strerror}); check permissions and the setting `results`"
+            f"{folder}: cannot make the folder ({error.strerror}); check permissions and the setting `results`"
         ) from error
+
+
+def temporary_beside(path: Path) -> Path:
+    """A private name in the same folder, so that the final rename stays on one file system; the folder is made."""
+    make_folder(path.parent)
     return path.with_name(f".{path.name}.{os.getpid()}.tmp")
 
 

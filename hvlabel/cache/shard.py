@@ -15,7 +15,7 @@ from filelock import FileLock, Timeout
 from tqdm import tqdm
 
 from hvlabel.cache.index import Entry, StageIndex
-from hvlabel.cache.publish import publish_bytes
+from hvlabel.cache.publish import make_folder, publish_bytes
 from hvlabel.errors import HvError, ResultsError
 from hvlabel.layout import Layout
 from hvlabel.manifest import Image
@@ -95,12 +95,7 @@ class _lock:  # noqa: N801 (used as a statement)
     """Exclusive lock of a shard; says so when another process, perhaps left over from a killed run, still holds it."""
 
     def __init__(self, path: Path, what: str) -> None:
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise ResultsError(
-                f"{path.parent}: cannot make the folder ({error.strerror}); check permissions and the setting `results`"
-            ) from error
+        make_folder(path.parent)
         self._lock, self._what = FileLock(path), what
 
     def __enter__(self) -> None:

@@ -59,6 +59,10 @@ REPORT = str(LAYOUT.report.parent)
 # params: neither the interpreter nor how a run is cut into jobs changes a result.
 CONDA = any(str(m) == "conda" for m in workflow.deployment_settings.deployment_method)
 PYTHON = "python" if CONDA else sys.executable
+if CONDA and not shutil.which("conda"):
+    raise WorkflowError(
+        "--use-conda is given but no conda is on PATH: install conda >= 24.7.1, or leave the flag out and use make install"
+    )
 PREFIX = (
     f"export PYTHONPATH={shlex.quote(str(REPOSITORY))} HVLABEL_RESULTS={shlex.quote(RESULTS)}"
     f" HVLABEL_RUN={shlex.quote(CONFIG.run.model_dump_json())};"

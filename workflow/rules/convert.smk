@@ -25,7 +25,7 @@ rule convert:
         "../envs/hvlabel.yaml"
     params:
         source=lambda w: DATASETS[w.dataset].model_dump_json(),
-        settings=CONFIG.cube.canonical(),
+        settings=CONFIG.cube.to_json(),
         images=images,
     shell:
         "hvlabel convert --shard {wildcards.dataset}/{wildcards.shard}"

@@ -9,7 +9,7 @@ rule fuse:
     conda:
         "../envs/hvlabel.yaml"
     params:
-        settings=CONFIG.fusion.canonical(),
+        settings=CONFIG.fusion.to_json(),
     shell:
         "hvlabel fuse --shard {wildcards.dataset}/{wildcards.shard}"
         " --settings {params.settings:q} 2> {log:q}"

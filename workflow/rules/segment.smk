@@ -13,7 +13,7 @@ rule segment:
     resources:
         gpu=lambda w: int(NETWORKS[w.branch] is not None and CONFIG.run.device != "cpu"),
     params:
-        settings=lambda w: BRANCH_SETTINGS[w.branch].canonical(),
+        settings=lambda w: BRANCH_SETTINGS[w.branch].to_json(),
     shell:
         "hvlabel segment {wildcards.branch} --shard {wildcards.dataset}/{wildcards.shard}"
         " --settings {params.settings:q} 2> {log:q}"
