@@ -29,12 +29,12 @@ def main() -> None:
         copy_s = time.perf_counter() - start
 
         code = (
-            "import resource, sys, time; from pathlib import Path; from hvlabel.config import *; from hvlabel.stages.convert import convert_file\n"
+            "import re, sys, time; from pathlib import Path; from hvlabel.config import *; from hvlabel.stages.convert import convert_file\n"
             "start = time.perf_counter(); convert_file(Path(sys.argv[1]), Descriptor(container='envi'), CubeSettings(shard_mib=int(sys.argv[3])), Path(sys.argv[2]))\n"
-            "print(time.perf_counter() - start, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)"
+            "print(time.perf_counter() - start, int(re.search(r'VmHWM:\\s*(\\d+)', Path('/proc/self/status').read_text())[1]) / 1024)"
         )
         size_mib = (folder / "a.raw").stat().st_size / 2**20
-        for shard_mib in (32, 256):
+        for shard_mib in (16, 64, 256):
             out = folder / f"{shard_mib}.zarr"
             done = subprocess.run(
                 [sys.executable, "-c", code, folder / "a.hdr", out, str(shard_mib)],

@@ -167,7 +167,7 @@ class CubeSettings(StageSettings):
     )
     stretch_percentiles: tuple[float, float] = Field((1.0, 99.0), description="values mapped to black and white")
     shard_mib: int = Field(
-        256, ge=1, description="largest shard of a cube, MiB uncompressed: the memory bound of a conversion"
+        64, ge=1, description="largest shard of a cube, MiB uncompressed: the memory bound of a conversion"
     )
 
     @model_validator(mode="after")

@@ -15,6 +15,7 @@ from hvlabel.cube.render import Rendering, choose_rendering, stretch
 from hvlabel.errors import RawFileError
 from hvlabel.readers import RawImage, read_rgb
 
+RENDERED_ROWS = 16
 COMPRESSORS = (
     ZstdCodec(level=3),
     Crc32cCodec(),
@@ -117,7 +118,7 @@ class _Statistics:
         if block.dtype.kind == "f":
             finite = np.isfinite(block)
             self.n_nonfinite += int(block.size - finite.sum())
-            values = block[finite]
+            values = block if finite.all() else block[finite]
         if values.size:
             self.minimum = min(self.minimum, float(values.min()))
             self.maximum = max(self.maximum, float(values.max()))
@@ -148,4 +149,8 @@ def _companion_rgb(
 def _render_block(block: np.ndarray, rendering: Rendering) -> np.ndarray:
     """(rows, W, 3) float32 linear RGB of a (C, rows, W) block; unused bands are not touched."""
     used = np.flatnonzero(np.abs(rendering.weights).sum(axis=0))
-    return np.einsum("kc,chw->hwk", rendering.weights[:, used], block[used].astype(np.float32), optimize=True)
+    weights = rendering.weights[:, used]
+    linear = np.empty((*block.shape[1:], 3), np.float32)
+    for start, stop in strips(block.shape[1], RENDERED_ROWS):  # the float32 copy of the bands stays small
+        linear[start:stop] = np.tensordot(block[used, start:stop].astype(np.float32), weights, axes=(0, 1))
+    return linear

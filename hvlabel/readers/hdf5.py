@@ -12,7 +12,7 @@ from hvlabel.errors import RawFileError
 from hvlabel.readers.stored import StoredArray, choose_variable, lazy, require_cube
 
 # compressed chunks often span all rows: small blocks would decompress the whole file once per block
-HDF5_BLOCK_BYTES = 256 << 20
+HDF5_BLOCK_BYTES = 64 << 20
 
 
 def read(path: Path, descriptor: Descriptor, *, reversed_axes: bool = False) -> StoredArray:
