@@ -81,19 +81,18 @@ def scenes(
 @app.command()
 def scan(config: ConfigPath = DEFAULT_CONFIG) -> None:
     """Find all images and write the manifest; says which data sets have none and why."""
-    from hvlabel.cache.publish import publish_bytes
+    from hvlabel.cache.index import publish_scan
 
     settings = load_config(config)
     found = scan_images(settings)
-    manifest = Layout(Path(settings.results)).manifest
-    publish_bytes(manifest, found.table().encode())
-    publish_bytes(Layout(Path(settings.results)).problems, "".join(f"{p}\n" for p in found.problems).encode())
+    layout = Layout(Path(settings.results))
+    publish_scan(layout, found)
     for problem in found.problems:
         _warn(problem)
     if not found.images:
         raise ConfigError("no image found; see above")
     _say(
-        f"{len(found.images)} images in {len(found.shards())} shards of {len({i.dataset for i in found.images})} data sets: {manifest}"
+        f"{len(found.images)} images in {len(found.shards())} shards of {len({i.dataset for i in found.images})} data sets: {layout.manifest}"
     )
 
 
@@ -263,6 +262,7 @@ def summary(
     run: RunJson = None,
 ) -> None:
     """What a run has made, and where it is."""
+    from hvlabel.cache.index import read_problems
     from hvlabel.inspect.run import summarise
 
     layout = Layout(results)
@@ -273,7 +273,7 @@ def summary(
         _say(f"  {stage} {dataset}/{name}: {reason}")
     if len(made.failures) > SHOWN_FAILURES:
         _say(f"  ... and {len(made.failures) - SHOWN_FAILURES} more, all in the report")
-    for problem in layout.problems.read_text().splitlines() if layout.problems.exists() else []:
+    for problem in read_problems(layout):
         _say(f"  {problem}")
     if made.caution:
         _say(made.caution)

@@ -22,7 +22,7 @@ ROOMS = {
     "hvlabel.stages": {"", "branches", "cache", "config", "cube", "fusion", "layout", "manifest", "masks", "models", "readers"},
     "hvlabel.inspect": {"cache", "config", "cube", "evaluation", "layout", "manifest", "masks", "stages"},
     "hvtrain": {"config", "cube", "masks", "cache", "layout", "models.hyperfree"},
-    "workflow": {"config", "manifest", "layout", "cache.index", "cache.publish"},
+    "workflow": {"config", "manifest", "layout", "cache.index"},
 }  # fmt: skip
 
 

@@ -9,9 +9,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from hvlabel.cache.publish import publish_bytes
 from hvlabel.errors import ResultsError
 from hvlabel.layout import BEFORE, STAGES, Layout
-from hvlabel.manifest import read_manifest
+from hvlabel.manifest import Scan, read_manifest
 
 Status = Literal["ok", "failed", "skipped"]
 
@@ -77,6 +78,17 @@ def all_indexes(layout: Layout, stage: str) -> Iterator[StageIndex]:
         path = layout.index(stage, dataset, shard)
         if path.exists():
             yield read_index(path)
+
+
+def publish_scan(layout: Layout, found: Scan) -> None:
+    """Write the manifest, and the sentences about data sets without images that the report lists."""
+    publish_bytes(layout.manifest, found.table().encode())
+    publish_bytes(layout.problems, "".join(f"{p}\n" for p in found.problems).encode())
+
+
+def read_problems(layout: Layout) -> list[str]:
+    """Sentences of the last scan about data sets without images."""
+    return layout.problems.read_text().splitlines() if layout.problems.exists() else []
 
 
 def require_results(layout: Layout) -> None:

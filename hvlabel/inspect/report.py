@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from jinja2 import Environment
 
-from hvlabel.cache.index import all_indexes
+from hvlabel.cache.index import all_indexes, read_problems
 from hvlabel.cache.publish import publish_bytes
 from hvlabel.config import BRANCHES
 from hvlabel.cube.bands import evenly_spread
@@ -52,7 +52,7 @@ figure{margin:0 0 1.4rem}img{max-width:100%;border:1px solid #d7dce1}figcaption{
 def write_report(layout: Layout, max_pictures: int) -> int:
     """Write the page and its pictures; returns the number of pictures."""
     run = summarise(layout)
-    problems = layout.problems.read_text().splitlines() if layout.problems.exists() else []
+    problems = read_problems(layout)
     pictures = []
     for k in evenly_spread(len(run.labelled), max_pictures):
         dataset, image_id = run.labelled[k]

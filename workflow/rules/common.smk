@@ -2,8 +2,7 @@
 REPOSITORY = Path(workflow.basedir).parent
 sys.path.insert(0, str(REPOSITORY))
 
-from hvlabel.cache.index import drop_untrue
-from hvlabel.cache.publish import publish_bytes
+from hvlabel.cache.index import drop_untrue, publish_scan
 from hvlabel.config import BRANCHES, load_descriptor, parse_config
 from hvlabel.errors import HvError
 from hvlabel.layout import Layout
@@ -34,10 +33,7 @@ try:
             logger.warning(problem)
         dry = workflow.output_settings.dryrun
         if not dry:
-            publish_bytes(LAYOUT.manifest, SCAN.table().encode())
-            publish_bytes(
-                LAYOUT.problems, "".join(f"{p}\n" for p in SCAN.problems).encode()
-            )
+            publish_scan(LAYOUT, SCAN)
         # an index that lists a vanished file, or builds on one, would pass for up to date
         for index, reason in drop_untrue(LAYOUT, dry=dry).items():
             logger.info(f"{index}: {reason}; will be made again")
