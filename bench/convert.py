@@ -1,57 +1,128 @@
-"""Converting an ENVI cube: time against copying the file, and peak memory of the process."""
+"""Converting large cubes: time against copying the file or merely reading it, and peak memory of the process.
 
+python bench/convert.py [GiB] [envi|npy|mat73 ...]
+"""
+
+import re
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
 
+import h5py
 import ledger
 import numpy as np
 
-SHAPE = (1024, 128, 1024)  # BIL: rows, bands, columns; 256 MiB of uint16
+BANDS, COLUMNS = 128, 2048
+ROUNDS = 3
+CODE = """
+import re, sys, time
+from pathlib import Path
+from hvlabel.config import CubeSettings
+from hvlabel.descriptors import Descriptor, WavelengthRange
+from hvlabel.stages.convert import convert_file
+descriptor = Descriptor(container=sys.argv[3], wavelengths_nm=WavelengthRange(start_nm=400, stop_nm=1000, count=%d))
+start = time.perf_counter()
+convert_file(Path(sys.argv[1]), descriptor, CubeSettings(), Path(sys.argv[2]), threads=2)
+seconds = time.perf_counter() - start
+print(seconds, int(re.search(r"VmHWM:\\s*(\\d+)", Path("/proc/self/status").read_text())[1]) / 1024)
+""" % BANDS
+
+
+def block(rows: int, seed: int) -> np.ndarray:
+    """(rows, bands, columns) uint16 of 12-bit counts: smooth spectra of some materials, texture, photon noise."""
+    rng = np.random.default_rng(seed)
+    spectra = np.clip(np.cumsum(rng.normal(0, 0.03, (12, BANDS)), axis=1) + rng.uniform(0.1, 0.6, (12, 1)), 0.02, 1)
+    y, x = np.mgrid[:rows, :COLUMNS]
+    material = (y // 40 * 5 + x // 90 * 3) % 12
+    texture = 1 + 0.15 * np.sin(y / 17) * np.cos(x / 23)
+    signal = (spectra[material] * texture[..., None]).transpose(0, 2, 1).astype(np.float32)
+    noise = rng.standard_normal(signal.shape, dtype=np.float32) * np.float32(0.004) * np.sqrt(signal + 0.05)
+    return (np.clip(signal + noise, 0, 1) * 4095).astype("<u2")
+
+
+def write(folder: Path, kind: str, gib: float) -> Path:
+    rows = int(gib * 2**30) // (BANDS * COLUMNS * 2) // 64 * 64
+    tile = block(64, 0)
+    if kind == "envi":
+        with (folder / "a.raw").open("wb") as file:
+            for _ in range(rows // 64):
+                file.write(tile.tobytes())
+        (folder / "a.hdr").write_text(
+            f"ENVI\nsamples = {COLUMNS}\nlines = {rows}\nbands = {BANDS}\ndata type = 12\ninterleave = bil\n"
+        )
+        return folder / "a.raw"
+    if kind == "npy":
+        array = np.lib.format.open_memmap(folder / "a.npy", "w+", "<u2", (rows, COLUMNS, BANDS))
+        for start in range(0, rows, 64):
+            array[start : start + 64] = tile.transpose(0, 2, 1)
+        array.flush()
+        return folder / "a.npy"
+    with h5py.File(folder / "a.mat", "w", userblock_size=512) as file:
+        cube = file.create_dataset("cube", (BANDS, COLUMNS, rows), "<u2", chunks=True, compression="gzip", compression_opts=3)
+        step = -(-rows // cube.chunks[2]) and cube.chunks[2] * 4
+        for start in range(0, rows, step):
+            stop = min(start + step, rows)
+            part = np.concatenate([tile] * (-(-(stop - start) // 64)))[: stop - start]
+            cube[:, :, start:stop] = part.transpose(1, 2, 0)
+    with (folder / "a.mat").open("r+b") as file:
+        file.write(b"MATLAB 7.3 MAT-file")
+    return folder / "a.mat"
+
+
+def seconds(*command: object) -> float:
+    start = time.perf_counter()
+    subprocess.run([str(c) for c in command], check=True)
+    return time.perf_counter() - start
+
+
+def read_hdf5(path: Path) -> float:
+    """Reading the data set once in slabs of whole chunks."""
+    start = time.perf_counter()
+    with h5py.File(path, "r") as file:
+        cube = file["cube"]
+        step = cube.chunks[1]
+        for at in range(0, cube.shape[1], step):
+            cube[:, at : at + step]
+    return time.perf_counter() - start
 
 
 def main() -> None:
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        rng = np.random.default_rng(0)
-        smooth = np.cumsum(rng.normal(0, 3, SHAPE[:2])[..., None] + rng.normal(0, 3, (1, 1, SHAPE[2])), axis=1)
-        (np.abs(smooth) * 20 + rng.integers(0, 30, SHAPE)).astype("<u2").tofile(folder / "a.raw")
-        rows, bands, columns = SHAPE
-        (folder / "a.hdr").write_text(
-            f"ENVI\nsamples = {columns}\nlines = {rows}\nbands = {bands}\ndata type = 12\ninterleave = bil\n"
-            f"wavelength = {{{', '.join(str(400 + 4 * k) for k in range(bands))}}}\n"
-        )
-        start = time.perf_counter()
-        subprocess.run(["cp", folder / "a.raw", folder / "copy.raw"], check=True)
-        subprocess.run(["sync", folder / "copy.raw"], check=True)
-        copy_s = time.perf_counter() - start
-
-        code = (
-            "import re, sys, time; from pathlib import Path; from hvlabel.config import *; from hvlabel.stages.convert import convert_file\n"
-            "start = time.perf_counter(); convert_file(Path(sys.argv[1]), Descriptor(container='envi'), CubeSettings(shard_mib=int(sys.argv[3])), Path(sys.argv[2]))\n"
-            "print(time.perf_counter() - start, int(re.search(r'VmHWM:\\s*(\\d+)', Path('/proc/self/status').read_text())[1]) / 1024)"
-        )
-        size_mib = (folder / "a.raw").stat().st_size / 2**20
-        for shard_mib in (16, 64, 256):
-            out = folder / f"{shard_mib}.zarr"
-            done = subprocess.run(
-                [sys.executable, "-c", code, folder / "a.hdr", out, str(shard_mib)],
-                capture_output=True,
-                text=True,
-                check=True,
-            )
-            ours_s, peak_mib = map(float, done.stdout.split())
-            stored = sum(p.stat().st_size for p in out.rglob("*") if p.is_file()) / 2**20
-            ledger.append(
-                "convert",
-                f"ENVI BIL uint16 {size_mib:.0f} MiB, shard_mib {shard_mib}",
-                ours_s,
-                "cp and sync of the file",
-                copy_s,
-                f"peak memory {peak_mib:.0f} MiB, {stored:.0f} MiB on disk",
-            )
+    gib = float(sys.argv[1]) if len(sys.argv) > 1 else 1.0
+    for kind in sys.argv[2:] or ["envi", "npy", "mat73"]:
+        with tempfile.TemporaryDirectory(dir=".") as name:
+            folder = Path(name)
+            raw = write(folder, kind, gib)
+            seconds("sync")
+            peer: dict[str, list[float]] = {}
+            ours, peaks = [], []
+            for _ in range(ROUNDS):  # interleaved: the machine is shared
+                if kind == "mat73":
+                    peer.setdefault("reading it with h5py", []).append(read_hdf5(raw))
+                copied = seconds("cp", raw, folder / "copy")
+                peer.setdefault("cp", []).append(copied)
+                peer.setdefault("cp and sync", []).append(copied + seconds("sync", folder / "copy"))
+                (folder / "copy").unlink()
+                out = folder / "a.zarr"
+                container = {"envi": "envi", "npy": "npy", "mat73": "matlab"}[kind]
+                done = subprocess.run(
+                    [sys.executable, "-c", CODE, raw, out, container], capture_output=True, text=True, check=True
+                )
+                took, peak = map(float, done.stdout.split())
+                ours.append(took)
+                peaks.append(peak)
+            stored = sum(p.stat().st_size for p in out.rglob("*") if p.is_file()) / 2**30
+            size = raw.stat().st_size / 2**30
+            for what, times in peer.items():
+                ledger.append(
+                    "convert",
+                    f"{kind} uint16 {gib:g} GiB of values, {size:.2f} GiB on disk",
+                    min(ours),
+                    f"{what} of the file" if what.startswith("cp") else what,
+                    min(times),
+                    f"peak memory {max(peaks):.0f} MiB, {stored:.2f} GiB as cube",
+                )
 
 
 if __name__ == "__main__":

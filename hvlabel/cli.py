@@ -15,7 +15,6 @@ from hvlabel.config import (
     Config,
     CubeSettings,
     Dataset,
-    Descriptor,
     FusionSettings,
     MaterialSettings,
     RgbSettings,
@@ -24,9 +23,9 @@ from hvlabel.config import (
     Settings,
     config_schema,
     load_config,
-    load_descriptor,
     parse_stage,
 )
+from hvlabel.descriptors import Descriptor, load_descriptor
 from hvlabel.errors import ConfigError, HvError, TooManyFailuresError
 from hvlabel.layout import Layout
 from hvlabel.manifest import Image, read_manifest
@@ -98,7 +97,7 @@ def scan(config: ConfigPath = DEFAULT_CONFIG) -> None:
 
 @app.command()
 def convert(
-    raw: Annotated[Path | None, typer.Argument(help="raw file")] = None,
+    raw: Annotated[Path | None, typer.Argument(help="raw file or folder")] = None,
     out: Annotated[Path | None, typer.Argument(help="cube to write, .zarr")] = None,
     dataset: Annotated[
         str | None, typer.Option(help="data set of the configuration, shipped descriptor, or path of one")
@@ -107,16 +106,18 @@ def convert(
     source: Annotated[str | None, typer.Option(metavar="JSON", help="the data set, with --shard")] = None,
     config: ConfigPath = DEFAULT_CONFIG,
     settings: SettingsJson = None,
+    run: RunJson = None,
     results: ResultsPath = RESULTS,
 ) -> None:
     """Raw files to cubes: one file, or a shard."""
     from hvlabel.stages.convert import CubeStage, convert_file
 
     cube_settings = _settings(CubeSettings, "cube", settings, config)
+    threads = _settings(RunSettings, "run", run, config).threads
     if shard is None:
         if raw is None or out is None or dataset is None:
             raise ConfigError("convert needs --dataset NAME RAW OUT.zarr, or --shard DATASET/SHARD with --source")
-        attributes = convert_file(raw, _descriptor(dataset, config), cube_settings, out)
+        attributes = convert_file(raw, _descriptor(dataset, config), cube_settings, out, threads)
         _say(f"{out}: {len(attributes['wavelengths_nm'])} bands, rgb from {attributes['rgb_source']}")
         return
     described = (
@@ -124,7 +125,7 @@ def convert(
         if source
         else _descriptor(shard.split("/")[0], config)
     )
-    _run_shard(CubeStage(Layout(results), described, cube_settings), shard, results)
+    _run_shard(CubeStage(Layout(results), described, cube_settings, threads), shard, results)
 
 
 @app.command()
@@ -365,8 +366,7 @@ def _dataset_descriptor(name: str, dataset: Dataset) -> Descriptor:
         from hvlabel.demo.cameras import CAMERAS
 
         return CAMERAS[dataset.demo].descriptor
-    assert dataset.descriptor is not None  # the data set's validator
-    return load_descriptor(name, dataset.descriptor)
+    return dataset.described(name)
 
 
 def _find_image(name: str, results: Path) -> Image:

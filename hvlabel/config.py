@@ -2,32 +2,21 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 from functools import cache
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self, TypeVar, get_args
+from typing import Any, ClassVar, Literal, Self
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
+from hvlabel.descriptors import Descriptor, WavelengthRange, load_descriptor
 from hvlabel.errors import ConfigError, WeightsError
+from hvlabel.settings import S, Settings, read_yaml, validated
 
-RESOURCES = Path(__file__).resolve().parent.parent / "resources"
 BRANCHES = ("rgb", "sequence", "material")
 
 Branch = Literal["rgb", "sequence", "material"]
-Container = Literal["envi", "matlab", "hdf5", "npy", "mosaic_png"]
 Camera = Literal["mosaic16", "nir25", "vis31", "vnir128"]
-
-
-class Settings(BaseModel):
-    """A frozen group of settings that refuses unknown keys."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-S = TypeVar("S", bound=Settings)
 
 
 class StageSettings(Settings):
@@ -57,82 +46,19 @@ class StageSettings(Settings):
 # ---------------------------------------------------------------------------------------------------- raw data
 
 
-class WavelengthRange(Settings):
-    """Evenly spaced band centres."""
-
-    start_nm: float = Field(gt=0, description="centre of the first band, nm")
-    stop_nm: float = Field(gt=0, description="centre of the last band, nm")
-    count: int = Field(ge=1, description="number of bands")
-
-    def values_nm(self) -> list[float]:
-        """(count,) band centres, nm."""
-        if self.count == 1:
-            return [self.start_nm]
-        step_nm = (self.stop_nm - self.start_nm) / (self.count - 1)
-        return [self.start_nm + k * step_nm for k in range(self.count)]
-
-
-class Descriptor(Settings):
-    """How one camera's or data set's raw files are read."""
-
-    container: Container = Field(description="file format; MATLAB v5 and v7.3 are told apart by signature")
-    variable: str | None = Field(
-        None, description="array to read from matlab, hdf5 and npz; none: the only 3-D numeric one"
-    )
-    axes: str = Field(
-        "yxc", description="axis order of the stored array: a permutation of y (row), x (column), c (band)"
-    )
-    rot90: int = Field(0, ge=0, le=3, description="quarter turns counter-clockwise that bring the image upright")
-    wavelengths_nm: list[float] | WavelengthRange | None = Field(
-        None, description="band centres in file order, nm; none: taken from the file (ENVI header, wavelength_variable)"
-    )
-    wavelength_variable: str | None = Field(None, description="variable of the same file that holds the band centres")
-    wavelength_confidence: Literal["calibrated", "nominal", "placeholder"] = Field(
-        "nominal", description="how far the band centres can be trusted; kept in the cube"
-    )
-    mosaic_px: int | None = Field(
-        None, ge=2, le=8, description="mosaic_png: side of the filter pattern; band = row * side + column"
-    )
-    scale: float | None = Field(
-        None, gt=0, description="stored value times scale = physical value; none: from the file, else 1"
-    )
-    unit: str | None = Field(
-        None, description="unit of the physical values (reflectance, radiance); none: from the file, else counts"
-    )
-    rgb_companion: str | None = Field(
-        None, description="RGB file beside the raw file, with {stem} of the raw name, e.g. ../rgb/{stem}.png"
-    )
-
-    @model_validator(mode="after")
-    def _consistent(self) -> Self:
-        if sorted(self.axes) != ["c", "x", "y"]:
-            raise ValueError(f"axes must be a permutation of 'yxc', not {self.axes!r}")
-        if (self.mosaic_px is None) == (self.container == "mosaic_png"):
-            raise ValueError("mosaic_px belongs to container mosaic_png and is required there")
-        try:
-            (self.rgb_companion or "").format(stem="")
-        except (KeyError, IndexError, ValueError) as error:
-            raise ValueError(f"rgb_companion {self.rgb_companion!r} may use {{stem}} only") from error
-        return self
-
-    def companion_of(self, raw: Path) -> Path | None:
-        """RGB companion that belongs to a raw file, or None if there is no rule."""
-        return None if self.rgb_companion is None else raw.parent / self.rgb_companion.format(stem=raw.stem)
-
-    def known_wavelengths_nm(self) -> list[float] | None:
-        """Band centres in file order, nm, if the descriptor gives them."""
-        if isinstance(self.wavelengths_nm, WavelengthRange):
-            return self.wavelengths_nm.values_nm()
-        return self.wavelengths_nm
-
-
 class Dataset(Settings):
     """One data set: where its raw files are and how they are read."""
 
     root: str | None = Field(None, description="folder of the raw files; relative paths start at the working directory")
-    glob: str | None = Field(None, description="which files below root are images, e.g. **/*.hdr")
+    glob: str | None = Field(
+        None, description="which files below root are images, e.g. **/*.hdr; none: what the descriptor's `files` say"
+    )
     descriptor: str | Descriptor | None = Field(
         None, description="name in resources/datasets, path of a YAML file, or the descriptor itself"
+    )
+    every: int | None = Field(None, ge=1, description="every n-th file of a folder is an image; none: the descriptor's")
+    wavelengths_nm: list[float] | WavelengthRange | None = Field(
+        None, description="calibrated band centres in file order, nm, instead of the descriptor's"
     )
     demo: Camera | None = Field(None, description="generate demo scenes of this camera instead of reading own files")
     demo_scenes: int = Field(3, ge=1, description="demo: number of scenes")
@@ -141,12 +67,17 @@ class Dataset(Settings):
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:
-        own = (self.root, self.glob, self.descriptor)
+        own = (self.root, self.descriptor)
         if self.demo is None and None in own:
-            raise ValueError("a data set needs root, glob and descriptor (or demo: a camera name)")
-        if self.demo is not None and own != (None, None, None):
-            raise ValueError("demo scenes bring their own root, glob and descriptor; leave them out")
+            raise ValueError("a data set needs root and descriptor (or demo: a camera name)")
+        if self.demo is not None and (*own, self.glob, self.every, self.wavelengths_nm) != (None,) * 5:
+            raise ValueError("demo scenes bring their own root, glob, descriptor and bands; leave them out")
         return self
+
+    def described(self, name: str) -> Descriptor:
+        """The descriptor with this data set's own settings put in; ConfigError where it cannot be found. name: of the data set."""
+        assert self.descriptor is not None  # the validator; demo scenes have none
+        return load_descriptor(name, self.descriptor).with_own(self.every, self.wavelengths_nm)
 
 
 # ---------------------------------------------------------------------------------------------------- stages
@@ -154,6 +85,8 @@ class Dataset(Settings):
 
 class CubeSettings(StageSettings):
     """Raw file to Zarr cube with an RGB rendering."""
+
+    version: ClassVar[int] = 2
 
     rgb: Literal["auto", "companion", "cie", "triplet"] = Field(
         "auto",
@@ -166,9 +99,13 @@ class CubeSettings(StageSettings):
         60.0, gt=0, description="triplet: farthest band that may stand for a wanted wavelength, nm"
     )
     stretch_percentiles: tuple[float, float] = Field((1.0, 99.0), description="values mapped to black and white")
-    shard_mib: int = Field(
-        64, ge=1, description="largest shard of a cube, MiB uncompressed: the memory bound of a conversion"
+    memory_mib: int = Field(
+        1024, ge=512, description="most memory that one conversion may take, MiB, whatever the size of the cube"
     )
+
+    def relevant(self) -> dict[str, Any]:
+        """Everything but the memory limit."""
+        return self.model_dump(mode="json", exclude={"memory_mib"})
 
     @model_validator(mode="after")
     def _stretch_is_a_range(self) -> Self:
@@ -461,7 +398,7 @@ def load_config(path: str | Path) -> Config:
 
 def parse_config(tree: object, source: str) -> Config:
     """The validated configuration of a parsed YAML tree. source: name used in error messages."""
-    return _validated(Config, tree, source)
+    return validated(Config, tree, source)
 
 
 def parse_stage(model: type[S], text: str) -> S:
@@ -472,31 +409,7 @@ def parse_stage(model: type[S], text: str) -> S:
         raise ConfigError(f"settings are not JSON ({error}); pass what the workflow passes, or use --config") from error
     if isinstance(tree, dict):
         tree.pop("version", None)
-    return _validated(model, tree, f"{model.__name__} given as JSON")
-
-
-def load_descriptor(dataset: str, named: str | Descriptor) -> Descriptor:
-    """The descriptor of a data set: itself, a name in resources/datasets, or the path of a YAML file."""
-    if isinstance(named, Descriptor):
-        return named
-    shipped = RESOURCES / "datasets" / f"{named}.yaml"
-    path = shipped if shipped.is_file() else Path(named)
-    if not path.is_file():
-        names = sorted(p.stem for p in (RESOURCES / "datasets").glob("*.yaml"))
-        raise ConfigError(
-            f"data set {dataset}: no descriptor {named!r}; known: {', '.join(names)}; or give the path of a YAML file"
-        )
-    return _validated(Descriptor, read_yaml(path), str(path))
-
-
-def read_yaml(path: Path) -> object:
-    """Parsed YAML of a file; ConfigError if it is missing or malformed."""
-    try:
-        return yaml.safe_load(path.read_text())
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot read the file ({error.strerror}); check the path") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: not valid YAML ({' '.join(str(error).split())}); mend the file") from error
+    return validated(model, tree, f"{model.__name__} given as JSON")
 
 
 @cache
@@ -504,48 +417,3 @@ def config_schema() -> str:
     """JSON schema of the configuration, as committed in workflow/schemas/config.schema.json."""
     schema = {"$schema": "https://json-schema.org/draft/2020-12/schema", **Config.model_json_schema()}
     return json.dumps(schema, indent=1, sort_keys=True) + "\n"
-
-
-def _validated(model: type[S], tree: object, source: str) -> S:
-    if not isinstance(tree, dict):
-        raise ConfigError(
-            f"{source}: expected a mapping of settings, found {type(tree).__name__}; see config/config.yaml"
-        )
-    try:
-        return model.model_validate(tree)
-    except ValidationError as error:
-        errors = error.errors()
-        # a mapping where a name or a mapping may stand fails as both: say only what is wrong with the mapping
-        told = [e for e in errors if not (e["loc"][-1:] == ("str",) and isinstance(e["input"], dict))]
-        raise ConfigError(f"{source}: " + "; ".join(_sentence(model, e) for e in told)) from error
-
-
-def _sentence(model: type[Settings], error: Any) -> str:
-    # pydantic names the alternative of a union it tried; users do not
-    names = [
-        str(p)
-        for p in error["loc"]
-        if not str(p).startswith("function-") and p not in ("Descriptor", "WavelengthRange", "list[float]")
-    ]
-    where = ".".join(names) or "top level"
-    if error["type"] != "extra_forbidden":
-        return f"{where}: {error['msg'].removeprefix('Value error, ')} (got {str(error['input'])[:60]!r})"
-    known = sorted(_fields_at(model, names[:-1]))
-    near = difflib.get_close_matches(names[-1], known, n=1)
-    hint = f"; did you mean {near[0]!r}?" if near else ""
-    return f"unknown key {where!r}{hint} (known here: {', '.join(known)})"
-
-
-def _fields_at(model: type[Settings], path: list[str]) -> set[str]:
-    """Field names of the model that sits at `path` below `model` (union and dict annotations are looked through)."""
-    here: list[type[Settings]] = [model]
-    for name in path:
-        annotations = [m.model_fields[name].annotation for m in here if name in m.model_fields]
-        here = [m for a in annotations for m in _models_in(a)] or here
-    return {name for m in here for name in m.model_fields}
-
-
-def _models_in(annotation: Any) -> list[type[Settings]]:
-    if isinstance(annotation, type) and issubclass(annotation, Settings):
-        return [annotation]
-    return [m for part in get_args(annotation) for m in _models_in(part)]

@@ -9,8 +9,9 @@ from collections import Counter, defaultdict
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 
-from hvlabel.config import Config, Dataset, load_descriptor
-from hvlabel.errors import ResultsError
+from hvlabel.config import Config, Dataset
+from hvlabel.descriptors import BAND_FILE, Descriptor
+from hvlabel.errors import ConfigError, ResultsError
 from hvlabel.layout import Layout
 
 DEMO_SUFFIXES = {"mosaic16": ".png", "nir25": ".npy", "vis31": ".mat", "vnir128": ".hdr"}
@@ -112,38 +113,63 @@ def read_manifest(path: Path) -> list[Image]:
 def _files(name: str, dataset: Dataset, problems: list[str]) -> dict[str, tuple[str, str, str]]:
     """image_id -> (raw path, companion, stamp); a data set without any image adds a sentence to `problems`."""
     assert dataset.root is not None  # the data set's validator
-    assert dataset.glob is not None
-    assert dataset.descriptor is not None
-    root, descriptor = Path(dataset.root).expanduser(), load_descriptor(name, dataset.descriptor)
+    root, descriptor = Path(dataset.root).expanduser(), dataset.described(name)
+    patterns = [dataset.glob] if dataset.glob else [f"**/{f.files}" for f in descriptor.forms if f.files]
+    if not patterns:
+        raise ConfigError(
+            f"data set {name}: its descriptor has no `files`; say by datasets.{name}.glob which are images"
+        )
+    sought = " or ".join(map(repr, patterns))
     try:
         if not root.is_dir():
             problems.append(
                 f"data set {name}: root {root} is no folder; correct datasets.{name}.root or mount the disk"
             )
             return {}
-        paths = sorted(p for p in root.glob(dataset.glob) if p.is_file())
+        paths = sorted({p for pattern in patterns for p in root.glob(pattern) if _is_image(p, descriptor)})
+        paths = _every(paths, descriptor.every)
         siblings = _siblings(paths)
         found: dict[str, tuple[str, str, str]] = {}
         clashes = 0
         for path in paths:
-            image_id = "__".join(path.relative_to(root).with_suffix("").parts)
+            relative = path.relative_to(root)
+            image_id = "__".join((relative if path.is_dir() else relative.with_suffix("")).parts)
             if image_id in found:
                 clashes += 1
                 example = f"{path} and {found[image_id][0]} would both be image {image_id}"
                 continue
-            companion = descriptor.companion_of(path)
-            files = [*siblings[path.parent, path.stem], *([companion] if companion and companion.is_file() else [])]
+            companion = descriptor.form_for(path).companion_of(path)
+            own = list(path.iterdir()) if path.is_dir() else siblings[path.parent, path.stem]
+            files = [*own, *([companion] if companion and companion.is_file() else [])]
             found[image_id] = (str(path), str(companion or ""), _stamp(files))
     except (OSError, NotImplementedError, ValueError) as error:
         problems.append(
-            f"data set {name}: cannot list {dataset.glob!r} below {root} ({str(error)[:80]}); correct datasets.{name}.root or .glob"
+            f"data set {name}: cannot list {sought} below {root} ({str(error)[:80]}); correct datasets.{name}.root or .glob"
         )
         return {}
     if clashes:
         problems.append(f"data set {name}: {clashes} files left out: {example}; narrow datasets.{name}.glob")
     if not found:
-        problems.append(f"data set {name}: no file below {root} matches {dataset.glob!r}; correct datasets.{name}.glob")
+        problems.append(f"data set {name}: nothing below {root} matches {sought}; correct datasets.{name}.glob")
     return found
+
+
+def _is_image(path: Path, descriptor: Descriptor) -> bool:
+    """Whether a match is what its form expects: a file, or a folder that directly holds band pictures."""
+    if descriptor.form_for(path).is_folder:
+        return path.is_dir() and any(path.glob(BAND_FILE))
+    return path.is_file()
+
+
+def _every(paths: list[Path], n: int) -> list[Path]:
+    """Every n-th path of each folder, the first included."""
+    seen: Counter[Path] = Counter()
+    kept = []
+    for path in paths:
+        if seen[path.parent] % n == 0:
+            kept.append(path)
+        seen[path.parent] += 1
+    return kept
 
 
 def _siblings(paths: list[Path]) -> dict[tuple[Path, str], list[Path]]:

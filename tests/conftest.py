@@ -2,8 +2,15 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+
+from hvlabel.cache.receipt import seal_folder
+from hvlabel.config import CubeSettings
+from hvlabel.cube import open_cube, write_cube
+from hvlabel.readers.raw import RawImage
+from hvlabel.readers.stored import MemoryArray, StoredArray
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 torch.set_num_threads(1)
@@ -21,3 +28,33 @@ def shared() -> Path:
     if not folder.is_dir():
         pytest.skip("no folder `shared` beside the repository: the recorded oracles are not here")
     return folder
+
+
+def raw_image(values, wavelengths_nm=None, scale=1.0):
+    """A (C, H, W) array as if it had been read from raw.npy."""
+    n_bands, height, _ = values.shape
+    wavelengths_nm = np.linspace(500, 900, n_bands) if wavelengths_nm is None else wavelengths_nm
+    return RawImage(
+        stored=StoredArray(MemoryArray(values), "cyx", (Path("raw.npy"),)),
+        bands=np.arange(n_bands),
+        rows=np.arange(height),
+        rot90=0,
+        wavelengths_nm=tuple(map(float, wavelengths_nm)),
+        wavelengths_from="descriptor",
+        scale=scale,
+        unit="counts",
+        rgb=None,
+    )
+
+
+@pytest.fixture(scope="session")
+def make_cube():
+    """Writes a (C, H, W) array as a finished cube and opens it."""
+
+    def make(path, values, wavelengths_nm=None, scale=1.0, settings=None):
+        raw = raw_image(values, wavelengths_nm, scale)
+        facts, checksums = write_cube(path, raw, None, settings or CubeSettings(), threads=2)
+        seal_folder(path, {**facts, "key": "k", "seconds": 0.0}, checksums)
+        return open_cube(path)
+
+    return make

@@ -9,7 +9,6 @@ import yaml
 from hvlabel.config import (
     Config,
     CubeSettings,
-    Descriptor,
     RgbSettings,
     config_schema,
     load_config,
@@ -17,6 +16,7 @@ from hvlabel.config import (
     parse_config,
     parse_stage,
 )
+from hvlabel.descriptors import Descriptor
 from hvlabel.errors import ConfigError, WeightsError
 
 DATA = {"datasets": {"a": {"demo": "vis31"}}}
@@ -66,7 +66,7 @@ def test_every_setting_has_a_description():
             {"datasets": {"a": {"root": "x", "glob": "*", "descriptor": {"container": "mosaic_png"}}}},
             "mosaic_px belongs to container mosaic_png",
         ),
-        ({"datasets": {"a": {"root": "x"}}}, r"a data set needs root, glob and descriptor \(or demo"),
+        ({"datasets": {"a": {"root": "x"}}}, r"a data set needs root and descriptor \(or demo"),
         ({"datasets": {"a": {"demo": "vis31", "root": "x", "descriptor": "y"}}}, "demo scenes bring their own root"),
         ({"datasets": {"a/b": {"demo": "vis31"}}}, "data set name 'a/b'"),
         ({"datasets": {}}, "datasets is empty"),
@@ -115,7 +115,7 @@ def test_files_that_cannot_be_read(tmp_path):
 
 
 def test_a_stage_round_trips_through_the_workflow():
-    settings = CubeSettings(rgb="triplet", shard_mib=3)
+    settings = CubeSettings(rgb="triplet", memory_mib=800)
     assert parse_stage(CubeSettings, settings.to_json()) == settings
     learned = RgbSettings(
         backend="sam2", sam2={"config": "c", "checkpoint": "random:1"}, generator={"points_per_batch": 3}

@@ -84,7 +84,7 @@ def test_a_data_set_without_images_is_named_and_the_others_go_on(tmp_path):
     assert "data set odd: cannot list '/abs/*.hdr'" in found.problems[1]
     assert (found.problems[0], found.problems[2]) == (
         f"data set gone: root {tmp_path}/gone is no folder; correct datasets.gone.root or mount the disk",
-        f"data set empty: no file below {tmp_path}/empty matches '*.hdr'; correct datasets.empty.glob",
+        f"data set empty: nothing below {tmp_path}/empty matches '*.hdr'; correct datasets.empty.glob",
     )
 
 

@@ -31,7 +31,7 @@ def test_from_raw_file_to_label(shared, tmp_path, name):
         shared / "real_hsi" / folder / file, dataset.descriptor, CubeSettings(), tmp_path / "a.zarr"
     )
     cube = open_cube(tmp_path / "a.zarr")
-    assert cube.array.shape == shape
+    assert cube.shape == shape
     assert cube.rgb.std() > 10
     if "scale" in name:
         assert attributes["scale"] == pytest.approx(1 / 65535)

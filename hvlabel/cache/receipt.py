@@ -1,12 +1,12 @@
-"""What makes a cube trustworthy: its key, and the size and hash of each of its files, kept in its own attributes."""
+"""What makes a cube trustworthy: its key, and the size and checksum of each of its files, kept in its own attributes."""
 
 from __future__ import annotations
 
-import hashlib
 import json
 from pathlib import Path
 from typing import Any
 
+import google_crc32c
 import zarr
 
 from hvlabel.errors import CubeError
@@ -14,10 +14,13 @@ from hvlabel.errors import CubeError
 GROUP_FILE = "zarr.json"  # holds the receipt itself and is written last
 
 
-def seal_folder(path: Path, seconds: float) -> None:
-    """Add the receipt of all files, and how long they took, to the attributes of a finished Zarr group."""
-    files: Any = {str(p.relative_to(path)): [p.stat().st_size, _sha256(p)] for p in _content(path)}
-    zarr.open_group(path, mode="r+").attrs.update({"receipt": files, "seconds": seconds})
+def seal_folder(path: Path, attributes: dict[str, Any], known: dict[str, int]) -> None:
+    """Finish a Zarr group: its attributes and the receipt of all its files. known: CRC32Cs of files, by relative path."""
+    receipt = {
+        name: [p.stat().st_size, known[name] if name in known else _crc32c(p)]
+        for name, p in ((str(p.relative_to(path)), p) for p in _content(path))
+    }
+    zarr.open_group(path, mode="r+").attrs.update({**attributes, "receipt": receipt})
 
 
 def read_attributes(path: Path) -> dict[str, Any]:
@@ -30,7 +33,7 @@ def read_attributes(path: Path) -> dict[str, Any]:
 
 
 def damage(path: Path, *, deep: bool) -> str | None:
-    """What is wrong with a cube's files, in a few words, or None. deep: read and hash them all instead of comparing sizes."""
+    """What is wrong with a cube's files, in a few words, or None. deep: read and check them all instead of comparing sizes."""
     try:
         attributes = read_attributes(path)
     except CubeError:
@@ -39,12 +42,12 @@ def damage(path: Path, *, deep: bool) -> str | None:
     if not isinstance(receipt, dict):
         return "unfinished: no receipt"
     present = {str(p.relative_to(path)): p for p in _content(path)}
-    for name, (size, digest) in receipt.items():
+    for name, (size, checksum) in receipt.items():
         if name not in present:
             return f"{name} is missing"
         if present[name].stat().st_size != size:
             return f"{name} has {present[name].stat().st_size} bytes instead of {size}"
-        if deep and _sha256(present[name]) != digest:
+        if deep and _crc32c(present[name]) != checksum:
             return f"{name} was changed"
     return None
 
@@ -53,6 +56,9 @@ def _content(path: Path) -> list[Path]:
     return sorted(p for p in path.rglob("*") if p.is_file() and p != path / GROUP_FILE)
 
 
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def _crc32c(path: Path) -> int:
+    checksum = 0
+    with path.open("rb", buffering=0) as file:
+        while block := file.read(1 << 20):
+            checksum = google_crc32c.extend(checksum, block)
+    return checksum

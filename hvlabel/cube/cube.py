@@ -2,30 +2,38 @@
 
 from __future__ import annotations
 
+import json
+import os
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import zarr
-import zarr.errors
 
+from hvlabel.cube import shard
+from hvlabel.cube.write import SHARD_FILE
 from hvlabel.errors import CubeError
+
+ALL = slice(None)
 
 
 @dataclass(frozen=True)
 class Cube:
-    """One open cube.
+    """One open cube; no file stays open, so that it may be passed to other processes and used across a fork.
 
-    array          : (C, H, W) zarr array, stored values in file order of the bands
-    rgb            : (H, W, 3) uint8
+    shape          : (C, H, W), bands in file order
+    dtype          : of the stored values
+    chunk_side_px  : a chunk holds all bands of a square of this side
     wavelengths_nm : (C,) float64 in file order
     attributes     : everything else the file knows about itself (docs/FORMATS.md)
     """
 
     path: Path
-    array: zarr.Array[Any]
-    rgb: np.ndarray
+    shape: tuple[int, int, int]
+    dtype: np.dtype[Any]
+    chunk_side_px: int
     wavelengths_nm: np.ndarray
     attributes: dict[str, Any]
 
@@ -37,19 +45,70 @@ class Cube:
     @property
     def height_px(self) -> int:
         """Rows."""
-        return int(self.array.shape[1])
+        return self.shape[1]
 
     @property
     def width_px(self) -> int:
         """Columns."""
-        return int(self.array.shape[2])
+        return self.shape[2]
 
-    def values(self) -> np.ndarray:
-        """(C, H, W) float32 physical values (stored value times scale); non-finite values become the minimum."""
-        stored = _read(self.path, self.array).astype(np.float32)
+    @cached_property
+    def rgb(self) -> np.ndarray:
+        """(H, W, 3) uint8."""
+        try:
+            return np.asarray(zarr.open_array(self.path / "rgb", mode="r")[:])
+        except Exception as error:  # the codec pipeline raises many kinds; each means a damaged chunk
+            raise CubeError(
+                f"{self.path}: the picture is damaged ({str(error)[:80]}); delete the cube and run again to convert it anew"
+            ) from error
+
+    def read(self, rows: slice = ALL, columns: slice = ALL, bands: slice | int = ALL) -> np.ndarray:
+        """(c, h, w) stored values of a box, slices of step 1; an integer band keeps its axis. CubeError on a damaged chunk.
+
+        Only chunks that the box touches are read; each is checked.
+        """
+        if isinstance(bands, int):
+            bands = slice(bands, bands + 1)
+        (b0, b1), (y0, y1), (x0, x1) = (
+            s.indices(n)[:2] for s, n in zip((bands, rows, columns), self.shape, strict=True)
+        )
+        side = self.chunk_side_px
+        out = np.empty((max(b1 - b0, 0), max(y1 - y0, 0), max(x1 - x0, 0)), self.dtype)
+        if not out.size:
+            return out
+        chunk = np.empty((self.shape[0], side, side), self.dtype)
+        chunks_x = range(x0 // side, (x1 - 1) // side + 1)
+        with (self.path / SHARD_FILE).open("rb", buffering=0) as file:
+            for row in range(y0 // side, (y1 - 1) // side + 1):
+                top, bottom = max(y0, row * side), min(y1, (row + 1) * side)
+                for column, encoded in zip(chunks_x, self._encoded(file.fileno(), row, chunks_x), strict=True):
+                    left, right = max(x0, column * side), min(x1, (column + 1) * side)
+                    shard.decode(self.path, encoded, chunk)
+                    out[:, top - y0 : bottom - y0, left - x0 : right - x0] = chunk[
+                        b0:b1, top - row * side : bottom - row * side, left - column * side : right - column * side
+                    ]
+        return out
+
+    def values(self, rows: slice = ALL, columns: slice = ALL, bands: slice | int = ALL) -> np.ndarray:
+        """(c, h, w) float32 physical values (stored value times scale); non-finite values become the cube's minimum."""
+        stored = self.read(rows, columns, bands).astype(np.float32)
         if self.attributes["n_nonfinite"]:
             stored = np.where(np.isfinite(stored), stored, np.float32(self.attributes["min"]))
         return stored * np.float32(self.attributes["scale"])
+
+    @cached_property
+    def _index(self) -> np.ndarray:
+        grid = [-(-n // self.chunk_side_px) for n in self.shape[1:]]
+        return shard.read_index(self.path / SHARD_FILE, grid[0] * grid[1]).reshape(*grid, 2)
+
+    def _encoded(self, file: int, row: int, columns: range) -> list[memoryview]:
+        """Encoded bytes of neighbouring chunks of a row; such that lie behind one another are read at once."""
+        where = self._index[row, columns.start : columns.stop].astype(np.int64)
+        first, end = int(where[0, 0]), int(where[-1].sum())
+        if (where[:-1].sum(axis=1) == where[1:, 0]).all():
+            block = memoryview(os.pread(file, end - first, first))
+            return [block[start - first : start - first + n] for start, n in where.tolist()]
+        return [memoryview(os.pread(file, n, start)) for start, n in where.tolist()]
 
 
 def open_cube(path: Path) -> Cube:
@@ -57,23 +116,20 @@ def open_cube(path: Path) -> Cube:
     if not path.is_dir():
         raise CubeError(f"{path}: no such cube; make it with `hvlabel convert`")
     try:
-        group = zarr.open_group(path, mode="r")
-        attributes = dict(group.attrs)
-        cube, rgb, wavelength = (group[name] for name in ("cube", "rgb", "wavelength_nm"))
-    except Exception as error:  # zarr raises many kinds on foreign folders; each means the same to the user
+        attributes = json.loads((path / "zarr.json").read_bytes())["attributes"]
+        array = json.loads((path / "cube" / "zarr.json").read_bytes())
+        chunk = array["codecs"][0]["configuration"]["chunk_shape"]
+        n_bands, height, width = array["shape"]
+        attributes["receipt"]  # written last
+        return Cube(
+            path,
+            (n_bands, height, width),
+            np.dtype(array["data_type"]),
+            chunk[1],
+            np.asarray(attributes["wavelengths_nm"], dtype=np.float64),
+            attributes,
+        )
+    except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
         raise CubeError(
-            f"{path}: not a cube of this project ({str(error)[:80]}); make it with `hvlabel convert`"
-        ) from error
-    if not isinstance(cube, zarr.Array) or "rgb_source" not in attributes:
-        raise CubeError(f"{path}: an unfinished or foreign Zarr group; delete it and run again")
-    return Cube(path, cube, _read(path, rgb), _read(path, wavelength), attributes)
-
-
-def _read(path: Path, array: Any) -> np.ndarray:
-    """All values of a zarr array; CubeError if a chunk does not match its checksum."""
-    try:
-        return np.asarray(array[:])
-    except Exception as error:  # the codec pipeline raises many kinds; each means a damaged chunk
-        raise CubeError(
-            f"{path}: a chunk is damaged ({str(error)[:80]}); delete the cube and run again to convert it anew"
+            f"{path}: not a finished cube of this project ({type(error).__name__}: {str(error)[:80]}); delete it and run again, or make it with `hvlabel convert`"
         ) from error

@@ -24,6 +24,7 @@ XYZ_TO_SRGB = np.array([[3.2406, -1.5372, -0.4986], [-0.9689, 1.8758, 0.0415], [
 VISIBLE_NM = (450.0, 650.0)
 VISIBLE_GAP_NM = 25.0
 GAMMA = 1 / 2.2
+STRETCH_PIXELS, STRETCH_ROWS = 4_000_000, 64
 
 
 @dataclass(frozen=True)
@@ -91,16 +92,22 @@ def triplet_bands(wavelengths_nm: np.ndarray, settings: CubeSettings) -> tuple[i
 def stretch(linear: np.ndarray, percentiles: tuple[float, float], *, joint: bool) -> np.ndarray:
     """(H, W, 3) uint8: percentiles mapped to black and white, gamma 1/2.2.
 
-    linear : (H, W, 3) float32, any unit; non-finite pixels become black
+    linear : (H, W, 3) float32, any unit; non-finite pixels become black; of large pictures a regular grid of about
+             STRETCH_PIXELS pixels decides the percentiles
     """
-    finite = np.isfinite(linear).all(axis=2)
-    if not finite.any():
-        return np.zeros(linear.shape, np.uint8)
-    axis = None if joint else 0
-    low, high = np.percentile(linear[finite], percentiles, axis=axis)
-    span = np.where(high > low, high - low, 1.0)
-    shown = np.clip((np.where(finite[..., None], linear, low) - low) / span, 0, 1) ** GAMMA
-    return (shown * 255 + 0.5).astype(np.uint8)
+    step = max(1, int(np.ceil((linear.shape[0] * linear.shape[1] / STRETCH_PIXELS) ** 0.5)))
+    sample = linear[::step, ::step]
+    sample = sample[np.isfinite(sample).all(axis=2)]
+    shown = np.zeros(linear.shape, np.uint8)
+    if not len(sample):
+        return shown
+    low, high = np.percentile(sample, percentiles, axis=None if joint else 0).astype(np.float32)
+    span = np.where(high > low, high - low, np.float32(1))
+    for start in range(0, len(linear), STRETCH_ROWS):
+        rows = linear[start : start + STRETCH_ROWS]
+        rows = np.where(np.isfinite(rows).all(axis=2)[..., None], rows, low)
+        shown[start : start + STRETCH_ROWS] = np.clip((rows - low) / span, 0, 1) ** np.float32(GAMMA) * 255 + 0.5
+    return shown
 
 
 def false_colour(bands: np.ndarray, percentiles: tuple[float, float] = (1.0, 99.0)) -> np.ndarray:

@@ -1,90 +1,90 @@
-"""Streaming conversion of a raw image into a Zarr group, one shard in memory at a time."""
+"""Streaming conversion of a raw image into a Zarr group: strips are read, cut into chunks and encoded side by side."""
 
 from __future__ import annotations
 
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import zarr
-from zarr.codecs import Crc32cCodec, ZstdCodec
+from zarr.codecs import BytesCodec, ShardingCodec
 
 from hvlabel.config import CubeSettings
-from hvlabel.cube.plan import chunk_plan, strips
+from hvlabel.cube import shard
+from hvlabel.cube.plan import chunk_side_px
 from hvlabel.cube.render import Rendering, choose_rendering, stretch
 from hvlabel.errors import RawFileError
-from hvlabel.readers import RawImage, read_rgb
+from hvlabel.readers import RawImage, Strip, fit
 
-RENDERED_ROWS = 16
-COMPRESSORS = (
-    ZstdCodec(level=3),
-    Crc32cCodec(),
-)  # zstd as zarr writes it carries no checksum: a flipped bit would go unseen
+SHARD_FILE = "cube/c/0/0/0"
+UNSIGNED = {1: np.dtype(np.uint8), 2: np.dtype(np.uint16), 4: np.dtype(np.int32), 8: np.dtype(np.float64)}
 
 
 def write_cube(
-    path: Path, raw: RawImage, companion: Path | None, settings: CubeSettings, attributes: dict[str, Any]
-) -> dict[str, Any]:
-    """Write the group at `path` (which must not exist); returns the attributes it got.
+    path: Path, raw: RawImage, rgb: np.ndarray | None, settings: CubeSettings, threads: int = 1
+) -> tuple[dict[str, Any], dict[str, int]]:
+    """Write the group at `path` (which must not exist); returns its facts for the attributes, and CRC32Cs of its large files.
 
-    raw        : (C, H, W) lazy array; only one shard of it is computed at a time
-    companion  : RGB file, used when settings.rgb is auto or companion
-    attributes : what the caller knows about the source, stored as they are
-    RawFileError on a cube without any finite value or with one single value, and on a missing companion.
+    raw     : strips of it are in memory, never the whole, see CubeSettings.memory_mib
+    rgb     : (h, w, 3) uint8 native picture of any size, or None: rendered from the bands
+    threads : encoding threads besides the one that reads and writes
+    RawFileError on a cube without any finite value or with one single value.
     """
-    n_bands, height, width = raw.array.shape
-    wavelengths_nm = np.asarray(raw.wavelengths_nm)
-    rgb = _companion_rgb(raw, companion, settings, height, width)
-    rendering = None if rgb is not None else choose_rendering(wavelengths_nm, settings)
-    plan = chunk_plan(n_bands, height, width, raw.array.dtype.itemsize, settings.shard_mib << 20)
+    n_bands, height, width = raw.shape
+    memory_bytes = settings.memory_mib << 20
+    rendering = None if rgb is not None else choose_rendering(np.asarray(raw.wavelengths_nm), settings)
+    side = chunk_side_px(n_bands, raw.dtype.itemsize)
+    grid = (-(-height // side), -(-width // side))
+    _create_arrays(path, raw, side, grid)
 
-    group = zarr.create_group(path)
-    dtype = raw.array.dtype.newbyteorder("=")
-    cube = group.create_array(
-        "cube",
-        shape=raw.array.shape,
-        dtype=dtype,
-        chunks=plan.chunk,
-        shards=plan.shard,
-        compressors=COMPRESSORS,
-        dimension_names=("band", "y", "x"),
-        attributes={"coordinates": "wavelength_nm"},
-    )
-    wavelength = group.create_array(
-        "wavelength_nm",
-        shape=(n_bands,),
-        dtype="f8",
-        compressors=COMPRESSORS,
-        dimension_names=("band",),
-        attributes={"units": "nm"},
-    )
-    wavelength[:] = wavelengths_nm
-
-    linear = np.empty((height, width, 3), np.float32)
+    linear = None
+    if rendering is not None:
+        linear = _pixels(path, height, width, memory_bytes // 4)
     statistics = _Statistics()
-    for start, stop in strips(height, plan.shard[1]):
-        block = _compute(raw, start, stop, dtype)  # (C, rows, W)
-        cube[:, start:stop] = block
-        statistics.add(block)
-        if rendering is not None:
-            linear[start:stop] = _render_block(block, rendering)
+    target = path / SHARD_FILE
+    target.parent.mkdir(parents=True)
+    with target.open("wb") as file, ThreadPoolExecutor(threads) as pool:
+        writer = shard.ShardWriter(file, grid[0] * grid[1])
+
+        def drain(pending: list[tuple[_Place, Future[_Encoded]]]) -> None:
+            for place, future in pending:
+                done = future.result()
+                writer.write(place.row * grid[1] + place.column, done.content)
+                statistics.add(done)
+                if linear is not None and done.linear is not None:
+                    y, x = place.row * side, place.column * side
+                    linear[y : y + done.linear.shape[0], x : x + done.linear.shape[1]] = done.linear
+
+        pending: list[tuple[_Place, Future[_Encoded]]] = []
+        for strip in raw.strips(side, memory_bytes, path):  # the next strip is read while the last one is encoded
+            drain(pending)
+            pending = [
+                (place, pool.submit(_encode, view, side, raw.dtype, rendering)) for place, view in _cut(strip, side)
+            ]
+        drain(pending)
+        writer.close()
     statistics.require_image(raw.files[0])
 
-    if rendering is not None:
+    if rendering is not None and linear is not None:
         rgb = stretch(linear, settings.stretch_percentiles, joint=rendering.joint)
-    assert rgb is not None  # from the companion or rendered
-    picture = group.create_array(
+        linear = None
+        (path / LINEAR_FILE).unlink(missing_ok=True)
+    assert rgb is not None  # native or rendered
+    picture = zarr.open_group(path, mode="r+").create_array(
         "rgb",
         shape=(height, width, 3),
         dtype="u1",
         chunks=(min(height, 512), min(width, 512), 3),
-        compressors=COMPRESSORS,
+        compressors=shard.codecs(1),
         dimension_names=("y", "x", "channel"),
     )
-    picture[:] = rgb
-    full = {
-        **attributes,
+    picture[:] = fit(rgb, height, width)
+    facts = {
         "wavelengths_nm": list(raw.wavelengths_nm),
+        "wavelengths_from": raw.wavelengths_from,
         "scale": raw.scale,
         "unit": raw.unit,
         "min": statistics.minimum,
@@ -92,19 +92,105 @@ def write_cube(
         "n_nonfinite": statistics.n_nonfinite,
         "rgb_source": rendering.kind if rendering else "companion",
     }
-    group.attrs.update(full)
-    return full
+    return facts, {SHARD_FILE: writer.crc32c}
 
 
-def _compute(raw: RawImage, start: int, stop: int, dtype: np.dtype[Any]) -> np.ndarray:
-    """(C, rows, W) stored values of a strip of rows."""
-    try:
-        return np.ascontiguousarray(raw.array[:, start:stop].compute(scheduler="synchronous"), dtype=dtype)
-    except Exception as error:  # libraries raise many kinds on damaged chunks; each means the same to the user
-        raise RawFileError(
-            f"{raw.files[0]}: rows {start}-{stop - 1} cannot be read ({' '.join(str(error).split())[:120]}); "
-            "the file is damaged, copy it again"
-        ) from error
+@dataclass(frozen=True)
+class _Place:
+    """Row and column of a chunk in the grid."""
+
+    row: int
+    column: int
+
+
+@dataclass(frozen=True)
+class _Encoded:
+    """One chunk's bytes, smallest and largest finite value, number of non-finite values, and (h, w, 3) float32 RGB."""
+
+    content: bytes
+    minimum: float
+    maximum: float
+    n_nonfinite: int
+    linear: np.ndarray | None
+
+
+def _create_arrays(path: Path, raw: RawImage, side: int, grid: tuple[int, int]) -> None:
+    n_bands = raw.shape[0]
+    group = zarr.create_group(path)
+    group.create_array(
+        "cube",
+        shape=raw.shape,
+        dtype=raw.dtype,
+        chunks=(n_bands, grid[0] * side, grid[1] * side),
+        serializer=ShardingCodec(
+            chunk_shape=(n_bands, side, side), codecs=(BytesCodec(), *shard.codecs(raw.dtype.itemsize))
+        ),
+        filters=(),
+        compressors=(),
+        dimension_names=("band", "y", "x"),
+        attributes={"coordinates": "wavelength_nm"},
+    )
+    wavelength = group.create_array(
+        "wavelength_nm",
+        shape=(n_bands,),
+        dtype="f8",
+        compressors=shard.codecs(8),
+        dimension_names=("band",),
+        attributes={"units": "nm"},
+    )
+    wavelength[:] = np.asarray(raw.wavelengths_nm)
+
+
+def _cut(strip: Strip, side: int) -> list[tuple[_Place, np.ndarray]]:
+    """Chunks of a strip, row by row, as views."""
+    _, height, width = strip.values.shape
+    first_row, first_column = (strip.start // side, 0) if strip.axis == 1 else (0, strip.start // side)
+    return [
+        (_Place(first_row + y // side, first_column + x // side), strip.values[:, y : y + side, x : x + side])
+        for y in range(0, height, side)
+        for x in range(0, width, side)
+    ]
+
+
+def _encode(view: np.ndarray, side: int, dtype: np.dtype[Any], rendering: Rendering | None) -> _Encoded:
+    """Everything that is done with one chunk, in one thread. view: (C, h, w), any memory and byte order."""
+    n_bands, height, width = view.shape
+    if (height, width) == (side, side):
+        chunk = _gather(view, dtype)
+    else:
+        chunk = np.zeros((n_bands, side, side), dtype)
+        chunk[:, :height, :width] = view
+    values = chunk[:, :height, :width]
+    minimum, maximum, n_nonfinite = _range(values)
+    linear = None if rendering is None else _render(values, rendering)
+    return _Encoded(shard.encode(chunk), minimum, maximum, n_nonfinite, linear)
+
+
+def _gather(view: np.ndarray, dtype: np.dtype[Any]) -> np.ndarray:
+    """C-contiguous native copy. Interleaved pixels go through OpenCV's transposition, several times faster than NumPy's."""
+    n_bands, height, width = view.shape
+    if abs(view.strides[0]) == dtype.itemsize and n_bands > 1 and view.dtype == dtype:
+        pixels = np.ascontiguousarray(view.transpose(1, 2, 0)).reshape(height * width, n_bands)
+        turned = cv2.transpose(pixels.view(UNSIGNED[dtype.itemsize]))
+        return turned.view(dtype).reshape(n_bands, height, width)
+    return np.ascontiguousarray(view, dtype=dtype)
+
+
+def _range(values: np.ndarray) -> tuple[float, float, int]:
+    minimum, maximum = float(values.min()), float(values.max())
+    if np.isfinite(minimum) and np.isfinite(maximum):
+        return minimum, maximum, 0
+    finite = values[np.isfinite(values)]
+    n_nonfinite = values.size - finite.size
+    return (float(finite.min()), float(finite.max()), n_nonfinite) if finite.size else (np.inf, -np.inf, n_nonfinite)
+
+
+def _render(values: np.ndarray, rendering: Rendering) -> np.ndarray:
+    """(h, w, 3) float32 linear RGB of a (C, h, w) block; unused bands are not touched."""
+    used = np.flatnonzero(np.abs(rendering.weights).sum(axis=0))
+    bands = values[used[0] : used[-1] + 1] if len(used) == used[-1] - used[0] + 1 else values[used]
+    flat = bands.reshape(len(used), -1).astype(np.float32)
+    return (flat.T @ rendering.weights[:, used].T).reshape(*values.shape[1:], 3)
 
 
 class _Statistics:
@@ -113,15 +199,9 @@ class _Statistics:
     def __init__(self) -> None:
         self.minimum, self.maximum, self.n_nonfinite = np.inf, -np.inf, 0
 
-    def add(self, block: np.ndarray) -> None:
-        values = block
-        if block.dtype.kind == "f":
-            finite = np.isfinite(block)
-            self.n_nonfinite += int(block.size - finite.sum())
-            values = block if finite.all() else block[finite]
-        if values.size:
-            self.minimum = min(self.minimum, float(values.min()))
-            self.maximum = max(self.maximum, float(values.max()))
+    def add(self, part: _Encoded) -> None:
+        self.minimum, self.maximum = min(self.minimum, part.minimum), max(self.maximum, part.maximum)
+        self.n_nonfinite += part.n_nonfinite
 
     def require_image(self, path: Path) -> None:
         if self.minimum > self.maximum:
@@ -134,23 +214,12 @@ class _Statistics:
             )
 
 
-def _companion_rgb(
-    raw: RawImage, companion: Path | None, settings: CubeSettings, height: int, width: int
-) -> np.ndarray | None:
-    if settings.rgb == "companion" and companion is None:
-        raise RawFileError(
-            f"{raw.files[0]}: rgb: companion is set but the descriptor has no rgb_companion rule; add one or use rgb: auto"
-        )
-    if companion is None or settings.rgb not in ("auto", "companion"):
-        return None
-    return read_rgb(companion, height, width)
+LINEAR_FILE = "linear.tmp"
 
 
-def _render_block(block: np.ndarray, rendering: Rendering) -> np.ndarray:
-    """(rows, W, 3) float32 linear RGB of a (C, rows, W) block; unused bands are not touched."""
-    used = np.flatnonzero(np.abs(rendering.weights).sum(axis=0))
-    weights = rendering.weights[:, used]
-    linear = np.empty((*block.shape[1:], 3), np.float32)
-    for start, stop in strips(block.shape[1], RENDERED_ROWS):  # the float32 copy of the bands stays small
-        linear[start:stop] = np.tensordot(block[used, start:stop].astype(np.float32), weights, axes=(0, 1))
-    return linear
+def _pixels(folder: Path, height: int, width: int, memory_bytes: int) -> np.ndarray:
+    """(H, W, 3) float32, in a file where it would take too much memory."""
+    shape = (height, width, 3)
+    if height * width * 12 <= memory_bytes:
+        return np.empty(shape, np.float32)
+    return np.memmap(folder / LINEAR_FILE, np.float32, "w+", shape=shape)

@@ -10,9 +10,10 @@ import cv2
 import h5py
 import numpy as np
 
-from hvlabel.config import CubeSettings, Descriptor
+from hvlabel.config import CubeSettings
 from hvlabel.cube.render import GAMMA, choose_rendering
 from hvlabel.demo.materials import GRID_NM
+from hvlabel.descriptors import Descriptor
 
 # Filter positions of the 4x4 mosaic, in pixel order: real mosaics are not sorted by wavelength
 MOSAIC_NM = (493, 482, 471, 504, 592, 603, 581, 614, 548, 559, 537, 570, 515, 526, 465, 625)

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import numpy as np
 
-from hvlabel.config import Descriptor
+from hvlabel.descriptors import Form
 from hvlabel.errors import RawFileError
-from hvlabel.readers.stored import StoredArray, lazy
+from hvlabel.readers.stored import FileArray, StoredArray
 
 # ENVI's numeric type codes; complex ones (6, 9) are no images
 TYPE_CODES = {1: "u1", 2: "i2", 3: "i4", 4: "f4", 5: "f8", 12: "u2", 13: "u4", 14: "i8", 15: "u8"}
-DATA_SUFFIXES = (".dat", ".raw", ".bin", ".img", ".bil", ".bip", ".bsq", "")
+DATA_SUFFIXES = (".dat", ".raw", ".bin", ".img", ".float", ".bil", ".bip", ".bsq", "")
 # interleave -> (axis order, names of the sizes in that order)
 INTERLEAVES = {
     "bsq": ("cyx", ("bands", "lines", "samples")),
@@ -23,8 +23,8 @@ INTERLEAVES = {
 UNIT_IN_NM = {"nanometers": 1.0, "nm": 1.0, "micrometers": 1000.0, "um": 1000.0, "microns": 1000.0, "µm": 1000.0}
 
 
-def read(path: Path, descriptor: Descriptor) -> StoredArray:
-    """Memory map of an ENVI image named by its header or by its data file.
+def read(path: Path, form: Form) -> StoredArray:
+    """An ENVI image named by its header or by its data file.
 
     Lenient where headers in the wild are: a missing byte order or header offset is 0, lists may end in a comma,
     wavelengths below 100 without a unit are micrometres.
@@ -56,16 +56,17 @@ def read(path: Path, descriptor: Descriptor) -> StoredArray:
             f"{data_path}: {found} bytes, but the header promises {expected} ({'x'.join(map(str, shape))} {dtype}); "
             "the file is truncated or the header belongs to another image; copy both again"
         )
-    array = np.memmap(data_path, dtype=dtype, mode="r", offset=offset, shape=shape)
     text = header.get("reflectance scale factor")
     factor = _number(header_path, "reflectance scale factor", text) if text else None
     if factor is not None and not factor > 0:
         raise RawFileError(
             f"{header_path}: reflectance scale factor is {text}, expected a positive number; mend the header"
         )
+    first, second, third = shape
+    renamed = dict(zip("yxc", form.axes, strict=True))  # the form's axes for lines, samples, bands
     return StoredArray(
-        array=lazy(array, axes),
-        axes=axes,
+        array=FileArray(data_path, dtype, (first, second, third), offset),
+        axes="".join(renamed[a] for a in axes),
         files=(header_path, data_path),
         wavelengths_nm=_wavelengths_nm(header_path, header),
         scale=1.0 / factor if factor else None,

@@ -1,40 +1,99 @@
-"""NumPy .npy (memory-mapped) and .npz files; pickled objects are refused."""
+"""NumPy .npy and .npz files; pickled objects are refused."""
 
 from __future__ import annotations
 
+import zipfile
+from collections.abc import Iterator
 from pathlib import Path
+from typing import IO, Any
 
-import dask.array as da
 import numpy as np
 
-from hvlabel.config import Descriptor
+from hvlabel.descriptors import Form
 from hvlabel.errors import RawFileError
-from hvlabel.readers.stored import StoredArray, choose_variable, lazy, require_cube
+from hvlabel.readers.stored import FileArray, Packed, StoredArray, require_cube, require_plausible
+from hvlabel.readers.variables import Variable, read_cube
+
+ZIP_SIGNATURE = b"PK"
+BLOCK_BYTES = 4 << 20
 
 
-def read(path: Path, descriptor: Descriptor) -> StoredArray:
-    """The cube of a .npy file (lazily) or of one array in a .npz file (whole)."""
-    if path.suffix.lower() == ".npz":
-        return _read_npz(path, descriptor)
-    array = np.load(path, mmap_mode="r", allow_pickle=False)
-    if not isinstance(array, np.ndarray):
-        raise RawFileError(f"{path}: an archive of arrays, expected one array; name it .npz")
-    require_cube(path, "the array", array.shape, array.dtype)
-    return StoredArray(array=lazy(array, descriptor.axes), files=(path,))
+def read(path: Path, form: Form) -> StoredArray:
+    """The cube of a .npy file or of one array in a .npz file, told apart by signature."""
+    if is_zip(path):
+        return read_cube(path, form, variables(path))
+    shape, fortran, dtype, offset = npy_header(path)
+    cube_shape = require_cube(path, "the array", shape, dtype)
+    expected = offset + int(np.prod(shape, dtype=object)) * dtype.itemsize
+    if path.stat().st_size < expected:
+        raise RawFileError(
+            f"{path}: {path.stat().st_size} bytes, but the header promises {expected}; the file is truncated, copy it again"
+        )
+    if fortran:
+        return StoredArray(FileArray(path, dtype, cube_shape[::-1], offset), form.axes[::-1], (path,))
+    return StoredArray(FileArray(path, dtype, cube_shape, offset), form.axes, (path,))
 
 
-def _read_npz(path: Path, descriptor: Descriptor) -> StoredArray:
-    with path.open("rb") as file, np.load(file, allow_pickle=False) as content:
-        arrays = {name: content[name] for name in content.files}
-    name = choose_variable(path, {n: (a.shape, a.dtype.kind in "uif") for n, a in arrays.items()}, descriptor.variable)
-    array = arrays[name]
-    require_cube(path, f"array {name!r}", array.shape, array.dtype)
-    wavelengths_nm = None
-    if descriptor.wavelength_variable is not None:
-        vector = arrays.get(descriptor.wavelength_variable)
-        if vector is None or vector.dtype.kind not in "uif":
-            raise RawFileError(
-                f"{path}: no numeric vector {descriptor.wavelength_variable!r}; set descriptor.wavelength_variable"
-            )
-        wavelengths_nm = tuple(float(v) for v in vector.ravel())
-    return StoredArray(array=da.from_array(array, chunks=-1, name=False), files=(path,), wavelengths_nm=wavelengths_nm)
+def is_zip(path: Path) -> bool:
+    """Whether the file is an archive of arrays (.npz)."""
+    with path.open("rb") as file:
+        return file.read(2) == ZIP_SIGNATURE
+
+
+def npy_header(path: Path) -> tuple[tuple[int, ...], bool, np.dtype[Any], int]:
+    """(shape, Fortran order, dtype, offset of the values) of a .npy file."""
+    with path.open("rb") as file:
+        return (*_parse(path, "the array", file), file.tell())
+
+
+def variables(path: Path) -> dict[str, Variable]:
+    """All arrays of a .npz file; only their headers are read."""
+    found = {}
+    with zipfile.ZipFile(path) as archive:
+        for info in archive.infolist():
+            with archive.open(info) as member:
+                shape, fortran, dtype = _parse(path, info.filename, member)
+            found[info.filename.removesuffix(".npy")] = _variable(path, info, shape, fortran, dtype)
+    return found
+
+
+def _variable(
+    path: Path, info: zipfile.ZipInfo, shape: tuple[int, ...], fortran: bool, dtype: np.dtype[Any]
+) -> Variable:
+    def check() -> None:
+        require_plausible(path, f"array {info.filename!r}", shape, dtype.itemsize, info.compress_size)
+
+    def blocks() -> Iterator[np.ndarray]:
+        with zipfile.ZipFile(path) as archive, archive.open(info) as member:
+            _parse(path, info.filename, member)
+            rest = b""
+            while block := member.read(BLOCK_BYTES):  # the last read checks the member's CRC
+                block = rest + block
+                whole = len(block) - len(block) % dtype.itemsize
+                yield np.frombuffer(block[:whole], dtype)
+                rest = block[whole:]
+
+    def array() -> Packed:
+        check()
+        stored = shape[::-1] if fortran else shape
+        return Packed(require_cube(path, info.filename, stored, dtype), dtype, blocks)
+
+    def flat() -> np.ndarray:
+        check()
+        return np.concatenate([*blocks()])
+
+    return Variable(shape, str(dtype) if dtype.kind != "O" else "object", fortran, array, flat)
+
+
+def _parse(path: Path, what: str, file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    try:
+        version = np.lib.format.read_magic(file)
+        reader = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape, fortran, dtype = reader(file)
+    except (ValueError, SyntaxError, EOFError, zipfile.BadZipFile) as error:
+        raise RawFileError(
+            f"{path}: {what} has no NumPy header ({' '.join(str(error).split())[:80]}); it is damaged or of another format: copy it again"
+        ) from error
+    if any(n < 0 for n in shape):
+        raise RawFileError(f"{path}: {what} has shape {shape}, expected sizes of 0 or more; copy it again")
+    return shape, fortran, dtype

@@ -1,113 +1,331 @@
-"""One raw image of any container as a lazy, upright (C, H, W) cube with known wavelengths."""
+"""One raw image of any container as an upright (C, H, W) cube with known wavelengths, read strip by strip."""
 
 from __future__ import annotations
 
+import errno
 import hashlib
-from collections.abc import Callable
+import math
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, NoReturn
 
-import cv2
-import dask.array as da
 import numpy as np
-import PIL.Image
 
-from hvlabel.config import Descriptor
+from hvlabel.descriptors import Form
 from hvlabel.errors import RawFileError
-from hvlabel.readers import envi, hdf5, matlab, mosaic_png, npy
-from hvlabel.readers.stored import StoredArray
+from hvlabel.readers import envi, hdf5, hsd, matlab, npy, pictures, tiff
+from hvlabel.readers.hdf5 import Hdf5Array
+from hvlabel.readers.stored import Packed, Slabs, StoredArray, unpack
 
-READER_VERSION = 1
-READERS: dict[str, Callable[[Path, Descriptor], StoredArray]] = {
+READER_VERSION = 2
+READERS: dict[str, Callable[[Path, Form], StoredArray]] = {
+    "band_png": pictures.read_bands,
     "envi": envi.read,
     "hdf5": hdf5.read,
+    "hsd": hsd.read,
     "matlab": matlab.read,
-    "mosaic_png": mosaic_png.read,
+    "mosaic_png": pictures.read_mosaic,
     "npy": npy.read,
+    "tiff": tiff.read,
 }
+# what quarter turns do: whether a stored image axis is walked backwards to go forwards in the upright image
+BACKWARDS = {0: "", 1: "x", 2: "xy", 3: "y"}
+SLAB_BYTES = 32 << 20  # large enough for the disk, small enough to stay in reused memory
+MAX_RGB_BYTES = 512 << 20
+
+
+@dataclass(frozen=True)
+class Strip:
+    """A strip of an upright cube across its whole height or width.
+
+    axis   : 1 if it is a range of rows, 2 if it is a range of columns
+    start  : first row or column
+    values : (C, rows, columns), any memory order, byte order as stored
+    """
+
+    axis: int
+    start: int
+    values: np.ndarray
 
 
 @dataclass(frozen=True)
 class RawImage:
     """One raw image.
 
-    array          : (C, H, W) dask array, upright, stored values, bands in file order
-    wavelengths_nm : (C,) band centres in file order, nm
-    scale          : stored value times scale = physical value, in `unit`
-    files          : every file the values came from
+    stored          : the array as it lies in the file
+    bands, rows     : indices of the bands and of the stored rows kept
+    rot90           : quarter turns counter-clockwise that bring it upright
+    wavelengths_nm  : (C,) band centres of the bands kept, in file order, nm
+    wavelengths_from: "file" or "descriptor"
+    scale           : stored value times scale = physical value, in `unit`
+    rgb             : (H, W, 3) uint8 picture inside the file, or None
+    files           : every file the values came from
     """
 
-    array: da.Array
+    stored: StoredArray
+    bands: np.ndarray
+    rows: np.ndarray
+    rot90: int
     wavelengths_nm: tuple[float, ...]
+    wavelengths_from: str
     scale: float
     unit: str
-    files: tuple[Path, ...]
+    rgb: np.ndarray | None
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """Every file that was read, the named one first."""
+        return self.stored.files
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Stored type in this machine's byte order."""
+        return self.stored.array.dtype.newbyteorder("=")
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(C, H, W) of the upright cube."""
+        n_columns = self.stored.array.shape[self.stored.axes.index("x")]
+        sides = (len(self.rows), n_columns) if self.rot90 % 2 == 0 else (n_columns, len(self.rows))
+        return (len(self.bands), *sides)
+
+    def strips(self, side_px: int, memory_bytes: int, scratch_folder: Path) -> Iterator[Strip]:
+        """The cube in strips whose first row or column and, but for the last, whose thickness is a multiple of side_px.
+
+        All strips lie along the same axis, the one that suits the file. At most about half of memory_bytes is used for
+        one strip and its predecessor; what can only be read from front to back and exceeds a quarter is unpacked into a
+        file in scratch_folder first. RawFileError where the file turns out to be damaged.
+        """
+        with _one_sentence(self.files[0]), _readable(self, memory_bytes, scratch_folder) as array:
+            yield from self._strips(array, side_px, memory_bytes)
+
+    def read(self) -> np.ndarray:
+        """The whole (C, H, W) cube in memory."""
+        whole = np.empty(self.shape, self.dtype)
+        with tempfile.TemporaryDirectory() as scratch:
+            for strip in self.strips(1, 4 * whole.nbytes + (1 << 30), Path(scratch)):
+                _part(whole, strip)[...] = strip.values
+        return whole
+
+    def _strips(self, array: Slabs, side_px: int, memory_bytes: int) -> Iterator[Strip]:
+        axes = self.stored.axes
+        letter = _slab_axis(array, axes)
+        axis = axes.index(letter)
+        backwards = letter in BACKWARDS[self.rot90]
+        final_axis = 1 if (letter == "y") == (self.rot90 % 2 == 0) else 2
+        thickness = _thickness(self.files[0], array, axis, side_px, memory_bytes)
+        starts = range(0, array.shape[axis], thickness)
+        carried: np.ndarray | None = None
+        done = 0
+        for start in reversed(starts) if backwards else starts:
+            stop = min(start + thickness, array.shape[axis])
+            block = self._upright(array.read(axis, start, stop), letter, start, stop)
+            if carried is not None:
+                block = np.concatenate([carried, block], axis=final_axis)
+            whole = block.shape[final_axis] - block.shape[final_axis] % side_px
+            strip, carried = np.split(block, [whole], axis=final_axis)
+            if whole:
+                yield Strip(final_axis, done, strip)
+                done += whole
+            carried = carried.copy() if carried.shape[final_axis] else None
+        if carried is not None:
+            yield Strip(final_axis, done, carried)
+
+    def _upright(self, block: np.ndarray, letter: str, start: int, stop: int) -> np.ndarray:
+        """(C, rows, columns) view or copy of a stored slab with dropped bands and rows gone, turned upright."""
+        cube = block.transpose([self.stored.axes.index(a) for a in "cyx"])
+        if len(self.bands) != cube.shape[0]:
+            first, last = int(self.bands[0]), int(self.bands[-1])
+            cube = cube[first : last + 1] if last - first + 1 == len(self.bands) else cube[self.bands]
+        first_row, n_rows = (start, stop - start) if letter == "y" else (0, cube.shape[1])
+        kept = self.rows[(self.rows >= first_row) & (self.rows < first_row + n_rows)] - first_row
+        if len(kept) != n_rows:
+            cube = cube[:, kept]
+        return np.rot90(cube, self.rot90, axes=(1, 2))
 
 
-def open_raw(path: Path, descriptor: Descriptor) -> RawImage:
+def open_raw(path: Path, form: Form) -> RawImage:
     """The image of a raw file; RawFileError says in one sentence what is wrong with it.
 
-    Wavelengths are the descriptor's if it names some, else the file's; their number must equal the number of bands.
+    Only headers are read. Wavelengths are the descriptor's or the file's, as form.wavelengths_first says where both name
+    them; the descriptor's number must equal that of the bands kept, the file's that of all stored bands.
     """
-    if not path.is_file():
-        raise RawFileError(f"{path}: no such file; run the scan again or restore it")
-    try:
-        stored = READERS[descriptor.container](path, descriptor)
-    except RawFileError:
-        raise
-    except Exception as error:  # libraries raise many kinds on damaged files; each means the same to the user
+    if not (path.is_dir() if form.is_folder else path.is_file()):
         raise RawFileError(
-            f"{path}: cannot be read as {descriptor.container} ({type(error).__name__}: {' '.join(str(error).split())[:120]}); "
-            "it is damaged, cut off or of another format: copy it again or correct descriptor.container"
-        ) from error
-    axes = stored.axes or descriptor.axes
-    array = da.transpose(stored.array, [axes.index(a) for a in "cyx"])
-    if descriptor.rot90:
-        array = da.rot90(array, k=descriptor.rot90, axes=(1, 2))
-    wavelengths_nm = descriptor.known_wavelengths_nm() or stored.wavelengths_nm
-    n_bands = array.shape[0]
-    if wavelengths_nm is None:
-        raise RawFileError(
-            f"{path}: the file names no wavelengths; give the {n_bands} band centres as descriptor.wavelengths_nm"
+            f"{path}: no such {'folder' if form.is_folder else 'file'}; run the scan again or restore it"
         )
-    if len(wavelengths_nm) != n_bands:
-        raise RawFileError(
-            f"{path}: {len(wavelengths_nm)} wavelengths for {n_bands} bands (shape band, row, column {array.shape}); "
-            "they must be equal: check descriptor.axes and wavelengths_nm"
-        )
-    if not all(np.isfinite(w) and w > 0 for w in wavelengths_nm):
-        raise RawFileError(
-            f"{path}: wavelengths must be positive numbers in nm; check the header or give descriptor.wavelengths_nm"
-        )
+    with _one_sentence(path, form.container):
+        stored = READERS[form.container](path, form)
+        rgb = None if stored.rgb is None else _inner_rgb(path, form, stored)
+    sizes = dict(zip(stored.axes, stored.array.shape, strict=True))
+    bands = np.setdiff1d(np.arange(sizes["c"]), form.drop_bands)
+    rows = np.setdiff1d(np.arange(sizes["y"]), form.drop_rows)
+    if not len(bands) or not len(rows):
+        raise RawFileError(f"{path}: drop_bands or drop_rows leave nothing of {stored.array.shape}; correct them")
+    wavelengths_nm, origin = _wavelengths(path, form, stored, bands)
     return RawImage(
-        array=array,
-        wavelengths_nm=tuple(float(w) for w in wavelengths_nm),
-        scale=descriptor.scale or stored.scale or 1.0,
-        unit=descriptor.unit or stored.unit or "counts",
-        files=stored.files,
+        stored=stored,
+        bands=bands,
+        rows=rows,
+        rot90=form.rot90,
+        wavelengths_nm=wavelengths_nm,
+        wavelengths_from=origin,
+        scale=form.scale or stored.scale or 1.0,
+        unit=form.unit or stored.unit or "counts",
+        rgb=rgb,
     )
-
-
-def read_rgb(path: Path, height_px: int, width_px: int) -> np.ndarray:
-    """(H, W, 3) uint8 RGB companion, resized to the cube's size if it differs."""
-    try:
-        with PIL.Image.open(path) as picture:
-            image = np.asarray(picture.convert("RGB"))
-    except (OSError, ValueError, SyntaxError) as error:
-        raise RawFileError(
-            f"{path}: the RGB companion is missing or damaged ({str(error)[:80]}); restore it or drop descriptor.rgb_companion"
-        ) from error
-    if image.shape[:2] != (height_px, width_px):
-        shrinks = image.shape[0] > height_px
-        image = cv2.resize(image, (width_px, height_px), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
-    return np.ascontiguousarray(image)
 
 
 def raw_sha256(files: tuple[Path, ...]) -> str:
     """sha256 over the contents of the files in order: the identity of a raw image."""
     digest = hashlib.sha256()
     for path in files:
-        with path.open("rb") as file:
+        with path.open("rb", buffering=0) as file:
             while block := file.read(1 << 20):
                 digest.update(block)
     return digest.hexdigest()
+
+
+def _wavelengths(path: Path, form: Form, stored: StoredArray, bands: np.ndarray) -> tuple[tuple[float, ...], str]:
+    given = form.known_wavelengths_nm()
+    n_stored = stored.array.shape[stored.axes.index("c")]
+    candidates: dict[str, tuple[float, ...]] = {}
+    if given is not None:
+        candidates["descriptor"] = tuple(given)
+    if stored.wavelengths_nm is not None:
+        if len(stored.wavelengths_nm) == n_stored:
+            candidates["file"] = tuple(stored.wavelengths_nm[k] for k in bands)
+        elif given is None:
+            raise _unequal(path, len(stored.wavelengths_nm), n_stored, stored)
+    if not candidates:
+        raise RawFileError(
+            f"{path}: the file names no wavelengths; give the {len(bands)} band centres as descriptor.wavelengths_nm"
+        )
+    origin = form.wavelengths_first if form.wavelengths_first in candidates else next(iter(candidates))
+    chosen = candidates[origin]
+    if len(chosen) != len(bands):
+        raise _unequal(path, len(chosen), len(bands), stored)
+    if not all(math.isfinite(w) and w > 0 for w in chosen):
+        raise RawFileError(
+            f"{path}: wavelengths must be positive numbers in nm; check the header or give descriptor.wavelengths_nm"
+        )
+    return tuple(float(w) for w in chosen), origin
+
+
+def _unequal(path: Path, n_wavelengths: int, n_bands: int, stored: StoredArray) -> RawFileError:
+    sizes = "x".join(str(stored.array.shape[stored.axes.index(a)]) for a in "cyx")
+    return RawFileError(
+        f"{path}: {n_wavelengths} wavelengths for {n_bands} bands (stored band x row x column {sizes}); "
+        "they must be equal: check descriptor.axes, drop_bands and wavelengths_nm"
+    )
+
+
+def _inner_rgb(path: Path, form: Form, stored: StoredArray) -> np.ndarray:
+    """(H, W, 3) uint8: integers are shifted to 8 bit, floats up to 1 are scaled by 255, larger ones taken as they are."""
+    assert stored.rgb is not None  # the caller
+    array = stored.rgb
+    if array.shape[stored.axes.index("c")] != 3:
+        raise RawFileError(
+            f"{path}: {form.rgb_variable!r} has shape {array.shape}, expected three colours on the axis of the bands; correct descriptor.rgb_variable"
+        )
+    if int(np.prod(array.shape, dtype=object)) * array.dtype.itemsize > MAX_RGB_BYTES:
+        raise RawFileError(f"{path}: {form.rgb_variable!r} is larger than {MAX_RGB_BYTES >> 20} MiB; leave it out")
+    slabs = unpack(array, path, None) if isinstance(array, Packed) else array
+    values = slabs.read(0, 0, slabs.shape[0]).transpose([stored.axes.index(a) for a in "yxc"])
+    values = np.rot90(values, form.rgb_rot90)
+    if values.dtype.kind in "ui":
+        return np.ascontiguousarray(np.clip(values, 0, None) >> (8 * (values.dtype.itemsize - 1))).astype(np.uint8)
+    clean = np.nan_to_num(values.astype(np.float32), posinf=0.0, neginf=0.0)
+    return np.clip(clean * (255 if clean.max() <= 1 else 1) + 0.5, 0, 255).astype(np.uint8)
+
+
+def _slab_axis(array: Slabs, axes: str) -> str:
+    """The image axis along which slabs cost least: of chunked arrays the one with the smaller chunk rows, else the outer one."""
+    outer, inner = (a for a in axes if a != "c")
+    if array.chunk is None:
+        return outer
+
+    def slab_values(letter: str) -> int:
+        axis = axes.index(letter)
+        assert array.chunk is not None
+        return min(array.chunk[axis], array.shape[axis]) * _plane(array, axis)
+
+    return min((outer, inner), key=slab_values)
+
+
+def _plane(array: Slabs, axis: int) -> int:
+    return math.prod(n for k, n in enumerate(array.shape) if k != axis)
+
+
+def _chunk_row_bytes(array: Hdf5Array, axis: int) -> int:
+    return min(array.chunk[axis], array.shape[axis]) * _plane(array, axis) * array.dtype.itemsize
+
+
+def _thickness(path: Path, array: Slabs, axis: int, side_px: int, memory_bytes: int) -> int:
+    """Slab thickness along a stored axis: whole chunks, whole multiples of side_px where that is affordable."""
+    chunk = 1 if array.chunk is None else min(array.chunk[axis], array.shape[axis])
+    one = _plane(array, axis) * array.dtype.itemsize
+    unit = math.lcm(side_px, chunk)
+    if unit * one > max(SLAB_BYTES, 2 * chunk * one) and chunk > 1:
+        unit = chunk  # strips are cut across slabs then
+    needed = max(unit, chunk) * one
+    if needed > memory_bytes // 4:
+        raise RawFileError(
+            f"{path}: {max(unit, chunk)} rows or columns of all bands take {needed >> 20} MiB, more than a quarter of cube.memory_mib; raise it"
+        )
+    return unit * max(1, min(SLAB_BYTES, memory_bytes // 8) // (unit * one))
+
+
+@contextmanager
+def _readable(raw: RawImage, memory_bytes: int, scratch_folder: Path) -> Iterator[Slabs]:
+    """The stored array as slabs, unpacked if it has to be."""
+    array = raw.stored.array
+    if isinstance(array, Hdf5Array):
+        letter = _slab_axis(array, raw.stored.axes)
+        axis = raw.stored.axes.index(letter)
+        if _chunk_row_bytes(array, axis) > memory_bytes // 4:
+            if _chunk_row_bytes(array, 0) > memory_bytes // 4:
+                raise RawFileError(
+                    f"{raw.files[0]}: chunks of {array.chunk} need {_chunk_row_bytes(array, 0) >> 20} MiB to be read once each, "
+                    "more than a quarter of cube.memory_mib; raise it or rewrite the file with h5repack"
+                )
+            array = array.packed()
+    if not isinstance(array, Packed):
+        yield array
+        return
+    if array.nbytes <= memory_bytes // 4:
+        yield unpack(array, raw.files[0], None)
+        return
+    with tempfile.NamedTemporaryFile(dir=scratch_folder, prefix="unpacked-") as scratch:
+        yield unpack(array, raw.files[0], scratch.file)  # type: ignore[arg-type]
+
+
+@contextmanager
+def _one_sentence(path: Path, container: str | None = None) -> Iterator[None]:
+    """Turns whatever a library raises on a damaged file into one sentence: it all means the same to the user."""
+    try:
+        yield
+    except RawFileError:
+        raise
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise  # the disk of the scratch file is full: not the raw file's fault
+        said = f"{type(error).__name__}: {' '.join(str(error).split())[:120]}"
+        _refuse(path, container, said, error)
+
+
+def _refuse(path: Path, container: str | None, said: str, error: Exception) -> NoReturn:
+    if container is None:
+        raise RawFileError(f"{path}: cannot be read to its end ({said}); the file is damaged, copy it again") from error
+    raise RawFileError(
+        f"{path}: cannot be read as {container} ({said}); "
+        "it is damaged, cut off or of another format: copy it again or correct descriptor.container"
+    ) from error
+
+
+def _part(whole: np.ndarray, strip: Strip) -> np.ndarray:
+    stop = strip.start + strip.values.shape[strip.axis]
+    return whole[:, strip.start : stop] if strip.axis == 1 else whole[:, :, strip.start : stop]

@@ -1,76 +1,178 @@
-"""What every container reader returns: the array as it lies in the file."""
+"""Arrays as they lie in raw files: readable in slabs, or packed so that they must be unpacked once from front to back."""
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, Protocol
 
-import dask.array as da
 import numpy as np
 
 from hvlabel.errors import RawFileError
 
-BLOCK_BYTES = 16 << 20  # one dask block of a sliceable file; the working set of a conversion is a few of these
+# No real image shrinks a hundredfold; a small file that claims hundreds of MiB is damaged or hostile.
+PLAUSIBLE_RATIO, HARMLESS_BYTES = 100, 64 << 20
+NUMERIC_KINDS = "uif"
+
+
+class Slabs(Protocol):
+    """A 3-D array in a file.
+
+    chunk : sizes of the pieces that can only be read whole, or None if any part can be read
+    """
+
+    shape: tuple[int, int, int]
+    dtype: np.dtype[Any]
+    chunk: tuple[int, int, int] | None
+
+    def read(self, axis: int, start: int, stop: int) -> np.ndarray:
+        """[start, stop) of one axis, everything of the other two."""
+
+
+@dataclass(frozen=True)
+class Packed:
+    """A 3-D array that can only be read from front to back.
+
+    blocks : yields consecutive pieces of it in C order, of any shape; raises at the latest at the end if the file is damaged
+    """
+
+    shape: tuple[int, int, int]
+    dtype: np.dtype[Any]
+    blocks: Callable[[], Iterator[np.ndarray]]
+
+    @property
+    def nbytes(self) -> int:
+        """Unpacked size."""
+        return _product(self.shape) * self.dtype.itemsize
+
+
+@dataclass(frozen=True)
+class MemoryArray:
+    """An array in memory."""
+
+    array: np.ndarray
+    chunk: None = None
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Sizes in stored order."""
+        first, second, third = self.array.shape
+        return first, second, third
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Type as stored."""
+        return self.array.dtype
+
+    def read(self, axis: int, start: int, stop: int) -> np.ndarray:
+        """A view."""
+        return self.array[(slice(None),) * axis + (slice(start, stop),)]
+
+
+@dataclass(frozen=True)
+class FileArray:
+    """Plain C-ordered numbers in a file, read with pread: no mapping, so that memory stays what is asked for."""
+
+    path: Path
+    dtype: np.dtype[Any]
+    shape: tuple[int, int, int]
+    offset: int = 0
+    chunk: None = None
+
+    def read(self, axis: int, start: int, stop: int) -> np.ndarray:
+        """[start, stop) of one axis; RawFileError if the file ends early."""
+        outer, inner = _product(self.shape[:axis]), _product(self.shape[axis + 1 :]) * self.dtype.itemsize
+        block = np.empty((*self.shape[:axis], stop - start, *self.shape[axis + 1 :]), self.dtype)
+        runs = memoryview(block.reshape(-1).view(np.uint8)).cast("B")
+        length = (stop - start) * inner
+        with self.path.open("rb", buffering=0) as file:
+            for k in range(outer):
+                where = self.offset + (k * self.shape[axis] + start) * inner
+                self._fill(file, runs[k * length : (k + 1) * length], where)
+        return block
+
+    def _fill(self, file: Any, target: memoryview, where: int) -> None:
+        done = 0
+        while done < len(target):
+            n = os.preadv(file.fileno(), [target[done:]], where + done)
+            if n == 0:
+                raise RawFileError(f"{self.path}: ends early, it was cut off while being read; copy it again")
+            done += n
 
 
 @dataclass(frozen=True)
 class StoredArray:
     """An array in file order with what its container says about it.
 
-    array          : 3-D dask array, axes as stored
-    axes           : permutation of "yxc" if the container fixes the order (ENVI), else None: the descriptor's
-    wavelengths_nm : (C,) band centres in file order, or None
-    scale, unit    : stored value times scale = physical value, or None if the container does not say
+    axes           : permutation of "yxc": the order of the stored axes
     files          : every file that was read, the named one first
+    wavelengths_nm : band centres of all stored bands in file order, or None
+    scale, unit    : stored value times scale = physical value, or None if the container does not say
+    rgb            : (rows, columns, 3) picture inside the same file, stored as the cube is
     """
 
-    array: da.Array
+    array: Slabs | Packed
+    axes: str
     files: tuple[Path, ...]
-    axes: str | None = None
     wavelengths_nm: tuple[float, ...] | None = None
     scale: float | None = None
     unit: str | None = None
+    rgb: Slabs | Packed | None = None
 
 
-def lazy(array: Any, axes: str, block_bytes: int = BLOCK_BYTES) -> da.Array:
-    """Dask array over anything sliceable, cut along the image rows."""
-    row_axis = axes.index("y")
-    row_bytes = int(np.prod(array.shape)) * array.dtype.itemsize // max(array.shape[row_axis], 1)
-    rows = max(1, block_bytes // max(row_bytes, 1))
-    chunks = tuple(rows if axis == row_axis else -1 for axis in range(3))
-    return da.from_array(array, chunks=chunks, name=False, lock=True, asarray=True)
+def unpack(packed: Packed, path: Path, scratch: BinaryIO | None) -> Slabs:
+    """The array in memory, or, given an open scratch file, in that file. path: the raw file, for messages."""
+    if scratch is None:
+        target = np.empty(_product(packed.shape), packed.dtype)
+    done = 0
+    total = _product(packed.shape)
+    for block in packed.blocks():
+        flat = np.ascontiguousarray(block, dtype=packed.dtype).reshape(-1)
+        if done + flat.size > total:
+            raise RawFileError(f"{path}: more values than its header promises ({total}); copy it again")
+        if scratch is None:
+            target[done : done + flat.size] = flat
+        else:
+            scratch.write(memoryview(flat.view(np.uint8)))
+        done += flat.size
+    if done != total:
+        raise RawFileError(
+            f"{path}: {done} values, but its header promises {total}; the file is truncated, copy it again"
+        )
+    if scratch is None:
+        return MemoryArray(target.reshape(packed.shape))
+    scratch.flush()
+    return FileArray(Path(scratch.name), packed.dtype, packed.shape)
 
 
-def require_cube(path: Path, what: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
-    """Refuse anything but a 3-D numeric array."""
+def require_cube(path: Path, what: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> tuple[int, int, int]:
+    """The shape, if it is that of a 3-D numeric array."""
     if len(shape) != 3 or 0 in shape:
         raise RawFileError(
             f"{path}: {what} has shape {shape}, expected three axes (row, column, band); name another variable or file"
         )
-    if dtype.kind not in "uif" or dtype.itemsize > 8:
+    if dtype.kind not in NUMERIC_KINDS or dtype.itemsize > 8:
         raise RawFileError(
             f"{path}: {what} has type {dtype}, expected numbers of at most 64 bit; name another variable or file"
         )
+    first, second, third = (int(n) for n in shape)
+    return first, second, third
 
 
-def choose_variable(path: Path, shapes: dict[str, tuple[tuple[int, ...], bool]], wanted: str | None) -> str:
-    """Name of the array to read.
-
-    shapes : name -> (shape, is numeric) of everything in the file
-    wanted : the descriptor's variable; None picks the only 3-D numeric array
-    """
-    if wanted is not None:
-        if wanted not in shapes:
-            raise RawFileError(f"{path}: no variable {wanted!r}; it holds {_listing(shapes)}; set descriptor.variable")
-        return wanted
-    cubes = [name for name, (shape, numeric) in shapes.items() if numeric and len(shape) == 3]
-    if len(cubes) != 1:
+def require_plausible(path: Path, what: str, shape: tuple[int, ...], itemsize: int, stored_bytes: int) -> None:
+    """Refuse an array that claims far more than its stored bytes can hold; nothing is allocated before."""
+    claimed = _product(shape) * itemsize
+    if claimed > HARMLESS_BYTES and claimed > PLAUSIBLE_RATIO * stored_bytes:
         raise RawFileError(
-            f"{path}: {len(cubes)} three-dimensional numeric arrays, expected one; it holds {_listing(shapes)}; set descriptor.variable"
+            f"{path}: {what} claims {'x'.join(map(str, shape))} values ({claimed} bytes) out of {stored_bytes} stored bytes; "
+            "the file is damaged or hostile, copy it again"
         )
-    return cubes[0]
 
 
-def _listing(shapes: dict[str, tuple[tuple[int, ...], bool]]) -> str:
-    return ", ".join(f"{name} {'x'.join(map(str, shape))}" for name, (shape, _) in shapes.items()) or "nothing"
+def _product(sizes: tuple[int, ...]) -> int:
+    result = 1
+    for size in sizes:
+        result *= int(size)  # Python integers: a lying header may exceed 64 bit
+    return result

@@ -2,54 +2,61 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from hvlabel import __version__
 from hvlabel.cache.index import Entry
 from hvlabel.cache.key import cache_key
 from hvlabel.cache.publish import publish_folder, temporary_beside
 from hvlabel.cache.receipt import GROUP_FILE, damage, read_attributes, seal_folder
-from hvlabel.config import CubeSettings, Descriptor
+from hvlabel.config import CubeSettings
 from hvlabel.cube import write_cube
+from hvlabel.descriptors import Descriptor, Form
 from hvlabel.errors import CubeError, RawFileError, ResultsError
 from hvlabel.layout import Layout
 from hvlabel.manifest import Image
-from hvlabel.readers import READER_VERSION, open_raw, raw_sha256
+from hvlabel.readers import READER_VERSION, RawImage, open_raw, raw_sha256, read_rgb
 
 
-def convert_file(raw_path: Path, descriptor: Descriptor, settings: CubeSettings, out: Path) -> dict[str, Any]:
+def convert_file(
+    raw_path: Path, descriptor: Descriptor, settings: CubeSettings, out: Path, threads: int = 1
+) -> dict[str, Any]:
     """Convert one raw file into a sealed cube at `out`, replacing an older one; returns the cube's attributes."""
     if out.suffix != ".zarr" or (out.exists() and not (out / GROUP_FILE).is_file()):
         raise CubeError(f"{out}: not the path of a cube; name a new folder or an older cube, ending in .zarr")
-    raw = open_raw(raw_path, descriptor)
-    companion = _companion(raw_path, descriptor, settings)
-    if companion is not None and not companion.is_file():
-        raise RawFileError(
-            f"{companion}: the RGB companion of {raw_path.name} is missing; restore it or drop descriptor.rgb_companion"
-        )
+    form = descriptor.form_for(raw_path)
+    raw = open_raw(raw_path, form)
+    companion = _companion(raw_path, form, settings)
+    rgb = _native_rgb(raw, form, companion, settings)
     files = (*raw.files, *([companion] if companion is not None else []))
-    digest = raw_sha256(files)
-    attributes = {
-        "key": _cube_key(digest, descriptor, settings),
-        "source": {"path": str(raw_path), "sha256": digest, "files": _stamps(files)},
-        "descriptor": descriptor.model_dump(mode="json", exclude_defaults=True),
-        "wavelength_confidence": (
-            "calibrated"
-            if descriptor.wavelengths_nm is None and "wavelength_confidence" not in descriptor.model_fields_set
-            else descriptor.wavelength_confidence
-        ),
-        "reader_version": READER_VERSION,
-        "hvlabel_version": __version__,
-    }
     temporary = temporary_beside(out)
     shutil.rmtree(temporary, ignore_errors=True)
     start = time.monotonic()
     try:
-        full = write_cube(temporary, raw, companion, settings, attributes)
-        seal_folder(temporary, seconds=round(time.monotonic() - start, 3))
+        with ThreadPoolExecutor(1) as beside:  # hashing the raw files costs as much time as reading them
+            hashing = beside.submit(raw_sha256, files)
+            facts, checksums = write_cube(temporary, raw, rgb, settings, threads)
+            digest = hashing.result()
+        attributes = {
+            **facts,
+            "key": _cube_key(digest, form, settings),
+            "source": {"path": str(raw_path), "sha256": digest, "files": _stamps(files)},
+            "descriptor": json.loads(form.canonical()),
+            "wavelength_confidence": form.wavelength_confidence
+            if raw.wavelengths_from == "descriptor" or "wavelength_confidence" in form.model_fields_set
+            else "calibrated",
+            "reader_version": READER_VERSION,
+            "hvlabel_version": __version__,
+            "seconds": round(time.monotonic() - start, 3),
+        }
+        seal_folder(temporary, attributes, checksums)
         publish_folder(temporary, out)
     except OSError as error:
         if isinstance(error, ResultsError):
@@ -59,7 +66,7 @@ def convert_file(raw_path: Path, descriptor: Descriptor, settings: CubeSettings,
         ) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-    return full
+    return attributes
 
 
 class CubeStage:
@@ -67,27 +74,30 @@ class CubeStage:
 
     name = "cubes"
 
-    def __init__(self, layout: Layout, descriptor: Descriptor, settings: CubeSettings) -> None:
-        self.layout, self.descriptor, self.settings = layout, descriptor, settings
+    def __init__(self, layout: Layout, descriptor: Descriptor, settings: CubeSettings, threads: int = 1) -> None:
+        self.layout, self.descriptor, self.settings, self.threads = layout, descriptor, settings, threads
 
     def blocked(self, image: Image) -> None:
         """Nothing comes before this stage."""
 
     def key(self, image: Image) -> str:
-        """Key from the raw files' content; files whose size and time are as recorded in the cube are not read again."""
+        """Key from the raw files' content; files whose size and time are as recorded in the cube are not read again.
+
+        Without a cube there is nothing to compare with; the conversion itself will hash the files, beside reading them.
+        """
         out = self.layout.cube(image.dataset, image.image_id)
         try:
             source = read_attributes(out)["source"]
             unchanged = source["files"] == _stamps(tuple(Path(name) for name in source["files"]))
         except (CubeError, KeyError, OSError):
-            unchanged = False
-        if unchanged and source["path"] == image.raw:
-            return _cube_key(source["sha256"], self.descriptor, self.settings)
+            return ""
         raw_path = Path(image.raw)
-        companion = _companion(raw_path, self.descriptor, self.settings)
-        files = open_raw(raw_path, self.descriptor).files
-        present = (*files, *([companion] if companion is not None and companion.is_file() else []))
-        return _cube_key(raw_sha256(present), self.descriptor, self.settings)
+        form = self.descriptor.form_for(raw_path)
+        if unchanged and source["path"] == image.raw:
+            return _cube_key(source["sha256"], form, self.settings)
+        companion = _companion(raw_path, form, self.settings)
+        files = open_raw(raw_path, form).files
+        return _cube_key(raw_sha256((*files, *([companion] if companion is not None else []))), form, self.settings)
 
     def valid(self, image: Image, key: str) -> Entry | None:
         """The entry of a whole cube with this key."""
@@ -99,7 +109,7 @@ class CubeStage:
     def make(self, image: Image, key: str) -> Entry:
         """Convert the raw file."""
         path = self.layout.cube(image.dataset, image.image_id)
-        convert_file(Path(image.raw), self.descriptor, self.settings, path)
+        convert_file(Path(image.raw), self.descriptor, self.settings, path, self.threads)
         return self._entry(path, read_attributes(path))
 
     def discard(self, image: Image) -> None:
@@ -117,14 +127,36 @@ class CubeStage:
         )
 
 
-def _companion(raw_path: Path, descriptor: Descriptor, settings: CubeSettings) -> Path | None:
-    """The RGB companion, if the settings use one."""
-    return descriptor.companion_of(raw_path) if settings.rgb in ("auto", "companion") else None
+def _companion(raw_path: Path, form: Form, settings: CubeSettings) -> Path | None:
+    """The RGB companion, if the settings use one; RawFileError if it is missing and not optional."""
+    companion = form.companion_of(raw_path) if settings.rgb in ("auto", "companion") else None
+    if companion is None or companion.is_file():
+        return companion
+    assert form.rgb_companion is not None  # it names one
+    if form.rgb_companion.optional and settings.rgb == "auto":
+        return None
+    raise RawFileError(
+        f"{companion}: the RGB companion of {raw_path.name} is missing; restore it or drop descriptor.rgb_companion"
+    )
 
 
-def _cube_key(digest: str, descriptor: Descriptor, settings: CubeSettings) -> str:
-    described = f"{settings.canonical()}|{descriptor.model_dump_json(exclude_defaults=True)}|{READER_VERSION}"
-    return cache_key("cubes", [digest], described, None)
+def _native_rgb(raw: RawImage, form: Form, companion: Path | None, settings: CubeSettings) -> np.ndarray | None:
+    """(h, w, 3) uint8 of the companion or of the picture inside the raw file; None: to be rendered."""
+    if companion is not None:
+        assert form.rgb_companion is not None  # it names one
+        rgb = read_rgb(companion)
+        return rgb.transpose(1, 0, 2) if form.rgb_companion.transpose else rgb
+    if settings.rgb in ("auto", "companion") and raw.rgb is not None:
+        return raw.rgb
+    if settings.rgb == "companion":
+        raise RawFileError(
+            f"{raw.files[0]}: rgb: companion is set but the descriptor finds no RGB picture; give rgb_companion or rgb_variable, or use rgb: auto"
+        )
+    return None
+
+
+def _cube_key(digest: str, form: Form, settings: CubeSettings) -> str:
+    return cache_key("cubes", [digest], f"{settings.canonical()}|{form.canonical()}|{READER_VERSION}", None)
 
 
 def _stamps(files: tuple[Path, ...]) -> dict[str, list[int]]:

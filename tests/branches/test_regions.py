@@ -9,7 +9,6 @@ from hvlabel.branches.regions import _label_iou, multiscale_regions
 from hvlabel.config import CubeSettings, MaterialSettings, RegionSettings, RgbSettings, SequenceSettings
 from hvlabel.cube import open_cube, write_cube
 from hvlabel.masks import MaskSet, encode, iou_matrix
-from hvlabel.readers import RawImage
 
 SIDE = 64
 
@@ -20,20 +19,15 @@ def disc(x, y, radius):
 
 
 @pytest.fixture(scope="module")
-def cube(tmp_path_factory):
+def cube(tmp_path_factory, make_cube):
     """A disc brighter in all bands, and one that only bands 5..7 show; a shadow lies over both."""
-    import dask.array as da
-
     rng = np.random.default_rng(0)
     values = np.full((12, SIDE, SIDE), 100.0)
     values[:, disc(18, 20, 10)] = 180
     values[5:8, disc(44, 42, 9)] = 140
     values[:, :, 30:] *= 0.8
     values = (values * rng.normal(1, 0.01, values.shape)).astype(np.float32)
-    path = tmp_path_factory.mktemp("cube") / "a.zarr"
-    raw = RawImage(da.from_array(values), tuple(np.linspace(500, 620, 12)), 1.0, "counts", ("a",))
-    write_cube(path, raw, None, CubeSettings(), {"key": "k"})
-    return open_cube(path)
+    return make_cube(tmp_path_factory.mktemp("cube") / "a.zarr", values, np.linspace(500, 620, 12))
 
 
 def best(masks: MaskSet, mask) -> float:

@@ -3,7 +3,7 @@ REPOSITORY = Path(workflow.basedir).parent
 sys.path.insert(0, str(REPOSITORY))
 
 from hvlabel.cache.index import drop_untrue, publish_scan
-from hvlabel.config import BRANCHES, load_descriptor, parse_config
+from hvlabel.config import BRANCHES, parse_config
 from hvlabel.errors import HvError
 from hvlabel.layout import Layout
 from hvlabel.manifest import scan
@@ -19,9 +19,9 @@ try:
     # descriptors by name are put in full, so that an edited descriptor file re-runs what depends on it
     DATASETS = {
         name: (
-            d.model_copy(update={"descriptor": load_descriptor(name, d.descriptor)})
-            if d.descriptor
-            else d
+            d
+            if d.demo
+            else d.model_copy(update={"descriptor": d.described(name)})
         )
         for name, d in CONFIG.datasets.items()
     }

@@ -1,0 +1,87 @@
+"""The one shard file of a cube, written chunk by chunk and read by byte ranges.
+
+Zarr's `sharding_indexed` codec: encoded chunks in any order, then for every chunk of the grid in C order its offset and
+length as little-endian uint64 (all ones: absent), then the CRC32C of that index. Each chunk is Blosc-compressed and followed
+by its own CRC32C. zarr-python writes such a file only in one piece from memory; here it may be of any size.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+from pathlib import Path
+from typing import BinaryIO
+
+import google_crc32c
+import numpy as np
+from numcodecs import blosc
+from zarr.codecs import BloscCodec, Crc32cCodec
+
+from hvlabel.errors import CubeError
+
+CODEC, LEVEL, SHUFFLE = "lz4", 5, "bitshuffle"
+blosc.use_threads = False  # Blosc's own thread pool does not survive a fork; threads here each encode their own chunk
+CRC = struct.Struct("<I")
+ABSENT = 2**64 - 1
+
+
+def codecs(itemsize: int) -> tuple[BloscCodec, Crc32cCodec]:
+    """What zarr is told about the encoding of a chunk; Blosc itself carries no checksum."""
+    return BloscCodec(cname=CODEC, clevel=LEVEL, shuffle=SHUFFLE, typesize=itemsize), Crc32cCodec()
+
+
+def encode(chunk: np.ndarray) -> bytes:
+    """One encoded chunk of C-contiguous little-endian values. Threads may call this at once."""
+    packed = blosc.compress(chunk, CODEC.encode(), LEVEL, blosc.BITSHUFFLE)
+    return packed + CRC.pack(google_crc32c.value(packed))
+
+
+def decode(path: Path, stored: memoryview, chunk: np.ndarray) -> None:
+    """Fill a C-contiguous chunk from its encoded bytes; CubeError if they do not match their checksum."""
+    packed = bytes(stored[: -CRC.size])
+    if len(stored) <= CRC.size or google_crc32c.value(packed) != CRC.unpack(stored[-CRC.size :])[0]:
+        raise CubeError(f"{path}: a chunk is damaged; delete the cube and run again to convert it anew")
+    blosc.decompress(packed, chunk)
+
+
+class ShardWriter:
+    """Appends chunks to a shard file; `close` writes the index.
+
+    n_chunks : of the whole grid
+    crc32c   : of everything written so far
+    """
+
+    def __init__(self, file: BinaryIO, n_chunks: int) -> None:
+        self._file = file
+        self._index = np.full((n_chunks, 2), ABSENT, "<u8")
+        self._end = 0
+        self.crc32c = 0
+
+    def write(self, number: int, encoded: bytes) -> None:
+        """Append the chunk of this number (C order of the grid)."""
+        self._append(encoded)
+        self._index[number] = self._end, len(encoded)
+        self._end += len(encoded)
+
+    def close(self) -> None:
+        """Write the index; every chunk must be there."""
+        assert not (self._index == ABSENT).any()
+        index = self._index.tobytes()
+        self._append(index + CRC.pack(google_crc32c.value(index)))
+
+    def _append(self, content: bytes) -> None:
+        self._file.write(content)
+        self.crc32c = google_crc32c.extend(self.crc32c, content)
+
+
+def read_index(path: Path, n_chunks: int) -> np.ndarray:
+    """(n_chunks, 2) offset and length of each chunk; CubeError if it is damaged."""
+    size = n_chunks * 16 + CRC.size
+    try:
+        with path.open("rb", buffering=0) as file:
+            tail = os.pread(file.fileno(), size, max(path.stat().st_size - size, 0))
+    except OSError as error:
+        raise CubeError(f"{path}: cannot read the cube ({error.strerror}); run again to convert it anew") from error
+    if len(tail) != size or google_crc32c.value(tail[: -CRC.size]) != CRC.unpack(tail[-CRC.size :])[0]:
+        raise CubeError(f"{path}: the chunk index is damaged; delete the cube and run again to convert it anew")
+    return np.frombuffer(tail[: -CRC.size], "<u8").reshape(n_chunks, 2)
