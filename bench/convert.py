@@ -16,7 +16,8 @@ import numpy as np
 
 BANDS, COLUMNS = 128, 2048
 ROUNDS = 3
-CODE = """
+CODE = (
+    """
 import re, sys, time
 from pathlib import Path
 from hvlabel.config import CubeSettings
@@ -27,7 +28,9 @@ start = time.perf_counter()
 convert_file(Path(sys.argv[1]), descriptor, CubeSettings(), Path(sys.argv[2]), threads=2)
 seconds = time.perf_counter() - start
 print(seconds, int(re.search(r"VmHWM:\\s*(\\d+)", Path("/proc/self/status").read_text())[1]) / 1024)
-""" % BANDS
+"""
+    % BANDS
+)
 
 
 def block(rows: int, seed: int) -> np.ndarray:
@@ -60,7 +63,9 @@ def write(folder: Path, kind: str, gib: float) -> Path:
         array.flush()
         return folder / "a.npy"
     with h5py.File(folder / "a.mat", "w", userblock_size=512) as file:
-        cube = file.create_dataset("cube", (BANDS, COLUMNS, rows), "<u2", chunks=True, compression="gzip", compression_opts=3)
+        cube = file.create_dataset(
+            "cube", (BANDS, COLUMNS, rows), "<u2", chunks=True, compression="gzip", compression_opts=3
+        )
         step = -(-rows // cube.chunks[2]) and cube.chunks[2] * 4
         for start in range(0, rows, step):
             stop = min(start + step, rows)

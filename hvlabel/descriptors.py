@@ -91,7 +91,8 @@ class Form(Settings):
         description="array to read from matlab, hdf5 and npz; none: the 3-D numeric one, of several the one with as many bands as wavelengths",
     )
     axes: str = Field(
-        "yxc", description="axis order of the stored array: a permutation of y (row), x (column), c (band); of ENVI files: of lines, samples, bands"
+        "yxc",
+        description="axis order of the stored array: a permutation of y (row), x (column), c (band); of ENVI files: of lines, samples, bands",
     )
     rot90: int = Field(0, ge=0, le=3, description="quarter turns counter-clockwise that bring the image upright")
     drop_bands: tuple[int, ...] = Field((), description="bands to leave out, counted from 0 in file order")

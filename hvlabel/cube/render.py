@@ -24,7 +24,8 @@ XYZ_TO_SRGB = np.array([[3.2406, -1.5372, -0.4986], [-0.9689, 1.8758, 0.0415], [
 VISIBLE_NM = (450.0, 650.0)
 VISIBLE_GAP_NM = 25.0
 GAMMA = 1 / 2.2
-STRETCH_PIXELS, STRETCH_ROWS = 4_000_000, 64
+STRETCH_PIXELS, STRETCH_ROWS, STRETCH_LEVELS = 1_000_000, 64, 65_536
+GAMMA_TABLE = (np.linspace(0, 1, STRETCH_LEVELS) ** GAMMA * 255 + 0.5).astype(np.uint8)
 
 
 @dataclass(frozen=True)
@@ -106,7 +107,8 @@ def stretch(linear: np.ndarray, percentiles: tuple[float, float], *, joint: bool
     for start in range(0, len(linear), STRETCH_ROWS):
         rows = linear[start : start + STRETCH_ROWS]
         rows = np.where(np.isfinite(rows).all(axis=2)[..., None], rows, low)
-        shown[start : start + STRETCH_ROWS] = np.clip((rows - low) / span, 0, 1) ** np.float32(GAMMA) * 255 + 0.5
+        level = np.clip((rows - low) * (np.float32(STRETCH_LEVELS - 1) / span), 0, STRETCH_LEVELS - 1)
+        shown[start : start + STRETCH_ROWS] = GAMMA_TABLE[(level + np.float32(0.5)).astype(np.uint16)]
     return shown
 
 

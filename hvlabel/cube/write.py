@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 import cv2
 import numpy as np
 import zarr
+from threadpoolctl import threadpool_limits
 from zarr.codecs import BytesCodec, ShardingCodec
 
 from hvlabel.config import CubeSettings
@@ -20,6 +22,7 @@ from hvlabel.errors import RawFileError
 from hvlabel.readers import RawImage, Strip, fit
 
 SHARD_FILE = "cube/c/0/0/0"
+# types that OpenCV moves, by size
 UNSIGNED = {1: np.dtype(np.uint8), 2: np.dtype(np.uint16), 4: np.dtype(np.int32), 8: np.dtype(np.float64)}
 
 
@@ -46,8 +49,15 @@ def write_cube(
     statistics = _Statistics()
     target = path / SHARD_FILE
     target.parent.mkdir(parents=True)
-    with target.open("wb") as file, ThreadPoolExecutor(threads) as pool:
+    # one BLAS thread: the products are small, and chunks are worked on side by side already
+    with (
+        target.open("wb") as file,
+        threadpool_limits(1, "blas"),
+        ThreadPoolExecutor(threads) as pool,
+        ThreadPoolExecutor(1) as disk,
+    ):
         writer = shard.ShardWriter(file, grid[0] * grid[1])
+        synced: Future[None] = disk.submit(os.fdatasync, file.fileno())
 
         def drain(pending: list[tuple[_Place, Future[_Encoded]]]) -> None:
             for place, future in pending:
@@ -59,8 +69,12 @@ def write_cube(
                     linear[y : y + done.linear.shape[0], x : x + done.linear.shape[1]] = done.linear
 
         pending: list[tuple[_Place, Future[_Encoded]]] = []
-        for strip in raw.strips(side, memory_bytes, path):  # the next strip is read while the last one is encoded
+        for strip in raw.strips(
+            side, memory_bytes, path, threads
+        ):  # the next strip is read while the last one is encoded
             drain(pending)
+            if synced.done():  # the disk works along; publishing will have little left to wait for
+                synced = disk.submit(os.fdatasync, file.fileno())
             pending = [
                 (place, pool.submit(_encode, view, side, raw.dtype, rendering)) for place, view in _cut(strip, side)
             ]
@@ -167,13 +181,20 @@ def _encode(view: np.ndarray, side: int, dtype: np.dtype[Any], rendering: Render
 
 
 def _gather(view: np.ndarray, dtype: np.dtype[Any]) -> np.ndarray:
-    """C-contiguous native copy. Interleaved pixels go through OpenCV's transposition, several times faster than NumPy's."""
+    """C-contiguous native copy. Transpositions are OpenCV's, several times faster than NumPy's."""
     n_bands, height, width = view.shape
-    if abs(view.strides[0]) == dtype.itemsize and n_bands > 1 and view.dtype == dtype:
+    if view.dtype != dtype:
+        return np.ascontiguousarray(view, dtype=dtype)
+    same_size = UNSIGNED[dtype.itemsize]
+    if view.strides[0] == dtype.itemsize:  # interleaved pixels
         pixels = np.ascontiguousarray(view.transpose(1, 2, 0)).reshape(height * width, n_bands)
-        turned = cv2.transpose(pixels.view(UNSIGNED[dtype.itemsize]))
-        return turned.view(dtype).reshape(n_bands, height, width)
-    return np.ascontiguousarray(view, dtype=dtype)
+        return cv2.transpose(pixels.view(same_size)).view(dtype).reshape(n_bands, height, width)
+    if view.strides[1] == dtype.itemsize and view.strides[2] > 0:  # columns before rows
+        chunk = np.empty((n_bands, height, width), dtype)
+        for band, target in zip(view.transpose(0, 2, 1).view(same_size), chunk.view(same_size), strict=True):
+            cv2.transpose(band, target)
+        return chunk
+    return np.ascontiguousarray(view)
 
 
 def _range(values: np.ndarray) -> tuple[float, float, int]:

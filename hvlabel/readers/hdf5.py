@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import h5py
 import numpy as np
+from isal import isal_zlib
 
 from hvlabel.descriptors import Form
 from hvlabel.errors import RawFileError
 from hvlabel.readers.stored import FileArray, Packed, Slabs, StoredArray, require_cube, require_plausible
 from hvlabel.readers.variables import Variable, read_cube
 
+DEFLATE, SHUFFLE = h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_SHUFFLE
+OWN_FILTERS = ((DEFLATE,), (SHUFFLE, DEFLATE))
+BATCH_CHUNKS = 64  # read before they are unpacked
 MAX_DEPTH, MAX_OBJECTS = 16, 10_000  # no data set nests deeper; a hostile file may, without end
 
 
@@ -50,18 +57,36 @@ def variables(path: Path, *, reversed_axes: bool = False) -> dict[str, Variable]
 
 @dataclass(frozen=True)
 class Hdf5Array:
-    """A chunked data set; the file is open only while a slab is read."""
+    """A chunked data set; the file is open only while a slab is read.
+
+    filters : HDF5's codes of the filters in the order of writing
+    threads : how many chunks are unpacked side by side, where all filters are ours
+    """
 
     path: Path
     name: str
     shape: tuple[int, int, int]
     dtype: np.dtype[Any]
     chunk: tuple[int, int, int]
+    filters: tuple[int, ...]
+    threads: int = 1
 
     def read(self, axis: int, start: int, stop: int) -> np.ndarray:
         """[start, stop) of one axis."""
+        box = tuple((start, stop) if k == axis else (0, n) for k, n in enumerate(self.shape))
         with h5py.File(self.path, "r") as file:
-            return file[self.name][(slice(None),) * axis + (slice(start, stop),)]
+            stored = file[self.name]
+            if self.filters not in OWN_FILTERS:
+                return stored[tuple(slice(*b) for b in box)]
+            out = np.empty(tuple(b - a for a, b in box), self.dtype)
+            grid = itertools.product(
+                *(range(a // c * c, b, c) for (a, b), c in zip(box, self.chunk, strict=True))
+            )  # corners of the chunks
+            with ThreadPoolExecutor(self.threads) as pool:  # the library would unpack one after another
+                for part in _batches(grid):
+                    packed = [(corner, _packed_chunk(stored, corner)) for corner in part]
+                    list(pool.map(lambda item: self._place(out, box, stored.fillvalue, *item), packed))
+            return out
 
     def packed(self) -> Packed:
         """The same data set from front to back, each chunk read once."""
@@ -71,6 +96,52 @@ class Hdf5Array:
         for start in range(0, self.shape[0], self.chunk[0]):
             yield self.read(0, start, min(start + self.chunk[0], self.shape[0]))
 
+    def _place(
+        self,
+        out: np.ndarray,
+        box: tuple[tuple[int, int], ...],
+        fill: Any,
+        corner: tuple[int, ...],
+        content: bytes | None,
+    ) -> None:
+        """Unpack one chunk and copy what of it lies in the box."""
+        inside, target = [], []
+        for (first, last), at, size in zip(box, corner, self.chunk, strict=True):
+            low, high = max(first, at), min(last, at + size)
+            inside.append(slice(low - at, high - at))
+            target.append(slice(low - first, high - first))
+        if content is None:
+            out[tuple(target)] = fill
+            return
+        if DEFLATE in self.filters:
+            content = isal_zlib.decompress(content, bufsize=math.prod(self.chunk) * self.dtype.itemsize)
+        values = np.frombuffer(content, np.uint8)
+        if values.size != math.prod(self.chunk) * self.dtype.itemsize:
+            raise RawFileError(
+                f"{self.path}: a chunk of {self.name!r} has {values.size} bytes; it is damaged, copy it again"
+            )
+        if SHUFFLE in self.filters:
+            values = np.ascontiguousarray(values.reshape(self.dtype.itemsize, -1).T)
+        out[tuple(target)] = values.reshape(-1).view(self.dtype).reshape(self.chunk)[tuple(inside)]
+
+
+def _batches(items: Iterator[tuple[int, ...]]) -> Iterator[list[tuple[int, ...]]]:
+    while batch := list(itertools.islice(items, BATCH_CHUNKS)):
+        yield batch
+
+
+def _packed_chunk(stored: h5py.Dataset, corner: tuple[int, ...]) -> bytes | None:
+    """Bytes of a chunk as they lie in the file; None if it was never written."""
+    try:
+        mask, content = stored.id.read_direct_chunk(corner)
+    except Exception:
+        if stored.id.get_chunk_info_by_coord(corner).byte_offset is None:
+            return None
+        raise
+    if mask:
+        raise RawFileError(f"{stored.file.filename}: a chunk was written without its filters; rewrite it with h5repack")
+    return content
+
 
 def _variable(path: Path, name: str, item: h5py.Dataset, reversed_axes: bool) -> Variable:
     shape, dtype = item.shape, item.dtype
@@ -78,6 +149,8 @@ def _variable(path: Path, name: str, item: h5py.Dataset, reversed_axes: bool) ->
     stored_bytes = item.id.get_storage_size()
     foreign = item.is_virtual or bool(item.external)
     chunk, offset = item.chunks, item.id.get_offset()
+    creation = item.id.get_create_plist()
+    filters = tuple(creation.get_filter(k)[0] for k in range(creation.get_nfilters()))
     plain = chunk is None and offset is not None
 
     def check() -> None:
@@ -92,7 +165,7 @@ def _variable(path: Path, name: str, item: h5py.Dataset, reversed_axes: bool) ->
         cube_shape = require_cube(path, f"variable {name!r}", shape, dtype)
         if plain:
             return FileArray(path, dtype, cube_shape, offset)
-        return Hdf5Array(path, name, cube_shape, dtype, chunk or cube_shape)
+        return Hdf5Array(path, name, cube_shape, dtype, chunk or cube_shape, filters)
 
     def flat() -> np.ndarray:
         check()

@@ -6,13 +6,13 @@ since v7; numbers lie in column-major order and may be stored in a smaller type 
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Protocol
 
 import numpy as np
+from isal import isal_zlib
 
 from hvlabel.descriptors import Form
 from hvlabel.errors import RawFileError
@@ -103,7 +103,7 @@ class _Inflated:
     def __init__(self, element: _Element, file: IO[bytes]) -> None:
         file.seek(element.start + 8)
         self.file, self.left = file, element.n_bytes
-        self.stream = zlib.decompressobj()
+        self.stream = isal_zlib.decompressobj()
 
     def take(self, n: int) -> bytes:
         parts, wanted = [], n

@@ -8,7 +8,7 @@ import math
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -92,14 +92,14 @@ class RawImage:
         sides = (len(self.rows), n_columns) if self.rot90 % 2 == 0 else (n_columns, len(self.rows))
         return (len(self.bands), *sides)
 
-    def strips(self, side_px: int, memory_bytes: int, scratch_folder: Path) -> Iterator[Strip]:
+    def strips(self, side_px: int, memory_bytes: int, scratch_folder: Path, threads: int = 1) -> Iterator[Strip]:
         """The cube in strips whose first row or column and, but for the last, whose thickness is a multiple of side_px.
 
         All strips lie along the same axis, the one that suits the file. At most about half of memory_bytes is used for
         one strip and its predecessor; what can only be read from front to back and exceeds a quarter is unpacked into a
-        file in scratch_folder first. RawFileError where the file turns out to be damaged.
+        file in scratch_folder first. threads: for unpacking HDF5 chunks. RawFileError where the file turns out to be damaged.
         """
-        with _one_sentence(self.files[0]), _readable(self, memory_bytes, scratch_folder) as array:
+        with _one_sentence(self.files[0]), _readable(self, memory_bytes, scratch_folder, threads) as array:
             yield from self._strips(array, side_px, memory_bytes)
 
     def read(self) -> np.ndarray:
@@ -280,10 +280,11 @@ def _thickness(path: Path, array: Slabs, axis: int, side_px: int, memory_bytes: 
 
 
 @contextmanager
-def _readable(raw: RawImage, memory_bytes: int, scratch_folder: Path) -> Iterator[Slabs]:
+def _readable(raw: RawImage, memory_bytes: int, scratch_folder: Path, threads: int) -> Iterator[Slabs]:
     """The stored array as slabs, unpacked if it has to be."""
     array = raw.stored.array
     if isinstance(array, Hdf5Array):
+        array = replace(array, threads=threads)
         letter = _slab_axis(array, raw.stored.axes)
         axis = raw.stored.axes.index(letter)
         if _chunk_row_bytes(array, axis) > memory_bytes // 4:

@@ -181,7 +181,9 @@ def make(key, folder):  # noqa: PLR0912, PLR0915 (one case per data set)
         case "hyperblood":
             cube = values(128)
             tall = np.concatenate([cube] * 41)[:448]
-            tifffile.imwrite(folder / "F_1.tif", tall.transpose(2, 0, 1), photometric="minisblack", planarconfig="separate")
+            tifffile.imwrite(
+                folder / "F_1.tif", tall.transpose(2, 0, 1), photometric="minisblack", planarconfig="separate"
+            )
             kept = np.r_[5:48, 51:121]
             return folder / "F_1.tif", np.delete(tall, 445, axis=0)[..., kept], None
         case "hyperdrivevnir":
