@@ -3,7 +3,6 @@
 python bench/convert.py [GiB] [envi|npy|mat73 ...]
 """
 
-import re
 import subprocess
 import sys
 import tempfile
@@ -23,13 +22,12 @@ from pathlib import Path
 from hvlabel.config import CubeSettings
 from hvlabel.descriptors import Descriptor, WavelengthRange
 from hvlabel.stages.convert import convert_file
-descriptor = Descriptor(container=sys.argv[3], wavelengths_nm=WavelengthRange(start_nm=400, stop_nm=1000, count=%d))
+descriptor = Descriptor(container=sys.argv[3], wavelengths_nm=WavelengthRange(start_nm=400, stop_nm=1000, count=int(sys.argv[4])))
 start = time.perf_counter()
 convert_file(Path(sys.argv[1]), descriptor, CubeSettings(), Path(sys.argv[2]), threads=2)
 seconds = time.perf_counter() - start
 print(seconds, int(re.search(r"VmHWM:\\s*(\\d+)", Path("/proc/self/status").read_text())[1]) / 1024)
 """
-    % BANDS
 )
 
 
@@ -50,8 +48,8 @@ def write(folder: Path, kind: str, gib: float) -> Path:
     tile = block(64, 0)
     if kind == "envi":
         with (folder / "a.raw").open("wb") as file:
-            for _ in range(rows // 64):
-                file.write(tile.tobytes())
+            for k in range(rows // 64):
+                file.write(np.roll(tile, 37 * k, axis=2).tobytes())
         (folder / "a.hdr").write_text(
             f"ENVI\nsamples = {COLUMNS}\nlines = {rows}\nbands = {BANDS}\ndata type = 12\ninterleave = bil\n"
         )
@@ -59,18 +57,16 @@ def write(folder: Path, kind: str, gib: float) -> Path:
     if kind == "npy":
         array = np.lib.format.open_memmap(folder / "a.npy", "w+", "<u2", (rows, COLUMNS, BANDS))
         for start in range(0, rows, 64):
-            array[start : start + 64] = tile.transpose(0, 2, 1)
+            array[start : start + 64] = np.roll(tile, start, axis=2).transpose(0, 2, 1)
         array.flush()
         return folder / "a.npy"
     with h5py.File(folder / "a.mat", "w", userblock_size=512) as file:
         cube = file.create_dataset(
             "cube", (BANDS, COLUMNS, rows), "<u2", chunks=True, compression="gzip", compression_opts=3
         )
-        step = -(-rows // cube.chunks[2]) and cube.chunks[2] * 4
-        for start in range(0, rows, step):
-            stop = min(start + step, rows)
-            part = np.concatenate([tile] * (-(-(stop - start) // 64)))[: stop - start]
-            cube[:, :, start:stop] = part.transpose(1, 2, 0)
+        for start in range(0, rows, 256):  # shifted copies of a tile: neither too even nor slow to make
+            parts = [np.roll(tile, 37 * k, axis=2) for k in range(start // 64, min(start + 256, rows) // 64)]
+            cube[:, :, start : start + 64 * len(parts)] = np.concatenate(parts).transpose(1, 2, 0)
     with (folder / "a.mat").open("r+b") as file:
         file.write(b"MATLAB 7.3 MAT-file")
     return folder / "a.mat"
@@ -112,7 +108,7 @@ def main() -> None:
                 out = folder / "a.zarr"
                 container = {"envi": "envi", "npy": "npy", "mat73": "matlab"}[kind]
                 done = subprocess.run(
-                    [sys.executable, "-c", CODE, raw, out, container], capture_output=True, text=True, check=True
+                    [sys.executable, "-c", CODE, raw, out, container, str(BANDS)], capture_output=True, text=True, check=True
                 )
                 took, peak = map(float, done.stdout.split())
                 ours.append(took)

@@ -20,7 +20,6 @@ from hvlabel.config import (
     RgbSettings,
     RunSettings,
     SequenceSettings,
-    Settings,
     config_schema,
     load_config,
     parse_stage,
@@ -30,6 +29,7 @@ from hvlabel.errors import ConfigError, HvError, TooManyFailuresError
 from hvlabel.layout import Layout
 from hvlabel.manifest import Image, read_manifest
 from hvlabel.manifest import scan as scan_images
+from hvlabel.settings import Settings
 
 app = typer.Typer(
     add_completion=False,
@@ -78,7 +78,18 @@ def scenes(
 
 
 @app.command()
-def scan(config: ConfigPath = DEFAULT_CONFIG) -> None:
+def describe(raw: Annotated[Path, typer.Argument(help="raw file, or a folder with one PNG per band")]) -> None:
+    """Look into a raw file of an unknown camera: what it holds, and a descriptor to start from."""
+    from hvlabel.describe import describe as look
+
+    _say(look(raw))
+
+
+@app.command()
+def scan(
+    config: ConfigPath = DEFAULT_CONFIG,
+    table: Annotated[bool, typer.Option(help="look into every file and write a data card")] = False,
+) -> None:
     """Find all images and write the manifest; says which data sets have none and why."""
     from hvlabel.cache.index import publish_scan
 
@@ -88,6 +99,14 @@ def scan(config: ConfigPath = DEFAULT_CONFIG) -> None:
     publish_scan(layout, found)
     for problem in found.problems:
         _warn(problem)
+    if table:
+        from hvlabel.cache.publish import publish_bytes
+        from hvlabel.inspect.datacard import data_card
+
+        card = data_card(settings, found)
+        publish_bytes(layout.datacard, card.markdown().encode())
+        publish_bytes(layout.datacard.with_suffix(".tsv"), card.tsv().encode())
+        _say(card.markdown().rstrip())
     if not found.images:
         raise ConfigError("no image found; see above")
     _say(

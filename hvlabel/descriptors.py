@@ -142,7 +142,7 @@ class Form(Settings):
 
     def companion_of(self, raw: Path) -> Path | None:
         """RGB companion that belongs to a raw file, or None if there is no rule."""
-        return self.rgb_companion and self.rgb_companion.of(raw, raw if self.is_folder else raw.parent)
+        return None if self.rgb_companion is None else self.rgb_companion.of(raw, raw if self.is_folder else raw.parent)
 
     def known_wavelengths_nm(self) -> list[float] | None:
         """Band centres of the kept bands in file order, nm, if the descriptor gives them."""

@@ -27,6 +27,11 @@ class Layout:
         """Table of all images."""
         return self.root / "manifest.tsv"
 
+    @property
+    def datacard(self) -> Path:
+        """What of every data set is on this disk; the table also as .tsv beside it."""
+        return self.root / "datacard.md"
+
     def cube(self, dataset: str, image_id: str) -> Path:
         """Zarr group of an image."""
         return self.root / "cubes" / dataset / f"{image_id}.zarr"

@@ -14,12 +14,12 @@ from typing import BinaryIO
 
 import google_crc32c
 import numpy as np
-from numcodecs import blosc
+from numcodecs import blosc  # type: ignore[import-untyped]
 from zarr.codecs import BloscCodec, Crc32cCodec
 
 from hvlabel.errors import CubeError
 
-CODEC, LEVEL, SHUFFLE = "lz4", 5, "bitshuffle"
+LEVEL = 5
 blosc.use_threads = False  # Blosc's own thread pool does not survive a fork; threads here each encode their own chunk
 CRC = struct.Struct("<I")
 ABSENT = 2**64 - 1
@@ -27,12 +27,12 @@ ABSENT = 2**64 - 1
 
 def codecs(itemsize: int) -> tuple[BloscCodec, Crc32cCodec]:
     """What zarr is told about the encoding of a chunk; Blosc itself carries no checksum."""
-    return BloscCodec(cname=CODEC, clevel=LEVEL, shuffle=SHUFFLE, typesize=itemsize), Crc32cCodec()
+    return BloscCodec(cname="lz4", clevel=LEVEL, shuffle="bitshuffle", typesize=itemsize), Crc32cCodec()
 
 
 def encode(chunk: np.ndarray) -> bytes:
     """One encoded chunk of C-contiguous little-endian values. Threads may call this at once."""
-    packed = blosc.compress(chunk, CODEC.encode(), LEVEL, blosc.BITSHUFFLE)
+    packed = blosc.compress(chunk, b"lz4", LEVEL, blosc.BITSHUFFLE)
     return packed + CRC.pack(google_crc32c.value(packed))
 
 

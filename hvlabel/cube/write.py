@@ -11,7 +11,7 @@ from typing import Any
 import cv2
 import numpy as np
 import zarr
-from threadpoolctl import threadpool_limits
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 from zarr.codecs import BytesCodec, ShardingCodec
 
 from hvlabel.config import CubeSettings
@@ -23,7 +23,12 @@ from hvlabel.readers import RawImage, Strip, fit
 
 SHARD_FILE = "cube/c/0/0/0"
 # types that OpenCV moves, by size
-UNSIGNED = {1: np.dtype(np.uint8), 2: np.dtype(np.uint16), 4: np.dtype(np.int32), 8: np.dtype(np.float64)}
+UNSIGNED: dict[int, np.dtype[Any]] = {
+    1: np.dtype(np.uint8),
+    2: np.dtype(np.uint16),
+    4: np.dtype(np.int32),
+    8: np.dtype(np.float64),
+}
 
 
 def write_cube(
@@ -176,7 +181,8 @@ def _encode(view: np.ndarray, side: int, dtype: np.dtype[Any], rendering: Render
         chunk[:, :height, :width] = view
     values = chunk[:, :height, :width]
     minimum, maximum, n_nonfinite = _range(values)
-    linear = None if rendering is None else _render(values, rendering)
+    with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is black in the picture
+        linear = None if rendering is None else _render(values, rendering)
     return _Encoded(shard.encode(chunk), minimum, maximum, n_nonfinite, linear)
 
 

@@ -29,7 +29,7 @@ def read(path: Path, form: Form) -> StoredArray:
     Lenient where headers in the wild are: a missing byte order or header offset is 0, lists may end in a comma,
     wavelengths below 100 without a unit are micrometres.
     """
-    header_path = _header_of(path)
+    header_path = header_of(path)
     header = parse_header(header_path)
     interleave = header.get("interleave", "").lower()
     if interleave not in INTERLEAVES:
@@ -117,7 +117,8 @@ def _number(path: Path, name: str, text: str) -> float:
         raise RawFileError(f"{path}: {name} holds {text!r}, expected a number; mend the header") from error
 
 
-def _header_of(path: Path) -> Path:
+def header_of(path: Path) -> Path:
+    """The header of an ENVI image named by its header or its data file; RawFileError if there is none."""
     if path.suffix.lower() == ".hdr":
         return path
     for candidate in (*(path.with_suffix(s) for s in (".hdr", ".HDR")), path.with_name(path.name + ".hdr")):

@@ -46,8 +46,9 @@ class PcaArray:
     def read(self, axis: int, start: int, stop: int) -> np.ndarray:
         """Rows [start, stop); axis must be 0, the slowest one."""
         scores = self.scores.read(axis, start, stop)
-        expanded = scores.reshape(-1, scores.shape[2]) @ self.coefficients
-        expanded += self.mean
+        with np.errstate(over="ignore", invalid="ignore"):  # what overflows is counted as not finite later
+            expanded = scores.reshape(-1, scores.shape[2]) @ self.coefficients
+            expanded += self.mean
         return expanded.reshape(*scores.shape[:2], len(self.mean))
 
 

@@ -99,7 +99,7 @@ class RawImage:
         one strip and its predecessor; what can only be read from front to back and exceeds a quarter is unpacked into a
         file in scratch_folder first. threads: for unpacking HDF5 chunks. RawFileError where the file turns out to be damaged.
         """
-        with _one_sentence(self.files[0]), _readable(self, memory_bytes, scratch_folder, threads) as array:
+        with one_sentence(self.files[0]), _readable(self, memory_bytes, scratch_folder, threads) as array:
             yield from self._strips(array, side_px, memory_bytes)
 
     def read(self) -> np.ndarray:
@@ -153,12 +153,8 @@ def open_raw(path: Path, form: Form) -> RawImage:
     Only headers are read. Wavelengths are the descriptor's or the file's, as form.wavelengths_first says where both name
     them; the descriptor's number must equal that of the bands kept, the file's that of all stored bands.
     """
-    if not (path.is_dir() if form.is_folder else path.is_file()):
-        raise RawFileError(
-            f"{path}: no such {'folder' if form.is_folder else 'file'}; run the scan again or restore it"
-        )
-    with _one_sentence(path, form.container):
-        stored = READERS[form.container](path, form)
+    stored = read_stored(path, form)
+    with one_sentence(path, form.container):
         rgb = None if stored.rgb is None else _inner_rgb(path, form, stored)
     sizes = dict(zip(stored.axes, stored.array.shape, strict=True))
     bands = np.setdiff1d(np.arange(sizes["c"]), form.drop_bands)
@@ -177,6 +173,35 @@ def open_raw(path: Path, form: Form) -> RawImage:
         unit=form.unit or stored.unit or "counts",
         rgb=rgb,
     )
+
+
+def read_stored(path: Path, form: Form) -> StoredArray:
+    """What lies in a raw file, as it lies there; RawFileError says in one sentence what is wrong with it."""
+    if not (path.is_dir() if form.is_folder else path.is_file()):
+        raise RawFileError(
+            f"{path}: no such {'folder' if form.is_folder else 'file'}; run the scan again or restore it"
+        )
+    with one_sentence(path, form.container):
+        return READERS[form.container](path, form)
+
+
+def first_line(raw: RawImage) -> np.ndarray:
+    """(W,) values of the first stored band and row, without reading more of the file than that takes."""
+    stored = raw.stored
+    index = tuple(slice(None) if a == "x" else 0 for a in stored.axes)
+    with one_sentence(raw.files[0]):
+        if not isinstance(stored.array, Packed):
+            row = stored.axes.index("y")
+            return stored.array.read(row, 0, 1)[index]
+        strides = [math.prod(stored.array.shape[k + 1 :]) for k in range(3)]
+        at = stored.axes.index("x")
+        wanted = np.arange(stored.array.shape[at]) * strides[at]
+        parts: list[np.ndarray] = []
+        for block in stored.array.blocks():
+            parts.append(block.reshape(-1))
+            if sum(p.size for p in parts) > wanted.max():
+                break
+        return np.concatenate(parts)[wanted]
 
 
 def raw_sha256(files: tuple[Path, ...]) -> str:
@@ -305,7 +330,7 @@ def _readable(raw: RawImage, memory_bytes: int, scratch_folder: Path, threads: i
 
 
 @contextmanager
-def _one_sentence(path: Path, container: str | None = None) -> Iterator[None]:
+def one_sentence(path: Path, container: str | None = None) -> Iterator[None]:
     """Turns whatever a library raises on a damaged file into one sentence: it all means the same to the user."""
     try:
         yield

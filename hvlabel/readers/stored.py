@@ -23,9 +23,17 @@ class Slabs(Protocol):
     chunk : sizes of the pieces that can only be read whole, or None if any part can be read
     """
 
-    shape: tuple[int, int, int]
-    dtype: np.dtype[Any]
-    chunk: tuple[int, int, int] | None
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Sizes in stored order."""
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Type and byte order as stored."""
+
+    @property
+    def chunk(self) -> tuple[int, int, int] | None:
+        """See above."""
 
     def read(self, axis: int, start: int, stop: int) -> np.ndarray:
         """[start, stop) of one axis, everything of the other two."""
@@ -85,7 +93,7 @@ class FileArray:
         """[start, stop) of one axis; RawFileError if the file ends early."""
         outer, inner = _product(self.shape[:axis]), _product(self.shape[axis + 1 :]) * self.dtype.itemsize
         block = np.empty((*self.shape[:axis], stop - start, *self.shape[axis + 1 :]), self.dtype)
-        runs = memoryview(block.reshape(-1).view(np.uint8)).cast("B")
+        runs = block.reshape(-1).view(np.uint8).data
         length = (stop - start) * inner
         with self.path.open("rb", buffering=0) as file:
             for k in range(outer):
@@ -135,7 +143,7 @@ def unpack(packed: Packed, path: Path, scratch: BinaryIO | None) -> Slabs:
         if scratch is None:
             target[done : done + flat.size] = flat
         else:
-            scratch.write(memoryview(flat.view(np.uint8)))
+            scratch.write(flat.view(np.uint8).data)
         done += flat.size
     if done != total:
         raise RawFileError(

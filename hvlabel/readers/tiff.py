@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import logging
+import math
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tifffile
 
 from hvlabel.descriptors import Form
 from hvlabel.errors import RawFileError
-from hvlabel.readers.stored import FileArray, Packed, StoredArray, require_cube, require_plausible
+from hvlabel.readers.stored import HARMLESS_BYTES, FileArray, Packed, StoredArray, require_cube, require_plausible
 
+logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # what it complains about is told in our sentence
 MAX_PAGE_BYTES = 256 << 20  # a compressed page is unpacked whole
 
 
@@ -37,6 +41,7 @@ def read(path: Path, form: Form) -> StoredArray:
                     f"{path}: {path.stat().st_size} bytes, but its tags promise {end}; it is truncated, copy it again"
                 )
             return StoredArray(FileArray(path, order, shape, series.dataoffset), axes, (path,))
+        _require_sound_pages(path, series.pages)
         n_pages = len(series.pages)
         page_bytes = int(np.prod(shape, dtype=object)) * dtype.itemsize // n_pages
         if page_bytes > MAX_PAGE_BYTES:
@@ -52,6 +57,21 @@ def read(path: Path, form: Form) -> StoredArray:
                 yield page.asarray()
 
     return StoredArray(Packed(shape, dtype, blocks), axes, (path,))
+
+
+def _require_sound_pages(path: Path, pages: Any) -> None:
+    """Refuse pages whose pieces lie outside the file or are far larger than the page: tifffile would allocate them."""
+    size = path.stat().st_size
+    for page in pages:
+        page = page and page.aspage()
+        if page is None:
+            raise RawFileError(f"{path}: a page is missing; it is truncated, copy it again")
+        outside = any(o + n > size for o, n in zip(page.dataoffsets, page.databytecounts, strict=False))
+        piece_bytes = math.prod(page.chunks) * (page.bitspersample // 8 or 1)
+        if outside or piece_bytes > 4 * page.nbytes + HARMLESS_BYTES:
+            raise RawFileError(
+                f"{path}: the tags of a page promise data beyond the end of the file or beyond its size; it is damaged, copy it again"
+            )
 
 
 def _axes(form: Form, shape: tuple[int, int, int]) -> str:

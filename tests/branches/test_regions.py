@@ -6,8 +6,7 @@ import pytest
 from hvlabel.branches import material, rgb, sequence
 from hvlabel.branches.material import spectral_components
 from hvlabel.branches.regions import _label_iou, multiscale_regions
-from hvlabel.config import CubeSettings, MaterialSettings, RegionSettings, RgbSettings, SequenceSettings
-from hvlabel.cube import open_cube, write_cube
+from hvlabel.config import MaterialSettings, RegionSettings, RgbSettings, SequenceSettings
 from hvlabel.masks import MaskSet, encode, iou_matrix
 
 SIDE = 64

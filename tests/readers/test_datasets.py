@@ -105,7 +105,7 @@ def mosaic(path, cube, side):
     cv2.imwrite(str(path), frame)
 
 
-def make(key, folder):  # noqa: PLR0912, PLR0915 (one case per data set)
+def make(key, folder):
     """(raw path, upright (H, W, C) values, RGB or None): a file as the data set's own form has it."""
     rgb = smooth_rgb()
     match key:

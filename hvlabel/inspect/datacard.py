@@ -1,0 +1,144 @@
+"""The data card: what of every data set lies on this disk, in the columns of a paper's data table."""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+from collections import defaultdict
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from hvlabel.config import Config
+from hvlabel.descriptors import Descriptor
+from hvlabel.errors import RawFileError
+from hvlabel.manifest import Image, Scan
+from hvlabel.readers import RawImage, first_line, open_raw
+
+COLUMNS = ("data set", "bands", "range nm", "centres", "images", "expected", "resolution px", "size", "unreadable", "equal", "licence")  # fmt: skip
+LISTED = 50
+
+
+@dataclass
+class Card:
+    """One data set. equal: its images whose values some other image, of any data set, has too."""
+
+    name: str
+    descriptor: Descriptor
+    bands: set[int] = field(default_factory=set)
+    range_nm: tuple[float, float] | None = None
+    sizes_px: set[tuple[int, int]] = field(default_factory=set)
+    n_readable: int = 0
+    n_bytes: int = 0
+    unreadable: list[str] = field(default_factory=list)
+    equal: int = 0
+
+
+@dataclass(frozen=True)
+class DataCard:
+    """Cards in the order of the configuration, and groups of equal images as data set/image."""
+
+    cards: tuple[Card, ...]
+    equal: tuple[tuple[str, ...], ...]
+
+    def rows(self) -> list[tuple[str, ...]]:
+        """The table, header first."""
+        return [COLUMNS, *(_row(card) for card in self.cards)]
+
+    def tsv(self) -> str:
+        """The table as tab-separated text."""
+        return "".join("\t".join(row) + "\n" for row in self.rows())
+
+    def markdown(self) -> str:
+        """The table, then what is equal, what cannot be read and what one should know."""
+        head, *rows = ["| " + " | ".join(row) + " |" for row in self.rows()]
+        parts = ["# Data card\n", "\n".join([head, "|" + " --- |" * len(COLUMNS), *rows])]
+        parts += _section("Equal images", [" = ".join(group) for group in self.equal])
+        parts += _section("Unreadable", [reason for card in self.cards for reason in card.unreadable])
+        abouts = [(c.descriptor.about.title or c.name, c.descriptor.about) for c in self.cards]
+        parts += _section("Sources", [f"{title}: {about.source}" for title, about in abouts if about.source])
+        parts += _section("Notes", [f"{title}: {note}" for title, about in abouts for note in about.notes])
+        return "\n".join(parts) + "\n"
+
+
+def data_card(config: Config, found: Scan) -> DataCard:
+    """Look into every image that a scan found: headers, and one line of values; whole images only where that line is equal."""
+    cards = {name: Card(name, d.described(name)) for name, d in config.datasets.items() if not d.demo}
+    alike: dict[tuple[tuple[int, ...], bytes], list[tuple[Image, RawImage]]] = defaultdict(list)
+    images = [i for i in found.images if i.dataset in cards]
+    for image in tqdm(images, desc="looking into files", unit="image", disable=not sys.stderr.isatty()):
+        card = cards[image.dataset]
+        path = Path(image.raw)
+        try:
+            raw = open_raw(path, card.descriptor.form_for(path))
+            line = first_line(raw)
+        except RawFileError as error:
+            card.unreadable.append(str(error))
+            continue
+        n_bands, height, width = raw.shape
+        card.bands.add(n_bands)
+        card.sizes_px.add((width, height))
+        low, high = card.range_nm or (np.inf, -np.inf)
+        card.range_nm = (min(low, *raw.wavelengths_nm), max(high, *raw.wavelengths_nm))
+        card.n_bytes += sum(p.stat().st_size for p in raw.files)
+        card.n_readable += 1
+        alike[raw.shape, hashlib.sha256(line.astype("<f4").tobytes()).digest()].append((image, raw))
+    equal = [group for candidates in alike.values() if len(candidates) > 1 for group in _equal(candidates, cards)]
+    for group in equal:
+        for image in group:
+            cards[image.dataset].equal += 1
+    names = tuple(tuple(f"{i.dataset}/{i.image_id}" for i in group) for group in equal)
+    return DataCard(tuple(cards.values()), names)
+
+
+def _equal(candidates: list[tuple[Image, RawImage]], cards: dict[str, Card]) -> list[list[Image]]:
+    """Groups of images with the same values as float32, whatever their container and type."""
+    groups: dict[bytes, list[Image]] = defaultdict(list)
+    for image, raw in candidates:
+        try:
+            values = np.ascontiguousarray(raw.read(), dtype="<f4")
+        except RawFileError as error:
+            cards[image.dataset].unreadable.append(str(error))
+            cards[image.dataset].n_readable -= 1
+            continue
+        groups[hashlib.sha256(values.data).digest()].append(image)
+    return [group for group in groups.values() if len(group) > 1]
+
+
+def _row(card: Card) -> tuple[str, ...]:
+    about = card.descriptor.about
+    heights, widths = sorted(h for _, h in card.sizes_px), sorted(w for w, _ in card.sizes_px)
+    resolution = "" if not widths else f"{widths[0]}x{heights[0]}"
+    if len(card.sizes_px) > 1:
+        resolution += f" to {widths[-1]}x{heights[-1]}"
+    return (
+        about.title or card.name,
+        ", ".join(map(str, sorted(card.bands))) or str(about.bands or ""),
+        "" if card.range_nm is None else f"{card.range_nm[0]:.0f}-{card.range_nm[1]:.0f}",
+        card.descriptor.wavelength_confidence,
+        str(card.n_readable),
+        str(about.images or ""),
+        resolution,
+        _bytes(card.n_bytes),
+        str(len(card.unreadable) or ""),
+        str(card.equal or ""),
+        about.licence or "",
+    )
+
+
+def _bytes(n: int) -> str:
+    size, unit = float(n), "B"
+    for unit in ("B", "KiB", "MiB", "GiB", "TiB"):
+        if size < 1024 or unit == "TiB":
+            break
+        size /= 1024
+    return f"{size:.3g} {unit}"
+
+
+def _section(title: str, lines: list[str]) -> list[str]:
+    if not lines:
+        return []
+    more = [f"- ... and {len(lines) - LISTED} more"] if len(lines) > LISTED else []
+    return [f"\n## {title}\n", *(f"- {line}" for line in lines[:LISTED]), *more]
