@@ -53,6 +53,8 @@ format: $(READY)  ## format code and rules
 bench: $(READY)  ## measurements; rows are appended to bench/ledger.csv
 	$(BIN)/python bench/nms.py
 	$(BIN)/python bench/convert.py
+	$(BIN)/python bench/layouts.py
+	$(BIN)/python bench/crops.py
 
 lock: $(READY)  ## renew the pinned versions
 	$(BIN)/uv pip compile --quiet pyproject.toml --extra test --extra dev --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate -o requirements/lock.txt

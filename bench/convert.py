@@ -15,8 +15,7 @@ import numpy as np
 
 BANDS, COLUMNS = 128, 2048
 ROUNDS = 3
-CODE = (
-    """
+CODE = """
 import re, sys, time
 from pathlib import Path
 from hvlabel.config import CubeSettings
@@ -28,7 +27,6 @@ convert_file(Path(sys.argv[1]), descriptor, CubeSettings(), Path(sys.argv[2]), t
 seconds = time.perf_counter() - start
 print(seconds, int(re.search(r"VmHWM:\\s*(\\d+)", Path("/proc/self/status").read_text())[1]) / 1024)
 """
-)
 
 
 def block(rows: int, seed: int) -> np.ndarray:
@@ -108,7 +106,10 @@ def main() -> None:
                 out = folder / "a.zarr"
                 container = {"envi": "envi", "npy": "npy", "mat73": "matlab"}[kind]
                 done = subprocess.run(
-                    [sys.executable, "-c", CODE, raw, out, container, str(BANDS)], capture_output=True, text=True, check=True
+                    [sys.executable, "-c", CODE, raw, out, container, str(BANDS)],
+                    capture_output=True,
+                    text=True,
+                    check=True,
                 )
                 took, peak = map(float, done.stdout.split())
                 ours.append(took)

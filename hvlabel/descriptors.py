@@ -68,6 +68,10 @@ class Companion(Settings):
         return Path(*parts) / self.path.format(stem=stem)
 
 
+def _as_rule(given: Any) -> Any:
+    return {"path": given} if isinstance(given, str) else given
+
+
 class About(Settings):
     """What people want to know about a data set; nothing here changes a result."""
 
@@ -117,9 +121,9 @@ class Form(Settings):
     unit: str | None = Field(
         None, description="unit of the physical values (reflectance, radiance); none: from the file, else counts"
     )
-    rgb_companion: Annotated[Companion | None, BeforeValidator(lambda v: {"path": v} if isinstance(v, str) else v)] = (
-        Field(None, description="RGB file of the same image: a path, or a rule")
-    )
+    rgb_companion: Annotated[
+        Companion | None, BeforeValidator(_as_rule, json_schema_input_type=str | Companion | None)
+    ] = Field(None, description="RGB file of the same image: a path, or a rule")
     rgb_variable: str | None = Field(None, description="RGB picture inside the raw file, axes as of the cube")
     rgb_rot90: int = Field(0, ge=0, le=3, description="quarter turns counter-clockwise of rgb_variable")
 
@@ -158,7 +162,11 @@ class Form(Settings):
 class Descriptor(Form):
     """How the raw files of one data set are read. The other forms take over whatever they do not say themselves."""
 
-    other_forms: tuple[Form, ...] = Field((), description="further forms of the same data set, told apart by `files`")
+    other_forms: Annotated[
+        tuple[Form, ...], BeforeValidator(lambda given: given, json_schema_input_type=list[dict[str, Any]])
+    ] = Field(
+        (), description="further forms of the same data set, told apart by `files`; what they do not say they inherit"
+    )
     every: int = Field(1, ge=1, description="every n-th file of a folder, in name order, is an image (video frames)")
     about: About = About()
 

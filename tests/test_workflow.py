@@ -129,7 +129,7 @@ def test_bad_images_are_one_sentence_each(first_run, folder):
         "nan": "no finite value",
         "constant": "every value of the cube is 1",
         "bands": "9 wavelengths for 7 bands",
-        "truncated": "truncated.npy: cannot be read as npy",
+        "truncated": "truncated.npy: 4000 bytes, but the header promises",
         "no_companion": "the RGB companion of no_companion.npy is missing",
     }
     assert reasons.keys() == expected.keys()
@@ -138,9 +138,9 @@ def test_bad_images_are_one_sentence_each(first_run, folder):
         assert "\n" not in reasons[name]
     assert index["good"]["status"] == "ok"
     wrong = json.loads((folder / "results/index/cubes/wrong/0000.json").read_text())["images"]["wrong"]
-    assert "no variable 'cube'; it holds data 40x40x9; set descriptor.variable" in wrong["reason"]
+    assert "no variable 'cube'; it holds data 40x40x9 uint16; set descriptor.variable" in wrong["reason"]
     assert "data set gone: root raw/gone is no folder" in first_run
-    assert "data set empty: no file below raw matches '*.hdr'" in first_run
+    assert "data set empty: nothing below raw matches '*.hdr'" in first_run
     report = (folder / "results/report/index.html").read_text()
     for message in (*expected.values(), "root raw/gone is no folder"):
         assert message in report.replace("&#39;", "'")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -17,6 +18,7 @@ from hvlabel.cube.write import SHARD_FILE
 from hvlabel.errors import CubeError
 
 ALL = slice(None)
+MAX_THREADS, WORTH_THREADS_BYTES = 4, 1 << 20
 
 
 @dataclass(frozen=True)
@@ -62,10 +64,13 @@ class Cube:
                 f"{self.path}: the picture is damaged ({str(error)[:80]}); delete the cube and run again to convert it anew"
             ) from error
 
-    def read(self, rows: slice = ALL, columns: slice = ALL, bands: slice | int = ALL) -> np.ndarray:
+    def read(
+        self, rows: slice = ALL, columns: slice = ALL, bands: slice | int = ALL, threads: int | None = None
+    ) -> np.ndarray:
         """(c, h, w) stored values of a box, slices of step 1; an integer band keeps its axis. CubeError on a damaged chunk.
 
-        Only chunks that the box touches are read; each is checked.
+        Only chunks that the box touches are read; each is checked. threads: that decode side by side, none: one per core
+        (up to MAX_THREADS); give 1 in workers that already run side by side.
         """
         if isinstance(bands, int):
             bands = slice(bands, bands + 1)
@@ -76,17 +81,29 @@ class Cube:
         out = np.empty((max(b1 - b0, 0), max(y1 - y0, 0), max(x1 - x0, 0)), self.dtype)
         if not out.size:
             return out
-        chunk = np.empty((self.shape[0], side, side), self.dtype)
         chunks_x = range(x0 // side, (x1 - 1) // side + 1)
-        with (self.path / SHARD_FILE).open("rb", buffering=0) as file:
-            for row in range(y0 // side, (y1 - 1) // side + 1):
-                top, bottom = max(y0, row * side), min(y1, (row + 1) * side)
-                for column, encoded in zip(chunks_x, self._encoded(file.fileno(), row, chunks_x), strict=True):
+
+        def read_row(row: int) -> None:
+            chunk = np.empty((self.shape[0], side, side), self.dtype)
+            top, bottom = max(y0, row * side), min(y1, (row + 1) * side)
+            with (self.path / SHARD_FILE).open("rb", buffering=0) as file:
+                for column in chunks_x:
                     left, right = max(x0, column * side), min(x1, (column + 1) * side)
-                    shard.decode(self.path, encoded, chunk)
+                    offset, n_bytes = self._index[row, column].tolist()
+                    shard.decode(self.path, os.pread(file.fileno(), n_bytes, offset), chunk)
                     out[:, top - y0 : bottom - y0, left - x0 : right - x0] = chunk[
                         b0:b1, top - row * side : bottom - row * side, left - column * side : right - column * side
                     ]
+
+        n_rows = range(y0 // side, (y1 - 1) // side + 1)
+        workers = min(len(n_rows), threads or min(MAX_THREADS, len(os.sched_getaffinity(0))))
+        self._index  # noqa: B018 (read before the threads share it)
+        if workers == 1 or out.nbytes < WORTH_THREADS_BYTES:
+            for row in n_rows:
+                read_row(row)
+        else:
+            with ThreadPoolExecutor(workers) as pool:  # no pool is kept: it would not survive a fork
+                list(pool.map(read_row, n_rows))
         return out
 
     def values(self, rows: slice = ALL, columns: slice = ALL, bands: slice | int = ALL) -> np.ndarray:
@@ -100,15 +117,6 @@ class Cube:
     def _index(self) -> np.ndarray:
         grid = [-(-n // self.chunk_side_px) for n in self.shape[1:]]
         return shard.read_index(self.path / SHARD_FILE, grid[0] * grid[1]).reshape(*grid, 2)
-
-    def _encoded(self, file: int, row: int, columns: range) -> list[memoryview]:
-        """Encoded bytes of neighbouring chunks of a row; such that lie behind one another are read at once."""
-        where = self._index[row, columns.start : columns.stop].astype(np.int64)
-        first, end = int(where[0, 0]), int(where[-1].sum())
-        if (where[:-1].sum(axis=1) == where[1:, 0]).all():
-            block = memoryview(os.pread(file, end - first, first))
-            return [block[start - first : start - first + n] for start, n in where.tolist()]
-        return [memoryview(os.pread(file, n, start)) for start, n in where.tolist()]
 
 
 def open_cube(path: Path) -> Cube:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-CHUNK_BYTES = 1 << 20  # near this a random crop reads little too much and a chunk still compresses well
+CHUNK_BYTES = 2 << 20  # near this a random crop reads little too much and a chunk is worth its overhead (docs/CUBES.md)
 MIN_SIDE_PX, MAX_SIDE_PX = 16, 128
 
 

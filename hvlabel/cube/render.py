@@ -107,7 +107,8 @@ def stretch(linear: np.ndarray, percentiles: tuple[float, float], *, joint: bool
     for start in range(0, len(linear), STRETCH_ROWS):
         rows = linear[start : start + STRETCH_ROWS]
         rows = np.where(np.isfinite(rows).all(axis=2)[..., None], rows, low)
-        level = np.clip((rows - low) * (np.float32(STRETCH_LEVELS - 1) / span), 0, STRETCH_LEVELS - 1)
+        with np.errstate(over="ignore"):  # what overflows is white or black
+            level = np.clip((rows - low) * (np.float32(STRETCH_LEVELS - 1) / span), 0, STRETCH_LEVELS - 1)
         shown[start : start + STRETCH_ROWS] = GAMMA_TABLE[(level + np.float32(0.5)).astype(np.uint16)]
     return shown
 

@@ -20,28 +20,32 @@ from zarr.codecs import BloscCodec, Crc32cCodec
 from hvlabel.errors import CubeError
 
 LEVEL = 5
+BYTE_SHUFFLED = 4  # bytes per value from which whole bytes are shuffled: noise fills the lower bits of floats anyway
 blosc.use_threads = False  # Blosc's own thread pool does not survive a fork; threads here each encode their own chunk
 CRC = struct.Struct("<I")
+RESIDUE = 0x48674BC7  # CRC32C of anything followed by its own CRC32C
 ABSENT = 2**64 - 1
 
 
 def codecs(itemsize: int) -> tuple[BloscCodec, Crc32cCodec]:
     """What zarr is told about the encoding of a chunk; Blosc itself carries no checksum."""
-    return BloscCodec(cname="lz4", clevel=LEVEL, shuffle="bitshuffle", typesize=itemsize), Crc32cCodec()
+    shuffle = "shuffle" if itemsize >= BYTE_SHUFFLED else "bitshuffle"
+    return BloscCodec(cname="lz4", clevel=LEVEL, shuffle=shuffle, typesize=itemsize), Crc32cCodec()  # type: ignore[arg-type]
 
 
 def encode(chunk: np.ndarray) -> bytes:
     """One encoded chunk of C-contiguous little-endian values. Threads may call this at once."""
-    packed = blosc.compress(chunk, b"lz4", LEVEL, blosc.BITSHUFFLE)
+    packed = blosc.compress(
+        chunk, b"lz4", LEVEL, blosc.SHUFFLE if chunk.itemsize >= BYTE_SHUFFLED else blosc.BITSHUFFLE
+    )
     return packed + CRC.pack(google_crc32c.value(packed))
 
 
-def decode(path: Path, stored: memoryview, chunk: np.ndarray) -> None:
+def decode(path: Path, stored: bytes, chunk: np.ndarray) -> None:
     """Fill a C-contiguous chunk from its encoded bytes; CubeError if they do not match their checksum."""
-    packed = bytes(stored[: -CRC.size])
-    if len(stored) <= CRC.size or google_crc32c.value(packed) != CRC.unpack(stored[-CRC.size :])[0]:
+    if len(stored) <= CRC.size or google_crc32c.value(stored) != RESIDUE:
         raise CubeError(f"{path}: a chunk is damaged; delete the cube and run again to convert it anew")
-    blosc.decompress(packed, chunk)
+    blosc.decompress(stored, chunk)  # the length of the content stands in its header
 
 
 class ShardWriter:
@@ -82,6 +86,6 @@ def read_index(path: Path, n_chunks: int) -> np.ndarray:
             tail = os.pread(file.fileno(), size, max(path.stat().st_size - size, 0))
     except OSError as error:
         raise CubeError(f"{path}: cannot read the cube ({error.strerror}); run again to convert it anew") from error
-    if len(tail) != size or google_crc32c.value(tail[: -CRC.size]) != CRC.unpack(tail[-CRC.size :])[0]:
+    if len(tail) != size or google_crc32c.value(tail) != RESIDUE:
         raise CubeError(f"{path}: the chunk index is damaged; delete the cube and run again to convert it anew")
     return np.frombuffer(tail[: -CRC.size], "<u8").reshape(n_chunks, 2)

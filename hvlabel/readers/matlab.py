@@ -24,9 +24,10 @@ HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
 HEADER_BYTES = 128
 MATRIX, COMPRESSED = 14, 15
 CLASSES = {
-    1: "cell", 2: "struct", 3: "object", 4: "char", 5: "sparse", 6: "f8", 7: "f4",
-    8: "i1", 9: "u1", 10: "i2", 11: "u2", 12: "i4", 13: "u4", 14: "i8", 15: "u8",
+    1: "cell", 2: "struct", 3: "object", 4: "char", 5: "sparse", 6: "float64", 7: "float32",
+    8: "int8", 9: "uint8", 10: "int16", 11: "uint16", 12: "int32", 13: "uint32", 14: "int64", 15: "uint64",
 }  # fmt: skip
+NUMBERS = {CLASSES[code] for code in range(6, 16)}
 TYPES = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 9: "f8", 12: "i8", 13: "u8"}
 COMPLEX_FLAG, LOGICAL_FLAG = 0x0800, 0x0200
 MAX_DIMENSIONS, MAX_NAME_BYTES = 32, 4096
@@ -249,7 +250,7 @@ def _header(element: _Element, source: _Bytes) -> _Header:
         kind = "complex"
     elif int(flags[0]) & LOGICAL_FLAG:
         kind = "logical"
-    if kind not in TYPES.values() or 0 in shape:
+    if kind not in NUMBERS or 0 in shape:
         return _Header(name, shape, kind, None, 0, 0, b"")
     type_, n_bytes, small = tag()
     stored = np.dtype(element.order + TYPES[type_]) if type_ in TYPES else None

@@ -18,11 +18,7 @@ try:
     }
     # descriptors by name are put in full, so that an edited descriptor file re-runs what depends on it
     DATASETS = {
-        name: (
-            d
-            if d.demo
-            else d.model_copy(update={"descriptor": d.described(name)})
-        )
+        name: (d if d.demo else d.model_copy(update={"descriptor": d.described(name)}))
         for name, d in CONFIG.datasets.items()
     }
     SCAN = scan(CONFIG)

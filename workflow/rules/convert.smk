@@ -23,6 +23,7 @@ rule convert:
         f"{RESULTS}/logs/cubes/{{dataset}}/{{shard}}.log",
     conda:
         "../envs/hvlabel.yaml"
+    threads: CONFIG.run.threads
     params:
         source=lambda w: DATASETS[w.dataset].model_dump_json(),
         settings=CONFIG.cube.to_json(),
