@@ -19,6 +19,7 @@ from torchvision.ops import nms
 
 from hvlabel.config import Branch, GeneratorSettings
 from hvlabel.masks import Mask, Rle, decode, encode, encode_stack
+from hvlabel.models.two_way import Masks
 
 CROP_EDGE_TOL_PX = 20.0
 LOW_RES_CLAMP = 32.0  # SAM2 clamps logits before they become a mask prompt
@@ -34,6 +35,9 @@ class PromptModel(Protocol):
         self, embedding: Any, points_xy: np.ndarray, masks: Tensor | None = None, *, multimask: bool = True
     ) -> tuple[Tensor, Tensor]:
         """Logits (N, M, h, w) and predicted IoU (N, M) of (N, 2) float64 foreground points, px of the image."""
+
+    def decode_above(self, embedding: Any, points_xy: np.ndarray, min_iou: float | None) -> Masks:
+        """Of three masks per point those above a predicted IoU (None: all); the others are never made."""
 
     def upscale(self, logits: Tensor, embedding: Any) -> Tensor:
         """(N, h, w) low-resolution logits -> (N, H, W) of the image."""
@@ -140,14 +144,19 @@ def _in_batch(
     image_hw: tuple[int, int],
     settings: GeneratorSettings,
 ) -> _Found:
-    logits, iou = model.decode(embedding, points, multimask=settings.multimask_output)
-    points = np.repeat(points, logits.shape[1], axis=0)  # (N*M, 2)
-    logits, iou = logits.flatten(0, 1), iou.flatten(0, 1)
-    if settings.use_m2m:
-        logits, iou = _refined(model, embedding, points, logits, settings.points_per_batch)
-    if settings.pred_iou_thresh > 0:
-        keep = iou > settings.pred_iou_thresh
-        logits, iou, points = logits[keep], iou[keep], points[keep.cpu().numpy()]
+    min_iou = settings.pred_iou_thresh if settings.pred_iou_thresh > 0 else None
+    if settings.multimask_output and not settings.use_m2m:
+        found = model.decode_above(embedding, points, min_iou)
+        logits, iou, points = found.logits, found.iou, points[found.prompt.cpu().numpy()]
+    else:
+        logits, iou = model.decode(embedding, points, multimask=settings.multimask_output)
+        points = np.repeat(points, logits.shape[1], axis=0)  # (N*M, 2)
+        logits, iou = logits.flatten(0, 1), iou.flatten(0, 1)
+        if settings.use_m2m:
+            logits, iou = _refined(model, embedding, points, logits, settings.points_per_batch)
+        if min_iou is not None:
+            keep = iou > min_iou
+            logits, iou, points = logits[keep], iou[keep], points[keep.cpu().numpy()]
     full = model.upscale(logits, embedding).float()  # (K, h, w) of the crop
     stability = _stability(full, settings)
     masks = full > settings.mask_threshold

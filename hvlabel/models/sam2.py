@@ -20,6 +20,7 @@ from yaml import YAMLError
 
 from hvlabel.config import Sam2Model
 from hvlabel.errors import WeightsError
+from hvlabel.models.two_way import FirstLayer, Masks, confident_masks, first_layer
 from hvlabel.models.weights import read_state_dict
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -97,6 +98,7 @@ class Sam2Predictor:
     def __init__(self, network: SAM2Base, objects_per_batch: int = 16) -> None:
         self.network = network
         self.objects_per_batch = objects_per_batch
+        self._first: tuple[Embedding, FirstLayer] | None = None  # of the image decoded last
 
     @torch.inference_mode()
     def embed(self, image: np.ndarray) -> Embedding:
@@ -121,24 +123,46 @@ class Sam2Predictor:
         masks     : (N, 1, S/4, S/4) logits, or None
         """
         network = self.network
-        height, width = embedding.original_hw
-        points = torch.as_tensor(points_xy, dtype=torch.float32, device=network.device)
-        points = points / points.new_tensor([width, height]) * network.image_size
-        labels = torch.ones(len(points), 1, dtype=torch.int32, device=network.device)
-        sparse, dense = network.sam_prompt_encoder(points=(points[:, None], labels), boxes=None, masks=masks)
-        image = embedding.features[-1]
-        if network.directly_add_no_mem_embed:
-            image = image + network.no_mem_embed.reshape(1, -1, 1, 1)
+        sparse, dense = self._prompts(embedding, points_xy, masks)
         logits, iou, _, _ = network.sam_mask_decoder(
-            image_embeddings=image,
+            image_embeddings=self._image(embedding),
             image_pe=network.sam_prompt_encoder.get_dense_pe(),
             sparse_prompt_embeddings=sparse,
             dense_prompt_embeddings=dense,
             multimask_output=multimask,
-            repeat_image=len(points) > 1,
+            repeat_image=len(points_xy) > 1,
             high_res_features=embedding.features[:-1] or None,
         )
         return logits, iou
+
+    @torch.inference_mode()
+    def decode_above(self, embedding: Embedding, points_xy: np.ndarray, min_iou: float | None) -> Masks:
+        """Like decode with multimask, but only the masks above a predicted IoU (None: all) are made at all."""
+        network = self.network
+        decoder = network.sam_mask_decoder
+        sparse, dense = self._prompts(embedding, points_xy, None)
+        if self._first is None or self._first[0] is not embedding:
+            code = network.sam_prompt_encoder.get_dense_pe()
+            self._first = embedding, first_layer(decoder.transformer, self._image(embedding) + dense[:1], code)
+        own = [decoder.obj_score_token.weight] if decoder.pred_obj_scores else []
+        own_tokens = torch.cat([*own, decoder.iou_token.weight, decoder.mask_tokens.weight])
+        return confident_masks(decoder, own_tokens, self._first[1], sparse, min_iou, embedding.features[:-1])
+
+    def _image(self, embedding: Embedding) -> Tensor:
+        """(1, D, g, g) features as the decoder takes them."""
+        image = embedding.features[-1]
+        if self.network.directly_add_no_mem_embed:
+            image = image + self.network.no_mem_embed.reshape(1, -1, 1, 1)
+        return image
+
+    def _prompts(self, embedding: Embedding, points_xy: np.ndarray, masks: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Sparse and dense embedding of one foreground point each."""
+        network = self.network
+        height, width = embedding.original_hw
+        points = torch.as_tensor(points_xy, dtype=torch.float32, device=network.device)
+        points = points / points.new_tensor([width, height]) * network.image_size
+        labels = torch.ones(len(points), 1, dtype=torch.int32, device=network.device)
+        return network.sam_prompt_encoder(points=(points[:, None], labels), boxes=None, masks=masks)
 
     def upscale(self, logits: Tensor, embedding: Embedding) -> Tensor:
         """(N, h, w) low-resolution logits -> (N, H, W) of the original image."""

@@ -12,6 +12,7 @@ from hvlabel.branches.generator import crop_boxes, generate_masks, point_grid
 from hvlabel.config import GeneratorSettings
 from hvlabel.masks import decode
 from hvlabel.models.hyperfree import HyperFree, HyperFreePredictor, Topology
+from hvlabel.models.two_way import Masks, first_layer, two_way
 
 HYPERFREE_DEFAULTS = {"pred_iou_thresh": 0.88, "stability_score_thresh": 0.95}
 
@@ -42,6 +43,13 @@ class AnalyticNetwork(HyperFree):
         return (logits, iou) if multimask else (logits[:, :1], iou[:, :1])
 
 
+class AnalyticPredictor(HyperFreePredictor):
+    def decode_above(self, embedding, points_xy, min_iou):
+        logits, iou = self.decode(embedding, points_xy)
+        keep = iou > (-1 if min_iou is None else min_iou)
+        return Masks(logits[keep], iou[keep], keep.nonzero()[:, 0])
+
+
 @pytest.fixture
 def predictor():
     topology = Topology(
@@ -58,7 +66,7 @@ def predictor():
         decoder_mlp=8,
         iou_hidden=8,
     )
-    return HyperFreePredictor(AnalyticNetwork(topology), [500.0])
+    return AnalyticPredictor(AnalyticNetwork(topology), [500.0])
 
 
 @pytest.mark.parametrize("name", ["amg_default_thresh", "amg_demo_thresh"])
@@ -80,6 +88,34 @@ def test_same_masks_in_the_same_order_as_published(shared, predictor, name):
         assert ours.stability_score == pytest.approx(theirs["stability_score"], abs=1e-4)
         assert ours.point_xy == pytest.approx(theirs["point_coords"][0], abs=1e-3)
         assert ours.crop_box_xywh == pytest.approx(theirs["crop_box"])
+
+
+@pytest.mark.parametrize(("tokens", "grid"), [(7, (8, 8)), (9, (5, 12)), (1, (2, 3))])
+def test_the_lean_transformer_is_the_plain_one(tokens, grid):
+    torch.manual_seed(0)
+    plain = HyperFree(Topology(image_size_px=64, patch_px=16, embed_dim=8, depth=1, num_heads=2, window_px=4, global_blocks=(0,), out_dim=32, decoder_heads=4, mask_channels=4, decoder_mlp=16, iou_hidden=8)).mask_decoder.transformer  # fmt: skip
+    image, code = torch.randn(1, 32, *grid), torch.randn(1, 32, *grid)
+    prompts = torch.randn(5, tokens, 32)
+    with torch.inference_mode():
+        expected = plain(image.expand(5, -1, -1, -1), code, prompts)
+        found = two_way(plain, first_layer(plain, image, code), prompts)
+    for ours, theirs in zip(found, expected, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-5)
+
+
+def test_masks_below_the_predicted_iou_are_left_out_and_the_others_are_as_decoded():
+    torch.manual_seed(1)
+    topology = Topology(image_size_px=64, patch_px=16, embed_dim=8, depth=1, num_heads=2, window_px=4, global_blocks=(0,), out_dim=32, decoder_heads=4, mask_channels=4, decoder_mlp=16, iou_hidden=8)  # fmt: skip
+    model = HyperFreePredictor(HyperFree(topology).eval(), [500.0, 600.0])
+    embedding = model.embed(np.random.default_rng(0).uniform(0, 1, (60, 40, 2)).astype(np.float32))
+    points = np.random.default_rng(1).uniform(0, 40, (21, 2))
+    logits, iou = model.decode(embedding, points)
+    for threshold in (None, float(iou.median()), 99.0):
+        keep = iou > (-99 if threshold is None else threshold)
+        found = model.decode_above(embedding, points, threshold)
+        torch.testing.assert_close(found.logits, logits[keep], rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(found.iou, iou[keep], rtol=1e-4, atol=1e-5)
+        assert found.prompt.tolist() == keep.nonzero()[:, 0].tolist()
 
 
 def test_batch_size_does_not_change_the_result(predictor):

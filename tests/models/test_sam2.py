@@ -15,6 +15,7 @@ from hvlabel.cube.bands import Frame
 from hvlabel.errors import WeightsError
 from hvlabel.masks import encode
 from hvlabel.models.sam2 import Sam2Predictor, load_sam2
+from hvlabel.models.two_way import Masks
 
 CPU = torch.device("cpu")
 
@@ -184,6 +185,11 @@ class RememberingModel:
         return torch.stack(own)[:, None], torch.tensor(
             [[0.9 if image[int(y), int(x), 0] > 0 else 0.0] for x, y in points_xy]
         )
+
+    def decode_above(self, image, points_xy, min_iou):
+        logits, iou = self.decode(image, points_xy)
+        keep = iou > (-1 if min_iou is None else min_iou)
+        return Masks(logits[keep], iou[keep], keep.nonzero()[:, 0])
 
     def upscale(self, logits, image):
         return logits

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from hvlabel.models.hyperfree.network import HyperFree
+from hvlabel.models.two_way import FirstLayer, Masks, confident_masks, first_layer
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,7 @@ class HyperFreePredictor:
         self.network = network
         self.wavelengths_nm = [float(nm) for nm in wavelengths_nm]
         self.gsd_m = gsd_m
+        self._first: tuple[Embedding, FirstLayer] | None = None  # of the image decoded last
 
     def prepare(self, image: np.ndarray) -> tuple[Tensor, tuple[int, int]]:
         """(1, C, S, S) float32 network input and the size of the image in it.
@@ -63,13 +65,29 @@ class HyperFreePredictor:
 
         points_xy : (N, 2) float64 px of the original image
         """
-        (old_h, old_w), (new_h, new_w) = embedding.original_hw, embedding.resized_hw
-        scaled = points_xy * np.array([new_w / old_w, new_h / old_h])
-        points = torch.as_tensor(scaled, device=embedding.features.device)[:, None]
-        labels = torch.ones(len(points), 1, dtype=torch.int32, device=points.device)
+        points, labels = self._points(embedding, points_xy)
         return self.network.decode(
             embedding.features, points_xy=points, labels=labels, masks=masks, multimask=multimask
         )
+
+    @torch.inference_mode()
+    def decode_above(self, embedding: Embedding, points_xy: np.ndarray, min_iou: float | None) -> Masks:
+        """Like decode with multimask, but only the masks above a predicted IoU (None: all) are made at all."""
+        encoder, decoder = self.network.prompt_encoder, self.network.mask_decoder
+        points, labels = self._points(embedding, points_xy)
+        sparse, dense = encoder(points, labels, None, None)
+        if self._first is None or self._first[0] is not embedding:
+            features = embedding.features + dense[:1]
+            self._first = embedding, first_layer(decoder.transformer, features, encoder.dense_code())
+        own_tokens = torch.cat([decoder.iou_token.weight, decoder.mask_tokens.weight])
+        return confident_masks(decoder, own_tokens, self._first[1], sparse, min_iou, [])
+
+    def _points(self, embedding: Embedding, points_xy: np.ndarray) -> tuple[Tensor, Tensor]:
+        """(N, 1, 2) px of the padded input and (N, 1) labels of foreground points."""
+        (old_h, old_w), (new_h, new_w) = embedding.original_hw, embedding.resized_hw
+        scaled = points_xy * np.array([new_w / old_w, new_h / old_h])
+        points = torch.as_tensor(scaled, device=embedding.features.device)[:, None]
+        return points, torch.ones(len(points), 1, dtype=torch.int32, device=points.device)
 
     def upscale(self, logits: Tensor, embedding: Embedding) -> Tensor:
         """(N, h, w) low-resolution logits -> (N, H, W) of the original image: to the padded input, crop, to the image."""

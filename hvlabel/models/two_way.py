@@ -1,0 +1,209 @@
+"""SAM's two-way transformer for many prompts on one image, with a third of the arithmetic.
+
+The same function of the same weights as the modules of sam2 and of our HyperFree (which name their parts alike):
+
+- The first layer sees the same image for every prompt, so its projections of the image are made once.
+- Later, image tokens (thousands) are never projected: a projection of the few prompt tokens by the transposed weights
+  gives the same products. q . (W x + b) = (W^T q) . x + q . b, where softmax over x does not see q . b; and
+  sum p (W x + b) = W (sum p x) + b.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+N_MASK_TOKENS = 4  # one mask for clear prompts, three for ambiguous ones
+PROMPTS_AT_ONCE_CPU = 8  # results do not depend on it; few at once stay in the processor's caches
+
+
+@dataclass(frozen=True)
+class FirstLayer:
+    """What the first layer makes of an image, whatever the prompts.
+
+    image, coded   : (N, D) tokens without and with their position code; N = product of grid_hw
+    keys, values   : (heads, N, d) for tokens that look at the image
+    queries        : (heads, N, d) for the image that looks at tokens
+    """
+
+    image: Tensor
+    coded: Tensor
+    code: Tensor
+    keys: Tensor
+    values: Tensor
+    queries: Tensor
+    grid_hw: tuple[int, int]
+
+
+def first_layer(transformer: Any, image: Tensor, code: Tensor) -> FirstLayer:
+    """Projections of an image (1, D, g, g) with position code (1, D, g, g), dense prompt included."""
+    tokens, position = image[0].flatten(1).T.contiguous(), code[0].flatten(1).T.contiguous()
+    coded = tokens + position
+    layer = transformer.layers[0]
+    to_image, to_tokens = layer.cross_attn_token_to_image, layer.cross_attn_image_to_token
+
+    def heads(x: Tensor) -> Tensor:
+        return x.unflatten(-1, (to_image.num_heads, -1)).transpose(0, 1).contiguous()
+
+    return FirstLayer(
+        tokens,
+        coded,
+        position,
+        keys=heads(to_image.k_proj(coded)),
+        values=heads(to_image.v_proj(tokens)),
+        queries=heads(to_tokens.q_proj(coded)),
+        grid_hw=(image.shape[2], image.shape[3]),
+    )
+
+
+@dataclass(frozen=True)
+class Masks:
+    """Decoded masks above a predicted IoU, prompt by prompt.
+
+    logits : (K, h, w) low resolution
+    iou    : (K,) predicted
+    prompt : (K,) index of the prompt each came from
+    """
+
+    logits: Tensor
+    iou: Tensor
+    prompt: Tensor
+
+
+def confident_masks(
+    decoder: Any, own_tokens: Tensor, first: FirstLayer, sparse: Tensor, min_iou: float | None, high_res: list[Tensor]
+) -> Masks:
+    """The three masks of each prompt whose predicted IoU is above min_iou (None: all); others are never upscaled.
+
+    decoder    : a SAM mask decoder (output_upscaling, output_hypernetworks_mlps, iou_prediction_head)
+    own_tokens : (n, D) the decoder's tokens; the last four are its mask tokens, before them stands the IoU token
+    sparse     : (B, P, D) embedded prompts
+    high_res   : two finer feature maps (1, D/8, 4g, 4g), (1, D/4, 2g, 2g), or none
+    """
+    first_mask = len(own_tokens) - N_MASK_TOKENS
+    parts = []
+    size = PROMPTS_AT_ONCE_CPU if sparse.device.type == "cpu" else len(sparse)
+    for start in range(0, len(sparse), size):
+        batch = sparse[start : start + size]
+        tokens, image = two_way(
+            decoder.transformer, first, torch.cat([own_tokens.expand(len(batch), -1, -1), batch], dim=1)
+        )
+        iou = decoder.iou_prediction_head(tokens[:, first_mask - 1])[:, 1:]  # (B, 3)
+        keep = torch.ones_like(iou, dtype=torch.bool) if min_iou is None else iou > min_iou
+        used = keep.any(dim=1)
+        upscaled = _upscaled(decoder, image[used], first.grid_hw, high_res)  # (U, D/8, 4g, 4g)
+        hyper = torch.stack(
+            [decoder.output_hypernetworks_mlps[k](tokens[used, first_mask + k]) for k in range(1, N_MASK_TOKENS)], dim=1
+        )
+        prompt, which = keep[used].nonzero(as_tuple=True)
+        logits = (
+            torch.einsum("kc,kchw->khw", hyper[prompt, which], upscaled[prompt]) if len(prompt) else upscaled[:0, 0]
+        )
+        parts.append(Masks(logits, iou[keep], start + used.nonzero()[:, 0][prompt]))
+    return Masks(*(torch.cat([getattr(p, name) for p in parts]) for name in ("logits", "iou", "prompt")))
+
+
+def _upscaled(decoder: Any, image: Tensor, grid_hw: tuple[int, int], high_res: list[Tensor]) -> Tensor:
+    """(U, N, D) -> (U, D/8, 4g, 4g)."""
+    grid = image.transpose(1, 2).unflatten(2, grid_hw)
+    if not high_res:
+        return decoder.output_upscaling(grid)
+    to_2x, norm, activation, to_4x, last_activation = decoder.output_upscaling
+    finest, finer = high_res
+    return last_activation(to_4x(activation(norm(to_2x(grid) + finer))) + finest)
+
+
+def two_way(transformer: Any, first: FirstLayer, prompts: Tensor) -> tuple[Tensor, Tensor]:
+    """prompts (B, T, D), output tokens included -> tokens (B, T, D), image (B, N, D)."""
+    tokens, image = prompts, first.image
+    for index, layer in enumerate(transformer.layers):
+        if index == 0:
+            tokens = layer.self_attn(tokens, tokens, tokens)
+        else:
+            coded = tokens + prompts
+            tokens = tokens + layer.self_attn(coded, coded, tokens)
+        tokens = layer.norm1(tokens)
+        asking = tokens + prompts
+        if index == 0:
+            seen = _look_at_shared(layer.cross_attn_token_to_image, asking, first)
+        else:
+            coded_image = image + first.code
+            seen = _look_at_image(layer.cross_attn_token_to_image, asking, coded_image, image)
+        tokens = layer.norm2(tokens + seen)
+        tokens = layer.norm3(tokens + layer.mlp(tokens))
+        answering = tokens + prompts
+        if index == 0:
+            told = _told_shared(layer.cross_attn_image_to_token, answering, tokens, first)
+        else:
+            told = _told(layer.cross_attn_image_to_token, answering, tokens, coded_image)
+        image = layer.norm4(told.add_(image))
+    asking = tokens + prompts
+    seen = _look_at_image(transformer.final_attn_token_to_image, asking, image + first.code, image)
+    return transformer.norm_final_attn(tokens + seen), image
+
+
+def _heads(attention: Any, x: Tensor) -> Tensor:
+    """(B, T, inner) -> (B, heads, T, d)."""
+    return x.unflatten(-1, (attention.num_heads, -1)).transpose(1, 2)
+
+
+def _out(attention: Any, x: Tensor) -> Tensor:
+    """(B, heads, T, d) -> (B, T, D)."""
+    return attention.out_proj(x.transpose(1, 2).flatten(2))
+
+
+def _look_at_shared(attention: Any, asking: Tensor, first: FirstLayer) -> Tensor:
+    q = _heads(attention, attention.q_proj(asking))  # (B, h, T, d)
+    b, h, t, d = q.shape
+    flat = q.transpose(0, 1).reshape(h, b * t, d)  # one product per head for all prompts
+    weights = torch.softmax(flat @ first.keys.transpose(1, 2) * d**-0.5, dim=-1)
+    return _out(attention, (weights @ first.values).reshape(h, b, t, d).transpose(0, 1))
+
+
+def _look_at_image(attention: Any, asking: Tensor, coded_image: Tensor, image: Tensor) -> Tensor:
+    q = _heads(attention, attention.q_proj(asking))
+    b, h, t, d = q.shape
+    folded = torch.einsum("bhtd,hdc->bhtc", q, _by_head(attention.k_proj.weight, h)).reshape(b, h * t, -1)
+    weights = torch.softmax((folded * d**-0.5) @ coded_image.transpose(1, 2), dim=-1)  # (B, h*T, N)
+    context = (weights @ image).reshape(b, h, t, -1)
+    seen = torch.einsum("bhtc,hdc->bhtd", context, _by_head(attention.v_proj.weight, h))
+    return _out(attention, seen + attention.v_proj.bias.view(h, 1, d))
+
+
+def _told(attention: Any, answering: Tensor, tokens: Tensor, coded_image: Tensor) -> Tensor:
+    k = _heads(attention, attention.k_proj(answering))
+    b, h, t, d = k.shape
+    folded = torch.einsum("bhtd,hdc->bhtc", k, _by_head(attention.q_proj.weight, h)).reshape(b, h * t, -1)
+    offset = (k * attention.q_proj.bias.view(h, 1, d)).sum(-1).reshape(b, h * t, 1)
+    scores = torch.baddbmm(offset * d**-0.5, folded * d**-0.5, coded_image.transpose(1, 2))  # (B, h*T, N)
+    return _mixed(attention, scores.unflatten(1, (h, t)), tokens)
+
+
+def _told_shared(attention: Any, answering: Tensor, tokens: Tensor, first: FirstLayer) -> Tensor:
+    k = _heads(attention, attention.k_proj(answering))
+    b, h, t, d = k.shape
+    flat = k.transpose(0, 1).reshape(h, b * t, d) * d**-0.5
+    scores = (flat @ first.queries.transpose(1, 2)).reshape(h, b, t, -1)
+    return _mixed(attention, scores.transpose(0, 1), tokens)
+
+
+def _mixed(attention: Any, scores: Tensor, tokens: Tensor) -> Tensor:
+    """scores (B, h, T, N) -> (B, N, D). The softmax runs over a few tokens; with the image innermost it is vectorised."""
+    weights = torch.softmax(scores, dim=2).flatten(1, 2)
+    return torch.baddbmm(attention.out_proj.bias, weights.transpose(1, 2), _answers(attention, tokens))
+
+
+def _answers(attention: Any, tokens: Tensor) -> Tensor:
+    """(B, h*T, D): what each token and head adds to an image token that looks at nothing else."""
+    v = _heads(attention, attention.v_proj(tokens))
+    h, d = v.shape[1], v.shape[3]
+    weight = attention.out_proj.weight.T.reshape(h, d, -1)  # (D, h*d) by head
+    return torch.einsum("bhtd,hdc->bhtc", v, weight).flatten(1, 2)
+
+
+def _by_head(weight: Tensor, heads: int) -> Tensor:
+    """(inner, D) -> (heads, d, D)."""
+    return weight.unflatten(0, (heads, -1))
