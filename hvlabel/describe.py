@@ -30,7 +30,8 @@ PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff")
 PICTURE_FOLDERS = ("rgb", "RGB", "color", "colour", "images", "false_color", "pseudocolor")
 RISING_SHARE = 0.9  # centres rise but where one spectrometer's range ends inside the next one's
 GUESSED_RANGE_NM = (400.0, 1000.0)
-LISTED = 40
+LISTED, FEWEST_BANDS = 40, 4
+CENTRE_NAMES = ("wave", "wvl", "lambda", "centre", "center", "nm")
 
 
 @dataclass
@@ -81,9 +82,11 @@ def _describe(path: Path, container: Container) -> str:
 def sniff(path: Path) -> Container:
     """Container of a raw file or folder, by its content; RawFileError if it is none that can be read."""
     if path.is_dir():
-        if band_files(path):
+        if len(band_files(path)) >= FEWEST_BANDS:
             return "band_png"
-        raise RawFileError(f"{path}: a folder without {BAND_FILE}; name a raw file, or a folder with one PNG per band")
+        raise RawFileError(
+            f"{path}: a folder with fewer than {FEWEST_BANDS} {BAND_FILE}; name a raw file, or a folder with one PNG per band"
+        )
     try:
         with path.open("rb") as file:
             head = file.read(520)
@@ -136,7 +139,7 @@ def _from_variables(path: Path, named: Mapping[str, Variable], found: _Findings)
         raise RawFileError(
             f"{path}: holds no three-dimensional array of numbers ({'; '.join(found.holds) or 'nothing'}); name another file"
         )
-    centres = {n: nm for n, v in named.items() if len(nm := _centres(v)) > 3}
+    centres = {n: nm for n, v in sorted(named.items(), key=_is_no_centre_name) if len(nm := _centres(v)) > 3}
     fitting = [(n, c) for n in candidates for c in centres if len(centres[c]) in candidates[n].shape]
     name = fitting[0][0] if fitting else max(candidates, key=lambda n: math.prod(candidates[n].shape))
     if len(candidates) > 1:
@@ -147,6 +150,10 @@ def _from_variables(path: Path, named: Mapping[str, Variable], found: _Findings)
     found.settings["axes"] = _axes(shape, len(centres[wavelengths[0]]) if wavelengths else None, found)
     if wavelengths:
         found.settings["wavelength_variable"] = wavelengths[0]
+        if _is_no_centre_name((wavelengths[0], None)):
+            found.questions.append(
+                f"does {wavelengths[0]} hold the band centres? It has as many values; else drop `wavelength_variable`"
+            )
         if len(wavelengths) > 1:
             found.questions.append(
                 f"which vector holds the band centres: {', '.join(wavelengths)}? Taken: {wavelengths[0]}"
@@ -176,12 +183,14 @@ def _from_single(path: Path, container: Container, found: _Findings) -> None:
         )
         return
     stored = read_stored(path, Form(container=container))
-    found.holds.append(f"one array: {'x'.join(map(str, stored.array.shape))} {stored.array.dtype}")
+    # a Fortran-ordered npy lies in the reverse of its own axes
+    shape = stored.array.shape[::-1] if container == "npy" and stored.axes == "cxy" else stored.array.shape
+    found.holds.append(f"one array: {'x'.join(map(str, shape))} {stored.array.dtype}")
     if container == "band_png":
         found.holds.append(f"from {stored.files[0].name} to {stored.files[-1].name}")
     if container in ("npy", "tiff"):
-        found.settings["axes"] = _axes(stored.array.shape, None, found)
-    sizes = dict(zip(found.settings.get("axes", stored.axes), stored.array.shape, strict=True))
+        found.settings["axes"] = _axes(shape, None, found)
+    sizes = dict(zip(found.settings.get("axes", stored.axes), shape, strict=True))
     if stored.wavelengths_nm is None:
         _guess_wavelengths(sizes["c"], found)
 
@@ -208,6 +217,10 @@ def _guess_wavelengths(n_bands: int, found: _Findings) -> None:
     found.questions.append(
         f"what are the {n_bands} band centres? The file does not say; {start_nm:g}-{stop_nm:g} nm is invented: correct `wavelengths_nm`"
     )
+
+
+def _is_no_centre_name(item: tuple[str, Any]) -> bool:
+    return not any(word in item[0].lower() for word in CENTRE_NAMES)
 
 
 def _centres(variable: Variable) -> tuple[float, ...]:
@@ -261,12 +274,16 @@ def _data_suffix(path: Path, container: Container) -> str:
     return ".hdr" if container == "envi" else path.suffix
 
 
+def _printable(text: str) -> str:
+    return "".join(c if c.isprintable() else "?" for c in text)
+
+
 def _text(path: Path, found: _Findings) -> str:
     body = "".join(
         yaml.safe_dump({k: v}, width=118, default_flow_style=None if isinstance(v, dict) else False)
         for k, v in found.settings.items()
     )
-    lines = [f"# {path.name}", *(f"#   {line}" for line in found.holds)]
-    questions = [f"# ? {question}" for question in found.questions]
+    lines = [f"# {path.name}", *(f"#   {_printable(line)}" for line in found.holds)]
+    questions = [f"# ? {_printable(question)}" for question in found.questions]
     usage = f"# Save this as my_camera.yaml, then: hvlabel convert --dataset my_camera.yaml {path} out.zarr"
     return "\n".join([*lines, body.rstrip(), *questions, usage])

@@ -15,6 +15,7 @@ SHIPPED = Path(__file__).resolve().parent.parent / "resources" / "datasets"
 
 Container = Literal["envi", "matlab", "hdf5", "npy", "tiff", "mosaic_png", "band_png", "hsd"]
 BAND_FILE = "*.png"  # band_png: the files of an image's folder
+ENVI_DATA_SUFFIXES = (".dat", ".raw", ".bin", ".img", ".float", ".bil", ".bip", ".bsq", "")
 Confidence = Literal["calibrated", "nominal", "placeholder"]
 
 
@@ -33,6 +34,10 @@ class WavelengthRange(Settings):
         return [self.start_nm + k * step_nm for k in range(self.count)]
 
 
+def _last(parts: list[str], name: str) -> int:
+    return len(parts) - 1 - parts[::-1].index(name)
+
+
 class Companion(Settings):
     """Where the RGB picture of a raw file lies."""
 
@@ -41,7 +46,7 @@ class Companion(Settings):
     )
     folders: dict[str, str | None] = Field(
         {},
-        description="folder names on the way to the raw file that differ for the picture; null: left out. Of equal names the last counts",
+        description="folder names on the way to the raw file that differ for the picture; null: left out, if it lies below the others. Of equal names the last counts",
     )
     remove: tuple[str, ...] = Field((), description="parts of the raw name that {stem} goes without")
     optional: bool = Field(False, description="images without the picture are rendered from their bands")
@@ -58,10 +63,14 @@ class Companion(Settings):
     def of(self, raw: Path, folder: Path) -> Path:
         """Path of the picture. folder: the raw file's folder, or the raw folder itself."""
         parts = list(folder.parts)
-        for name, instead in self.folders.items():
-            if name in parts:
-                at = len(parts) - 1 - parts[::-1].index(name)
-                parts[at : at + 1] = [] if instead is None else [instead]
+        places = {name: _last(parts, name) for name in self.folders if name in parts}
+        top = min((at for name, at in places.items() if self.folders[name] is not None), default=0)
+        for name, at in sorted(places.items(), key=lambda place: -place[1]):
+            instead = self.folders[name]
+            if instead is not None:
+                parts[at] = instead
+            elif at >= top:  # a folder of that name above the data set is none of ours
+                del parts[at]
         stem = raw.stem
         for part in self.remove:
             stem = stem.replace(part, "")
@@ -109,14 +118,18 @@ class Form(Settings):
     wavelengths_first: Literal["descriptor", "file"] = Field(
         "descriptor", description="whose band centres count where both name them"
     )
-    wavelength_confidence: Confidence = Field(
-        "nominal", description="how far the descriptor's band centres can be trusted; kept in the cube"
+    wavelength_confidence: Confidence | None = Field(
+        None,
+        description="how far the band centres can be trusted; kept in the cube. None: calibrated if they come from the file, else nominal",
     )
     mosaic_px: int | None = Field(
         None, ge=2, le=8, description="mosaic_png: side of the filter pattern; band = row * side + column"
     )
     scale: float | None = Field(
-        None, gt=0, description="stored value times scale = physical value; none: from the file, else 1"
+        None,
+        gt=0,
+        allow_inf_nan=False,
+        description="stored value times scale = physical value; none: from the file, else 1",
     )
     unit: str | None = Field(
         None, description="unit of the physical values (reflectance, radiance); none: from the file, else counts"
@@ -167,6 +180,7 @@ class Descriptor(Form):
     ] = Field(
         (), description="further forms of the same data set, told apart by `files`; what they do not say they inherit"
     )
+    min_kib: int = Field(0, ge=0, description="smaller files are no images but tables beside them, KiB")
     every: int = Field(1, ge=1, description="every n-th file of a folder, in name order, is an image (video frames)")
     about: About = About()
 
@@ -185,8 +199,11 @@ class Descriptor(Form):
 
     def form_for(self, raw: Path) -> Form:
         """The first of the other forms whose `files` fit the name of a raw file; the main one if none does."""
+        names = {raw.name.lower()}
+        if raw.suffix.lower() in ENVI_DATA_SUFFIXES:  # named by its data file instead of its header
+            names.add(raw.with_suffix(".hdr").name.lower())
         for form in self.other_forms:
-            if form.files is not None and fnmatch(raw.name.lower(), PurePath(form.files).name.lower()):
+            if form.files is not None and any(fnmatch(n, PurePath(form.files).name.lower()) for n in names):
                 return form
         return self
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
+import os
 from collections import Counter, defaultdict
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
@@ -158,7 +159,8 @@ def _is_image(path: Path, descriptor: Descriptor) -> bool:
     """Whether a match is what its form expects: a file, or a folder that directly holds band pictures."""
     if descriptor.form_for(path).is_folder:
         return path.is_dir() and any(path.glob(BAND_FILE))
-    return path.is_file()
+    status = _status(path)
+    return path.is_file() and status is not None and status.st_size >= descriptor.min_kib << 10
 
 
 def _every(paths: list[Path], n: int) -> list[Path]:
@@ -182,8 +184,16 @@ def _siblings(paths: list[Path]) -> dict[tuple[Path, str], list[Path]]:
 
 
 def _stamp(files: list[Path]) -> str:
-    stats = sorted((p.name, p.stat().st_size, p.stat().st_mtime_ns) for p in files)
+    stats = sorted((p.name, s.st_size, s.st_mtime_ns) for p in files if (s := _status(p)) is not None)
     return hashlib.sha256(repr(stats).encode()).hexdigest()[:12]
+
+
+def _status(path: Path) -> os.stat_result | None:
+    """None for a broken link or a file that has just gone."""
+    try:
+        return path.stat()
+    except OSError:
+        return None
 
 
 def _demo_files(name: str, dataset: Dataset, results: Path) -> dict[str, tuple[str, str, str]]:

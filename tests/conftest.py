@@ -43,7 +43,7 @@ def raw_image(values, wavelengths_nm=None, scale=1.0):
         wavelengths_from="descriptor",
         scale=scale,
         unit="counts",
-        rgb=None,
+        rgb_rot90=0,
     )
 
 

@@ -131,7 +131,7 @@ def test_refusals(tmp_path, content, message):
     (tmp_path / "a.bin").write_bytes(content)
     with pytest.raises(RawFileError, match=message):
         describe(tmp_path / "a.bin")
-    with pytest.raises(RawFileError, match="a folder without"):
+    with pytest.raises(RawFileError, match="a folder with fewer than 4"):
         sniff(tmp_path)
     with pytest.raises(RawFileError, match="cannot read the file"):
         sniff(tmp_path / "none")

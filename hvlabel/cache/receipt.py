@@ -9,6 +9,7 @@ from typing import Any
 import google_crc32c
 import zarr
 
+from hvlabel.cache.publish import publish_bytes
 from hvlabel.errors import CubeError
 
 GROUP_FILE = "zarr.json"  # holds the receipt itself and is written last
@@ -21,6 +22,21 @@ def seal_folder(path: Path, attributes: dict[str, Any], known: dict[str, int]) -
         for name, p in ((str(p.relative_to(path)), p) for p in _content(path))
     }
     zarr.open_group(path, mode="r+").attrs.update({**attributes, "receipt": receipt})
+
+
+def update_attributes(path: Path, change: dict[str, Any]) -> None:
+    """Replace some attributes of a cube, atomically."""
+    group = json.loads((path / GROUP_FILE).read_bytes())
+    group["attributes"].update(change)
+    publish_bytes(path / GROUP_FILE, json.dumps(group).encode())
+
+
+def is_cube(path: Path) -> bool:
+    """Whether a folder is a cube of ours, finished, of this or an older version."""
+    try:
+        return "receipt" in read_attributes(path)
+    except CubeError:
+        return False
 
 
 def read_attributes(path: Path) -> dict[str, Any]:

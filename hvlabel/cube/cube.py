@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import operator
 import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -65,17 +66,16 @@ class Cube:
             ) from error
 
     def read(
-        self, rows: slice = ALL, columns: slice = ALL, bands: slice | int = ALL, threads: int | None = None
+        self, rows: slice | int = ALL, columns: slice | int = ALL, bands: slice | int = ALL, threads: int | None = None
     ) -> np.ndarray:
-        """(c, h, w) stored values of a box, slices of step 1; an integer band keeps its axis. CubeError on a damaged chunk.
+        """(c, h, w) stored values of a box: slices of step 1, or integers, which keep their axis. CubeError on a damaged chunk
+        and for an integer out of range.
 
         Only chunks that the box touches are read; each is checked. threads: that decode side by side, none: one per core
         (up to MAX_THREADS); give 1 in workers that already run side by side.
         """
-        if isinstance(bands, int):
-            bands = slice(bands, bands + 1)
         (b0, b1), (y0, y1), (x0, x1) = (
-            s.indices(n)[:2] for s, n in zip((bands, rows, columns), self.shape, strict=True)
+            _range(wanted, n, self.path) for wanted, n in zip((bands, rows, columns), self.shape, strict=True)
         )
         side = self.chunk_side_px
         out = np.empty((max(b1 - b0, 0), max(y1 - y0, 0), max(x1 - x0, 0)), self.dtype)
@@ -106,7 +106,7 @@ class Cube:
                 list(pool.map(read_row, n_rows))
         return out
 
-    def values(self, rows: slice = ALL, columns: slice = ALL, bands: slice | int = ALL) -> np.ndarray:
+    def values(self, rows: slice | int = ALL, columns: slice | int = ALL, bands: slice | int = ALL) -> np.ndarray:
         """(c, h, w) float32 physical values (stored value times scale); non-finite values become the cube's minimum."""
         stored = self.read(rows, columns, bands).astype(np.float32)
         if self.attributes["n_nonfinite"]:
@@ -117,6 +117,20 @@ class Cube:
     def _index(self) -> np.ndarray:
         grid = [-(-n // self.chunk_side_px) for n in self.shape[1:]]
         return shard.read_index(self.path / SHARD_FILE, grid[0] * grid[1]).reshape(*grid, 2)
+
+
+def _range(wanted: slice | int, size: int, path: Path) -> tuple[int, int]:
+    """[start, stop) on an axis of this size; negative numbers count from the end."""
+    if not isinstance(wanted, slice):
+        index = operator.index(wanted)
+        if not -size <= index < size:
+            raise CubeError(f"{path}: index {index} on an axis of {size}; count from 0")
+        index %= size
+        return index, index + 1
+    start, stop, step = wanted.indices(size)
+    if step != 1:
+        raise CubeError(f"{path}: a slice of step {step}; read the range and take every {step}th value of it")
+    return start, stop
 
 
 def open_cube(path: Path) -> Cube:

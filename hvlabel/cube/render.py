@@ -96,14 +96,30 @@ def stretch(linear: np.ndarray, percentiles: tuple[float, float], *, joint: bool
     linear : (H, W, 3) float32, any unit; non-finite pixels become black; of large pictures a regular grid of about
              STRETCH_PIXELS pixels decides the percentiles
     """
-    step = max(1, int(np.ceil((linear.shape[0] * linear.shape[1] / STRETCH_PIXELS) ** 0.5)))
-    sample = linear[::step, ::step]
-    sample = sample[np.isfinite(sample).all(axis=2)]
-    shown = np.zeros(linear.shape, np.uint8)
-    if not len(sample):
-        return shown
-    low, high = np.percentile(sample, percentiles, axis=None if joint else 0).astype(np.float32)
+    step = sample_step(*linear.shape[:2])
+    limits = stretch_limits(linear[::step, ::step].reshape(-1, 3), percentiles, joint=joint)
+    return stretched(linear, limits)
+
+
+def sample_step(height: int, width: int) -> int:
+    """Distance of the pixels that decide a picture's percentiles."""
+    return max(1, int(np.ceil((height * width / STRETCH_PIXELS) ** 0.5)))
+
+
+def stretch_limits(sample: np.ndarray, percentiles: tuple[float, float], *, joint: bool) -> np.ndarray:
+    """(2, 3) float32 values that become black and white, of (N, 3) pixels; both 0 if none is finite."""
+    finite = sample[np.isfinite(sample).all(axis=1)]
+    if not len(finite):
+        return np.zeros((2, 3), np.float32)
+    limits = np.percentile(finite, percentiles, axis=None if joint else 0).astype(np.float32)
+    return np.broadcast_to(limits.reshape(2, -1), (2, 3))
+
+
+def stretched(linear: np.ndarray, limits: np.ndarray) -> np.ndarray:
+    """(H, W, 3) uint8 of (H, W, 3) float32 between the limits of stretch_limits."""
+    low, high = limits
     span = np.where(high > low, high - low, np.float32(1))
+    shown = np.empty(linear.shape, np.uint8)
     for start in range(0, len(linear), STRETCH_ROWS):
         rows = linear[start : start + STRETCH_ROWS]
         rows = np.where(np.isfinite(rows).all(axis=2)[..., None], rows, low)

@@ -17,11 +17,12 @@ from zarr.codecs import BytesCodec, ShardingCodec
 from hvlabel.config import CubeSettings
 from hvlabel.cube import shard
 from hvlabel.cube.plan import chunk_side_px
-from hvlabel.cube.render import Rendering, choose_rendering, stretch
+from hvlabel.cube.render import Rendering, choose_rendering, sample_step, stretch_limits, stretched
 from hvlabel.errors import RawFileError
 from hvlabel.readers import RawImage, Strip, fit
 
 SHARD_FILE = "cube/c/0/0/0"
+PIXEL_BYTES, PICTURE_CHUNK_PX = 12, 512  # of a float32 RGB pixel; side of a chunk of the picture
 # types that OpenCV moves, by size
 UNSIGNED: dict[int, np.dtype[Any]] = {
     1: np.dtype(np.uint8),
@@ -50,7 +51,7 @@ def write_cube(
 
     linear = None
     if rendering is not None:
-        linear = _pixels(path, height, width, memory_bytes // 4)
+        linear = _Linear(path, height, width, memory_bytes // 8)
     statistics = _Statistics()
     target = path / SHARD_FILE
     target.parent.mkdir(parents=True)
@@ -70,8 +71,7 @@ def write_cube(
                 writer.write(place.row * grid[1] + place.column, done.content)
                 statistics.add(done)
                 if linear is not None and done.linear is not None:
-                    y, x = place.row * side, place.column * side
-                    linear[y : y + done.linear.shape[0], x : x + done.linear.shape[1]] = done.linear
+                    linear.put(place.row * side, place.column * side, done.linear)
 
         pending: list[tuple[_Place, Future[_Encoded]]] = []
         for strip in raw.strips(
@@ -79,28 +79,32 @@ def write_cube(
         ):  # the next strip is read while the last one is encoded
             drain(pending)
             if synced.done():  # the disk works along; publishing will have little left to wait for
+                synced.result()
                 synced = disk.submit(os.fdatasync, file.fileno())
             pending = [
                 (place, pool.submit(_encode, view, side, raw.dtype, rendering)) for place, view in _cut(strip, side)
             ]
         drain(pending)
         writer.close()
+        synced.result()  # a disk error is told only once
     statistics.require_image(raw.files[0])
 
-    if rendering is not None and linear is not None:
-        rgb = stretch(linear, settings.stretch_percentiles, joint=rendering.joint)
-        linear = None
-        (path / LINEAR_FILE).unlink(missing_ok=True)
-    assert rgb is not None  # native or rendered
     picture = zarr.open_group(path, mode="r+").create_array(
         "rgb",
         shape=(height, width, 3),
         dtype="u1",
-        chunks=(min(height, 512), min(width, 512), 3),
+        chunks=(min(height, PICTURE_CHUNK_PX), min(width, PICTURE_CHUNK_PX), 3),
         compressors=shard.codecs(1),
         dimension_names=("y", "x", "channel"),
     )
-    picture[:] = fit(rgb, height, width)
+    if rgb is not None:
+        picture[:] = fit(rgb, height, width)
+    elif rendering is not None and linear is not None:
+        limits = stretch_limits(linear.sample(), settings.stretch_percentiles, joint=rendering.joint)
+        for start in range(0, height, PICTURE_CHUNK_PX):
+            stop = min(start + PICTURE_CHUNK_PX, height)
+            picture[start:stop] = stretched(linear.rows(start, stop), limits)
+        linear.close()
     facts = {
         "wavelengths_nm": list(raw.wavelengths_nm),
         "wavelengths_from": raw.wavelengths_from,
@@ -241,12 +245,42 @@ class _Statistics:
             )
 
 
-LINEAR_FILE = "linear.tmp"
+class _Linear:
+    """(H, W, 3) float32 RGB collected block by block; in a file of its own where it would take too much memory."""
 
+    def __init__(self, folder: Path, height: int, width: int, memory_bytes: int) -> None:
+        self._width, self._step = width, sample_step(height, width)
+        self._sample: list[np.ndarray] = []
+        self._path = folder / "linear.tmp"
+        self._array = np.empty((height, width, 3), np.float32) if height * width * PIXEL_BYTES <= memory_bytes else None
+        self._file = None if self._array is not None else self._path.open("w+b", buffering=0)
 
-def _pixels(folder: Path, height: int, width: int, memory_bytes: int) -> np.ndarray:
-    """(H, W, 3) float32, in a file where it would take too much memory."""
-    shape = (height, width, 3)
-    if height * width * 12 <= memory_bytes:
-        return np.empty(shape, np.float32)
-    return np.memmap(folder / LINEAR_FILE, np.float32, "w+", shape=shape)
+    def put(self, y: int, x: int, block: np.ndarray) -> None:
+        """A (h, w, 3) block whose first pixel is (y, x)."""
+        self._sample.append(block[-y % self._step :: self._step, -x % self._step :: self._step].reshape(-1, 3))
+        if self._array is not None:
+            self._array[y : y + block.shape[0], x : x + block.shape[1]] = block
+        elif self._file is not None:
+            for k, row in enumerate(block):
+                os.pwrite(self._file.fileno(), row.tobytes(), ((y + k) * self._width + x) * PIXEL_BYTES)
+
+    def sample(self) -> np.ndarray:
+        """(N, 3) pixels of a regular grid."""
+        return np.concatenate(self._sample)
+
+    def rows(self, start: int, stop: int) -> np.ndarray:
+        """(rows, W, 3)."""
+        if self._array is not None:
+            return self._array[start:stop]
+        assert self._file is not None  # one of both
+        size = self._width * PIXEL_BYTES
+        return np.frombuffer(os.pread(self._file.fileno(), (stop - start) * size, start * size), np.float32).reshape(
+            stop - start, self._width, 3
+        )
+
+    def close(self) -> None:
+        """Remove the file."""
+        self._array = None
+        if self._file is not None:
+            self._file.close()
+            self._path.unlink()

@@ -94,7 +94,7 @@ def data_card(config: Config, found: Scan) -> DataCard:
 
 
 def _equal(candidates: list[tuple[Image, RawImage]], cards: dict[str, Card]) -> list[list[Image]]:
-    """Groups of images with the same values as float32, whatever their container and type."""
+    """Groups of images with the same upright values as float32, whatever their container and type; one of them is in memory at a time."""
     groups: dict[bytes, list[Image]] = defaultdict(list)
     for image, raw in candidates:
         try:
@@ -117,7 +117,7 @@ def _row(card: Card) -> tuple[str, ...]:
         about.title or card.name,
         ", ".join(map(str, sorted(card.bands))) or str(about.bands or ""),
         "" if card.range_nm is None else f"{card.range_nm[0]:.0f}-{card.range_nm[1]:.0f}",
-        card.descriptor.wavelength_confidence,
+        card.descriptor.wavelength_confidence or "",
         str(card.n_readable),
         str(about.images or ""),
         resolution,

@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
+import math
 import re
 from pathlib import Path
 
 import numpy as np
 
-from hvlabel.descriptors import Form
+from hvlabel.descriptors import ENVI_DATA_SUFFIXES, Form
 from hvlabel.errors import RawFileError
 from hvlabel.readers.stored import FileArray, StoredArray
 
 # ENVI's numeric type codes; complex ones (6, 9) are no images
 TYPE_CODES = {1: "u1", 2: "i2", 3: "i4", 4: "f4", 5: "f8", 12: "u2", 13: "u4", 14: "i8", 15: "u8"}
-DATA_SUFFIXES = (".dat", ".raw", ".bin", ".img", ".float", ".bil", ".bip", ".bsq", "")
 # interleave -> (axis order, names of the sizes in that order)
 INTERLEAVES = {
     "bsq": ("cyx", ("bands", "lines", "samples")),
     "bil": ("ycx", ("lines", "bands", "samples")),
     "bip": ("yxc", ("lines", "samples", "bands")),
 }
-UNIT_IN_NM = {"nanometers": 1.0, "nm": 1.0, "micrometers": 1000.0, "um": 1000.0, "microns": 1000.0, "µm": 1000.0}
+UNIT_IN_NM = {"nanometer": 1.0, "nm": 1.0, "micrometer": 1000.0, "um": 1000.0, "micron": 1000.0, "µm": 1000.0}
 
 
 def read(path: Path, form: Form) -> StoredArray:
@@ -58,7 +58,7 @@ def read(path: Path, form: Form) -> StoredArray:
         )
     text = header.get("reflectance scale factor")
     factor = _number(header_path, "reflectance scale factor", text) if text else None
-    if factor is not None and not factor > 0:
+    if factor is not None and not 0 < factor < math.inf:
         raise RawFileError(
             f"{header_path}: reflectance scale factor is {text}, expected a positive number; mend the header"
         )
@@ -91,6 +91,7 @@ def _wavelengths_nm(path: Path, header: dict[str, str]) -> tuple[float, ...] | N
     if not words:
         return None
     unit = header.get("wavelength units", "").lower()
+    unit = unit.removesuffix("s")
     values = [_number(path, "wavelength", w) for w in words]
     if unit in UNIT_IN_NM:
         factor = UNIT_IN_NM[unit]
@@ -129,7 +130,7 @@ def header_of(path: Path) -> Path:
 
 def _data_of(header_path: Path) -> Path:
     stem = header_path.with_suffix("")
-    for suffix in DATA_SUFFIXES:
+    for suffix in ENVI_DATA_SUFFIXES:
         for candidate in (stem.with_name(stem.name + suffix), stem.with_name(stem.name + suffix.upper())):
             if candidate.is_file():
                 return candidate

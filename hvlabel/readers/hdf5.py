@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import math
 from collections.abc import Iterator
@@ -19,8 +20,12 @@ from hvlabel.errors import RawFileError
 from hvlabel.readers.stored import FileArray, Packed, Slabs, StoredArray, require_cube, require_plausible
 from hvlabel.readers.variables import Variable, read_cube
 
+with contextlib.suppress(ImportError):  # filters of third parties, where installed
+    import hdf5plugin  # noqa: F401
+
 DEFLATE, SHUFFLE = h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_SHUFFLE
-OWN_FILTERS = ((DEFLATE,), (SHUFFLE, DEFLATE))
+FLETCHER32, FLETCHER_BYTES = h5py.h5z.FILTER_FLETCHER32, 4
+OWN_FILTERS = tuple((*a, DEFLATE, *b) for a in ((), (SHUFFLE,)) for b in ((), (FLETCHER32,)))
 BATCH_CHUNKS = 64  # read before they are unpacked
 MAX_DEPTH, MAX_OBJECTS = 16, 10_000  # no data set nests deeper; a hostile file may, without end
 
@@ -71,6 +76,11 @@ class Hdf5Array:
     filters: tuple[int, ...]
     threads: int = 1
 
+    @property
+    def chunk_bytes(self) -> int:
+        """Unpacked size of one chunk; it may be larger than the data set."""
+        return math.prod(self.chunk) * self.dtype.itemsize
+
     def read(self, axis: int, start: int, stop: int) -> np.ndarray:
         """[start, stop) of one axis."""
         box = tuple((start, stop) if k == axis else (0, n) for k, n in enumerate(self.shape))
@@ -113,12 +123,13 @@ class Hdf5Array:
         if content is None:
             out[tuple(target)] = fill
             return
-        if DEFLATE in self.filters:
-            content = isal_zlib.decompress(content, bufsize=math.prod(self.chunk) * self.dtype.itemsize)
-        values = np.frombuffer(content, np.uint8)
-        if values.size != math.prod(self.chunk) * self.dtype.itemsize:
+        if FLETCHER32 in self.filters:
+            content = content[:-FLETCHER_BYTES]  # deflate has a checksum of its own
+        stream = isal_zlib.decompressobj()
+        values = np.frombuffer(stream.decompress(content, self.chunk_bytes + 1), np.uint8)
+        if values.size != self.chunk_bytes or not stream.eof:
             raise RawFileError(
-                f"{self.path}: a chunk of {self.name!r} has {values.size} bytes; it is damaged, copy it again"
+                f"{self.path}: a chunk of {self.name!r} does not unpack to {self.chunk_bytes} bytes; it is damaged, copy it again"
             )
         if SHUFFLE in self.filters:
             values = np.ascontiguousarray(values.reshape(self.dtype.itemsize, -1).T)
@@ -146,6 +157,9 @@ def _packed_chunk(stored: h5py.Dataset, corner: tuple[int, ...]) -> bytes | None
 def _variable(path: Path, name: str, item: h5py.Dataset, reversed_axes: bool) -> Variable:
     shape, dtype = item.shape, item.dtype
     kind = str(dtype) if dtype.kind in "uifb" else "text" if dtype.kind in "SU" else "no number"
+    matlab_class = item.attrs.get("MATLAB_class") if reversed_axes else None
+    if matlab_class in (b"char", b"logical", b"cell", b"struct"):  # stored as numbers, but no image
+        kind = matlab_class.decode()
     stored_bytes = item.id.get_storage_size()
     foreign = item.is_virtual or bool(item.external)
     chunk, offset = item.chunks, item.id.get_offset()
@@ -163,6 +177,11 @@ def _variable(path: Path, name: str, item: h5py.Dataset, reversed_axes: bool) ->
     def array() -> Slabs:
         check()
         cube_shape = require_cube(path, f"variable {name!r}", shape, dtype)
+        missing = [code for code in filters if not h5py.h5z.filter_avail(code)]
+        if missing:
+            raise RawFileError(
+                f"{path}: {name!r} is compressed by HDF5 filter {missing[0]}, which this environment lacks; run pip install hdf5plugin, or rewrite the file with h5repack"
+            )
         if plain:
             return FileArray(path, dtype, cube_shape, offset)
         return Hdf5Array(path, name, cube_shape, dtype, chunk or cube_shape, filters)

@@ -44,7 +44,8 @@ class PcaArray:
         return np.dtype(np.float32)
 
     def read(self, axis: int, start: int, stop: int) -> np.ndarray:
-        """Rows [start, stop); axis must be 0, the slowest one."""
+        """Rows [start, stop); only axis 0, the slowest one, can be read so."""
+        assert axis == 0
         scores = self.scores.read(axis, start, stop)
         with np.errstate(over="ignore", invalid="ignore"):  # what overflows is counted as not finite later
             expanded = scores.reshape(-1, scores.shape[2]) @ self.coefficients

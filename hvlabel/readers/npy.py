@@ -51,6 +51,8 @@ def variables(path: Path) -> dict[str, Variable]:
     found = {}
     with zipfile.ZipFile(path) as archive:
         for info in archive.infolist():
+            if not info.filename.endswith(".npy"):
+                continue
             with archive.open(info) as member:
                 shape, fortran, dtype = _parse(path, info.filename, member)
             found[info.filename.removesuffix(".npy")] = _variable(path, info, shape, fortran, dtype)

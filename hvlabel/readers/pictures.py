@@ -56,7 +56,7 @@ def read_bands(path: Path, form: Form) -> StoredArray:
     for file in files:
         with _open(file) as picture:
             sizes.add(picture.size)
-            deep |= picture.mode.startswith("I")
+            deep |= _depth(file) == 16
     if len(sizes) != 1:
         raise RawFileError(f"{path}: bands of different sizes {sorted(sizes)}; expected equal ones, copy them again")
     width, height = sizes.pop()
@@ -73,7 +73,12 @@ def read_bands(path: Path, form: Form) -> StoredArray:
 def read_grey(path: Path) -> np.ndarray:
     """(H, W) uint8 or uint16 of a grey PNG; a colour PNG passes if its channels are equal."""
     with _open(path) as picture:
-        values = np.asarray(picture)
+        values = np.asarray(picture.convert("RGB") if picture.mode == "P" else picture)
+    if values.ndim == 3 and values.dtype == np.uint8 and _depth(path) == 16:
+        deep = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)  # Pillow cuts 16-bit colours to 8
+        if deep is None:
+            raise RawFileError(f"{path}: not a readable PNG; it is damaged, copy it again")
+        values = np.asarray(deep)
     if values.ndim == 3:
         colours = values[..., :3] if values.shape[2] in (3, 4) else values[..., :1]
         if (colours != colours[..., :1]).any():
@@ -103,6 +108,12 @@ def fit(rgb: np.ndarray, height_px: int, width_px: int) -> np.ndarray:
         return np.ascontiguousarray(rgb)
     shrinks = rgb.shape[0] > height_px
     return cv2.resize(rgb, (width_px, height_px), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+
+
+def _depth(path: Path) -> int:
+    """Bits per sample of a PNG, from its header."""
+    with path.open("rb") as file:
+        return file.read(25)[24]
 
 
 def _open(path: Path) -> PIL.Image.Image:

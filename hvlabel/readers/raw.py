@@ -18,6 +18,7 @@ from hvlabel.descriptors import Form
 from hvlabel.errors import RawFileError
 from hvlabel.readers import envi, hdf5, hsd, matlab, npy, pictures, tiff
 from hvlabel.readers.hdf5 import Hdf5Array
+from hvlabel.readers.hsd import PcaArray
 from hvlabel.readers.stored import Packed, Slabs, StoredArray, unpack
 
 READER_VERSION = 2
@@ -34,7 +35,7 @@ READERS: dict[str, Callable[[Path, Form], StoredArray]] = {
 # what quarter turns do: whether a stored image axis is walked backwards to go forwards in the upright image
 BACKWARDS = {0: "", 1: "x", 2: "xy", 3: "y"}
 SLAB_BYTES = 32 << 20  # large enough for the disk, small enough to stay in reused memory
-MAX_RGB_BYTES = 512 << 20
+MAX_RGB_BYTES = 128 << 20
 
 
 @dataclass(frozen=True)
@@ -61,8 +62,7 @@ class RawImage:
     wavelengths_nm  : (C,) band centres of the bands kept, in file order, nm
     wavelengths_from: "file" or "descriptor"
     scale           : stored value times scale = physical value, in `unit`
-    rgb             : (H, W, 3) uint8 picture inside the file, or None
-    files           : every file the values came from
+    rgb_rot90       : the same for the picture inside the file, if there is one
     """
 
     stored: StoredArray
@@ -73,7 +73,7 @@ class RawImage:
     wavelengths_from: str
     scale: float
     unit: str
-    rgb: np.ndarray | None
+    rgb_rot90: int
 
     @property
     def files(self) -> tuple[Path, ...]:
@@ -101,6 +101,30 @@ class RawImage:
         """
         with one_sentence(self.files[0]), _readable(self, memory_bytes, scratch_folder, threads) as array:
             yield from self._strips(array, side_px, memory_bytes)
+
+    def inner_rgb(self) -> np.ndarray | None:
+        """(H, W, 3) uint8 picture inside the file, or None.
+
+        Integers are shifted until the largest fits 8 bits, floats up to 1 are scaled by 255, larger ones taken as they are.
+        """
+        array, path = self.stored.rgb, self.files[0]
+        if array is None:
+            return None
+        if array.shape[self.stored.axes.index("c")] != 3:
+            raise RawFileError(
+                f"{path}: the RGB picture has shape {array.shape}, expected three colours on the axis of the bands; correct descriptor.rgb_variable"
+            )
+        if math.prod(array.shape) * array.dtype.itemsize > MAX_RGB_BYTES:
+            raise RawFileError(f"{path}: the RGB picture is larger than {MAX_RGB_BYTES >> 20} MiB; leave it out")
+        with one_sentence(path):
+            slabs = unpack(array, path, None) if isinstance(array, Packed) else array
+            values = slabs.read(0, 0, slabs.shape[0]).transpose([self.stored.axes.index(a) for a in "yxc"])
+        values = np.rot90(values, self.rgb_rot90)
+        if values.dtype.kind in "ui":
+            shift = max(0, int(values.max()).bit_length() - 8)
+            return np.ascontiguousarray(np.clip(values, 0, None) >> shift).astype(np.uint8)
+        clean = np.nan_to_num(values.astype(np.float32), posinf=0.0, neginf=0.0)
+        return np.clip(clean * (255 if clean.max() <= 1 else 1) + 0.5, 0, 255).astype(np.uint8)
 
     def read(self) -> np.ndarray:
         """The whole (C, H, W) cube in memory."""
@@ -154,8 +178,6 @@ def open_raw(path: Path, form: Form) -> RawImage:
     them; the descriptor's number must equal that of the bands kept, the file's that of all stored bands.
     """
     stored = read_stored(path, form)
-    with one_sentence(path, form.container):
-        rgb = None if stored.rgb is None else _inner_rgb(path, form, stored)
     sizes = dict(zip(stored.axes, stored.array.shape, strict=True))
     bands = np.setdiff1d(np.arange(sizes["c"]), form.drop_bands)
     rows = np.setdiff1d(np.arange(sizes["y"]), form.drop_rows)
@@ -171,7 +193,7 @@ def open_raw(path: Path, form: Form) -> RawImage:
         wavelengths_from=origin,
         scale=form.scale or stored.scale or 1.0,
         unit=form.unit or stored.unit or "counts",
-        rgb=rgb,
+        rgb_rot90=form.rgb_rot90,
     )
 
 
@@ -186,31 +208,49 @@ def read_stored(path: Path, form: Form) -> StoredArray:
 
 
 def first_line(raw: RawImage) -> np.ndarray:
-    """(W,) values of the first stored band and row, without reading more of the file than that takes."""
-    stored = raw.stored
-    index = tuple(slice(None) if a == "x" else 0 for a in stored.axes)
+    """(W,) values of the upright image's first row in its first band; little more of the file is read than that takes.
+
+    Row or column of the file, by quarter turns: 0 first row, 1 last column, 2 last row backwards, 3 first column backwards.
+    """
+    array, axes = raw.stored.array, raw.stored.axes
+    n_columns, band = array.shape[axes.index("x")], int(raw.bands[0])
+    columns = np.arange(n_columns)
+    y, x = {
+        0: (raw.rows[:1], columns),
+        1: (raw.rows, columns[-1:]),
+        2: (raw.rows[-1:], columns[::-1]),
+        3: (raw.rows[::-1], columns[:1]),
+    }[raw.rot90]
+    where = {"c": np.array([band]), "y": y, "x": x}
     with one_sentence(raw.files[0]):
-        if not isinstance(stored.array, Packed):
-            row = stored.axes.index("y")
-            return stored.array.read(row, 0, 1)[index]
-        strides = [math.prod(stored.array.shape[k + 1 :]) for k in range(3)]
-        at = stored.axes.index("x")
-        wanted = np.arange(stored.array.shape[at]) * strides[at]
-        parts: list[np.ndarray] = []
-        for block in stored.array.blocks():
-            parts.append(block.reshape(-1))
-            if sum(p.size for p in parts) > wanted.max():
-                break
-        return np.concatenate(parts)[wanted]
+        if isinstance(array, Packed):
+            flat = np.ravel_multi_index(np.ix_(*(where[a] for a in axes)), array.shape).ravel()
+            parts: list[np.ndarray] = []
+            for block in array.blocks():
+                parts.append(block.reshape(-1))
+                if sum(p.size for p in parts) > flat.max():
+                    break
+            return np.concatenate(parts)[flat]
+        one_row = len(y) == 1
+        letter = "c" if array.chunk is not None else "y" if one_row or isinstance(array, PcaArray) else "x"
+        first, last = int(where[letter].min()), int(where[letter].max()) + 1
+        block = array.read(axes.index(letter), first, last)
+        where[letter] = where[letter] - first
+        return block[np.ix_(*(where[a] for a in axes))].ravel()
 
 
 def raw_sha256(files: tuple[Path, ...]) -> str:
     """sha256 over the contents of the files in order: the identity of a raw image."""
     digest = hashlib.sha256()
     for path in files:
-        with path.open("rb", buffering=0) as file:
-            while block := file.read(1 << 20):
-                digest.update(block)
+        try:
+            with path.open("rb", buffering=0) as file:
+                while block := file.read(1 << 20):
+                    digest.update(block)
+        except OSError as error:
+            raise RawFileError(
+                f"{path}: cannot be read ({error.strerror}); restore it or check its permissions"
+            ) from error
     return digest.hexdigest()
 
 
@@ -248,25 +288,6 @@ def _unequal(path: Path, n_wavelengths: int, n_bands: int, stored: StoredArray) 
     )
 
 
-def _inner_rgb(path: Path, form: Form, stored: StoredArray) -> np.ndarray:
-    """(H, W, 3) uint8: integers are shifted to 8 bit, floats up to 1 are scaled by 255, larger ones taken as they are."""
-    assert stored.rgb is not None  # the caller
-    array = stored.rgb
-    if array.shape[stored.axes.index("c")] != 3:
-        raise RawFileError(
-            f"{path}: {form.rgb_variable!r} has shape {array.shape}, expected three colours on the axis of the bands; correct descriptor.rgb_variable"
-        )
-    if int(np.prod(array.shape, dtype=object)) * array.dtype.itemsize > MAX_RGB_BYTES:
-        raise RawFileError(f"{path}: {form.rgb_variable!r} is larger than {MAX_RGB_BYTES >> 20} MiB; leave it out")
-    slabs = unpack(array, path, None) if isinstance(array, Packed) else array
-    values = slabs.read(0, 0, slabs.shape[0]).transpose([stored.axes.index(a) for a in "yxc"])
-    values = np.rot90(values, form.rgb_rot90)
-    if values.dtype.kind in "ui":
-        return np.ascontiguousarray(np.clip(values, 0, None) >> (8 * (values.dtype.itemsize - 1))).astype(np.uint8)
-    clean = np.nan_to_num(values.astype(np.float32), posinf=0.0, neginf=0.0)
-    return np.clip(clean * (255 if clean.max() <= 1 else 1) + 0.5, 0, 255).astype(np.uint8)
-
-
 def _slab_axis(array: Slabs, axes: str) -> str:
     """The image axis along which slabs cost least: of chunked arrays the one with the smaller chunk rows, else the outer one."""
     outer, inner = (a for a in axes if a != "c")
@@ -295,8 +316,8 @@ def _thickness(path: Path, array: Slabs, axis: int, side_px: int, memory_bytes: 
     one = _plane(array, axis) * array.dtype.itemsize
     unit = math.lcm(side_px, chunk)
     if unit * one > max(SLAB_BYTES, 2 * chunk * one) and chunk > 1:
-        unit = chunk  # strips are cut across slabs then
-    needed = max(unit, chunk) * one
+        unit = chunk  # strips are cut across slabs then, and what is left over is carried
+    needed = (unit if unit % side_px == 0 else unit + side_px) * one
     if needed > memory_bytes // 4:
         raise RawFileError(
             f"{path}: {max(unit, chunk)} rows or columns of all bands take {needed >> 20} MiB, more than a quarter of cube.memory_mib; raise it"
@@ -312,11 +333,16 @@ def _readable(raw: RawImage, memory_bytes: int, scratch_folder: Path, threads: i
         array = replace(array, threads=threads)
         letter = _slab_axis(array, raw.stored.axes)
         axis = raw.stored.axes.index(letter)
-        if _chunk_row_bytes(array, axis) > memory_bytes // 4:
-            if _chunk_row_bytes(array, 0) > memory_bytes // 4:
+        if array.chunk_bytes * threads > memory_bytes // 4:
+            raise RawFileError(
+                f"{raw.files[0]}: one chunk {array.chunk} unpacks to {array.chunk_bytes >> 20} MiB, more than cube.memory_mib allows for; "
+                "raise it or rewrite the file with h5repack"
+            )
+        if _chunk_row_bytes(array, axis) > memory_bytes // 8:
+            if _chunk_row_bytes(array, 0) > memory_bytes // 8:
                 raise RawFileError(
                     f"{raw.files[0]}: chunks of {array.chunk} need {_chunk_row_bytes(array, 0) >> 20} MiB to be read once each, "
-                    "more than a quarter of cube.memory_mib; raise it or rewrite the file with h5repack"
+                    "more than an eighth of cube.memory_mib; raise it or rewrite the file with h5repack"
                 )
             array = array.packed()
     if not isinstance(array, Packed):
@@ -339,6 +365,12 @@ def one_sentence(path: Path, container: str | None = None) -> Iterator[None]:
     except Exception as error:
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise  # the disk of the scratch file is full: not the raw file's fault
+        if isinstance(error, PermissionError):
+            raise RawFileError(f"{path}: cannot be read (permission denied); check its permissions") from error
+        if isinstance(error, MemoryError):
+            raise RawFileError(
+                f"{path}: not enough memory to read it; give the job more, or lower cube.memory_mib"
+            ) from error
         said = f"{type(error).__name__}: {' '.join(str(error).split())[:120]}"
         _refuse(path, container, said, error)
 

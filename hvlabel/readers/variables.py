@@ -111,5 +111,7 @@ def band_centres_nm(variable: Variable) -> tuple[float, ...] | None:
     if not variable.numeric or not 0 < size <= VECTOR_VALUES or max(variable.shape) != size:
         return None
     values = np.asarray(variable.flat(), dtype=np.float64)
+    if np.array_equal(values, np.arange(size)) or np.array_equal(values, np.arange(1, size + 1)):
+        return None  # numbers of the bands
     factor = 1000.0 if np.all(values < 100) else 1.0
     return tuple(float(v) * factor for v in values)

@@ -15,7 +15,7 @@ from hvlabel import __version__
 from hvlabel.cache.index import Entry
 from hvlabel.cache.key import cache_key
 from hvlabel.cache.publish import publish_folder, temporary_beside
-from hvlabel.cache.receipt import GROUP_FILE, damage, read_attributes, seal_folder
+from hvlabel.cache.receipt import damage, is_cube, read_attributes, seal_folder, update_attributes
 from hvlabel.config import CubeSettings
 from hvlabel.cube import write_cube
 from hvlabel.descriptors import Descriptor, Form
@@ -29,7 +29,7 @@ def convert_file(
     raw_path: Path, descriptor: Descriptor, settings: CubeSettings, out: Path, threads: int = 1
 ) -> dict[str, Any]:
     """Convert one raw file into a sealed cube at `out`, replacing an older one; returns the cube's attributes."""
-    if out.suffix != ".zarr" or (out.exists() and not (out / GROUP_FILE).is_file()):
+    if out.suffix != ".zarr" or (out.exists() and not is_cube(out)):
         raise CubeError(f"{out}: not the path of a cube; name a new folder or an older cube, ending in .zarr")
     form = descriptor.form_for(raw_path)
     raw = open_raw(raw_path, form)
@@ -50,8 +50,7 @@ def convert_file(
             "source": {"path": str(raw_path), "sha256": digest, "files": _stamps(files)},
             "descriptor": json.loads(form.canonical()),
             "wavelength_confidence": form.wavelength_confidence
-            if raw.wavelengths_from == "descriptor" or "wavelength_confidence" in form.model_fields_set
-            else "calibrated",
+            or ("calibrated" if raw.wavelengths_from == "file" else "nominal"),
             "reader_version": READER_VERSION,
             "hvlabel_version": __version__,
             "seconds": round(time.monotonic() - start, 3),
@@ -88,16 +87,18 @@ class CubeStage:
         out = self.layout.cube(image.dataset, image.image_id)
         try:
             source = read_attributes(out)["source"]
-            unchanged = source["files"] == _stamps(tuple(Path(name) for name in source["files"]))
-        except (CubeError, KeyError, OSError):
+        except (CubeError, KeyError):
             return ""
         raw_path = Path(image.raw)
         form = self.descriptor.form_for(raw_path)
-        if unchanged and source["path"] == image.raw:
-            return _cube_key(source["sha256"], form, self.settings)
         companion = _companion(raw_path, form, self.settings)
-        files = open_raw(raw_path, form).files
-        return _cube_key(raw_sha256((*files, *([companion] if companion is not None else []))), form, self.settings)
+        files = (*open_raw(raw_path, form).files, *([companion] if companion is not None else []))
+        stamps = _stamps(files)
+        digest = source["sha256"] if source["files"] == stamps else raw_sha256(files)
+        if digest == source["sha256"] and (source["files"], source["path"]) != (stamps, image.raw):
+            moved = {"path": image.raw, "sha256": digest, "files": stamps}
+            update_attributes(out, {"source": moved})  # touched or moved, but the same: not to be read again next time
+        return _cube_key(digest, form, self.settings)
 
     def valid(self, image: Image, key: str) -> Entry | None:
         """The entry of a whole cube with this key."""
@@ -146,8 +147,9 @@ def _native_rgb(raw: RawImage, form: Form, companion: Path | None, settings: Cub
         assert form.rgb_companion is not None  # it names one
         rgb = read_rgb(companion)
         return rgb.transpose(1, 0, 2) if form.rgb_companion.transpose else rgb
-    if settings.rgb in ("auto", "companion") and raw.rgb is not None:
-        return raw.rgb
+    inner = raw.inner_rgb() if settings.rgb in ("auto", "companion") else None
+    if inner is not None:
+        return inner
     if settings.rgb == "companion":
         raise RawFileError(
             f"{raw.files[0]}: rgb: companion is set but the descriptor finds no RGB picture; give rgb_companion or rgb_variable, or use rgb: auto"
