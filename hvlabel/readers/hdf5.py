@@ -180,7 +180,7 @@ def _variable(path: Path, name: str, item: h5py.Dataset, reversed_axes: bool) ->
         missing = [code for code in filters if not h5py.h5z.filter_avail(code)]
         if missing:
             raise RawFileError(
-                f"{path}: {name!r} is compressed by HDF5 filter {missing[0]}, which this environment lacks; run pip install hdf5plugin, or rewrite the file with h5repack"
+                f"{path}: {name!r} is compressed by HDF5 filter {missing[0]}, which this environment lacks; install hdf5plugin, or rewrite the file with h5repack"
             )
         if plain:
             return FileArray(path, dtype, cube_shape, offset)

@@ -315,7 +315,7 @@ def _thickness(path: Path, array: Slabs, axis: int, side_px: int, memory_bytes: 
     chunk = 1 if array.chunk is None else min(array.chunk[axis], array.shape[axis])
     one = _plane(array, axis) * array.dtype.itemsize
     unit = math.lcm(side_px, chunk)
-    if unit * one > max(SLAB_BYTES, 2 * chunk * one) and chunk > 1:
+    if unit * one > max(min(SLAB_BYTES, memory_bytes // 8), 2 * chunk * one) and chunk > 1:
         unit = chunk  # strips are cut across slabs then, and what is left over is carried
     needed = (unit if unit % side_px == 0 else unit + side_px) * one
     if needed > memory_bytes // 4:

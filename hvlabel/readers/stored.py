@@ -12,8 +12,8 @@ import numpy as np
 
 from hvlabel.errors import RawFileError
 
-# An image of which one value in 500 differs from the others is none; deflate shrinks plain zeros 1030 times.
-PLAUSIBLE_RATIO, HARMLESS_BYTES = 500, 64 << 20
+# Deflate shrinks plain zeros 1030 times; a small file that claims nearly that much is damaged, hostile or empty.
+PLAUSIBLE_RATIO, HARMLESS_BYTES = 900, 64 << 20
 NUMERIC_KINDS = "uif"
 
 

@@ -94,11 +94,9 @@ def _wavelengths_nm(path: Path, form: Form, variables: Mapping[str, Variable]) -
     name = form.wavelength_variable
     if name is None:
         return None
-    if name not in variables and form.wavelengths_nm is not None:
-        return None  # the descriptor's stand in
     found = variables.get(name)
     values = band_centres_nm(found) if found is not None else None
-    if values is None:
+    if values is None and form.wavelengths_nm is None:
         raise RawFileError(
             f"{path}: no numeric vector {name!r} with the wavelengths; it holds {listing(variables)}; set descriptor.wavelength_variable"
         )

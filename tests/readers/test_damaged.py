@@ -426,3 +426,50 @@ def test_lies_and_attacks(tmp_path, attack):
     with contextlib.suppress(RawFileError):  # looking into it is as safe
         describe(path)
     assert not (tmp_path / "executed").exists()
+
+
+# ------------------------------------------------------------------------------------- bombs inside pieces
+
+
+def test_a_tiff_strip_that_unpacks_to_more_than_its_page(tmp_path):
+    path = tiff(tmp_path / "a.tif", compression="zlib")
+    bomb = zlib.compress(bytes(300 << 20))
+    with tifffile.TiffFile(path) as file:
+        tags = file.pages[3].tags
+        offset_at, count_at = tags["StripOffsets"].valueoffset, tags["StripByteCounts"].valueoffset
+    content = bytearray(path.read_bytes())
+    content[offset_at : offset_at + 4] = struct.pack("<I", len(content))
+    content[count_at : count_at + 4] = struct.pack("<I", len(bomb))
+    path.write_bytes(bytes(content) + bomb)
+    assert refused(path, settings("tiff", axes="cyx"), tmp_path) is not None
+
+
+@pytest.mark.parametrize("filters", [{}, {"fletcher32": True}])
+def test_an_hdf5_chunk_that_unpacks_to_more_than_it_should(tmp_path, filters):
+    path = tmp_path / "a.h5"
+    with h5py.File(path, "w") as file:
+        cube = file.create_dataset("cube", YXC.shape, "<u2", chunks=YXC.shape, compression="gzip", **filters)
+        cube.id.write_direct_chunk((0, 0, 0), zlib.compress(bytes(300 << 20)) + bytes(4 if filters else 0))
+    assert "does not unpack to" in refused(path, settings("hdf5"), tmp_path)
+
+
+def test_an_hdf5_chunk_far_larger_than_the_data(tmp_path):
+    path = tmp_path / "a.h5"
+    with h5py.File(path, "w") as file:
+        cube = file.create_dataset(
+            "cube", YXC.shape, "<u2", maxshape=(None, None, C), chunks=(9000, 9000, C), compression="gzip"
+        )
+        cube.id.write_direct_chunk((0, 0, 0), zlib.compress(bytes(1000)))
+    assert "one chunk (9000, 9000, 12) unpacks to" in refused(path, settings("hdf5"), tmp_path)
+
+
+def test_text_and_truths_of_matlab_73_are_no_images(tmp_path):
+    path = tmp_path / "a.mat"
+    with h5py.File(path, "w", userblock_size=512) as file:
+        for name, kind in (("words", "char"), ("mask", "logical")):
+            file[name] = YXC.T
+            file[name].attrs["MATLAB_class"] = np.bytes_(kind)
+    with path.open("r+b") as file:
+        file.write(b"MATLAB 7.3 MAT-file")
+    assert "0 three-dimensional numeric arrays" in refused(path, settings("matlab"), tmp_path)
+    assert "has type char, expected numbers" in refused(path, settings("matlab", variable="words"), tmp_path)

@@ -1,15 +1,22 @@
 """Raw files as cubes: what is read, and what is refused in one sentence."""
 
+import zipfile
+from pathlib import Path
+
 import cv2
 import h5py
 import numpy as np
+import PIL.Image
 import pytest
 import scipy.io
+import zarr
 
 from hvlabel.config import CubeSettings
+from hvlabel.cube import open_cube
 from hvlabel.descriptors import Descriptor, WavelengthRange
 from hvlabel.errors import CubeError, RawFileError
-from hvlabel.readers import fit, open_raw, raw_sha256, read_rgb
+from hvlabel.readers import first_line, fit, open_raw, raw_sha256, read_rgb
+from hvlabel.readers.pictures import read_grey
 from hvlabel.stages.convert import convert_file
 
 CUBE = np.random.default_rng(0).integers(0, 4000, (6, 9, 13)).astype("uint16")  # (C, H, W), no two sizes equal
@@ -239,3 +246,102 @@ def test_a_folder_that_is_no_cube_is_never_replaced(tmp_path):
         with pytest.raises(CubeError, match="not the path of a cube"):
             convert_file(path, descriptor, CubeSettings(), out)
     assert (tmp_path / "mine.zarr" / "precious.txt").exists()
+
+
+# ---------------------------------------------------------------------------------- what a review found
+
+
+def test_palettes_and_deep_colours_keep_their_grey_values(tmp_path):
+    grey = np.random.default_rng(0).integers(0, 256, (30, 30)).astype(np.uint8)
+    palette = PIL.Image.fromarray(grey).convert("P")
+    palette.save(tmp_path / "p.png")
+    np.testing.assert_array_equal(read_grey(tmp_path / "p.png"), grey)
+    deep = np.random.default_rng(0).integers(0, 65_536, (20, 30)).astype(np.uint16)
+    cv2.imwrite(str(tmp_path / "d.png"), np.dstack([deep] * 3))
+    np.testing.assert_array_equal(read_grey(tmp_path / "d.png"), deep)
+    cv2.imwrite(str(tmp_path / "c.png"), np.dstack([deep, deep, deep // 2]))
+    with pytest.raises(RawFileError, match="a colour picture, expected a grey one"):
+        read_grey(tmp_path / "c.png")
+
+
+def test_companion_folders_above_the_data_set_are_left_alone():
+    from hvlabel.descriptors import load_descriptor
+
+    form = load_descriptor("x", "hsidrive20")
+    inside = form.companion_of(Path("/data/test/HSI/images/test/n_MF_TC.npy"))
+    assert inside == Path("/data/test/HSI/RGB/n_pseudocolor.png")
+    assert form.companion_of(Path("/images/HSI/images/n_MF_TC.npy")) == Path("/images/HSI/RGB/n_pseudocolor.png")
+
+
+@pytest.mark.parametrize("rot90", [0, 1, 2, 3])
+@pytest.mark.parametrize("kind", ["npy", "bsq", "mat v5", "hdf5"])
+def test_the_first_line_is_that_of_the_upright_image(tmp_path, kind, rot90):
+    path, descriptor = write(kind, tmp_path)
+    raw = open_raw(
+        path,
+        descriptor.model_copy(
+            update={"rot90": rot90, "drop_rows": (0, 8), "drop_bands": (0,), "wavelengths_nm": NM[1:]}
+        ),
+    )
+    np.testing.assert_array_equal(first_line(raw), raw.read()[0, 0])
+
+
+@pytest.mark.parametrize("rot90", [0, 1, 2, 3])
+@pytest.mark.parametrize("chunks", [None, (2, 3, 4), (6, 9, 13), (1, 9, 2)])
+def test_strips_in_little_memory_are_the_cube(tmp_path, rot90, chunks):
+    cube = np.random.default_rng(0).integers(0, 4000, (6, 90, 130)).astype(">u2")
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file.create_dataset("cube", data=cube, chunks=chunks, compression=chunks and "gzip", shuffle=bool(chunks))
+    descriptor = Descriptor(container="hdf5", axes="cyx", wavelengths_nm=NM, rot90=rot90, drop_rows=(3, 50, 89))
+    raw = open_raw(tmp_path / "a.h5", descriptor)
+    whole = np.rot90(np.delete(cube, (3, 50, 89), axis=1), rot90, axes=(1, 2))
+    seen = np.zeros(raw.shape, int)
+    for strip in raw.strips(16, 200_000, tmp_path, threads=2):
+        stop = strip.start + strip.values.shape[strip.axis]
+        box = (
+            (slice(None), slice(strip.start, stop))
+            if strip.axis == 1
+            else (slice(None), slice(None), slice(strip.start, stop))
+        )
+        np.testing.assert_array_equal(strip.values, whole[box])
+        assert strip.start % 16 == 0
+        assert strip.values.nbytes <= 100_000
+        seen[box] += 1
+    assert (seen == 1).all()
+
+
+def test_singular_units_odd_members_and_integer_pictures(tmp_path):
+    header = envi(
+        tmp_path / "a.hdr", extra="wavelength units = Micrometer\n", wavelengths="0.5,0.51,0.52,0.53,0.54,0.55"
+    )
+    np.testing.assert_allclose(open_raw(header, Descriptor(container="envi")).wavelengths_nm, NM)
+    path, descriptor = write("npz", tmp_path)
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("README.txt", "hello")
+    np.testing.assert_array_equal(open_raw(path, descriptor).read(), CUBE)
+    picture = np.random.default_rng(0).integers(0, 255, (9, 13, 3))
+    for dtype in ("int16", "uint16", "uint8", "int64"):
+        scipy.io.savemat(tmp_path / "b.mat", {"cube": CUBE.transpose(1, 2, 0), "rgb": picture.astype(dtype)})
+        inner = open_raw(
+            tmp_path / "b.mat", Descriptor(container="matlab", rgb_variable="rgb", wavelengths_nm=NM)
+        ).inner_rgb()
+        np.testing.assert_array_equal(inner, picture)
+
+
+def test_a_foreign_zarr_group_is_never_replaced(tmp_path):
+    path, descriptor = write("npy", tmp_path)
+    zarr.create_group(tmp_path / "mine.zarr").create_array("mydata", data=np.arange(5))
+    with pytest.raises(CubeError, match="not the path of a cube"):
+        convert_file(path, descriptor, CubeSettings(), tmp_path / "mine.zarr")
+    assert (tmp_path / "mine.zarr" / "mydata").is_dir()
+
+
+def test_a_wide_picture_is_rendered_through_a_file(tmp_path, monkeypatch):
+    import hvlabel.cube.write as module
+
+    path, descriptor = write("npy", tmp_path)
+    convert_file(path, descriptor, CubeSettings(), tmp_path / "a.zarr")
+    monkeypatch.setattr(module, "_Linear", lambda folder, h, w, memory, kind=module._Linear: kind(folder, h, w, 0))
+    convert_file(path, descriptor, CubeSettings(), tmp_path / "b.zarr")
+    np.testing.assert_array_equal(open_cube(tmp_path / "a.zarr").rgb, open_cube(tmp_path / "b.zarr").rgb)
+    assert not list((tmp_path / "b.zarr").glob("*.tmp"))
