@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 N_MASK_TOKENS = 4  # one mask for clear prompts, three for ambiguous ones
-PROMPTS_AT_ONCE_CPU = 8  # results do not depend on it; few at once stay in the processor's caches
+CACHED_BYTES_CPU = 32 << 20  # image tokens of the prompts decoded at once; results do not depend on it
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,8 @@ def confident_masks(
     """
     first_mask = len(own_tokens) - N_MASK_TOKENS
     parts = []
-    size = PROMPTS_AT_ONCE_CPU if sparse.device.type == "cpu" else len(sparse)
+    per_prompt = first.image.numel() * first.image.element_size()
+    size = max(1, CACHED_BYTES_CPU // per_prompt) if sparse.device.type == "cpu" else max(1, len(sparse))
     for start in range(0, len(sparse), size):
         batch = sparse[start : start + size]
         tokens, image = two_way(

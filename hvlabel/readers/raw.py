@@ -330,14 +330,14 @@ def _readable(raw: RawImage, memory_bytes: int, scratch_folder: Path, threads: i
     """The stored array as slabs, unpacked if it has to be."""
     array = raw.stored.array
     if isinstance(array, Hdf5Array):
-        array = replace(array, threads=threads)
         letter = _slab_axis(array, raw.stored.axes)
         axis = raw.stored.axes.index(letter)
-        if array.chunk_bytes * threads > memory_bytes // 4:
+        if array.chunk_bytes > memory_bytes // 4:
             raise RawFileError(
                 f"{raw.files[0]}: one chunk {array.chunk} unpacks to {array.chunk_bytes >> 20} MiB, more than cube.memory_mib allows for; "
                 "raise it or rewrite the file with h5repack"
             )
+        array = replace(array, threads=max(1, min(threads, memory_bytes // 4 // array.chunk_bytes)))
         if _chunk_row_bytes(array, axis) > memory_bytes // 8:
             if _chunk_row_bytes(array, 0) > memory_bytes // 8:
                 raise RawFileError(
