@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 N_MASK_TOKENS = 4  # one mask for clear prompts, three for ambiguous ones
-CACHED_BYTES_CPU = 32 << 20  # image tokens of the prompts decoded at once; results do not depend on it
+CACHED_BYTES_CPU = 16 << 20  # image tokens of the prompts decoded at once; results do not depend on it
 
 
 @dataclass(frozen=True)
@@ -165,6 +165,8 @@ def _look_at_shared(attention: Any, asking: Tensor, first: FirstLayer) -> Tensor
 
 
 def _look_at_image(attention: Any, asking: Tensor, coded_image: Tensor, image: Tensor) -> Tensor:
+    if not _folding_pays(attention, asking):
+        return attention(asking, coded_image, image)
     q = _heads(attention, attention.q_proj(asking))
     b, h, t, d = q.shape
     folded = torch.einsum("bhtd,hdc->bhtc", q, _by_head(attention.k_proj.weight, h)).reshape(b, h * t, -1)
@@ -174,7 +176,14 @@ def _look_at_image(attention: Any, asking: Tensor, coded_image: Tensor, image: T
     return _out(attention, seen + attention.v_proj.bias.view(h, 1, d))
 
 
+def _folding_pays(attention: Any, tokens: Tensor) -> bool:
+    """Whether the prompt tokens of all heads are fewer than the channels that image tokens would be projected to."""
+    return attention.num_heads * tokens.shape[1] < attention.q_proj.out_features
+
+
 def _told(attention: Any, answering: Tensor, tokens: Tensor, coded_image: Tensor) -> Tensor:
+    if not _folding_pays(attention, tokens):
+        return attention(coded_image, answering, tokens)
     k = _heads(attention, attention.k_proj(answering))
     b, h, t, d = k.shape
     folded = torch.einsum("bhtd,hdc->bhtc", k, _by_head(attention.q_proj.weight, h)).reshape(b, h * t, -1)
@@ -193,8 +202,11 @@ def _told_shared(attention: Any, answering: Tensor, tokens: Tensor, first: First
 
 def _mixed(attention: Any, scores: Tensor, tokens: Tensor) -> Tensor:
     """scores (B, h, T, N) -> (B, N, D). The softmax runs over a few tokens; with the image innermost it is vectorised."""
-    weights = torch.softmax(scores, dim=2).flatten(1, 2)
-    return torch.baddbmm(attention.out_proj.bias, weights.transpose(1, 2), _answers(attention, tokens))
+    weights = torch.softmax(scores, dim=2)
+    if not _folding_pays(attention, tokens):
+        v = _heads(attention, attention.v_proj(tokens))
+        return _out(attention, weights.transpose(2, 3) @ v)
+    return torch.baddbmm(attention.out_proj.bias, weights.flatten(1, 2).transpose(1, 2), _answers(attention, tokens))
 
 
 def _answers(attention: Any, tokens: Tensor) -> Tensor:
