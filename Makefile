@@ -55,6 +55,7 @@ bench: $(READY)  ## measurements; rows are appended to bench/ledger.csv
 	$(BIN)/python bench/convert.py
 	$(BIN)/python bench/layouts.py
 	$(BIN)/python bench/crops.py
+	$(BIN)/python bench/masks.py
 
 lock: $(READY)  ## renew the pinned versions
 	$(BIN)/uv pip compile --quiet pyproject.toml --extra test --extra dev --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate -o requirements/lock.txt
