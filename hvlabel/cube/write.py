@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +24,8 @@ from hvlabel.readers import RawImage, Strip, fit
 
 SHARD_FILE = "cube/c/0/0/0"
 PIXEL_BYTES, PICTURE_CHUNK_PX = 12, 512  # of a float32 RGB pixel; side of a chunk of the picture
-# types that OpenCV moves, by size
-UNSIGNED: dict[int, np.dtype[Any]] = {
+# types that OpenCV can transpose, by size in bytes
+MOVED_AS: dict[int, np.dtype[Any]] = {
     1: np.dtype(np.uint8),
     2: np.dtype(np.uint16),
     4: np.dtype(np.int32),
@@ -51,7 +52,7 @@ def write_cube(
 
     linear = None
     if rendering is not None:
-        linear = _Linear(path, height, width, memory_bytes // 8)
+        linear = _Linear(path, height, width, memory_bytes // 4)
     statistics = _Statistics()
     target = path / SHARD_FILE
     target.parent.mkdir(parents=True)
@@ -101,9 +102,12 @@ def write_cube(
         picture[:] = fit(rgb, height, width)
     elif rendering is not None and linear is not None:
         limits = stretch_limits(linear.sample(), settings.stretch_percentiles, joint=rendering.joint)
-        for start in range(0, height, PICTURE_CHUNK_PX):
-            stop = min(start + PICTURE_CHUNK_PX, height)
-            picture[start:stop] = stretched(linear.rows(start, stop), limits)
+        starts = range(0, height, PICTURE_CHUNK_PX)
+        with ThreadPoolExecutor(threads) as pool:
+            for part in (starts[k : k + threads] for k in range(0, len(starts), threads)):
+                rows = [linear.rows(start, min(start + PICTURE_CHUNK_PX, height)) for start in part]
+                for start, shown in zip(part, pool.map(stretched, rows, repeat(limits)), strict=True):
+                    picture[start : start + len(shown)] = shown
         linear.close()
     facts = {
         "wavelengths_nm": list(raw.wavelengths_nm),
@@ -195,7 +199,7 @@ def _gather(view: np.ndarray, dtype: np.dtype[Any]) -> np.ndarray:
     n_bands, height, width = view.shape
     if view.dtype != dtype:
         return np.ascontiguousarray(view, dtype=dtype)
-    same_size = UNSIGNED[dtype.itemsize]
+    same_size = MOVED_AS[dtype.itemsize]
     if view.strides[0] == dtype.itemsize:  # interleaved pixels
         pixels = np.ascontiguousarray(view.transpose(1, 2, 0)).reshape(height * width, n_bands)
         return cv2.transpose(pixels.view(same_size)).view(dtype).reshape(n_bands, height, width)
