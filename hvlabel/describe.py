@@ -283,7 +283,7 @@ def _text(path: Path, found: _Findings) -> str:
         yaml.safe_dump({k: v}, width=118, default_flow_style=None if isinstance(v, dict) else False)
         for k, v in found.settings.items()
     )
-    lines = [f"# {path.name}", *(f"#   {_printable(line)}" for line in found.holds)]
+    lines = [f"# {_printable(path.name)}", *(f"#   {_printable(line)}" for line in found.holds)]
     questions = [f"# ? {_printable(question)}" for question in found.questions]
     usage = f"# Save this as my_camera.yaml, then: hvlabel convert --dataset my_camera.yaml {path} out.zarr"
     return "\n".join([*lines, body.rstrip(), *questions, usage])

@@ -93,7 +93,7 @@ def test_the_printed_descriptor_converts_the_file(tmp_path, kind):
         assert not any("band centres" in line for line in asked)
     else:
         assert attributes["wavelength_confidence"] == "placeholder"
-    assert attributes["rgb_source"] == ("companion" if kind == "mat" else attributes["rgb_source"])
+    assert (attributes["rgb_source"] == "companion") == (kind == "mat")
 
 
 def test_it_lists_what_the_file_holds(tmp_path):

@@ -195,7 +195,7 @@ def _encode(view: np.ndarray, side: int, dtype: np.dtype[Any], rendering: Render
 
 
 def _gather(view: np.ndarray, dtype: np.dtype[Any]) -> np.ndarray:
-    """C-contiguous native copy. Transpositions are OpenCV's, several times faster than NumPy's."""
+    """C-contiguous native copy. Transpositions are OpenCV's, faster than NumPy's."""
     n_bands, height, width = view.shape
     if view.dtype != dtype:
         return np.ascontiguousarray(view, dtype=dtype)

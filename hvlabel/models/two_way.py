@@ -24,13 +24,12 @@ CACHED_BYTES_CPU = 16 << 20  # image tokens of the prompts decoded at once; resu
 class FirstLayer:
     """What the first layer makes of an image, whatever the prompts.
 
-    image, coded   : (N, D) tokens without and with their position code; N = product of grid_hw
+    image, code    : (N, D) tokens and their position code; N = product of grid_hw
     keys, values   : (heads, N, d) for tokens that look at the image
     queries        : (heads, N, d) for the image that looks at tokens
     """
 
     image: Tensor
-    coded: Tensor
     code: Tensor
     keys: Tensor
     values: Tensor
@@ -50,7 +49,6 @@ def first_layer(transformer: Any, image: Tensor, code: Tensor) -> FirstLayer:
 
     return FirstLayer(
         tokens,
-        coded,
         position,
         keys=heads(to_image.k_proj(coded)),
         values=heads(to_image.v_proj(tokens)),
@@ -169,11 +167,16 @@ def _look_at_image(attention: Any, asking: Tensor, coded_image: Tensor, image: T
         return attention(asking, coded_image, image)
     q = _heads(attention, attention.q_proj(asking))
     b, h, t, d = q.shape
-    folded = torch.einsum("bhtd,hdc->bhtc", q, _by_head(attention.k_proj.weight, h)).reshape(b, h * t, -1)
-    weights = torch.softmax((folded * d**-0.5) @ coded_image.transpose(1, 2), dim=-1)  # (B, h*T, N)
+    weights = torch.softmax(_folded(q, attention.k_proj.weight) @ coded_image.transpose(1, 2), dim=-1)  # (B, h*T, N)
     context = (weights @ image).reshape(b, h, t, -1)
     seen = torch.einsum("bhtc,hdc->bhtd", context, _by_head(attention.v_proj.weight, h))
     return _out(attention, seen + attention.v_proj.bias.view(h, 1, d))
+
+
+def _folded(x: Tensor, weight: Tensor) -> Tensor:
+    """x (B, h, T, d) through the transposed weight (h*d, D), scaled for a softmax -> (B, h*T, D)."""
+    h, d = x.shape[1], x.shape[3]
+    return torch.einsum("bhtd,hdc->bhtc", x, _by_head(weight, h)).flatten(1, 2) * d**-0.5
 
 
 def _folding_pays(attention: Any, tokens: Tensor) -> bool:
@@ -186,9 +189,10 @@ def _told(attention: Any, answering: Tensor, tokens: Tensor, coded_image: Tensor
         return attention(coded_image, answering, tokens)
     k = _heads(attention, attention.k_proj(answering))
     b, h, t, d = k.shape
-    folded = torch.einsum("bhtd,hdc->bhtc", k, _by_head(attention.q_proj.weight, h)).reshape(b, h * t, -1)
     offset = (k * attention.q_proj.bias.view(h, 1, d)).sum(-1).reshape(b, h * t, 1)
-    scores = torch.baddbmm(offset * d**-0.5, folded * d**-0.5, coded_image.transpose(1, 2))  # (B, h*T, N)
+    scores = torch.baddbmm(
+        offset * d**-0.5, _folded(k, attention.q_proj.weight), coded_image.transpose(1, 2)
+    )  # (B, h*T, N)
     return _mixed(attention, scores.unflatten(1, (h, t)), tokens)
 
 

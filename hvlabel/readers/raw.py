@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 
@@ -294,25 +294,25 @@ def _slab_axis(array: Slabs, axes: str) -> str:
     if array.chunk is None:
         return outer
 
-    def slab_values(letter: str) -> int:
-        axis = axes.index(letter)
-        assert array.chunk is not None
-        return min(array.chunk[axis], array.shape[axis]) * _plane(array, axis)
-
-    return min((outer, inner), key=slab_values)
+    return min((outer, inner), key=lambda letter: _chunk_row_bytes(array, axes.index(letter)))
 
 
 def _plane(array: Slabs, axis: int) -> int:
     return math.prod(n for k, n in enumerate(array.shape) if k != axis)
 
 
-def _chunk_row_bytes(array: Hdf5Array, axis: int) -> int:
-    return min(array.chunk[axis], array.shape[axis]) * _plane(array, axis) * array.dtype.itemsize
+def _chunk_length(array: Slabs, axis: int) -> int:
+    return 1 if array.chunk is None else min(array.chunk[axis], array.shape[axis])
+
+
+def _chunk_row_bytes(array: Slabs, axis: int) -> int:
+    """Bytes of all chunks that lie side by side across an axis."""
+    return _chunk_length(array, axis) * _plane(array, axis) * array.dtype.itemsize
 
 
 def _thickness(path: Path, array: Slabs, axis: int, side_px: int, memory_bytes: int) -> int:
     """Slab thickness along a stored axis: whole chunks, whole multiples of side_px where that is affordable."""
-    chunk = 1 if array.chunk is None else min(array.chunk[axis], array.shape[axis])
+    chunk = _chunk_length(array, axis)
     one = _plane(array, axis) * array.dtype.itemsize
     unit = math.lcm(side_px, chunk)
     if unit * one > max(min(SLAB_BYTES, memory_bytes // 8), 2 * chunk * one) and chunk > 1:
@@ -372,16 +372,14 @@ def one_sentence(path: Path, container: str | None = None) -> Iterator[None]:
                 f"{path}: not enough memory to read it; give the job more, or lower cube.memory_mib"
             ) from error
         said = f"{type(error).__name__}: {' '.join(str(error).split())[:120]}"
-        _refuse(path, container, said, error)
-
-
-def _refuse(path: Path, container: str | None, said: str, error: Exception) -> NoReturn:
-    if container is None:
-        raise RawFileError(f"{path}: cannot be read to its end ({said}); the file is damaged, copy it again") from error
-    raise RawFileError(
-        f"{path}: cannot be read as {container} ({said}); "
-        "it is damaged, cut off or of another format: copy it again or correct descriptor.container"
-    ) from error
+        if container is None:
+            raise RawFileError(
+                f"{path}: cannot be read to its end ({said}); the file is damaged, copy it again"
+            ) from error
+        raise RawFileError(
+            f"{path}: cannot be read as {container} ({said}); "
+            "it is damaged, cut off or of another format: copy it again or correct descriptor.container"
+        ) from error
 
 
 def _part(whole: np.ndarray, strip: Strip) -> np.ndarray:
