@@ -16,7 +16,7 @@ from hvlabel.settings import S, Settings, read_yaml, validated
 BRANCHES = ("rgb", "sequence", "material")
 
 Branch = Literal["rgb", "sequence", "material"]
-Camera = Literal["mosaic16", "nir25", "vis31", "vnir128"]
+Camera = Literal["mosaic16", "nir25", "vis31", "vnir61", "vnir128"]
 
 
 class StageSettings(Settings):

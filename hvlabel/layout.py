@@ -70,6 +70,10 @@ class Layout:
         """Ground truth of a demo image."""
         return self.demo(dataset) / "truth" / f"{image_id}.json"
 
+    def materials(self, dataset: str, image_id: str) -> Path:
+        """Material class of every pixel of a demo image, PNG; 255: of no class."""
+        return self.truth(dataset, image_id).with_suffix(".png")
+
     @property
     def problems(self) -> Path:
         """One sentence per line: data sets of the last scan without images."""

@@ -15,7 +15,7 @@ from hvlabel.descriptors import BAND_FILE, Descriptor
 from hvlabel.errors import ConfigError, ResultsError
 from hvlabel.layout import Layout
 
-DEMO_SUFFIXES = {"mosaic16": ".png", "nir25": ".npy", "vis31": ".mat", "vnir128": ".hdr"}
+DEMO_SUFFIXES = {"mosaic16": ".png", "nir25": ".npy", "vis31": ".mat", "vnir61": ".tif", "vnir128": ".hdr"}
 
 
 @dataclass(frozen=True)

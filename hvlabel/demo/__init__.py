@@ -1,1 +1,1 @@
-"""Generated scenes with ground truth, written as real raw files of four kinds of camera."""
+"""Generated scenes with ground truth, written as real raw files of five kinds of camera."""

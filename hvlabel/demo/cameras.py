@@ -1,4 +1,4 @@
-"""Four simulated cameras: band responses, RGB rendering, and the raw file each of them writes."""
+"""Five simulated cameras: band responses, RGB rendering, and the raw file each of them writes."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 import cv2
 import h5py
 import numpy as np
+import tifffile
 
 from hvlabel.config import CubeSettings
 from hvlabel.cube.render import GAMMA, choose_rendering
@@ -82,6 +83,10 @@ def _write_mat73(path: Path, signal: np.ndarray, companion: np.ndarray) -> None:
         file.write(header.ljust(124) + b"\x00\x02IM")
 
 
+def _write_tiff(path: Path, signal: np.ndarray, companion: np.ndarray) -> None:
+    tifffile.imwrite(path, np.clip(signal * 4000 + 0.5, 0, 4095).astype(np.uint16), photometric="minisblack")
+
+
 def _write_envi(path: Path, signal: np.ndarray, companion: np.ndarray) -> None:
     n_bands, height, width = signal.shape
     np.clip(signal.transpose(1, 0, 2) * 10_000 + 0.5, 0, 65_535).astype("<u2").tofile(path.with_suffix(".raw"))
@@ -123,6 +128,12 @@ CAMERAS: dict[str, DemoCamera] = {
             unit="radiance",
         ),
         _write_mat73,
+    ),
+    "vnir61": DemoCamera(
+        np.linspace(430.0, 910.0, 61),
+        10.0,
+        Descriptor(container="tiff", axes="cyx", wavelengths_nm=np.linspace(430.0, 910.0, 61).tolist()),
+        _write_tiff,
     ),
     "vnir128": DemoCamera(np.linspace(400.0, 1000.0, 128), 7.0, Descriptor(container="envi"), _write_envi),
 }

@@ -1,9 +1,11 @@
-"""Demo scenes on disk: raw files in the camera's format, ground truth beside them as SA-1B JSON."""
+"""Demo scenes on disk: raw files in the camera's format; ground truth as SA-1B JSON, and as a PNG of material classes."""
 
 from __future__ import annotations
 
 import zlib
 from pathlib import Path
+
+import cv2
 
 from hvlabel.cache.publish import publish_bytes
 from hvlabel.config import Dataset
@@ -37,7 +39,7 @@ def write_scenes(name: str, dataset: Dataset, results: Path) -> int:
                 )
             )
         truth = MaskSet(dataset.demo_size_px, dataset.demo_size_px, tuple(masks))
-        publish_bytes(
-            Layout(results).truth(name, path.stem), dump_masks(truth, path.stem, {"stage": "truth", "seed": seed})
-        )
+        layout = Layout(results)
+        publish_bytes(layout.truth(name, path.stem), dump_masks(truth, path.stem, {"stage": "truth", "seed": seed}))
+        publish_bytes(layout.materials(name, path.stem), cv2.imencode(".png", scene.materials)[1].tobytes())
     return len(paths)

@@ -16,6 +16,7 @@ PART_SHARE = 0.4  # of the objects carry a nested part
 MIN_VISIBLE_PX = 80  # smaller visible remains are no ground truth
 MIN_VISIBLE_SHARE = 0.4  # nor are objects hidden for more than the rest
 PSF_SIGMA_PX = 0.6
+METAMER = 255  # class of pixels whose spectrum belongs to no material
 READ_NOISE, SHOT_NOISE = 0.003, 0.008  # share of full scale; times the square root of the signal
 
 
@@ -39,10 +40,12 @@ class Scene:
 
     signal    : (C, H, W) float32, about [0, 1]
     companion : (H, W, 3) uint8 photograph of the same scene
+    materials : (H, W) uint8 what each pixel is made of: index into MATERIALS, METAMER for spectral-only objects
     """
 
     signal: np.ndarray
     companion: np.ndarray
+    materials: np.ndarray
     instances: tuple[Instance, ...]
 
 
@@ -161,7 +164,8 @@ def _photograph(layout: _Layout, camera: DemoCamera, rng: np.random.Generator) -
     for drawn, visible, name, spectral_only in layout.objects:
         if visible.sum() >= max(MIN_VISIBLE_PX, MIN_VISIBLE_SHARE * drawn.sum()):
             instances.append(Instance(visible, name, spectral_only))
-    return Scene(signal, companion_rgb(photo), tuple(instances))
+    classes = np.array([list(MATERIALS).index(n) if n in MATERIALS else METAMER for n in layout.names], np.uint8)
+    return Scene(signal, companion_rgb(photo), classes[layout.surface], tuple(instances))
 
 
 def _expose(
