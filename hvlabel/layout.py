@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-STAGES = ("cubes", "rgb", "sequence", "material", "labels")
+STAGES = ("cubes", "rgb", "sequence", "material", "teacher", "labels")
 # what each stage builds on
 BEFORE: dict[str, tuple[str, ...]] = {
     "cubes": (),
     "rgb": ("cubes",),
     "sequence": ("cubes",),
     "material": ("cubes",),
+    "teacher": ("cubes",),
     "labels": ("rgb", "sequence", "material"),
 }
 
@@ -44,10 +45,14 @@ class Layout:
         """Fused label; a picture of the image lies beside it as .png."""
         return self.root / "labels" / dataset / f"{image_id}.json"
 
+    def teacher(self, dataset: str, image_id: str) -> Path:
+        """Zarr group with the teacher's features of an image."""
+        return self.root / "teacher" / dataset / f"{image_id}.zarr"
+
     def output(self, stage: str, dataset: str, image_id: str) -> Path:
         """What a stage makes of an image."""
-        if stage == "cubes":
-            return self.cube(dataset, image_id)
+        if stage in ("cubes", "teacher"):
+            return self.cube(dataset, image_id) if stage == "cubes" else self.teacher(dataset, image_id)
         return self.label(dataset, image_id) if stage == "labels" else self.masks(stage, dataset, image_id)
 
     def index(self, stage: str, dataset: str, shard: str) -> Path:
@@ -78,6 +83,10 @@ class Layout:
     def problems(self) -> Path:
         """One sentence per line: data sets of the last scan without images."""
         return self.root / "index" / "problems.txt"
+
+    def pretrain(self, run: str) -> Path:
+        """Folder of a pre-training run."""
+        return self.root / "pretrain" / run
 
     @property
     def report(self) -> Path:

@@ -12,11 +12,10 @@ from hvlabel.config import (
     RgbSettings,
     config_schema,
     load_config,
-    load_descriptor,
     parse_config,
     parse_stage,
 )
-from hvlabel.descriptors import Descriptor
+from hvlabel.descriptors import Descriptor, load_descriptor
 from hvlabel.errors import ConfigError, WeightsError
 
 DATA = {"datasets": {"a": {"demo": "vis31"}}}

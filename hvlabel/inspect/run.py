@@ -53,6 +53,8 @@ def summarise(layout: Layout) -> RunSummary:
             ]
             if stage == "labels":
                 labelled += [(index.dataset, name) for name, e in index.images.items() if e.status == "ok"]
+        if stage == "teacher" and not entries:
+            continue  # no part of the labels: only shown where it ran
         stages.append(
             StageSummary(
                 stage,

@@ -58,7 +58,7 @@ def repair(problems: list[Problem]) -> None:
 def _check(stage: str, path: Path, entry: Entry, *, deep: bool) -> str | None:
     if not path.exists():
         return "missing"
-    if stage == "cubes":
+    if stage in ("cubes", "teacher"):
         return damage(path, deep=deep) or (
             None if read_attributes(path).get("key") == entry.digest else "made from other inputs than the index says"
         )

@@ -15,15 +15,14 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from sam2.modeling.sam2_base import SAM2Base
 from torch import Tensor
-from torchvision.transforms.functional import normalize, resize
 from yaml import YAMLError
 
 from hvlabel.config import Sam2Model
 from hvlabel.errors import WeightsError
+from hvlabel.models.teacher import network_input
 from hvlabel.models.two_way import FirstLayer, Masks, confident_masks, first_layer
 from hvlabel.models.weights import read_state_dict
 
-IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 # What the package's own builders set at inference: a single unstable mask falls back to the best of three,
 # and masks given as prompts enter the memory binarised.
 INFERENCE_SETTINGS = {
@@ -103,15 +102,15 @@ class Sam2Predictor:
     @torch.inference_mode()
     def embed(self, image: np.ndarray) -> Embedding:
         """Embedding of an (H, W, 3) image, uint8 or float in [0, 1]."""
-        side = self.network.image_size
-        x = torch.as_tensor(np.ascontiguousarray(image), device=self.network.device).permute(2, 0, 1)
-        x = x.float() / 255 if image.dtype == np.uint8 else x.float()
-        x = normalize(resize(x, [side, side], antialias=True), IMAGENET_MEAN, IMAGENET_STD)
-        out = self.network.forward_image(x[None])
+        out = self.network.forward_image(network_input(image, self.network.image_size, self.network.device))
         levels = self.network.num_feature_levels
         return Embedding(
             out["backbone_fpn"][-levels:], out["vision_pos_enc"][-levels:], (image.shape[0], image.shape[1])
         )
+
+    def tokens(self, rgb: np.ndarray) -> np.ndarray:
+        """(g, g, D) float32 features of the image encoder's coarsest level, stride 16 of its input."""
+        return self.embed(rgb).features[-1][0].permute(1, 2, 0).float().cpu().numpy()
 
     @torch.inference_mode()
     def decode(

@@ -82,6 +82,7 @@ def fuse_files(inputs: list[Path], settings: FusionSettings, out: Path, cube_pat
     foreground = fusion.foreground(label)
     provenance: dict[str, Any] = {
         "stage": "labels",
+        "cube_key": sources[0].get("cube_key"),
         "key": _label_key(seals, settings),
         "settings": settings.relevant(),
         "learned_model": any(s.get("learned_model", False) for s in sources),

@@ -7,6 +7,7 @@ import itertools
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from hvlabel.models.hyperfree.spectral import CUBE_SLOTS_NM, KEY_SLOTS_NM, ChannelChoice
 
@@ -159,6 +160,7 @@ class ImageEncoder(nn.Module):
         super().__init__()
         self.grid, self.patch_px, self.embed_dim = image_size_px // patch_px, patch_px, embed_dim
         self.global_blocks, self.merge_blocks = global_blocks, merge_blocks
+        self.recompute = False  # in training: blocks keep no activations and compute them again in the backward pass
         self.point_spectral_weight_bank_w = nn.Parameter(
             torch.randn(embed_dim, len(KEY_SLOTS_NM), patch_px, patch_px) * 0.02
         )
@@ -207,7 +209,8 @@ class ImageEncoder(nn.Module):
             noted = (self.merge_blocks[0], self.global_blocks[0], self.global_blocks[2])
         maps, n_merged = [], 0
         for i, block in enumerate(self.blocks):
-            tokens = block(tokens)
+            again = self.recompute and self.training
+            tokens = checkpoint(block, tokens, use_reentrant=False) if again else block(tokens)
             if i in noted:
                 maps.append(tokens.permute(0, 3, 1, 2))
             if self.merge_blocks is not None and i in self.merge_blocks:

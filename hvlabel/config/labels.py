@@ -1,0 +1,206 @@
+"""Settings of the stages from raw file to label."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Literal, Self
+
+from pydantic import Field, model_validator
+
+from hvlabel.config.stage import HyperFreeModel, Sam2Model, StageSettings, Weights
+from hvlabel.settings import Settings
+
+BRANCHES = ("rgb", "sequence", "material")
+
+Branch = Literal["rgb", "sequence", "material"]
+
+
+class CubeSettings(StageSettings):
+    """Raw file to Zarr cube with an RGB rendering."""
+
+    version: ClassVar[int] = 2
+
+    rgb: Literal["auto", "companion", "cie", "triplet"] = Field(
+        "auto",
+        description="source of the rendering; auto: companion, else CIE if the visible range is covered, else three bands",
+    )
+    rgb_nm: tuple[float, float, float] = Field(
+        (640.0, 550.0, 460.0), description="triplet: wanted red, green, blue, nm"
+    )
+    band_tol_nm: float = Field(
+        60.0, gt=0, description="triplet: farthest band that may stand for a wanted wavelength, nm"
+    )
+    stretch_percentiles: tuple[float, float] = Field((1.0, 99.0), description="values mapped to black and white")
+    memory_mib: int = Field(
+        1024, ge=512, description="most memory that one conversion may take, MiB, whatever the size of the cube"
+    )
+
+    def relevant(self) -> dict[str, Any]:
+        """Everything but the memory limit."""
+        return self.model_dump(mode="json", exclude={"memory_mib"})
+
+    @model_validator(mode="after")
+    def _stretch_is_a_range(self) -> Self:
+        low, high = self.stretch_percentiles
+        if not 0 <= low < high <= 100:
+            raise ValueError(f"stretch_percentiles must be two rising numbers in 0..100, not {low:g}, {high:g}")
+        return self
+
+
+class RegionSettings(Settings):
+    """Weight-free masks: felzenszwalb graph regions at several scales; what persists over scales scores higher."""
+
+    scales: tuple[float, ...] = Field(
+        (20, 50, 120, 300, 700), min_length=1, description="felzenszwalb scale; larger: larger regions"
+    )
+    sigma_px: float = Field(0.4, ge=0, description="Gaussian smoothing before segmentation, px")
+    min_area_share: float = Field(
+        0.0005, ge=0, lt=1, description="smallest region, share of the image (never below 8 px)"
+    )
+    half_score_share: float = Field(
+        0.002,
+        ge=0,
+        lt=1,
+        description="share of the image at which smallness halves a region's score: specks of noise persist too",
+    )
+    max_area_share: float = Field(0.6, gt=0, le=1, description="regions above this share of the image are background")
+    nms_iou: float = Field(0.8, gt=0, le=1, description="regions of different scales above this mask IoU are one")
+    max_masks: int = Field(300, ge=1, description="best masks kept per image")
+
+
+class GeneratorSettings(Settings):
+    """Points on a grid to masks; names and defaults of SAM2AutomaticMaskGenerator."""
+
+    points_per_side: int = Field(32, ge=1, description="grid side; points_per_side squared prompts per crop")
+    points_per_batch: int = Field(64, ge=1, description="prompts decoded at once; memory only, results do not change")
+    pred_iou_thresh: float = Field(0.8, description="keep masks whose predicted IoU is above; 0 or less: no filter")
+    stability_score_thresh: float = Field(0.95, description="keep masks at least this stable; 0 or less: no filter")
+    stability_score_offset: float = Field(1.0, ge=0, description="logit shift of the stability test")
+    mask_threshold: float = Field(0.0, description="logit above which a pixel is foreground")
+    box_nms_thresh: float = Field(
+        0.7, ge=0, le=1, description="box IoU above which the lower-scored mask of a crop goes"
+    )
+    crop_n_layers: int = Field(0, ge=0, le=4, description="extra layers of crops, 4**layer crops each")
+    crop_nms_thresh: float = Field(
+        0.7, ge=0, le=1, description="box IoU between crops above which the larger crop's mask goes"
+    )
+    crop_overlap_ratio: float = Field(
+        512 / 1500, ge=0, lt=1, description="overlap of neighbouring crops, share of the short side"
+    )
+    crop_n_points_downscale_factor: int = Field(1, ge=1, description="grid side shrinks by this factor per crop layer")
+    min_mask_region_area: int = Field(0, ge=0, description="remove islands and fill holes below this area, px")
+    use_m2m: bool = Field(False, description="SAM2: refine each mask once with itself as mask prompt")
+    multimask_output: bool = Field(True, description="three masks per point instead of one")
+
+
+# what cannot change a result: batch sizes, and where a checkpoint lies (its hash is in the key by itself)
+NO_RESULT: dict[str, Any] = {
+    "generator": {"points_per_batch"},
+    "sam2": {"checkpoint", "sha256"},
+    "hyperfree": {"checkpoint", "sha256"},
+}
+
+
+class Sam2BranchSettings(StageSettings):
+    """What the branches that SAM2 can serve have in common."""
+
+    # settings that one backend alone reads; batch sizes, which change no result, are listed with both
+    only_sam2: ClassVar[frozenset[str]] = frozenset({"sam2", "generator"})
+    only_regions: ClassVar[frozenset[str]] = frozenset({"regions"})
+
+    backend: Literal["regions", "sam2"] = Field("regions", description="regions needs no weights")
+    regions: RegionSettings = RegionSettings()
+    sam2: Sam2Model | None = Field(None, description="required by backend sam2")
+    generator: GeneratorSettings = GeneratorSettings()
+
+    @model_validator(mode="after")
+    def _has_model(self) -> Self:
+        if self.backend == "sam2" and self.sam2 is None:
+            raise ValueError("backend sam2 needs the group sam2 with config and checkpoint")
+        return self
+
+    def network(self) -> Weights | None:
+        """SAM2, or None for regions."""
+        return self.sam2 if self.backend == "sam2" else None
+
+    def relevant(self) -> dict[str, Any]:
+        """Only the chosen backend's settings."""
+        unused = self.only_sam2 if self.backend == "regions" else self.only_regions
+        return self.model_dump(mode="json", exclude=NO_RESULT | dict.fromkeys(unused, True))
+
+
+class RgbSettings(Sam2BranchSettings):
+    """Masks on the RGB rendering."""
+
+
+class SequenceSettings(Sam2BranchSettings):
+    """Masks along the sequence of false-colour frames, bands (k, k+S, k+2S) with S = floor(C/3)."""
+
+    only_sam2 = Sam2BranchSettings.only_sam2 | {"key_frames", "objects_per_batch", "max_objects", "new_object_iou"}
+    only_regions = Sam2BranchSettings.only_regions | {"link_iou", "objects_per_batch"}
+
+    max_frames: int = Field(8, ge=1, description="frames used, evenly spread over the S possible ones")
+    key_frames: int = Field(3, ge=1, description="sam2: frames, evenly spread, in which new objects are started")
+    objects_per_batch: int = Field(16, ge=1, description="sam2: objects carried at once; memory only")
+    max_objects: int = Field(64, ge=1, description="sam2: tracks started per key frame at most, best score first")
+    new_object_iou: float = Field(
+        0.5, ge=0, le=1, description="sam2: a key frame's mask starts a track unless a track covers it at this mask IoU"
+    )
+    link_iou: float = Field(
+        0.5, gt=0, le=1, description="regions: a mask of another frame at or above this mask IoU supports a mask"
+    )
+    nms_iou: float = Field(0.8, gt=0, le=1, description="(object, frame) masks above this mask IoU are one")
+    max_masks: int = Field(300, ge=1, description="best masks kept per image")
+
+
+class MaterialSettings(StageSettings):
+    """Masks on the full spectrum."""
+
+    backend: Literal["regions", "hyperfree"] = Field("regions", description="regions needs no weights")
+    n_components: int = Field(
+        6, ge=1, le=32, description="regions: whitened spectral components that carry the segmentation"
+    )
+    regions: RegionSettings = RegionSettings()
+    hyperfree: HyperFreeModel | None = Field(None, description="required by backend hyperfree")
+    generator: GeneratorSettings = GeneratorSettings(pred_iou_thresh=0.6, stability_score_thresh=0.6)
+
+    @model_validator(mode="after")
+    def _has_model(self) -> Self:
+        if self.backend == "hyperfree" and self.hyperfree is None:
+            raise ValueError("backend hyperfree needs the group hyperfree with checkpoint")
+        if self.generator.use_m2m:
+            raise ValueError("generator.use_m2m refines with SAM2's decoder; leave it false for material")
+        return self
+
+    def network(self) -> Weights | None:
+        """HyperFree, or None for regions."""
+        return self.hyperfree if self.backend == "hyperfree" else None
+
+    def relevant(self) -> dict[str, Any]:
+        """Only the chosen backend's settings."""
+        used = (
+            {"backend", "n_components", "regions"}
+            if self.backend == "regions"
+            else {"backend", "hyperfree", "generator"}
+        )
+        return self.model_dump(mode="json", include=used, exclude=NO_RESULT)
+
+
+class BranchWeights(Settings):
+    """How much each branch's scores count, relative to each other."""
+
+    rgb: float = Field(1.0, ge=0, le=1, description="factor on scores of rgb masks")
+    sequence: float = Field(1.0, ge=0, le=1, description="factor on scores of sequence masks")
+    material: float = Field(1.0, ge=0, le=1, description="factor on scores of material masks")
+
+
+class FusionSettings(StageSettings):
+    """Masks of all branches to one label by mask-IoU NMS."""
+
+    iou_threshold: float = Field(
+        0.8, gt=0, le=1, description="a mask above this mask IoU with a better one is suppressed"
+    )
+    min_area_px: int = Field(20, ge=1, description="smaller masks are dropped before fusion, px")
+    weights: BranchWeights = Field(BranchWeights(), description="factors on each branch's scores before they compete")
+    vote_bonus: float = Field(
+        0.2, ge=0, le=1, description="added per further branch that found a mask, before the final ranking"
+    )

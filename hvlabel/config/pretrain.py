@@ -1,0 +1,215 @@
+"""Settings of teacher features and pre-training."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, ClassVar, Literal, Self
+
+from pydantic import Field, model_validator
+
+from hvlabel.config.stage import Sam2Model, StageSettings
+from hvlabel.errors import WeightsError
+from hvlabel.settings import Settings
+
+
+class DinoModel(Settings):
+    """A DINOv2 or DINOv3 network in a local folder, as `transformers` saves it."""
+
+    folder: str = Field(description="folder with config.json and model.safetensors; nothing is downloaded")
+    input_px: int = Field(448, ge=16, description="side of the network's input, px; a multiple of its patch")
+
+    def files(self) -> list[Path]:
+        """Config and weights; WeightsError if they are not there."""
+        folder = Path(self.folder).expanduser()
+        weights = sorted(folder.glob("*.safetensors"))
+        if not (folder / "config.json").is_file() or not weights:
+            raise WeightsError(
+                f"{folder}: expected config.json and *.safetensors of a DINOv2 or DINOv3 network; "
+                "save one there with transformers' save_pretrained (DINOv3 has a licence of its own to accept)"
+            )
+        return [folder / "config.json", *weights]
+
+
+class TeacherSettings(StageSettings):
+    """Features of a frozen RGB network on the picture of every cube."""
+
+    backend: Literal["none", "sam2", "dino"] = Field("none", description="none: pre-training without distillation")
+    sam2: Sam2Model | None = Field(None, description="required by backend sam2: its image encoder")
+    dino: DinoModel | None = Field(None, description="required by backend dino")
+    tile_px: int = Field(
+        512,
+        ge=32,
+        description="the picture is cut into equal tiles of about this side; the network sees one at a time, px",
+    )
+
+    @model_validator(mode="after")
+    def _has_model(self) -> Self:
+        if self.backend != "none" and getattr(self, self.backend) is None:
+            raise ValueError(f"backend {self.backend} needs the group {self.backend}")
+        return self
+
+    def files(self) -> list[Path]:
+        """Every file that the network is made from; WeightsError where one is missing."""
+        chosen = None if self.backend == "none" else getattr(self, self.backend)
+        return [] if chosen is None else list(chosen.files())
+
+    def relevant(self) -> dict[str, Any]:
+        """Only the chosen network's settings; where its files lie is no part, their content is in the key."""
+        unused = {"sam2", "dino"} - {self.backend}
+        places: dict[str, Any] = {"sam2": {"checkpoint", "sha256"}, "dino": {"folder"}}
+        return self.model_dump(mode="json", exclude={**places, **dict.fromkeys(unused, True)})
+
+
+class StudentSettings(Settings):
+    """The network that is trained."""
+
+    size: Literal["small", "b", "l", "h"] = Field(
+        "b", description="small has 5 M parameters; b, l, h are the published sizes"
+    )
+    crop_px: int = Field(
+        224, ge=64, description="side of the input and of the crops, px; a multiple of the patch (16, small: 8)"
+    )
+    merging: bool = Field(False, description="halve the token grid inside the network, as the published examples do")
+    checkpoint: str | None = Field(
+        None,
+        description="HyperFree or HyperVision state dict, or a run's exported weights, to start from; none: from scratch",
+    )
+    gsd_m: float = Field(1.0, gt=0, description="ground sampling distance of the raw images, m per pixel")
+
+    @model_validator(mode="after")
+    def _grid(self) -> Self:
+        if self.crop_px % (self.patch_px * (2 if self.merging else 1)):
+            raise ValueError(f"crop_px {self.crop_px} is no multiple of {self.patch_px * (2 if self.merging else 1)}")
+        return self
+
+    @property
+    def patch_px(self) -> int:
+        """Side of a token, px."""
+        return 8 if self.size == "small" else 16
+
+
+class DataSettings(Settings):
+    """What a training sample is made of."""
+
+    masks_per_image: int = Field(8, ge=1, description="masks asked for in a crop")
+    best_masks: int = Field(128, ge=1, description="of an image, only this many best masks are ever asked for")
+    max_area_share: float = Field(0.8, gt=0, le=1, description="masks that fill more of the crop are no objects")
+    camera_temperature: float = Field(
+        2.0, ge=1, description="1: cameras as often as they have images; larger: more evenly"
+    )
+    holdout_share: float = Field(
+        0.1, ge=0, lt=1, description="share of each camera's images kept for evaluation, at least one of three or more"
+    )
+    unseen: list[str] = Field([], description="data sets kept out of training altogether, for evaluation")
+    flip: bool = Field(True, description="mirror crops at random, both ways")
+    scale: tuple[float, float] = Field((1.0, 1.0), description="crops cover crop_px times a factor from this range")
+    band_dropout: float = Field(0.0, ge=0, lt=1, description="largest share of bands left out of a batch")
+    spectral_jitter: float = Field(
+        0.0, ge=0, lt=1, description="smooth random gain over the spectrum, standard deviation"
+    )
+
+    @model_validator(mode="after")
+    def _scale_is_a_range(self) -> Self:
+        if not 0 < self.scale[0] <= self.scale[1]:
+            raise ValueError(f"scale must be two rising positive numbers, not {self.scale[0]:g}, {self.scale[1]:g}")
+        return self
+
+
+class PromptSettings(Settings):
+    """How masks are asked for."""
+
+    box_share: float = Field(0.3, ge=0, le=1, description="share of steps that start with boxes instead of points")
+    box_jitter: float = Field(0.1, ge=0, le=0.5, description="standard deviation of box corners, share of its sides")
+    corrections: int = Field(1, ge=0, description="further rounds, each with a point where the mask was wrong")
+
+
+class LossSettings(Settings):
+    """Weights of the objective: segmentation + distill * distillation + dense * pixel embedding."""
+
+    focal: float = Field(20.0, ge=0, description="weight of the focal loss, as in SAM")
+    dice: float = Field(1.0, ge=0, description="weight of the dice loss, as in SAM")
+    iou: float = Field(1.0, ge=0, description="weight of the squared error of the predicted IoU, as in SAM")
+    distill: float = Field(1.0, ge=0, description="weight of the distillation; without effect for teacher backend none")
+    student_temperature: float = Field(0.1, gt=0, description="tau_s of the distillation")
+    teacher_temperature: float = Field(0.07, gt=0, description="tau_t of the distillation")
+    centre: Literal["running", "dataset"] = Field("dataset", description="which mean of teacher tokens is subtracted")
+    dense: float = Field(
+        0.0,
+        ge=0,
+        description="weight of a throw-away head: pixel embeddings alike inside a mask; teaches the backbone before the prompt decoder follows",
+    )
+
+
+class OptimiserSettings(Settings):
+    """AdamW with warm-up and cosine decay."""
+
+    steps: int = Field(100_000, ge=1, description="optimiser steps of the whole run")
+    batch_images: int = Field(16, ge=1, description="images per step, over all GPUs and accumulated batches")
+    accumulate: int = Field(1, ge=1, description="batches per step, for less memory")
+    lr: float = Field(2e-4, gt=0, description="peak learning rate")
+    decoder_lr: float = Field(1.0, gt=0, description="factor on it for prompt encoder and mask decoder")
+    warmup_steps: int = Field(1000, ge=0, description="steps of linear rise")
+    weight_decay: float = Field(0.05, ge=0, description="on matrices; none on biases and norms")
+    clip_norm: float = Field(1.0, gt=0, description="largest norm of the gradient")
+    ema: float = Field(0.999, ge=0, lt=1, description="decay of the averaged weights, which are what a run hands on")
+
+    @model_validator(mode="after")
+    def _divides(self) -> Self:
+        if self.batch_images % self.accumulate:
+            raise ValueError(f"batch_images {self.batch_images} is no multiple of accumulate {self.accumulate}")
+        return self
+
+
+class EvaluationSettings(Settings):
+    """What the finished backbone is asked."""
+
+    clicks: tuple[int, ...] = Field((1, 3, 5), min_length=1, description="clicks after which the mask is scored")
+    max_images: int = Field(32, ge=1, description="held-out images per camera")
+    max_masks: int = Field(16, ge=1, description="masks asked for per image")
+    probe_images: int = Field(24, ge=1, description="images per camera that a linear probe is fitted on")
+
+
+class HardwareSettings(Settings):
+    """How a run is computed; nothing here is part of its identity."""
+
+    devices: int | Literal["auto"] = Field("auto", description="GPUs (or CPU processes) per node")
+    nodes: int = Field(1, ge=1, description="nodes; under SLURM and torchrun they are found by the environment")
+    accelerator: Literal["auto", "cpu", "cuda"] = Field("auto", description="what computes")
+    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = Field(
+        "32-true", description="bf16-mixed on GPUs that have it"
+    )
+    checkpoint_blocks: bool = Field(
+        False, description="recompute blocks in the backward pass: less memory, a third slower"
+    )
+    compile: bool = Field(False, description="torch.compile of the transformer blocks")
+    workers: int = Field(2, ge=0, description="processes that load data; 0: the training process itself")
+    prefetch: int = Field(4, ge=1, description="batches that each of them prepares ahead")
+    threads: int = Field(2, ge=1, description="CPU threads of the training process")
+    log_every: int = Field(20, ge=1, description="steps per row of metrics.csv")
+    checkpoint_every: int = Field(500, ge=1, description="steps between checkpoints")
+    picture_every: int = Field(1000, ge=1, description="steps between pictures of predictions")
+
+
+class PretrainSettings(StageSettings):
+    """One pre-training run."""
+
+    version: ClassVar[int] = 1
+
+    run: str = Field(
+        "default", pattern=r"^[A-Za-z0-9_-]+$", description="name of the run, a folder in results/pretrain"
+    )
+    seed: int = Field(0, ge=0, description="seed of weights, crops, masks and prompts")
+    student: StudentSettings = StudentSettings()
+    data: DataSettings = DataSettings()
+    prompts: PromptSettings = PromptSettings()
+    loss: LossSettings = LossSettings()
+    optimiser: OptimiserSettings = OptimiserSettings()
+    evaluation: EvaluationSettings = EvaluationSettings()
+    hardware: HardwareSettings = HardwareSettings()
+
+    def relevant(self) -> dict[str, Any]:
+        """Everything that can change the weights: neither name, nor hardware, nor evaluation, nor where a checkpoint lies."""
+        return self.model_dump(
+            mode="json",
+            exclude={"run": True, "hardware": True, "evaluation": True, "student": {"checkpoint"}},
+        )

@@ -1,0 +1,104 @@
+"""What the settings of all stages share, and the networks that some of them load."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+from pydantic import Field, model_validator
+
+from hvlabel.errors import WeightsError
+from hvlabel.settings import Settings
+
+
+class StageSettings(Settings):
+    """Settings of one stage. `version` is bumped by hand when the stage's results change for equal settings."""
+
+    version: ClassVar[int] = 1
+
+    def to_json(self) -> str:
+        """All settings and the stage version as JSON: what the workflow passes to a job."""
+        return json.dumps(
+            {"version": self.version, **self.model_dump(mode="json")}, sort_keys=True, separators=(",", ":")
+        )
+
+    def canonical(self) -> str:
+        """Canonical JSON of what the stage's results depend on, stage version included: part of every cache key."""
+        return json.dumps({"version": self.version, **self.relevant()}, sort_keys=True, separators=(",", ":"))
+
+    def relevant(self) -> dict[str, Any]:
+        """The settings that can change a result; a stage with unused alternatives leaves those out."""
+        return self.model_dump(mode="json")
+
+    def network(self) -> Weights | None:
+        """The network that the chosen backend loads, or None."""
+        return None
+
+
+class Weights(Settings):
+    """Weights of a network: a file, or random:SEED for an untrained network."""
+
+    hint: ClassVar[str] = ""
+
+    checkpoint: str = Field(
+        description="path of the .pt, .pth or .safetensors file, or random:SEED for untrained weights"
+    )
+    sha256: str | None = Field(
+        None, pattern="^[0-9a-f]{64}$", description="expected hash of the file; none: not checked"
+    )
+
+    @model_validator(mode="after")
+    def _seed_is_a_number(self) -> Self:
+        if self.checkpoint.startswith("random:") and not self.checkpoint.removeprefix("random:").isdigit():
+            raise ValueError(f"checkpoint {self.checkpoint!r}: expected random:SEED with a whole number, e.g. random:1")
+        return self
+
+    @property
+    def seed(self) -> int | None:
+        """Seed of untrained weights, None for a file."""
+        return int(self.checkpoint.removeprefix("random:")) if self.checkpoint.startswith("random:") else None
+
+    def files(self) -> list[Path]:
+        """Every file that the network is made from; WeightsError says where to get a missing checkpoint."""
+        path = self.path()
+        return [] if path is None else [path]
+
+    def path(self) -> Path | None:
+        """The existing file, None for untrained weights; WeightsError says where to get a missing one."""
+        if self.seed is not None:
+            return None
+        path = Path(self.checkpoint).expanduser()
+        if not path.is_file():
+            raise WeightsError(f"{path}: no such checkpoint; {self.hint}; download it and set `checkpoint` to its path")
+        return path
+
+
+class Sam2Model(Weights):
+    """A SAM2 or SAM2.1 network."""
+
+    hint: ClassVar[str] = "the SAM 2 repository lists sam2.1_hiera_tiny, _small, _base_plus and _large (.pt)"
+
+    config: str = Field(
+        description="name inside the sam2 package (configs/sam2.1/sam2.1_hiera_t.yaml) or path of a YAML file"
+    )
+
+    def files(self) -> list[Path]:
+        """The checkpoint, and the config if it is a file and no name inside the package."""
+        own = Path(self.config)
+        return [*super().files(), *([own] if own.is_file() else [])]
+
+
+class HyperFreeModel(Weights):
+    """A HyperFree or HyperVision network; what cannot be read off the state dict is named here."""
+
+    hint: ClassVar[str] = "the model pages JingtaoLi/HyperFree and IronKitty/HyperVision offer them (.pth)"
+
+    image_size_px: int | None = Field(None, ge=32, description="side of the padded input; none: from the state dict")
+    merge_blocks: tuple[int, ...] | None = Field(
+        None, description="blocks followed by patch merging; their number is in the file, their places are not"
+    )
+    decoder_heads: int = Field(
+        8, ge=1, description="attention heads of the mask decoder; not in the file, 8 in every published model"
+    )
+    gsd_m: float = Field(1.0, gt=0, description="ground sampling distance of the raw image, m per pixel")

@@ -1,0 +1,105 @@
+"""Pictures of cubes to features of a frozen RGB network."""
+
+from __future__ import annotations
+
+import time
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from hvlabel import __version__
+from hvlabel.cache.features import write_features
+from hvlabel.cache.index import Entry, read_index
+from hvlabel.cache.key import cache_key
+from hvlabel.cache.receipt import damage, read_attributes
+from hvlabel.config import TeacherSettings
+from hvlabel.cube import open_cube
+from hvlabel.errors import ConfigError, CubeError
+from hvlabel.layout import Layout
+from hvlabel.manifest import Image
+from hvlabel.models.device import choose_device
+from hvlabel.models.teacher import Teacher, load_teacher, picture_tokens
+from hvlabel.models.weights import file_sha256
+
+
+class TeacherRunner:
+    """A teacher with its settings; the network is loaded when the first image needs it."""
+
+    def __init__(self, settings: TeacherSettings, device: str = "auto") -> None:
+        if settings.backend == "none":
+            raise ConfigError("teacher.backend is none: there are no features to make; choose sam2 or dino")
+        self.settings, self._device = settings, device
+        self.weights = [file_sha256(path) for path in settings.files()]
+        if settings.sam2 is not None and settings.backend == "sam2":
+            self.weights.append(settings.sam2.checkpoint if settings.sam2.seed is not None else "")
+
+    def key(self, cube_key: str) -> str:
+        """Cache key of the features of a cube."""
+        return cache_key("teacher", [cube_key, *self.weights], self.settings.canonical(), None)
+
+    def write(self, cube_path: Path, out: Path) -> dict[str, Any]:
+        """Make and publish the features of a cube; returns their attributes."""
+        cube = open_cube(cube_path)
+        if "key" not in cube.attributes:
+            raise CubeError(f"{cube_path}: a cube without key and receipt; make it with `hvlabel convert`")
+        start = time.monotonic()
+        tokens = picture_tokens(self._teacher, cube.rgb, self.settings.tile_px)
+        attributes = {
+            "key": self.key(cube.attributes["key"]),
+            "cube_key": cube.attributes["key"],
+            "model": self.settings.relevant(),
+            "weights": self.weights,
+            "stride_yx_px": [cube.height_px / tokens.shape[0], cube.width_px / tokens.shape[1]],
+            "mean": tokens.mean(axis=(0, 1)).tolist(),
+            "seconds": round(time.monotonic() - start, 3),
+            "hvlabel_version": __version__,
+        }
+        write_features(out, tokens, attributes)
+        return attributes | {"shape": tokens.shape}
+
+    @cached_property
+    def _teacher(self) -> Teacher:
+        return load_teacher(self.settings, choose_device(self._device))
+
+
+class TeacherStage:
+    """Cubes to teacher features."""
+
+    name = "teacher"
+
+    def __init__(self, layout: Layout, runner: TeacherRunner, dataset: str, shard: str) -> None:
+        self.layout, self.runner = layout, runner
+        self._cubes = read_index(layout.index("cubes", dataset, shard)).images
+
+    def blocked(self, image: Image) -> str | None:
+        """The conversion's failure."""
+        entry = self._cubes.get(image.image_id)
+        if entry is not None and entry.status == "ok":
+            return None
+        return "no cube: " + (entry.reason if entry else "not converted yet")
+
+    def key(self, image: Image) -> str:
+        """Key from the cube's key."""
+        return self.runner.key(str(read_attributes(self.layout.cube(image.dataset, image.image_id)).get("key")))
+
+    def valid(self, image: Image, key: str) -> Entry | None:
+        """The entry of whole features with this key."""
+        path = self.layout.teacher(image.dataset, image.image_id)
+        if damage(path, deep=False) is not None or read_attributes(path).get("key") != key:
+            return None
+        return self._entry(path, read_attributes(path))
+
+    def make(self, image: Image, key: str) -> Entry:
+        """Run the network."""
+        path = self.layout.teacher(image.dataset, image.image_id)
+        self.runner.write(self.layout.cube(image.dataset, image.image_id), path)
+        return self._entry(path, read_attributes(path))
+
+    def discard(self, image: Image) -> None:
+        """Older features stay; nothing reads them while the index says failed."""
+
+    def _entry(self, path: Path, attributes: dict[str, Any]) -> Entry:
+        counts = {"channels": len(attributes["mean"])}
+        return Entry(
+            "ok", str(path.relative_to(self.layout.root)), attributes["key"], attributes["seconds"], counts=counts
+        )

@@ -1,0 +1,5 @@
+"""python -m hvtrain."""
+
+from hvtrain.cli import main
+
+main()

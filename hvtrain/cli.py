@@ -1,0 +1,132 @@
+"""Command line of pre-training: fit, evaluate, export, features."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hvlabel.config import Config, PretrainSettings, TeacherSettings, load_config, parse_stage
+from hvlabel.errors import HvError
+from hvlabel.layout import Layout
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="Pre-training on pseudo-labels.",
+)
+ConfigPath = Annotated[Path, typer.Option("--config", help="configuration file")]
+ResultsPath = Annotated[
+    Path | None, typer.Option("--results", envvar="HVLABEL_RESULTS", help="results folder; none: the configuration's")
+]
+SettingsJson = Annotated[
+    str | None, typer.Option("--settings", metavar="JSON", help="the group `pretrain` instead of --config")
+]
+TeacherJson = Annotated[
+    str | None, typer.Option("--teacher", metavar="JSON", help="the group `teacher` instead of --config")
+]
+DEFAULT_CONFIG = Path("config/config.yaml")
+
+
+@app.command()
+def fit(
+    config: ConfigPath = DEFAULT_CONFIG,
+    settings: SettingsJson = None,
+    teacher: TeacherJson = None,
+    results: ResultsPath = None,
+) -> None:
+    """Train; a run that was interrupted goes on where it was."""
+    from hvtrain.loop import pretrain
+
+    given, distill, root = _settings(config, settings, teacher, results)
+    folder = pretrain(Layout(root), given, distill=distill)
+    typer.echo(f"{folder}: trained for {given.optimiser.steps} steps")
+
+
+@app.command()
+def evaluate(
+    config: ConfigPath = DEFAULT_CONFIG,
+    settings: SettingsJson = None,
+    teacher: TeacherJson = None,
+    results: ResultsPath = None,
+) -> None:
+    """Ask a finished run: masks for clicks on held-out images, and a linear probe; per camera, beside the untrained network."""
+    from hvlabel.cache.publish import publish_bytes
+    from hvtrain.evaluation import evaluate as ask
+    from hvtrain.evaluation import markdown, table
+    from hvtrain.run import RunFiles
+
+    given, distill, root = _settings(config, settings, teacher, results)
+    layout = Layout(root)
+    rows = table(ask(layout, given, distill=distill), given.evaluation.clicks)
+    out = RunFiles(layout.pretrain(given.run)).evaluation
+    publish_bytes(out.with_suffix(".md"), markdown(rows).encode())
+    publish_bytes(out, "".join("\t".join(row) + "\n" for row in rows).encode())
+    typer.echo(markdown(rows).rstrip())
+
+
+@app.command()
+def features(
+    cube: Annotated[Path, typer.Argument(help="cube, .zarr")],
+    out: Annotated[Path, typer.Argument(help="Zarr group to write, one array per scale")],
+    checkpoint: Annotated[
+        Path, typer.Option(help="student.safetensors of a run, or any HyperFree or HyperVision file")
+    ],
+    merge_blocks: Annotated[
+        list[int] | None, typer.Option(help="blocks followed by merging, where the file holds such modules")
+    ] = None,
+    gsd_m: Annotated[float, typer.Option(help="ground sampling distance of the raw image, m per pixel")] = 1.0,
+) -> None:
+    """Multi-scale features of a whole cube, finest first; the last ones feed the mask decoder."""
+    from hvtrain.features import write_maps
+
+    shapes = write_maps(cube, out, checkpoint, merge_blocks, gsd_m)
+    typer.echo(f"{out}: " + ", ".join(" x ".join(map(str, s)) for s in shapes))
+
+
+@app.command()
+def export(
+    run: Annotated[Path, typer.Argument(help="folder of a run, finished or not")],
+    out: Annotated[Path, typer.Argument(help="file to write: .safetensors, .pt or .pth")],
+) -> None:
+    """The averaged student of a run as a bare state dict of the published layout."""
+    from hvtrain.run import averaged_student
+    from hvtrain.student import export as write
+
+    state, step = averaged_student(run)
+    write(state, out)
+    typer.echo(f"{out}: {len(state)} tensors, step {step}")
+
+
+def _settings(
+    config: Path, settings: str | None, teacher: str | None, results: Path | None
+) -> tuple[PretrainSettings, bool, Path]:
+    """Settings, whether tokens of a teacher are to be followed, and the results folder."""
+    tree = None if settings and teacher and results else load_config(config)
+    pretrain = parse_stage(PretrainSettings, settings) if settings else _of(tree).pretrain
+    teacher_settings = parse_stage(TeacherSettings, teacher) if teacher else _of(tree).teacher
+    distill = teacher_settings.backend != "none" and pretrain.loss.distill > 0
+    return pretrain, distill, results or Path(_of(tree).results)
+
+
+def _of(tree: Config | None) -> Config:
+    assert tree is not None  # read wherever something was not given
+    return tree
+
+
+def main() -> None:
+    """Entry point: an error of the user's making is one line and exit status 2."""
+    try:
+        app()
+    except HvError as error:
+        typer.echo(f"hvtrain: error: {error}", err=True)
+        sys.exit(2)
+    except OSError as error:
+        typer.echo(
+            f"hvtrain: error: {error.filename or 'input/output'}: {error.strerror or error}; check permissions, space and mounts",
+            err=True,
+        )
+        sys.exit(2)

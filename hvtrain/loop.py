@@ -1,0 +1,381 @@
+"""The training loop: exact resume, metrics that tell where the time goes, and a stop before anything is spoilt."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import math
+import os
+import sys
+import time
+from collections import defaultdict
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning_fabric import Fabric
+from lightning_fabric.strategies.ddp import DDPStrategy
+from tensorboardX import SummaryWriter
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from tqdm import tqdm
+
+from hvlabel import __version__
+from hvlabel.cache.publish import make_folder, publish_bytes
+from hvlabel.config import OptimiserSettings, PretrainSettings
+from hvlabel.errors import HvError, ResultsError
+from hvlabel.layout import Layout
+from hvlabel.models.hyperfree import HyperFree
+from hvlabel.models.weights import file_sha256
+from hvtrain.corpus import Corpus, read_corpus
+from hvtrain.label_pack import open_pack
+from hvtrain.objective import Objective
+from hvtrain.plots import draw_curves, draw_predictions
+from hvtrain.run import RunFiles, is_complete, read_checkpoint, read_metrics
+from hvtrain.samples import Batch, Samples, make_loader
+from hvtrain.schedule import BatchOrder, Schedule
+from hvtrain.student import export, make_student
+
+MAX_BAD_SHARE = 0.1  # of a run's images that may prove unreadable before it stops
+METRICS = ("step", "camera", "loss", "focal", "dice", "iou", "miou", "distill", "dense", "grad_norm", "lr", "samples_per_s", "waiting_share")  # fmt: skip
+
+
+class TrainingError(HvError, ArithmeticError):
+    """Training cannot go on: the loss is no number any more."""
+
+
+def run_key(settings: PretrainSettings, corpus: Corpus) -> str:
+    """Identity of a run: settings, everything it reads, and the weights it starts from."""
+    start = settings.student.checkpoint
+    weights = file_sha256(Path(start).expanduser()) if start else ""
+    return hashlib.sha256(json.dumps([settings.canonical(), corpus.identity, weights]).encode()).hexdigest()
+
+
+def pretrain(layout: Layout, settings: PretrainSettings, *, distill: bool) -> Path:
+    """Train to the last step, from the last checkpoint if there is one of this run; returns the run's folder.
+
+    A folder of the same name that holds a run of other settings or labels is moved aside, never overwritten.
+    ResultsError, ConfigError, BandError, WeightsError for what is wrong before the start; TrainingError if the loss is
+    no number: the last good checkpoint stays.
+    """
+    hardware = settings.hardware
+    fabric = Fabric(
+        accelerator=hardware.accelerator,
+        devices=hardware.devices if hardware.devices != "auto" or torch.cuda.is_available() else 1,
+        num_nodes=hardware.nodes,
+        precision=hardware.precision,
+        # which dictionary slots and prompt embeddings take part differs from step to step
+        strategy=DDPStrategy(find_unused_parameters=True) if _several(settings) else "auto",
+    )
+    fabric.launch()
+    torch.set_num_threads(hardware.threads)
+    torch.set_flush_denormal(True)  # saturated masks make denormals, which are many times slower
+    corpus = read_corpus(layout, settings.data, distill=distill)
+    files = RunFiles(layout.pretrain(settings.run))
+    key = run_key(settings, corpus)
+    if fabric.is_global_zero:
+        _move_aside(files, key)
+        make_folder(files.folder)
+    images = corpus.of("train")
+    if fabric.is_global_zero:
+        open_pack(layout.root / "pretrain", images)
+    fabric.barrier()
+    if is_complete(files, key):
+        return files.folder
+    Run(fabric, settings, corpus, files, key, open_pack(layout.root / "pretrain", images)).train()
+    return files.folder
+
+
+class Run:
+    """One process of one run."""
+
+    def __init__(
+        self, fabric: Fabric, settings: PretrainSettings, corpus: Corpus, files: RunFiles, key: str, pack: Any
+    ) -> None:
+        self.fabric, self.settings, self.corpus, self.files, self.key = fabric, settings, corpus, files, key
+        self.images = corpus.of("train")
+        optimiser, hardware = settings.optimiser, settings.hardware
+        parts = fabric.world_size * optimiser.accumulate
+        if optimiser.batch_images % parts:
+            raise ResultsError(
+                f"optimiser.batch_images {optimiser.batch_images} cannot be shared by {fabric.world_size} processes with "
+                f"{optimiser.accumulate} batches each; choose a multiple of {parts}"
+            )
+        student = make_student(settings.student, settings.seed)
+        student.image_encoder.recompute = hardware.checkpoint_blocks
+        if hardware.compile:
+            for block in student.image_encoder.blocks:
+                block.compile()
+        topology = student.topology
+        self.samples = Samples(corpus, self.images, pack, settings, topology.decoder_grid, 4 * topology.decoder_grid)
+        by_camera = [[k for k, i in enumerate(self.images) if i.camera == c] for c in range(len(corpus.cameras))]
+        self.schedule = Schedule(
+            by_camera, optimiser.batch_images, optimiser.steps, settings.seed, settings.data.camera_temperature
+        )
+        objective = Objective(
+            student, settings, [c.wavelengths_nm for c in corpus.cameras], torch.from_numpy(corpus.teacher_centre)
+        )
+        self.objective = objective
+        self.average = AveragedModel(student, multi_avg_fn=get_ema_multi_avg_fn(optimiser.ema), use_buffers=True)
+        self.model, self.optimiser = fabric.setup(
+            objective, torch.optim.AdamW(parameter_groups(objective, optimiser), betas=(0.9, 0.98))
+        )
+        self.average.to(fabric.device)
+        self.step = 0
+        self.seconds = 0.0
+        self.bad: dict[str, None] = {}
+
+    def train(self) -> None:
+        """All remaining steps."""
+        self._resume()
+        s, fabric = self.settings, self.fabric
+        order = BatchOrder(
+            self.schedule, self.step, rank=fabric.global_rank, world=fabric.world_size, parts=s.optimiser.accumulate
+        )
+        loader = make_loader(self.samples, order, s.hardware, pin=fabric.device.type == "cuda")
+        log = Log(self.files, self.step, s.optimiser, fabric.is_global_zero)
+        self.model.train()
+        batches = iter(loader)
+        clock = time.monotonic()
+        while self.step < s.optimiser.steps:
+            row, waited, batch = self._one_step(batches)
+            self.step += 1
+            now = time.monotonic()
+            self.seconds += now - clock
+            log.add(row, waited, now - clock)
+            clock = now
+            if self.step % s.hardware.log_every == 0 or self.step == s.optimiser.steps:
+                log.write(self.step)
+            if self.step % s.hardware.picture_every == 0 and fabric.is_global_zero:
+                draw_predictions(self.files.folder / "pictures" / f"step_{self.step:07d}.png", self.objective, batch)
+            if self.step % s.hardware.checkpoint_every == 0:
+                self._save()
+        log.close()
+        del batches  # ends the workers
+        self._save()
+        if fabric.is_global_zero:
+            self._finish()
+        fabric.barrier()
+
+    def _one_step(self, batches: Any) -> tuple[dict[str, float | str], float, Batch]:
+        """Values to log, seconds spent waiting for data, and the last batch."""
+        s, fabric = self.settings, self.fabric
+        for group in self.optimiser.param_groups:
+            group["lr"] = group["peak_lr"] * rate(self.step, s.optimiser)
+        sums: dict[str, Tensor] = {}
+        waited, names = 0.0, []
+        for part in range(s.optimiser.accumulate):
+            start = time.monotonic()
+            batch = next(batches)
+            waited += time.monotonic() - start
+            self._note(batch.problems)
+            batch = batch.to(fabric.device)
+            names += batch.names
+            with fabric.no_backward_sync(self.model, enabled=part < s.optimiser.accumulate - 1):
+                terms = self.model(batch)
+                fabric.backward(terms["loss"] / s.optimiser.accumulate)
+            for name, value in terms.items():
+                sums[name] = sums.get(name, 0.0) + value.detach() / s.optimiser.accumulate
+        norm = fabric.clip_gradients(
+            self.model, self.optimiser, max_norm=s.optimiser.clip_norm, error_if_nonfinite=False
+        )
+        assert isinstance(norm, Tensor)
+        if not math.isfinite(float(norm)):
+            kept = f"the checkpoint of step {self._saved}" if self._saved else "no checkpoint yet"
+            raise TrainingError(
+                f"step {self.step}: the loss or its gradient is no number (loss {float(sums['loss']):g}, gradient {float(norm):g}) on {', '.join(names)}; "
+                f"kept: {kept} in {self.files.folder}; look at these images, or lower optimiser.lr"
+            )
+        self.optimiser.step()
+        self.optimiser.zero_grad(set_to_none=True)
+        self.average.update_parameters(self.objective.student)
+        reduced: Any = fabric.all_reduce(sums, reduce_op="mean")
+        values: dict[str, Any] = {k: float(v) for k, v in reduced.items()}
+        values |= {
+            "grad_norm": float(norm),
+            "lr": self.optimiser.param_groups[0]["lr"],
+            "camera": self.corpus.cameras[batch.camera].name,
+        }
+        return values, waited, batch
+
+    def _note(self, problems: Iterable[str]) -> None:
+        for problem in problems:
+            if problem not in self.bad:
+                self.bad[problem] = None
+                print(f"left out: {problem}", file=sys.stderr, flush=True)  # noqa: T201 (the log of the job)
+        if len(self.bad) > MAX_BAD_SHARE * len(self.images):
+            raise ResultsError(
+                f"{len(self.bad)} of {len(self.images)} images cannot be read, e.g. {next(iter(self.bad))}; `hvlabel verify --deep` lists them all"
+            )
+
+    # ------------------------------------------------------------------------------------------ checkpoints
+
+    _saved = 0
+
+    def _save(self) -> None:
+        """Replace the checkpoint, atomically; only the first process writes."""
+        if self.fabric.is_global_zero:
+            state = {
+                "key": self.key,
+                "step": self.step,
+                "seconds": self.seconds,
+                "objective": self.objective.state_dict(),
+                "average": self.average.state_dict(),
+                "optimiser": self.optimiser.state_dict(),
+                "bad": list(self.bad),
+            }
+            temporary = self.files.checkpoint.with_name(f".checkpoint.{os.getpid()}.tmp")
+            with temporary.open("wb") as file:
+                torch.save(state, file)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(self.files.checkpoint)
+        self._saved = self.step
+        self.fabric.barrier()
+
+    def _resume(self) -> None:
+        if not self.files.checkpoint.exists():
+            return
+        state = read_checkpoint(self.files, self.fabric.device)
+        self.objective.load_state_dict(state["objective"])
+        self.average.load_state_dict(state["average"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.step = self._saved = state["step"]
+        self.seconds = state["seconds"]
+        self.bad = dict.fromkeys(state["bad"])
+        if self.fabric.is_global_zero:
+            print(f"resumed at step {self.step} of {self.settings.optimiser.steps}", file=sys.stderr, flush=True)  # noqa: T201
+
+    def _finish(self) -> None:
+        draw_curves(self.files.metrics, self.files.curves)
+        average = self.average.module
+        assert isinstance(average, HyperFree)
+        export(average.state_dict(), self.files.weights)
+        facts = {
+            "key": self.key,
+            "steps": self.step,
+            "seconds": round(self.seconds, 1),
+            "images": len(self.images),
+            "cameras": [c.name for c in self.corpus.cameras],
+            "unreadable": list(self.bad),
+            "settings": self.settings.model_dump(mode="json"),
+            "distilled": bool(self.corpus.teacher_channels),
+            "weights_sha256": file_sha256(self.files.weights),
+            "hvlabel_version": __version__,
+        }
+        publish_bytes(self.files.facts, (json.dumps(facts, indent=1) + "\n").encode())
+
+
+class Log:
+    """metrics.csv, TensorBoard and a progress bar; only the first process writes."""
+
+    def __init__(self, files: RunFiles, step: int, settings: OptimiserSettings, active: bool) -> None:
+        self._files, self._batch, self._active = files, settings.batch_images, active
+        self._sums: dict[str, list[float]] = defaultdict(list)
+        self._waited = self._seconds = 0.0
+        self._camera = ""
+        self._total = settings.steps
+        if not active:
+            return
+        kept = [
+            r for r in read_metrics(files.metrics) if int(r["step"]) <= step
+        ]  # of a run that went on beyond its checkpoint
+        with files.metrics.open("w", newline="") as file:
+            writer = csv.DictWriter(file, METRICS)
+            writer.writeheader()
+            writer.writerows(kept)
+        self._board = SummaryWriter(str(files.folder / "tensorboard"), purge_step=step)
+        self._bar = tqdm(total=settings.steps, initial=step, unit="step", disable=not sys.stderr.isatty())
+        self._done = step
+
+    def add(self, row: dict[str, Any], waited: float, seconds: float) -> None:
+        """The values of one step, and how long it took."""
+        self._camera = row.pop("camera")
+        for name, value in row.items():
+            self._sums[name].append(value)
+        self._waited += waited
+        self._seconds += seconds
+
+    def write(self, step: int) -> None:
+        """Means since the last row."""
+        if not self._active:
+            return
+        n = len(self._sums["loss"])
+        row: dict[str, Any] = {k: sum(v) / len(v) for k, v in self._sums.items()}
+        row["samples_per_s"] = n * self._batch / self._seconds
+        row["waiting_share"] = self._waited / self._seconds
+        for name, value in row.items():
+            self._board.add_scalar(name, value, step)
+        with self._files.metrics.open("a", newline="") as file:
+            rounded = {k: f"{v:.6g}" for k, v in row.items()}
+            csv.DictWriter(file, METRICS, restval="").writerow({"step": step, "camera": self._camera, **rounded})
+        told = {
+            "loss": f"{row['loss']:.3f}",
+            "samples/s": f"{row['samples_per_s']:.1f}",
+            "waiting": f"{row['waiting_share']:.1%}",
+        }
+        self._bar.set_postfix(told)
+        self._bar.update(step - self._done)
+        if self._bar.disable:
+            left = (self._total - step) * self._seconds / n
+            line = ", ".join(f"{k} {v}" for k, v in told.items())
+            print(f"step {step} of {self._total}: {line}, {left / 60:.1f} min left", file=sys.stderr, flush=True)  # noqa: T201
+        self._done = step
+        self._sums.clear()
+        self._waited = self._seconds = 0.0
+
+    def close(self) -> None:
+        """Flush."""
+        if self._active:
+            self._board.close()
+            self._bar.close()
+
+
+def rate(step: int, settings: OptimiserSettings) -> float:
+    """Factor on the peak rate: linear warm-up, then half a cosine down to a hundredth."""
+    if step < settings.warmup_steps:
+        return (step + 1) / settings.warmup_steps
+    share = (step - settings.warmup_steps) / max(1, settings.steps - settings.warmup_steps)
+    return 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * share))
+
+
+def parameter_groups(objective: nn.Module, settings: OptimiserSettings) -> list[dict[str, Any]]:
+    """AdamW groups: encoder and heads, prompt encoder and decoder; no decay on vectors."""
+    groups: dict[tuple[float, float], list[nn.Parameter]] = defaultdict(list)
+    for name, parameter in objective.named_parameters():
+        prompted = name.startswith(("student.prompt_encoder.", "student.mask_decoder."))
+        factor = settings.decoder_lr if prompted else 1.0
+        groups[factor, settings.weight_decay if parameter.ndim > 1 else 0.0].append(parameter)
+    return [
+        {"params": parameters, "lr": settings.lr * factor, "peak_lr": settings.lr * factor, "weight_decay": decay}
+        for (factor, decay), parameters in groups.items()
+    ]
+
+
+def _several(settings: PretrainSettings) -> bool:
+    devices = settings.hardware.devices
+    count = devices if devices != "auto" else torch.cuda.device_count()
+    return settings.hardware.nodes * count > 1 or int(os.environ.get("WORLD_SIZE", 1)) > 1
+
+
+def _move_aside(files: RunFiles, key: str) -> None:
+    """Keep an older run of the same name under another one."""
+    try:
+        if files.facts.exists():
+            other = json.loads(files.facts.read_bytes()).get("key", "")
+        elif files.checkpoint.exists():
+            other = read_checkpoint(files)["key"]
+        else:
+            return
+    except (ValueError, KeyError, OSError):
+        other = "damaged"
+    if other != key:
+        target = files.folder.with_name(f"{files.folder.name}-{other[:8]}")
+        n = 2
+        while target.exists():
+            target = files.folder.with_name(f"{files.folder.name}-{other[:8]}-{n}")
+            n += 1
+        files.folder.rename(target)
+        print(f"{files.folder}: held a run of other settings or labels; moved to {target}", file=sys.stderr, flush=True)  # noqa: T201

@@ -1,0 +1,58 @@
+"""The terms of the objective, each per mask or per token; how they are weighed is the objective's."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+FOCAL_ALPHA, FOCAL_GAMMA = 0.25, 2.0  # as in SAM
+
+
+def focal_loss(logits: Tensor, target: Tensor) -> Tensor:
+    """(N, M) focal loss, mean over pixels, of logits (N, M, h, w) against targets (N, 1, h, w) in {0, 1}."""
+    p = logits.sigmoid()
+    entropy = F.binary_cross_entropy_with_logits(logits, target.expand_as(logits), reduction="none")
+    wrong = p + target - 2 * p * target  # 1 - probability of the truth
+    alpha = FOCAL_ALPHA * target + (1 - FOCAL_ALPHA) * (1 - target)
+    return (alpha * wrong**FOCAL_GAMMA * entropy).mean(dim=(2, 3))
+
+
+def dice_loss(logits: Tensor, target: Tensor) -> Tensor:
+    """(N, M) dice loss with 1 added above and below, of logits (N, M, h, w) against targets (N, 1, h, w) in {0, 1}."""
+    p = logits.sigmoid()
+    overlap = (p * target).sum(dim=(2, 3))
+    return 1 - (2 * overlap + 1) / (p.sum(dim=(2, 3)) + target.sum(dim=(2, 3)) + 1)
+
+
+def mask_iou(masks: Tensor, target: Tensor) -> Tensor:
+    """(N, M) IoU of masks (N, M, h, w) bool with targets (N, 1, h, w) bool; 0 where both are empty."""
+    overlap = (masks & target).sum(dim=(2, 3))
+    return overlap / (masks | target).sum(dim=(2, 3)).clamp(min=1)
+
+
+def distillation_loss(
+    student: Tensor, teacher: Tensor, centre: Tensor, student_temperature: float, teacher_temperature: float
+) -> Tensor:
+    """Cross-entropy between the channel distributions of teacher and student tokens, mean over tokens (paper, section 4.3).
+
+    student, teacher : (..., D); p_t = softmax((t - c) / tau_t), q_s = softmax(s / tau_s)
+    centre           : (D,)
+    """
+    wanted = ((teacher - centre) / teacher_temperature).softmax(dim=-1)
+    given = (student / student_temperature).log_softmax(dim=-1)
+    return -(wanted * given).sum(dim=-1).mean()
+
+
+def embedding_logits(embedding: Tensor, points_xy: Tensor, gain: Tensor, side_px: int) -> Tensor:
+    """(B * K, 1, side, side) logits: how alike each place and the asked one are.
+
+    embedding : (B, E, g, g), any length
+    points_xy : (B, K, 2) in [0, 1] of the image
+    gain      : (2,) slope and offset of the cosine
+    """
+    unit = F.normalize(embedding, dim=1)
+    asked = F.grid_sample(unit, points_xy[:, :, None] * 2 - 1, align_corners=False, padding_mode="border")[..., 0]
+    cosine = torch.einsum("bek,behw->bkhw", F.normalize(asked, dim=1), unit)
+    logits = cosine * gain[0] + gain[1]
+    return F.interpolate(logits, size=(side_px, side_px), mode="bilinear", align_corners=False).flatten(0, 1)[:, None]

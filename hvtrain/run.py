@@ -1,0 +1,89 @@
+"""The folder of a run: what lies where, and how it is read."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from hvlabel.errors import ResultsError
+from hvlabel.models.weights import file_sha256
+
+
+@dataclass(frozen=True)
+class RunFiles:
+    """What lies in the folder of a run."""
+
+    folder: Path
+
+    @property
+    def checkpoint(self) -> Path:
+        """Everything that resuming needs."""
+        return self.folder / "checkpoint.pt"
+
+    @property
+    def weights(self) -> Path:
+        """The averaged student, published layout; written when the run is complete."""
+        return self.folder / "student.safetensors"
+
+    @property
+    def facts(self) -> Path:
+        """Key, settings and outcome; written last."""
+        return self.folder / "run.json"
+
+    @property
+    def metrics(self) -> Path:
+        """One row per `log_every` steps."""
+        return self.folder / "metrics.csv"
+
+    @property
+    def curves(self) -> Path:
+        """The metrics drawn."""
+        return self.folder / "curves.png"
+
+    @property
+    def evaluation(self) -> Path:
+        """Scores per camera; as a table for people beside it as .md."""
+        return self.folder / "evaluation.tsv"
+
+
+def is_complete(files: RunFiles, key: str) -> bool:
+    """Whether the run of this key is finished: its weights are those that its facts tell of."""
+    try:
+        facts = json.loads(files.facts.read_bytes())
+        return facts["key"] == key and facts["weights_sha256"] == file_sha256(files.weights)
+    except (OSError, ValueError, KeyError):
+        return False
+
+
+def read_metrics(path: Path) -> list[dict[str, str]]:
+    """The rows of a metrics file, none if there is no file."""
+    if not path.exists():
+        return []
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def read_checkpoint(files: RunFiles, device: torch.device | None = None) -> dict[str, Any]:
+    """A checkpoint's content; ResultsError if it is missing or damaged."""
+    try:
+        return dict(torch.load(files.checkpoint, map_location=device or "cpu", weights_only=True))
+    except FileNotFoundError as error:
+        raise ResultsError(f"{files.checkpoint}: no checkpoint; is this the folder of a run?") from error
+    except Exception as error:  # torch raises many kinds on a damaged file; each means the same to the user
+        raise ResultsError(
+            f"{files.checkpoint}: not a readable checkpoint ({' '.join(str(error).split())[:80]}); delete it to start this run anew"
+        ) from error
+
+
+def averaged_student(folder: Path) -> tuple[Mapping[str, Tensor], int]:
+    """State dict of the averaged student in a run's last checkpoint, published layout, and the checkpoint's step."""
+    content = read_checkpoint(RunFiles(folder))
+    average = content["average"]
+    return {k.removeprefix("module."): v for k, v in average.items() if k.startswith("module.")}, content["step"]

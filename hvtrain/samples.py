@@ -1,0 +1,279 @@
+"""Samples: a crop of a cube, masks in it, prompts that ask for them, teacher tokens of the same crop."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, default_collate
+
+from hvlabel.cache.features import Features, open_features
+from hvlabel.config import HardwareSettings, PretrainSettings
+from hvlabel.cube import Cube, open_cube
+from hvlabel.errors import CubeError
+from hvlabel.masks import decode
+from hvtrain.corpus import Corpus, TrainImage
+from hvtrain.label_pack import LabelPack
+from hvtrain.schedule import CROP, BatchOrder, Sample, rng
+
+MIN_CELLS = 4  # of the decoder's output that a mask must cover to be asked for
+TRIES = 4  # masks looked at per mask wanted
+OPEN_FILES = 2048  # headers of cubes and features kept by each worker
+
+
+@dataclass(frozen=True)
+class Batch:
+    """B samples of one camera with K masks each.
+
+    cube       : (B, C, s, s) stored values, s in px of the cube
+    flips      : (B, 2) bool, to be mirrored along y and x; masks, prompts and tokens already are
+    masks      : (B, K, L, L) bool at the decoder's output size
+    weights    : (B, K) float32, 0 where a crop holds no mask
+    points_xy  : (B, K, 2) float32 px of the network's input, inside the mask
+    boxes_xyxy : (B, K, 4) float32 px of the network's input
+    teacher    : (B, g, g, D) float16, D may be 0
+    zoom       : (B,) float32 px of the cube per px of the network's input
+    position   : (B,) int64 position of each sample in its step's batch
+    names      : image of each sample
+    problems   : sentences about images that could not be read and were replaced
+    """
+
+    step: int
+    camera: int
+    cube: Tensor
+    flips: Tensor
+    masks: Tensor
+    weights: Tensor
+    points_xy: Tensor
+    boxes_xyxy: Tensor
+    teacher: Tensor
+    zoom: Tensor
+    position: Tensor
+    names: tuple[str, ...]
+    problems: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.cube)
+
+    def pin_memory(self) -> Batch:
+        """The same in page-locked memory."""
+        return self._each(lambda t: t.pin_memory())
+
+    def to(self, device: torch.device) -> Batch:
+        """The same on a device; the copy does not wait."""
+        return self._each(lambda t: t.to(device, non_blocking=True))
+
+    def _each(self, change: Any) -> Batch:
+        tensors = {
+            f.name: change(v) for f in dataclasses.fields(self) if isinstance(v := getattr(self, f.name), Tensor)
+        }
+        return dataclasses.replace(self, **tensors)
+
+
+class Samples(Dataset[dict[str, Any]]):
+    """Samples by (step, position, image); equal arguments give equal samples in any process.
+
+    images    : what may be asked for, in the order of the label pack
+    grid      : tokens along a side of the decoder's input
+    logits_px : side of the decoder's output
+    """
+
+    def __init__(
+        self,
+        corpus: Corpus,
+        images: list[TrainImage],
+        pack: LabelPack,
+        settings: PretrainSettings,
+        grid: int,
+        logits_px: int,
+    ) -> None:
+        self.images, self.pack, self.settings = images, pack, settings
+        self.teacher_channels = corpus.teacher_channels
+        self.grid, self.logits_px = grid, logits_px
+        self.by_camera: dict[int, list[int]] = {}
+        for k, image in enumerate(images):
+            self.by_camera.setdefault(image.camera, []).append(k)
+
+    def __getitem__(self, sample: Sample) -> dict[str, Any]:
+        step, position, k = sample
+        random = rng(self.settings.seed, CROP, step, position + 1)
+        low, high = self.settings.data.scale
+        zoom = (
+            low * (high / low) ** rng(self.settings.seed, CROP, step).random()
+        )  # one for the step, so that crops stack
+        problems: list[str] = []
+        others = self.by_camera[self.images[k].camera]
+        while True:
+            try:
+                return {**self._sample(k, random, zoom), "step": step, "position": position, "problems": problems}
+            except CubeError as error:  # one bad image does not end a run of days
+                problems.append(str(error))
+                if len(problems) > len(others):
+                    raise
+                k = others[int(random.integers(len(others)))]
+
+    def _sample(self, k: int, random: np.random.Generator, zoom: float) -> dict[str, Any]:
+        image = self.images[k]
+        cube = _open_cube(image.cube)
+        crop_px = self.settings.student.crop_px
+        wanted_px = max(1, round(crop_px * zoom))
+        side = min(wanted_px, cube.height_px, cube.width_px)
+        y, x = (_origin(n, side, cube.chunk_side_px, random) for n in cube.shape[1:])
+        flips = random.random(2) < (0.5 if self.settings.data.flip else 0.0)
+        values = cube.read(slice(y, y + side), slice(x, x + side), threads=1)
+        if side != wanted_px:  # an image smaller than the crop: brought to the size of the others
+            values = _resized(values, wanted_px)
+        masks, points_xy, boxes = self._masks(k, (y, x, side), flips, random)
+        tokens = np.zeros((self.grid, self.grid, 0), np.float16)
+        if image.features is not None:
+            tokens = tokens_of_box(_open_features(image.features), (y, x, side), self.grid)
+            tokens = np.ascontiguousarray(tokens[:: -1 if flips[0] else 1, :: -1 if flips[1] else 1])
+        scale = crop_px / side
+        return {
+            "camera": image.camera,
+            "cube": values,
+            "flips": flips,
+            "masks": masks,
+            "weights": np.full(len(masks), float(masks.any()), np.float32),
+            "points_xy": ((points_xy + 0.5) * scale - 0.5).astype(np.float32),
+            "boxes_xyxy": ((boxes + 0.5) * scale - 0.5).astype(np.float32),
+            "teacher": tokens,
+            "zoom": np.float32(1 / scale),
+            "names": image.name,
+        }
+
+    def _masks(
+        self, k: int, box: tuple[int, int, int], flips: np.ndarray, random: np.random.Generator
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """K masks (K, L, L) bool, a point in each (K, 2) and their jittered boxes (K, 4), px of the crop."""
+        y, x, side = box
+        data, prompts = self.settings.data, self.settings.prompts
+        n = data.masks_per_image
+        left, top, width, height = self.pack.boxes(k)[: data.best_masks].T
+        seen_w = np.minimum(left + width, x + side) - np.maximum(left, x)
+        seen_h = np.minimum(top + height, y + side) - np.maximum(top, y)
+        seen = np.flatnonzero((seen_w > 0) & (seen_h > 0))
+        found, points, boxes = [], [], []
+        for mask in random.permutation(seen)[: TRIES * n]:
+            full = decode(self.pack.rle(k, int(mask)))[y : y + side, x : x + side]
+            full = full[:: -1 if flips[0] else 1, :: -1 if flips[1] else 1]
+            small = to_logits(full, self.logits_px)
+            if not MIN_CELLS <= small.sum() <= data.max_area_share * small.size:
+                continue
+            found.append(small)
+            points.append(point_in(full, random))
+            boxes.append(_jittered(box_of(full), prompts.box_jitter, side, random))
+            if len(found) == n:
+                break
+        if not found:
+            return np.zeros((n, self.logits_px, self.logits_px), bool), np.zeros((n, 2)), np.zeros((n, 4))
+        again = np.arange(n) % len(found)
+        return np.stack(found)[again], np.array(points)[again], np.array(boxes)[again]
+
+
+def collate(samples: list[dict[str, Any]]) -> Batch:
+    """One batch; inside a worker it is laid out in shared memory at once."""
+    first = samples[0]
+    arrays = {k for k, v in first.items() if isinstance(v, np.ndarray)}
+    tensors = {k: default_collate([torch.from_numpy(s[k]) for s in samples]) for k in arrays}
+    return Batch(
+        step=first["step"],
+        camera=first["camera"],
+        zoom=torch.tensor([s["zoom"] for s in samples]),
+        position=torch.tensor([s["position"] for s in samples]),
+        names=tuple(s["names"] for s in samples),
+        problems=tuple(p for s in samples for p in s["problems"]),
+        **tensors,
+    )
+
+
+def make_loader(samples: Samples, order: BatchOrder, hardware: HardwareSettings, *, pin: bool) -> DataLoader[Any]:
+    """Batches in the sampler's order, prepared ahead by workers that are started afresh (never forked)."""
+    workers = hardware.workers
+    return DataLoader(
+        samples,
+        batch_sampler=order,
+        collate_fn=collate,
+        num_workers=workers,
+        prefetch_factor=hardware.prefetch if workers else None,
+        multiprocessing_context="forkserver" if workers else None,
+        worker_init_fn=_start_worker,
+        pin_memory=pin,
+    )
+
+
+def to_logits(mask: np.ndarray, side_px: int) -> np.ndarray:
+    """(side, side) bool: cells that a mask covers by at least half."""
+    return cv2.resize(mask.astype(np.float32), (side_px, side_px), interpolation=cv2.INTER_AREA) >= 0.5
+
+
+def point_in(mask: np.ndarray, random: np.random.Generator) -> tuple[float, float]:
+    """(x, y) of a pixel of an (h, w) bool mask, each as likely."""
+    inside = np.flatnonzero(mask)
+    y, x = divmod(int(inside[random.integers(len(inside))]), mask.shape[1])
+    return float(x), float(y)
+
+
+def box_of(mask: np.ndarray) -> np.ndarray:
+    """(4,) xyxy of a non-empty (h, w) bool mask: first and last pixel."""
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    return np.array([columns[0], rows[0], columns[-1], rows[-1]], np.float64)
+
+
+def tokens_of_box(features: Features, box: tuple[int, int, int], grid: int) -> np.ndarray:
+    """(grid, grid, D) float16 features at the centres of a box cut into grid x grid cells, bilinear between tokens.
+
+    box : top, left and side, px of the picture; beyond the outermost token centres the outermost token counts
+    """
+    windows, weights = [], []
+    for start, size, stride in zip(box[:2], features.shape, features.stride_yx_px, strict=False):
+        centres = start + (np.arange(grid) + 0.5) * box[2] / grid
+        place = np.clip(centres / stride - 0.5, 0, size - 1)
+        first, last = math.floor(place[0]), min(math.floor(place[-1]) + 1, size - 1)
+        distance = np.abs(place[:, None] - np.arange(first, last + 1))
+        windows.append(slice(first, last + 1))
+        weights.append(np.maximum(1 - distance, 0).astype(np.float32))  # (grid, tokens), rows sum to 1
+    tokens = features.read(*windows).astype(np.float32)
+    along_x = np.einsum("gx,yxd->ygd", weights[1], tokens)
+    return np.einsum("gy,yxd->gxd", weights[0], along_x).astype(np.float16)
+
+
+def _origin(size: int, side: int, chunk: int, random: np.random.Generator) -> int:
+    """A start on the chunk grid, so that a crop touches as few chunks as it can; or the end of the axis."""
+    starts = [*range(0, size - side + 1, chunk), size - side]
+    return int(starts[random.integers(len(starts))])
+
+
+def _jittered(box: np.ndarray, jitter: float, side: int, random: np.random.Generator) -> np.ndarray:
+    size = np.tile(box[2:] - box[:2] + 1, 2)
+    moved = np.clip(box + random.normal(0, jitter, 4) * size, 0, side - 1)
+    return np.concatenate([np.minimum(moved[:2], moved[2:]), np.maximum(moved[:2], moved[2:])])
+
+
+def _resized(values: np.ndarray, side_px: int) -> np.ndarray:
+    """(C, side, side) in the stored type."""
+    x = torch.from_numpy(values.astype(np.float32))[None]
+    out = torch.nn.functional.interpolate(x, size=(side_px, side_px), mode="bilinear", antialias=True)[0].numpy()
+    return out.astype(values.dtype)
+
+
+@lru_cache(OPEN_FILES)
+def _open_cube(path: Any) -> Cube:
+    return open_cube(path)
+
+
+@lru_cache(OPEN_FILES)
+def _open_features(path: Any) -> Features:
+    return open_features(path)
+
+
+def _start_worker(_: int) -> None:
+    torch.set_num_threads(1)
+    cv2.setNumThreads(1)

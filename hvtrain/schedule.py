@@ -1,0 +1,74 @@
+"""Which images each step trains on: a pure function of seed and step, so a run resumes anywhere and workers do not matter."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+
+import numpy as np
+
+CAMERA, ORDER, CROP, NETWORK, PROMPT = range(5)  # streams of random numbers that never meet
+
+
+def rng(seed: int, stream: int, *place: int) -> np.random.Generator:
+    """The generator of a place (step, sample, ...) in one stream."""
+    return np.random.default_rng([seed, stream, *place])
+
+
+class Schedule:
+    """Batches of one camera each.
+
+    images_of : per camera the images to draw from; every one is shown once before any is shown again
+    Cameras are drawn with probability proportional to n ** (1 / temperature).
+    """
+
+    def __init__(
+        self, images_of: Sequence[Sequence[int]], batch: int, steps: int, seed: int, temperature: float
+    ) -> None:
+        self._images_of, self.batch, self.steps, self._seed = images_of, batch, steps, seed
+        share = np.array([len(images) for images in images_of], float) ** (1 / temperature)
+        share[[not images for images in images_of]] = 0
+        self.cameras = rng(seed, CAMERA).choice(len(images_of), size=steps, p=share / share.sum())
+        self._earlier = np.zeros(steps, np.int64)  # batches of the same camera before each step
+        for camera in range(len(images_of)):
+            own = self.cameras == camera
+            self._earlier[own] = np.arange(own.sum())
+        self._order = lru_cache(maxsize=4 * len(images_of))(self._shuffled)
+
+    def images(self, step: int) -> list[int]:
+        """The step's images, `batch` of them."""
+        camera = int(self.cameras[step])
+        n = len(self._images_of[camera])
+        first = int(self._earlier[step]) * self.batch
+        return [int(self._order(camera, k // n)[k % n]) for k in range(first, first + self.batch)]
+
+    def _shuffled(self, camera: int, epoch: int) -> np.ndarray:
+        return rng(self._seed, ORDER, camera, epoch).permutation(np.asarray(self._images_of[camera]))
+
+
+Sample = tuple[int, int, int]  # step, position in the step's batch, image
+
+
+class BatchOrder:
+    """Sampler for a DataLoader: one list of samples per micro-batch, for one process of several.
+
+    first_step : where to begin
+    parts      : micro-batches per step and process
+    """
+
+    def __init__(
+        self, schedule: Schedule, first_step: int = 0, *, rank: int = 0, world: int = 1, parts: int = 1
+    ) -> None:
+        self.schedule, self.first_step = schedule, first_step
+        self.rank, self.world, self.parts = rank, world, parts
+
+    def __len__(self) -> int:
+        return (self.schedule.steps - self.first_step) * self.parts
+
+    def __iter__(self) -> Iterator[list[Sample]]:
+        size = self.schedule.batch // (self.world * self.parts)
+        for step in range(self.first_step, self.schedule.steps):
+            images = self.schedule.images(step)
+            for part in range(self.parts):
+                first = (part * self.world + self.rank) * size
+                yield [(step, k, images[k]) for k in range(first, first + size)]
