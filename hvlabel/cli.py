@@ -20,6 +20,7 @@ from hvlabel.config import (
     RgbSettings,
     RunSettings,
     SequenceSettings,
+    TeacherSettings,
     config_schema,
     load_config,
     parse_stage,
@@ -175,6 +176,33 @@ def segment(
 
 
 @app.command()
+def teacher(
+    cube: Annotated[Path | None, typer.Argument(help="cube, .zarr")] = None,
+    out: Annotated[Path | None, typer.Argument(help="features to write, .zarr")] = None,
+    shard: Shard = None,
+    config: ConfigPath = DEFAULT_CONFIG,
+    settings: SettingsJson = None,
+    run: RunJson = None,
+    results: ResultsPath = RESULTS,
+) -> None:
+    """Pictures of cubes to features of a frozen RGB network, which pre-training follows: one cube, or a shard."""
+    import torch
+
+    from hvlabel.stages.teacher import TeacherRunner, TeacherStage
+
+    run_settings = _settings(RunSettings, "run", run, config)
+    torch.set_num_threads(run_settings.threads)
+    runner = TeacherRunner(_settings(TeacherSettings, "teacher", settings, config), run_settings.device)
+    if shard is None:
+        if cube is None or out is None:
+            raise ConfigError("teacher needs CUBE.zarr OUT.zarr, or --shard DATASET/SHARD")
+        h, w, d = runner.write(cube, out)["shape"]
+        _say(f"{out}: {h} x {w} tokens of {d} channels")
+        return
+    _run_shard(TeacherStage(Layout(results), runner, *_split(shard)), shard, results)
+
+
+@app.command()
 def fuse(
     files: Annotated[
         list[Path] | None, typer.Argument(metavar="MASKS... OUT", help="mask files, then the label to write, .json")
@@ -303,6 +331,8 @@ def summary(
         ("report", layout.report),
     ):
         _say(f"{what + ':':10}{path}")
+    for evaluation in sorted(layout.pretrain("").glob("*/evaluation.md")):
+        _say(f"{'trained:':10}{evaluation.parent}\n{evaluation.read_text().rstrip()}")
     allowed = _settings(RunSettings, "run", run, config).max_failed_share
     if check and len(made.failures) > allowed * made.n_images:
         raise TooManyFailuresError(

@@ -23,7 +23,10 @@ ResultsPath = Annotated[
     Path | None, typer.Option("--results", envvar="HVLABEL_RESULTS", help="results folder; none: the configuration's")
 ]
 SettingsJson = Annotated[
-    str | None, typer.Option("--settings", metavar="JSON", help="the group `pretrain` instead of --config")
+    str | None,
+    typer.Option(
+        "--settings", metavar="JSON", envvar="HVTRAIN_SETTINGS", help="the group `pretrain` instead of --config"
+    ),
 ]
 TeacherJson = Annotated[
     str | None, typer.Option("--teacher", metavar="JSON", help="the group `teacher` instead of --config")

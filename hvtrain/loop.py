@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 from lightning_fabric import Fabric
+from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 from lightning_fabric.strategies.ddp import DDPStrategy
 from tensorboardX import SummaryWriter
 from torch import Tensor, nn
@@ -39,7 +40,14 @@ from hvtrain.schedule import BatchOrder, Schedule
 from hvtrain.student import export, make_student
 
 MAX_BAD_SHARE = 0.1  # of a run's images that may prove unreadable before it stops
-METRICS = ("step", "camera", "loss", "focal", "dice", "iou", "miou", "distill", "dense", "grad_norm", "lr", "samples_per_s", "waiting_share")  # fmt: skip
+# what is told from the image by prompts alone
+PROMPTED = (
+    "student.prompt_encoder.",
+    "student.mask_decoder.transformer.",
+    "student.mask_decoder.iou_token.",
+    "student.mask_decoder.mask_tokens.",
+)
+METRICS = ("step", "camera", "loss", "mask", "iou", "miou", "distill", "dense", "shortcut", "grad_norm", "lr", "samples_per_s", "waiting_share")  # fmt: skip
 
 
 class TrainingError(HvError, ArithmeticError):
@@ -68,6 +76,8 @@ def pretrain(layout: Layout, settings: PretrainSettings, *, distill: bool) -> Pa
         precision=hardware.precision,
         # which dictionary slots and prompt embeddings take part differs from step to step
         strategy=DDPStrategy(find_unused_parameters=True) if _several(settings) else "auto",
+        # a batch job of one task starts the processes of its node itself; with several tasks the scheduler has started them
+        plugins=LightningEnvironment() if os.environ.get("SLURM_NTASKS") == "1" else None,
     )
     fabric.launch()
     torch.set_num_threads(hardware.threads)
@@ -342,11 +352,12 @@ def rate(step: int, settings: OptimiserSettings) -> float:
 
 
 def parameter_groups(objective: nn.Module, settings: OptimiserSettings) -> list[dict[str, Any]]:
-    """AdamW groups: encoder and heads, prompt encoder and decoder; no decay on vectors."""
+    """AdamW groups of one rate and decay each; no decay on vectors."""
     groups: dict[tuple[float, float], list[nn.Parameter]] = defaultdict(list)
     for name, parameter in objective.named_parameters():
-        prompted = name.startswith(("student.prompt_encoder.", "student.mask_decoder."))
-        factor = settings.decoder_lr if prompted else 1.0
+        factor = settings.decoder_lr if name.startswith(PROMPTED) else 1.0
+        if parameter.ndim > 1 and settings.lr_fan_in is not None:
+            factor *= min(1.0, settings.lr_fan_in / parameter[0].numel())
         groups[factor, settings.weight_decay if parameter.ndim > 1 else 0.0].append(parameter)
     return [
         {"params": parameters, "lr": settings.lr * factor, "peak_lr": settings.lr * factor, "weight_decay": decay}

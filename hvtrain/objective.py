@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from typing import Any
 
 import torch
 import torch.distributed
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 
 from hvlabel.config import PretrainSettings
 from hvlabel.models.hyperfree import HyperFree
-from hvtrain.losses import dice_loss, distillation_loss, embedding_logits, focal_loss, mask_iou
+from hvtrain.losses import balanced_loss, dice_loss, distillation_loss, embedding_logits, focal_loss, mask_iou
 from hvtrain.samples import Batch
 from hvtrain.schedule import NETWORK, PROMPT, rng
 from hvtrain.student import network_input
@@ -44,7 +45,29 @@ class Objective(nn.Module):
             torch.manual_seed(settings.seed + 1)
             self.projection = nn.Linear(width, len(teacher_centre)) if len(teacher_centre) else None
             self.embedding = nn.Conv2d(width, EMBEDDING, 1) if settings.loss.dense else None
+            self.shortcut = Shortcut(width) if settings.loss.shortcut else None
         self.embedding_gain = nn.Parameter(torch.tensor([8.0, -4.0])) if settings.loss.dense else None
+
+        self._seen: dict[str, Tensor] = {}
+        if self.shortcut is not None:
+            self._watch(student)
+
+    def _watch(self, student: HyperFree) -> None:
+        """Keep what the mask decoder's upscaling and hypernetworks gave last."""
+        decoder = student.mask_decoder
+        vectors: list[Tensor] = []
+
+        def keep_map(_: nn.Module, __: Any, out: Tensor) -> None:
+            self._seen["map"] = out
+            vectors.clear()
+
+        def keep_vector(_: nn.Module, __: Any, out: Tensor) -> None:
+            vectors.append(out)
+            self._seen["vectors"] = torch.stack(vectors, dim=1)
+
+        decoder.output_upscaling.register_forward_hook(keep_map)
+        for hyper in decoder.output_hypernetworks_mlps:
+            hyper.register_forward_hook(keep_vector)
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """Scalars: `loss` to go down, its unweighted terms, and `miou`, the mean IoU of the last round's best masks."""
@@ -63,17 +86,15 @@ class Objective(nn.Module):
             )
             terms["loss"] = terms["loss"] + s.loss.distill * terms["distill"]
         if self.embedding is not None and self.embedding_gain is not None:
-            side = batch.masks.shape[-1]
             places = (batch.points_xy + 0.5) / s.student.crop_px
-            alike = embedding_logits(self.embedding(neck.float()), places, self.embedding_gain, side)
-            target = batch.masks.flatten(0, 1)[:, None].float()
-            per_mask = s.loss.focal * focal_loss(alike, target) + s.loss.dice * dice_loss(alike, target)
+            alike = embedding_logits(self.embedding(neck.float()), places, self.embedding_gain, batch.masks.shape[-1])
+            per_mask = self._mask_loss(alike, batch.masks.flatten(0, 1)[:, None].float())
             terms["dense"] = (per_mask[:, 0] * batch.weights.flatten()).mean()
             terms["loss"] = terms["loss"] + s.loss.dense * terms["dense"]
         return terms
 
     def _segmentation(self, neck: Tensor, batch: Batch) -> dict[str, Tensor]:
-        """Focal, dice and IoU terms, mean over all rounds of prompts."""
+        """Terms of mask and IoU, mean over all rounds of prompts."""
         s = self.settings
         n_masks = batch.masks.shape[1]
         features = neck.repeat_interleave(n_masks, dim=0)  # (N, D, g, g), N = B * K
@@ -84,7 +105,7 @@ class Objective(nn.Module):
         points = None if boxed else batch.points_xy.flatten(0, 1)[:, None]  # (N, P, 2)
         labels = None if points is None else torch.ones_like(points[..., 0], dtype=torch.int64)
         luck = self._luck(batch)
-        terms = dict.fromkeys(("focal", "dice", "iou"), neck.new_zeros(()))
+        terms = dict.fromkeys(("mask", "iou"), neck.new_zeros(()))
         before: Tensor | None = None
         for turn in range(1 + s.prompts.corrections):
             if turn:
@@ -101,17 +122,27 @@ class Objective(nn.Module):
                 multimask=turn == 0,
             )
             logits, predicted_iou = logits.float(), predicted_iou.float()
-            focal, dice = focal_loss(logits, target.float()), dice_loss(logits, target.float())
             iou = mask_iou(logits > 0, target)
-            best = (s.loss.focal * focal + s.loss.dice * dice).detach().argmin(dim=1, keepdim=True)  # (N, 1)
-            chosen = {"focal": focal.gather(1, best)[:, 0], "dice": dice.gather(1, best)[:, 0]}
-            chosen["iou"] = (predicted_iou - iou).square().mean(dim=1)
+            per_mask = self._mask_loss(logits, target.float())
+            best = per_mask.detach().argmin(dim=1, keepdim=True)  # (N, 1)
+            chosen = {"mask": per_mask.gather(1, best)[:, 0], "iou": (predicted_iou - iou).square().mean(dim=1)}
             for name, value in chosen.items():
                 terms[name] = terms[name] + (value * weights).mean() / (1 + s.prompts.corrections)
+            if turn == 0 and not boxed and self.shortcut is not None:
+                places = (batch.points_xy + 0.5) / s.student.crop_px
+                logits_short, apart = self.shortcut(neck.float(), places, self._seen)
+                per_short = self._mask_loss(logits_short, target.float())[:, 0] + apart
+                terms["shortcut"] = (per_short * weights).mean()
             before = logits.detach().gather(1, best[..., None, None].expand(-1, -1, *logits.shape[2:]))[:, 0]
         terms["miou"] = (iou.gather(1, best)[:, 0] * weights).sum() / weights.sum().clamp(min=1)
-        terms["loss"] = sum((getattr(s.loss, k) * terms[k] for k in ("focal", "dice", "iou")), neck.new_zeros(()))
+        terms["loss"] = terms["mask"] + s.loss.iou * terms["iou"] + s.loss.shortcut * terms.get("shortcut", 0.0)
         return terms
+
+    def _mask_loss(self, logits: Tensor, target: Tensor) -> Tensor:
+        """(N, M) weighted focal, dice and balanced loss of logits (N, M, L, L) against (N, 1, L, L) in {0, 1}."""
+        loss = self.settings.loss
+        total = loss.focal * focal_loss(logits, target) + loss.dice * dice_loss(logits, target)
+        return total + loss.balanced * balanced_loss(logits, target) if loss.balanced else total
 
     def _luck(self, batch: Batch) -> Tensor:
         """(rounds, N) uniform in [0, 1), the same whichever process holds a sample."""
@@ -143,6 +174,34 @@ class Objective(nn.Module):
             torch.distributed.all_reduce(mean)
             mean /= torch.distributed.get_world_size()
         self.teacher_centre.lerp_(mean, 1 - CENTRE_MOMENTUM)
+
+
+class Shortcut(nn.Module):
+    """A throw-away head: from the feature under the click straight to the vector that a mask token should arrive at.
+
+    It trains encoder and upscaling at once, and shows the decoder's hypernetworks what to say: through prompts alone they
+    would need many thousands of steps to find out.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(width)
+        self.layers = nn.Sequential(nn.Linear(width, 96), nn.GELU(), nn.Linear(96, width // 8))
+        nn.init.constant_(self.layers[2].bias[:1], -0.5)  # type: ignore[index]
+
+    def forward(self, neck: Tensor, places: Tensor, seen: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """Logits (N, 1, L, L) on the decoder's own upscaled map, and (N,) how far its vectors are from those here.
+
+        neck   : (B, D, g, g)
+        places : (B, K, 2) clicks in [0, 1] of the image, N = B * K
+        seen   : `map` (N, D/8, L, L) and `vectors` (N, 3, D/8) of the decoder's last call
+        """
+        under = F.grid_sample(neck, places[:, :, None] * 2 - 1, align_corners=False, padding_mode="border")[..., 0]
+        vector = self.layers(self.norm(under.transpose(1, 2).flatten(0, 1)))  # (N, D/8)
+        logits = torch.einsum("nc,nchw->nhw", vector, seen["map"].float())[:, None]
+        wanted = vector.detach()
+        apart = (seen["vectors"].float() - wanted[:, None]).square().mean(dim=(1, 2))
+        return logits, apart / (wanted.square().mean(dim=1) + 1e-3)
 
 
 def correction(mask: Tensor, target: Tensor, luck: Tensor, crop_px: int) -> tuple[Tensor, Tensor]:

@@ -14,7 +14,7 @@ from hvtrain.objective import Objective
 from hvtrain.samples import Batch
 from hvtrain.student import network_input
 
-SHOWN = ("loss", "miou", "distill", "dense", "grad_norm", "waiting_share")
+SHOWN = ("loss", "miou", "distill", "dense", "shortcut", "grad_norm", "waiting_share")
 MAX_ROWS, MAX_MASKS = 6, 4
 
 

@@ -95,7 +95,7 @@ class Samples(Dataset[dict[str, Any]]):
         logits_px: int,
     ) -> None:
         self.images, self.pack, self.settings = images, pack, settings
-        self.teacher_channels = corpus.teacher_channels
+        self.cameras, self.teacher_channels = corpus.cameras, corpus.teacher_channels
         self.grid, self.logits_px = grid, logits_px
         self.by_camera: dict[int, list[int]] = {}
         for k, image in enumerate(images):
@@ -110,14 +110,15 @@ class Samples(Dataset[dict[str, Any]]):
         )  # one for the step, so that crops stack
         problems: list[str] = []
         others = self.by_camera[self.images[k].camera]
-        while True:
+        for image in (k, *random.permutation(others).tolist()):
             try:
-                return {**self._sample(k, random, zoom), "step": step, "position": position, "problems": problems}
+                found = self._sample(image, random, zoom)
+                break
             except CubeError as error:  # one bad image does not end a run of days
                 problems.append(str(error))
-                if len(problems) > len(others):
-                    raise
-                k = others[int(random.integers(len(others)))]
+        else:
+            found = self._blank(self.images[k].camera)
+        return {**found, "step": step, "position": position, "problems": problems}
 
     def _sample(self, k: int, random: np.random.Generator, zoom: float) -> dict[str, Any]:
         image = self.images[k]
@@ -147,6 +148,22 @@ class Samples(Dataset[dict[str, Any]]):
             "teacher": tokens,
             "zoom": np.float32(1 / scale),
             "names": image.name,
+        }
+
+    def _blank(self, camera: int) -> dict[str, Any]:
+        """What stands for a camera of which no image can be read: it counts nothing."""
+        n, side = self.settings.data.masks_per_image, self.settings.student.crop_px
+        return {
+            "camera": camera,
+            "cube": np.zeros((len(self.cameras[camera].wavelengths_nm), side, side), np.float32),
+            "flips": np.zeros(2, bool),
+            "masks": np.zeros((n, self.logits_px, self.logits_px), bool),
+            "weights": np.zeros(n, np.float32),
+            "points_xy": np.zeros((n, 2), np.float32),
+            "boxes_xyxy": np.zeros((n, 4), np.float32),
+            "teacher": np.zeros((self.grid, self.grid, self.teacher_channels), np.float16),
+            "zoom": np.float32(1),
+            "names": "nothing",
         }
 
     def _masks(

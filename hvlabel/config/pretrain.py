@@ -133,10 +133,20 @@ class LossSettings(Settings):
     student_temperature: float = Field(0.1, gt=0, description="tau_s of the distillation")
     teacher_temperature: float = Field(0.07, gt=0, description="tau_t of the distillation")
     centre: Literal["running", "dataset"] = Field("dataset", description="which mean of teacher tokens is subtracted")
+    balanced: float = Field(
+        0.0,
+        ge=0,
+        description="weight of a cross-entropy that counts object and background alike; keeps small masks from vanishing",
+    )
     dense: float = Field(
         0.0,
         ge=0,
-        description="weight of a throw-away head: pixel embeddings alike inside a mask; teaches the backbone before the prompt decoder follows",
+        description="weight of a throw-away head: pixel embeddings alike inside a mask, which teach the backbone at once",
+    )
+    shortcut: float = Field(
+        0.0,
+        ge=0,
+        description="weight of a throw-away head that makes the mask from the feature under the click and teaches the decoder's tokens to",
     )
 
 
@@ -147,7 +157,10 @@ class OptimiserSettings(Settings):
     batch_images: int = Field(16, ge=1, description="images per step, over all GPUs and accumulated batches")
     accumulate: int = Field(1, ge=1, description="batches per step, for less memory")
     lr: float = Field(2e-4, gt=0, description="peak learning rate")
-    decoder_lr: float = Field(1.0, gt=0, description="factor on it for prompt encoder and mask decoder")
+    decoder_lr: float = Field(1.0, gt=0, description="factor on it for prompt encoder and the decoder's transformer")
+    lr_fan_in: int | None = Field(
+        None, ge=1, description="matrices with more inputs than this learn more slowly in proportion; none: all alike"
+    )
     warmup_steps: int = Field(1000, ge=0, description="steps of linear rise")
     weight_decay: float = Field(0.05, ge=0, description="on matrices; none on biases and norms")
     clip_norm: float = Field(1.0, gt=0, description="largest norm of the gradient")
@@ -188,6 +201,10 @@ class HardwareSettings(Settings):
     log_every: int = Field(20, ge=1, description="steps per row of metrics.csv")
     checkpoint_every: int = Field(500, ge=1, description="steps between checkpoints")
     picture_every: int = Field(1000, ge=1, description="steps between pictures of predictions")
+
+    def gpus(self) -> int:
+        """GPUs of a node that a run asks its scheduler for; auto asks for one."""
+        return 0 if self.accelerator == "cpu" else 1 if self.devices == "auto" else self.devices
 
 
 class PretrainSettings(StageSettings):

@@ -16,6 +16,7 @@ try:
     NETWORK_FILES = {
         b: [str(p) for p in n.files()] if n else [] for b, n in NETWORKS.items()
     }
+    TEACHER_FILES = [str(p) for p in CONFIG.teacher.files()]
     # descriptors by name are put in full, so that an edited descriptor file re-runs what depends on it
     DATASETS = {
         name: (d if d.demo else d.model_copy(update={"descriptor": d.described(name)}))
@@ -45,6 +46,8 @@ validate(
 )
 
 RESULTS = CONFIG.results
+RUN = str(LAYOUT.pretrain(CONFIG.pretrain.run))
+DISTILL = CONFIG.teacher.backend != "none" and CONFIG.pretrain.loss.distill > 0
 REPORT = str(LAYOUT.report.parent)
 
 # Under --use-conda the rule's environment brings Python; otherwise it is the one that runs Snakemake. These are no
@@ -58,7 +61,9 @@ if CONDA and not shutil.which("conda"):
 PREFIX = (
     f"export PYTHONPATH={shlex.quote(str(REPOSITORY))} HVLABEL_RESULTS={shlex.quote(RESULTS)}"
     f" HVLABEL_RUN={shlex.quote(CONFIG.run.model_dump_json())};"
-    f' hvlabel() {{ {shlex.quote(PYTHON)} -m hvlabel "$@"; }}; '
+    f" export HVTRAIN_SETTINGS={shlex.quote(CONFIG.pretrain.model_dump_json())};"
+    f' hvlabel() {{ {shlex.quote(PYTHON)} -m hvlabel "$@"; }};'
+    f' hvtrain() {{ {shlex.quote(PYTHON)} -m hvtrain "$@"; }}; '
 )
 shell.prefix(PREFIX.replace("{", "{{").replace("}", "}}"))
 

@@ -1,0 +1,199 @@
+"""Runs of a few steps: exact resume, several processes, one sentence for what goes wrong."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import torch
+
+from hvlabel.errors import ResultsError
+from hvlabel.layout import Layout
+from hvtrain import loop
+from hvtrain.corpus import read_corpus
+from hvtrain.loop import TrainingError, parameter_groups, pretrain, rate, run_key
+from hvtrain.run import RunFiles, averaged_student, read_metrics
+
+from .conftest import tiny
+
+
+@pytest.fixture
+def own(layout, tmp_path):
+    """A copy of the folder that a test may train in."""
+    shutil.copytree(layout.root, tmp_path / "own", ignore=shutil.ignore_patterns("pretrain"))
+    return Layout(tmp_path / "own")
+
+
+def command(layout, settings, *, teacher='{"backend": "none"}'):
+    return [
+        sys.executable, "-m", "hvtrain", "fit", "--results", str(layout.root),
+        "--settings", settings.model_dump_json(), "--teacher", teacher,
+    ]  # fmt: skip
+
+
+def losses(layout, run="default"):
+    return [float(row["loss"]) for row in read_metrics(RunFiles(layout.pretrain(run)).metrics)]
+
+
+def weights(layout, run="default"):
+    return averaged_student(layout.pretrain(run))[0]
+
+
+def test_a_run_leaves_everything_it_promises_and_is_not_repeated(own):
+    settings = tiny()
+    folder = pretrain(own, settings, distill=True)
+    files = RunFiles(folder)
+    facts = json.loads(files.facts.read_bytes())
+    assert (facts["steps"], facts["images"], facts["distilled"]) == (4, 6, True)
+    rows = read_metrics(files.metrics)
+    assert [int(r["step"]) for r in rows] == [1, 2, 3, 4]
+    assert all(float(r["distill"]) > 0 and float(r["shortcut"] or 1) > 0 for r in rows)
+    assert all(0 <= float(r["waiting_share"]) < 1 for r in rows)
+    assert files.curves.stat().st_size > 1000
+    assert (folder / "pictures/step_0000003.png").stat().st_size > 1000
+    assert list((folder / "tensorboard").iterdir())
+    before = files.weights.stat().st_mtime_ns
+    assert pretrain(
+        own, settings.model_copy(update={"hardware": settings.hardware.model_copy(update={"threads": 2})}), distill=True
+    )
+    assert files.weights.stat().st_mtime_ns == before
+
+
+def test_a_killed_run_ends_with_the_weights_of_an_unbroken_one(own, tmp_path):
+    settings = tiny(
+        optimiser={"steps": 12}, hardware={"workers": 1}, data={"band_dropout": 0.3, "spectral_jitter": 0.05}
+    )
+    pretrain(own, settings, distill=False)
+    unbroken = weights(own)
+    other = Layout(tmp_path / "other")
+    shutil.copytree(own.root, other.root, ignore=shutil.ignore_patterns("pretrain"))
+    process = subprocess.Popen(command(other, settings), stderr=subprocess.DEVNULL, start_new_session=True)
+    checkpoint = RunFiles(other.pretrain("default")).checkpoint
+    deadline = time.monotonic() + 120
+    while not checkpoint.exists() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    assert 0 < averaged_student(other.pretrain("default"))[1] < 12
+    assert not RunFiles(other.pretrain("default")).facts.exists()
+    done = subprocess.run(command(other, settings), capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert "resumed at step" in done.stderr
+    resumed = weights(other)
+    assert all(torch.equal(unbroken[k], resumed[k]) for k in unbroken)
+    assert losses(own) == pytest.approx(losses(other), rel=1e-5)
+    assert len(losses(other)) == 12
+
+
+def test_two_processes_equal_one_with_twice_the_batch(own):
+    one = tiny(optimiser={"steps": 3, "batch_images": 4})
+    two = one.model_copy(update={"run": "two", "hardware": one.hardware.model_copy(update={"devices": 2})})
+    for settings in (one, two):
+        done = subprocess.run(command(own, settings), capture_output=True, text=True, timeout=300)
+        assert done.returncode == 0, done.stderr
+    np.testing.assert_allclose(losses(own), losses(own, "two"), atol=1e-4)
+    split = one.model_copy(update={"run": "split", "optimiser": one.optimiser.model_copy(update={"accumulate": 2})})
+    pretrain(own, split, distill=False)
+    np.testing.assert_allclose(losses(own), losses(own, "split"), atol=1e-4)
+
+
+def test_recomputed_blocks_change_nothing(own):
+    for name, recompute in (("plain", False), ("again", True)):
+        pretrain(own, tiny(run=name, optimiser={"steps": 2}, hardware={"checkpoint_blocks": recompute}), distill=False)
+    assert losses(own, "plain") == pytest.approx(losses(own, "again"), abs=1e-6)
+
+
+def test_a_loss_that_is_no_number_stops_names_the_batch_and_keeps_the_checkpoint(own, monkeypatch):
+    settings = tiny(optimiser={"steps": 6})
+    forward = loop.Objective.forward
+
+    def poisoned(self, batch):
+        terms = forward(self, batch)
+        return {**terms, "loss": terms["loss"] * float("nan")} if batch.step == 3 else terms
+
+    monkeypatch.setattr(loop.Objective, "forward", poisoned)
+    with pytest.raises(
+        TrainingError,
+        match=r"step 3: the loss or its gradient is no number .* on (vis|mosaic)/.*kept: the checkpoint of step 2",
+    ):
+        pretrain(own, settings, distill=False)
+    state, step = averaged_student(own.pretrain("default"))
+    assert step == 2
+    assert all(torch.isfinite(v).all() for v in state.values())
+
+
+def test_other_settings_move_the_older_run_aside(own, capsys):
+    pretrain(own, tiny(), distill=False)
+    before = {k: v.clone() for k, v in weights(own).items()}
+    pretrain(own, tiny(optimiser={"steps": 2}), distill=False)
+    assert "moved to" in capsys.readouterr().err
+    older = [p for p in own.root.glob("pretrain/default-*") if p.is_dir()]
+    assert len(older) == 1
+    assert all(torch.equal(v, before[k]) for k, v in averaged_student(older[0])[0].items())
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_camera_of_which_nothing_can_be_read_is_one_sentence(own, capsys, workers):
+    for path in (own.root / "cubes/mosaic").glob("*.zarr/cube/c/0/0/0"):
+        path.write_bytes(path.read_bytes()[:-1] + b"x")  # the index of chunks no longer matches its checksum
+    with pytest.raises(
+        ResultsError, match=r"of 6 images cannot be read, e.g. .*mosaic16_0.*the chunk index is damaged"
+    ):
+        pretrain(own, tiny(hardware={"workers": workers}), distill=True)
+    assert capsys.readouterr().err.count("left out:") == 3
+
+
+def test_a_damaged_checkpoint_is_named(own):
+    files = RunFiles(own.pretrain("default"))
+    files.folder.mkdir(parents=True)
+    files.checkpoint.write_bytes(b"nonsense")
+    with pytest.raises(ResultsError, match=r"checkpoint.pt: no(t a readable)? checkpoint"):
+        averaged_student(files.folder)
+    pretrain(own, tiny(optimiser={"steps": 1}), distill=False)  # moved aside, nothing is lost
+    assert (own.root / "pretrain/default-damaged/checkpoint.pt").read_bytes() == b"nonsense"
+
+
+def test_wrong_calls_are_one_sentence(own, tmp_path):
+    for arguments, wanted in (
+        ([*command(Layout(tmp_path / "none"), tiny())], "no labels to train on"),
+        (
+            [*command(own, tiny(optimiser={"batch_images": 3, "accumulate": 3}, hardware={"devices": 2}))],
+            "cannot be shared by 2 processes",
+        ),
+        ([sys.executable, "-m", "hvtrain", "evaluate", *command(own, tiny(run="nothing"))[4:]], "no finished run"),
+    ):
+        done = subprocess.run(arguments, capture_output=True, text=True, timeout=120)
+        assert done.returncode != 0
+        assert wanted in done.stderr
+        assert "Traceback" not in done.stderr
+
+
+def test_rates_rise_and_fall_and_depend_on_inputs():
+    settings = tiny(optimiser={"steps": 100, "warmup_steps": 10, "lr_fan_in": 64, "decoder_lr": 0.5}).optimiser
+    factors = [rate(step, settings) for step in range(100)]
+    assert factors[0] == 0.1
+    assert max(factors) == factors[9] == 1
+    assert sorted(factors[10:], reverse=True) == factors[10:]
+    assert factors[-1] == pytest.approx(0.01, abs=1e-3)
+    module = torch.nn.Module()
+    module.wide, module.narrow = torch.nn.Linear(256, 2), torch.nn.Linear(8, 2)
+    module.student = torch.nn.Module()
+    module.student.prompt_encoder = torch.nn.Linear(8, 1, bias=False)
+    found = {
+        (g["peak_lr"] / settings.lr, g["weight_decay"] > 0): len(g["params"])
+        for g in parameter_groups(module, settings)
+    }
+    assert found == {(0.25, True): 1, (1.0, True): 1, (1.0, False): 2, (0.5, True): 1}
+
+
+def test_what_the_key_of_a_run_depends_on(layout):
+    corpus = read_corpus(layout, tiny().data, distill=False)
+    key = run_key(tiny(), corpus)
+    assert run_key(tiny(run="other", hardware={"workers": 3}, evaluation={"max_masks": 1}), corpus) == key
+    assert run_key(tiny(seed=1), corpus) != key
+    assert run_key(tiny(), read_corpus(layout, tiny().data, distill=True)) != key

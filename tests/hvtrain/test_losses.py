@@ -1,0 +1,100 @@
+"""Every term against a plain twin written pixel by pixel, and its gradient against differences."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from hvtrain.losses import (
+    balanced_loss,
+    dice_loss,
+    distillation_loss,
+    embedding_logits,
+    focal_loss,
+    mask_iou,
+)
+
+G = torch.Generator().manual_seed(0)
+LOGITS = torch.randn(3, 2, 5, 4, generator=G, dtype=torch.float64) * 2
+TARGET = (torch.rand(3, 1, 5, 4, generator=G) > 0.6).double()
+MASK_LOSSES = {"focal": focal_loss, "dice": dice_loss, "balanced": balanced_loss}
+
+
+def sigmoid(x):
+    return 1 / (1 + math.exp(-x))
+
+
+def plain_focal(logits, target):
+    total = 0.0
+    for x, t in zip(logits.ravel(), target.ravel(), strict=True):
+        p = sigmoid(x) if t else 1 - sigmoid(x)
+        total += (0.25 if t else 0.75) * (1 - p) ** 2 * -math.log(p)
+    return total / logits.size
+
+
+def plain_dice(logits, target):
+    p = [sigmoid(x) for x in logits.ravel()]
+    overlap = sum(a * t for a, t in zip(p, target.ravel(), strict=True))
+    return 1 - (2 * overlap + 1) / (sum(p) + target.sum() + 1)
+
+
+def plain_balanced(logits, target):
+    inside = [-math.log(sigmoid(x)) for x, t in zip(logits.ravel(), target.ravel(), strict=True) if t]
+    outside = [-math.log(1 - sigmoid(x)) for x, t in zip(logits.ravel(), target.ravel(), strict=True) if not t]
+    return sum(inside) / (len(inside) + 4) + sum(outside) / (len(outside) + 4)
+
+
+PLAIN = {"focal": plain_focal, "dice": plain_dice, "balanced": plain_balanced}
+
+
+@pytest.mark.parametrize("name", MASK_LOSSES)
+def test_mask_losses_equal_their_plain_twins(name):
+    found = MASK_LOSSES[name](LOGITS, TARGET)
+    wanted = [[PLAIN[name](LOGITS[n, m].numpy(), TARGET[n, 0].numpy()) for m in range(2)] for n in range(3)]
+    np.testing.assert_allclose(found.numpy(), wanted, rtol=1e-9)
+
+
+@pytest.mark.parametrize("name", MASK_LOSSES)
+def test_mask_losses_have_the_right_gradient(name):
+    assert torch.autograd.gradcheck(lambda x: MASK_LOSSES[name](x, TARGET), LOGITS.clone().requires_grad_())
+
+
+def test_mask_iou_counts_pixels():
+    a = torch.zeros(1, 2, 4, 4, dtype=torch.bool)
+    a[0, 0, :2] = True  # 8 px
+    target = torch.zeros(1, 1, 4, 4, dtype=torch.bool)
+    target[0, 0, 1:3] = True  # 8 px, 4 shared
+    assert mask_iou(a, target).tolist() == [[pytest.approx(4 / 12), 0.0]]
+    assert mask_iou(torch.zeros_like(a), torch.zeros_like(target)).tolist() == [[0.0, 0.0]]
+
+
+def test_distillation_equals_its_plain_twin_and_is_least_at_the_teacher():
+    student, teacher = torch.randn(2, 3, 4, generator=G).double(), torch.randn(2, 3, 4, generator=G).double()
+    centre = torch.randn(4, generator=G).double()
+    total = 0.0
+    for s, t in zip(student.reshape(-1, 4).tolist(), teacher.reshape(-1, 4).tolist(), strict=True):
+        wanted = [math.exp((v - c) / 0.7) for v, c in zip(t, centre.tolist(), strict=True)]
+        given = [math.exp(v / 0.5) for v in s]
+        total -= sum(w / sum(wanted) * math.log(g / sum(given)) for w, g in zip(wanted, given, strict=True))
+    found = distillation_loss(student, teacher, centre, 0.5, 0.7)
+    assert float(found) == pytest.approx(total / 6)
+    best = (teacher - centre) / 0.7 * 0.5
+    assert distillation_loss(best, teacher, centre, 0.5, 0.7) < found
+    assert torch.autograd.gradcheck(
+        lambda s: distillation_loss(s, teacher, centre, 0.5, 0.7), student.clone().requires_grad_()
+    )
+
+
+def test_embedding_logits_are_highest_at_the_asked_place_and_have_the_right_gradient():
+    embedding = torch.randn(2, 6, 4, 4, generator=G).double()
+    points = torch.tensor([[[0.125, 0.125], [0.875, 0.625]]] * 2).double()  # centres of cells (0, 0) and (2, 3)
+    gain = torch.tensor([8.0, -4.0]).double()
+    logits = embedding_logits(embedding, points, gain, 4)
+    assert logits.shape == (4, 1, 4, 4)
+    for n, cell in enumerate([0, 11, 0, 11]):
+        assert int(logits[n].flatten().argmax()) == cell
+        assert float(logits[n].max()) == pytest.approx(4.0)  # cosine 1
+    assert torch.autograd.gradcheck(
+        lambda e, g: embedding_logits(e, points, g, 8), (embedding.requires_grad_(), gain.requires_grad_())
+    )

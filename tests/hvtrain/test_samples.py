@@ -1,0 +1,219 @@
+"""Samples: crop, masks, prompts and teacher tokens show the same place, and nothing depends on workers."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+import torch
+
+from hvlabel.cache.features import open_features, write_features
+from hvlabel.cache.receipt import read_attributes
+from hvlabel.config import FusionSettings
+from hvlabel.cube import open_cube
+from hvlabel.errors import BandError, ConfigError, CubeError, ResultsError
+from hvlabel.layout import Layout
+from hvlabel.masks import decode, read_masks
+from hvlabel.masks.rle import boxes_xywh
+from hvlabel.stages.fuse import fuse_files
+from hvtrain.corpus import read_corpus
+from hvtrain.label_pack import open_pack
+from hvtrain.samples import Samples, box_of, collate, make_loader, to_logits, tokens_of_box
+from hvtrain.schedule import BatchOrder, Schedule
+from hvtrain.student import network_input
+
+from .conftest import tiny
+
+
+@pytest.fixture
+def own(layout, tmp_path):
+    """A copy of the folder that a test may change."""
+    shutil.copytree(layout.root, tmp_path / "own", ignore=shutil.ignore_patterns("pretrain"))
+    return Layout(tmp_path / "own")
+
+
+@pytest.fixture
+def make_samples(layout):
+    def make(where=layout, **changes):
+        settings = tiny(**changes)
+        corpus = read_corpus(where, settings.data, distill=True)
+        images = corpus.of("train")
+        grid = settings.student.crop_px // 8
+        return Samples(corpus, images, open_pack(where.root / "pretrain", images), settings, grid, 4 * grid), corpus
+
+    return make
+
+
+def test_the_pack_holds_what_the_labels_hold(make_samples):
+    samples, _ = make_samples()
+    for k, image in enumerate(samples.images):
+        masks = read_masks(image.label)
+        assert [samples.pack.rle(k, m) for m in range(len(masks))] == masks.rles
+        np.testing.assert_array_equal(samples.pack.boxes(k), boxes_xywh(masks.rles).astype(np.float32))
+
+
+def test_holdout_takes_a_share_of_each_camera_and_unseen_sets_stay_out(make_samples):
+    _, corpus = make_samples()
+    assert {(i.dataset, i.split) for i in corpus.images if i.split != "train"} == {
+        ("vis", "heldout"),
+        ("mosaic", "heldout"),
+        ("new", "unseen"),
+    }
+    assert len(corpus.of("train")) == 6
+    assert corpus.teacher_channels == 96
+
+
+@pytest.mark.parametrize("flips", [False, True])
+def test_masks_prompts_and_values_show_the_same_place(make_samples, flips):
+    samples, _ = make_samples(data={"flip": flips})
+    for k, image in enumerate(samples.images):
+        sample = samples[(3, k, k)]
+        cube, labels = open_cube(image.cube), [decode(r) for r in read_masks(image.label).rles]
+        stored = cube.read()
+        places = [
+            (y, x) for y in range(33) for x in range(33) if (stored[:, y : y + 64, x : x + 64] == sample["cube"]).all()
+        ]
+        assert len(places) == 1
+        y, x = places[0]
+        assert all(at % cube.chunk_side_px == 0 or at == 32 for at in (y, x))
+        turned = [m[y : y + 64, x : x + 64] for m in labels]
+        turned = [m[:: -1 if sample["flips"][0] else 1, :: -1 if sample["flips"][1] else 1] for m in turned]
+        small = [to_logits(np.ascontiguousarray(m), 32) for m in turned]
+        for mask, (px, py), box in zip(sample["masks"], sample["points_xy"], sample["boxes_xyxy"], strict=True):
+            same = [n for n, s in enumerate(small) if (s == mask).all()]
+            assert any(turned[n][round(float(py)), round(float(px))] for n in same)
+            assert any(np.abs(box_of(turned[n]) - box).max() < 64 for n in same)
+            assert (box[:2] <= box[2:]).all()
+        fed = network_input(torch.from_numpy(sample["cube"])[None], torch.from_numpy(sample["flips"])[None], 64)[0]
+        wanted = sample["cube"].astype(np.float32)[
+            :, :: -1 if sample["flips"][0] else 1, :: -1 if sample["flips"][1] else 1
+        ]
+        np.testing.assert_allclose(fed.numpy(), wanted / wanted.max(), rtol=1e-6)
+
+
+def test_boxes_without_jitter_are_tight(make_samples):
+    samples, _ = make_samples(prompts={"box_jitter": 0.0}, data={"flip": False})
+    for k, image in enumerate(samples.images):
+        sample = samples[(0, k, k)]
+        tight = [box_of(decode(r)).tolist() for r in read_masks(image.label).rles]
+        inside = [b for b in sample["boxes_xyxy"].tolist() if min(b) > 0 and max(b) < 63]
+        sizes = {(t[2] - t[0], t[3] - t[1]) for t in tight}
+        assert all((b[2] - b[0], b[3] - b[1]) in sizes for b in inside)
+
+
+def test_tokens_of_a_box_are_bilinear_between_token_centres(tmp_path):
+    values = np.random.default_rng(0).normal(size=(40, 35, 3)).astype(np.float16)
+    write_features(tmp_path / "t.zarr", values, {"stride_yx_px": [4.0, 5.0]})
+    features = open_features(tmp_path / "t.zarr")
+    np.testing.assert_array_equal(features.read(slice(0, 40), slice(0, 35)), values)
+    np.testing.assert_array_equal(features.read(slice(30, 34), slice(31, 35)), values[30:34, 31:35])
+    for box in ((0, 0, 160), (50, 30, 64), (7, 100, 75)):
+        found = tokens_of_box(features, box, 8).astype(float)
+        for row in range(8):
+            for column in range(8):
+                y = np.clip((box[0] + (row + 0.5) * box[2] / 8) / 4 - 0.5, 0, 39)
+                x = np.clip((box[1] + (column + 0.5) * box[2] / 8) / 5 - 0.5, 0, 34)
+                a, b = min(int(y), 38), min(int(x), 33)
+                v, u = y - a, x - b
+                c = values.astype(float)
+                wanted = (1 - v) * ((1 - u) * c[a, b] + u * c[a, b + 1]) + v * (
+                    (1 - u) * c[a + 1, b] + u * c[a + 1, b + 1]
+                )
+                np.testing.assert_allclose(found[row, column], wanted, atol=4e-3)
+
+
+def test_damaged_features_are_refused(tmp_path):
+    write_features(tmp_path / "t.zarr", np.ones((3, 3, 2)), {"stride_yx_px": [4.0, 4.0]})
+    chunk = tmp_path / "t.zarr/features/c/0/0/0"
+    content = bytearray(chunk.read_bytes())
+    content[5] ^= 1
+    chunk.write_bytes(content)
+    with pytest.raises(CubeError, match="teacher features is damaged"):
+        open_features(tmp_path / "t.zarr").read(slice(0, 3), slice(0, 3))
+
+
+def test_workers_change_nothing(make_samples):
+    samples, corpus = make_samples(hardware={"workers": 2})
+    by_camera = [[k for k, i in enumerate(samples.images) if i.camera == c] for c in range(len(corpus.cameras))]
+    order = BatchOrder(Schedule(by_camera, 2, 4, 0, 2.0))
+    apart = list(make_loader(samples, order, samples.settings.hardware, pin=False))
+    for found, places in zip(apart, order, strict=True):
+        here = collate([samples[p] for p in places])
+        for name, value in vars(here).items():
+            other = getattr(found, name)
+            assert torch.equal(other, value) if isinstance(value, torch.Tensor) else other == value, name
+
+
+def test_small_images_and_zoom_are_brought_to_one_size(make_samples):
+    samples, _ = make_samples(student={"crop_px": 128}, data={"scale": [0.5, 0.5]})
+    sample = samples[(0, 0, 0)]
+    assert sample["cube"].shape[1:] == (64, 64)
+    assert sample["zoom"] == pytest.approx(0.5)
+    assert (sample["points_xy"] < 127.6).all()
+    samples, _ = make_samples(student={"crop_px": 128})
+    assert samples[(0, 0, 0)]["cube"].shape[1:] == (128, 128)  # of an image of 96
+
+
+def test_a_damaged_cube_is_replaced_and_named(own, make_samples):
+    samples, _ = make_samples(own)
+    shard = samples.images[0].cube / "cube/c/0/0/0"
+    content = bytearray(shard.read_bytes())
+    content[100:-200] = bytes(len(content) - 300)
+    shard.write_bytes(content)
+    found = samples[(0, 0, 0)]
+    assert found["names"] != samples.images[0].name
+    assert samples.images[0].image_id in found["problems"][0]
+    assert read_attributes(samples.images[0].cube)
+
+
+def test_refusals(own, layout, tmp_path):
+    data = tiny().data
+    with pytest.raises(ResultsError, match="no labels to train on; run `snakemake pseudolabels`"):
+        read_corpus(Layout(tmp_path / "empty"), data, distill=False)
+    with pytest.raises(ConfigError, match=r"unseen names 'nothing'.* there are: mosaic, new, vis"):
+        read_corpus(layout, data.model_copy(update={"unseen": ["nothing"]}), distill=False)
+    with pytest.raises(ConfigError, match="no image is left to train on"):
+        read_corpus(layout, data.model_copy(update={"unseen": ["vis", "mosaic", "new"]}), distill=False)
+    image = read_corpus(own, data, distill=True).of("train")[0]
+    file = own.teacher(image.dataset, image.image_id) / "zarr.json"
+    text = file.read_text()
+    file.write_text(text.replace('"tile_px": 64', '"tile_px": 128'))
+    with pytest.raises(ResultsError, match="teacher features of another network or tile size"):
+        read_corpus(own, data, distill=True)
+    file.write_text(text)
+    write_features(
+        own.teacher(image.dataset, image.image_id),
+        np.zeros((9, 9, 96)),
+        {**open_features(own.teacher(image.dataset, image.image_id)).attributes},
+    )
+    with pytest.raises(ResultsError, match=r"grid of teacher features covers .* the cube has 96 x 96"):
+        read_corpus(own, data, distill=True)
+    shutil.rmtree(own.root / "index/teacher")
+    with pytest.raises(ResultsError, match="no teacher features of"):
+        read_corpus(own, data, distill=True)
+    group = image.cube / "zarr.json"
+    nm = read_attributes(image.cube)["wavelengths_nm"]
+    text = group.read_text()
+    for value in nm:
+        text = text.replace(repr(value), repr(value * 1000))
+    group.write_text(text)
+    with pytest.raises(BandError, match="no band lies in the dictionary's range"):
+        read_corpus(own, data, distill=False)
+
+
+def test_labels_of_another_run_are_refused(own):
+    images = read_corpus(own, tiny().data, distill=False).of("train")
+    other = images[1].label
+    text = other.read_text()
+    other.write_text(images[0].label.read_text())
+    with pytest.raises(ResultsError, match="not the label that its index lists, or of another cube"):
+        open_pack(own.root / "pretrain", images)
+    other.write_text(text)
+    branches = [own.masks(b, images[1].dataset, images[1].image_id) for b in ("rgb", "sequence", "material")]
+    fuse_files(branches, FusionSettings(iou_threshold=0.5), other, images[1].cube)
+    index = own.index("labels", images[1].dataset, "0000")
+    tree = json.loads(index.read_text())
+    tree["images"][images[1].image_id]["digest"] = json.loads(other.read_text())["provenance"]["content_sha256"]
+    index.write_text(json.dumps(tree))
+    with pytest.raises(ResultsError, match="made with other settings or branches than the label of"):
+        open_pack(own.root / "pretrain", read_corpus(own, tiny().data, distill=False).of("train"))

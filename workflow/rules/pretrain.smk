@@ -1,0 +1,60 @@
+# Cubes to features of a frozen RGB network.
+rule teacher:
+    input:
+        index_of("cubes"),
+        TEACHER_FILES,
+    output:
+        index_of("teacher"),
+    log:
+        f"{RESULTS}/logs/teacher/{{dataset}}/{{shard}}.log",
+    conda:
+        "../envs/hvlabel.yaml"
+    threads: CONFIG.run.threads
+    resources:
+        gpu=int(CONFIG.run.device != "cpu"),
+    params:
+        settings=CONFIG.teacher.to_json(),
+    shell:
+        "hvlabel teacher --shard {wildcards.dataset}/{wildcards.shard}"
+        " --settings {params.settings:q} 2> {log:q}"
+
+
+# Labels (and teacher features) to a backbone; a run that was interrupted goes on where it was.
+rule fit:
+    input:
+        indexes("labels"),
+        indexes("teacher") if DISTILL else [],
+        CONFIG.pretrain.student.checkpoint or [],
+    output:
+        f"{RUN}/run.json",
+    log:
+        f"{RESULTS}/logs/pretrain/{CONFIG.pretrain.run}.log",
+    conda:
+        "../envs/hvlabel.yaml"
+    threads: CONFIG.pretrain.hardware.threads + CONFIG.pretrain.hardware.workers
+    resources:
+        gpu=CONFIG.pretrain.hardware.gpus(),
+    params:
+        settings=CONFIG.pretrain.canonical(),
+        teacher=CONFIG.teacher.to_json(),
+    shell:
+        "hvtrain fit --teacher {params.teacher:q} 2> {log:q}"
+
+
+# What the finished backbone can do, per camera, beside the untrained one.
+rule evaluate:
+    input:
+        rules.fit.output,
+    output:
+        f"{RUN}/evaluation.tsv",
+        f"{RUN}/evaluation.md",
+    log:
+        f"{RESULTS}/logs/pretrain/{CONFIG.pretrain.run}.evaluation.log",
+    conda:
+        "../envs/hvlabel.yaml"
+    threads: CONFIG.pretrain.hardware.threads
+    params:
+        settings=CONFIG.pretrain.evaluation.model_dump_json(),
+        teacher=CONFIG.teacher.to_json(),
+    shell:
+        "hvtrain evaluate --teacher {params.teacher:q} > /dev/null 2> {log:q}"
