@@ -38,7 +38,8 @@ class CameraScores:
     clicks    : mean IoU after each number of clicks
     untrained : mean IoU of the untrained network, after the same clicks
     constant  : mean IoU of the best answer that ignores the prompt
-    probes    : mIoU of a linear probe on features of the trained, the untrained and other networks, by name
+    probes    : mIoU of a linear probe on tokens of one grid, by what they are: the last map of the trained and the untrained
+                network, the trained one's given only the picture, the teacher's, and the mean spectrum under each token
     """
 
     name: str
@@ -130,8 +131,12 @@ def _camera_scores(
             if crop.materials is None:
                 continue
             rgb = _features(networks["trained"], crop.rgb, RGB_NM, settings)
-            maps: dict[str, Tensor | None] = {name: _stacked(f) for name, f in features.items()}
-            maps |= {"trained, RGB only": _stacked(rgb), "teacher": crop.tokens, "raw spectrum": crop.values[0]}
+            maps: dict[str, Tensor | None] = {name: found[-1][0] for name, found in features.items()}
+            maps |= {
+                "trained, RGB only": rgb[-1][0],
+                "teacher": crop.tokens,
+                "raw spectrum": _pooled(crop.values[0], settings),
+            }
             for name, values in maps.items():
                 if values is not None:
                     samples[name][part].append((values, crop.materials))
@@ -203,10 +208,9 @@ def _features(network: HyperFree, x: Tensor, bands: tuple[float, ...], settings:
     return network.encode(x, bands, [settings.student.gsd_m])
 
 
-def _stacked(maps: list[Tensor]) -> Tensor:
-    """(D, g, g) all maps of the finest grid's size, one upon the other."""
-    finest = maps[0].shape[-2:]
-    return torch.cat([F.interpolate(m, size=finest, mode="bilinear", align_corners=False) for m in maps], dim=1)[0]
+def _pooled(values: Tensor, settings: PretrainSettings) -> Tensor:
+    """(C, g, g) mean spectrum of each token."""
+    return F.adaptive_avg_pool2d(values, topology(settings.student).decoder_grid)
 
 
 def table(scores: list[CameraScores], clicks: tuple[int, ...]) -> list[list[str]]:

@@ -128,11 +128,13 @@ class Objective(nn.Module):
             chosen = {"mask": per_mask.gather(1, best)[:, 0], "iou": (predicted_iou - iou).square().mean(dim=1)}
             for name, value in chosen.items():
                 terms[name] = terms[name] + (value * weights).mean() / (1 + s.prompts.corrections)
-            if turn == 0 and not boxed and self.shortcut is not None:
-                places = (batch.points_xy + 0.5) / s.student.crop_px
-                logits_short, apart = self.shortcut(neck.float(), places, self._seen)
-                per_short = self._mask_loss(logits_short, target.float())[:, 0] + apart
-                terms["shortcut"] = (per_short * weights).mean()
+            if self.shortcut is not None:
+                if turn == 0:
+                    vector = self.shortcut(neck.float(), (batch.points_xy + 0.5) / s.student.crop_px)
+                    direct = torch.einsum("nc,nchw->nhw", vector, self._seen["map"].float())[:, None]
+                    terms["shortcut"] = (self._mask_loss(direct, target.float())[:, 0] * weights).mean()
+                apart = distance(self._seen["vectors"].float(), vector.detach())
+                terms["shortcut"] = terms["shortcut"] + (apart * weights).mean() / (1 + s.prompts.corrections)
             before = logits.detach().gather(1, best[..., None, None].expand(-1, -1, *logits.shape[2:]))[:, 0]
         terms["miou"] = (iou.gather(1, best)[:, 0] * weights).sum() / weights.sum().clamp(min=1)
         terms["loss"] = terms["mask"] + s.loss.iou * terms["iou"] + s.loss.shortcut * terms.get("shortcut", 0.0)
@@ -189,19 +191,16 @@ class Shortcut(nn.Module):
         self.layers = nn.Sequential(nn.Linear(width, 96), nn.GELU(), nn.Linear(96, width // 8))
         nn.init.constant_(self.layers[2].bias[:1], -0.5)  # type: ignore[index]
 
-    def forward(self, neck: Tensor, places: Tensor, seen: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
-        """Logits (N, 1, L, L) on the decoder's own upscaled map, and (N,) how far its vectors are from those here.
-
-        neck   : (B, D, g, g)
-        places : (B, K, 2) clicks in [0, 1] of the image, N = B * K
-        seen   : `map` (N, D/8, L, L) and `vectors` (N, 3, D/8) of the decoder's last call
-        """
+    def forward(self, neck: Tensor, places: Tensor) -> Tensor:
+        """(N, D/8) vectors of neck (B, D, g, g) at clicks (B, K, 2) in [0, 1] of the image, N = B * K."""
         under = F.grid_sample(neck, places[:, :, None] * 2 - 1, align_corners=False, padding_mode="border")[..., 0]
-        vector = self.layers(self.norm(under.transpose(1, 2).flatten(0, 1)))  # (N, D/8)
-        logits = torch.einsum("nc,nchw->nhw", vector, seen["map"].float())[:, None]
-        wanted = vector.detach()
-        apart = (seen["vectors"].float() - wanted[:, None]).square().mean(dim=(1, 2))
-        return logits, apart / (wanted.square().mean(dim=1) + 1e-3)
+        return self.layers(self.norm(under.transpose(1, 2).flatten(0, 1)))
+
+
+def distance(vectors: Tensor, wanted: Tensor) -> Tensor:
+    """(N,) mean squared distance of vectors (N, M, E) from wanted (N, E), relative to the wanted ones' size."""
+    apart = (vectors - wanted[:, None]).square().mean(dim=(1, 2))
+    return apart / (wanted.square().mean(dim=1) + 1e-3)
 
 
 def correction(mask: Tensor, target: Tensor, luck: Tensor, crop_px: int) -> tuple[Tensor, Tensor]:
