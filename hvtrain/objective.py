@@ -50,24 +50,7 @@ class Objective(nn.Module):
 
         self._seen: dict[str, Tensor] = {}
         if self.shortcut is not None:
-            self._watch(student)
-
-    def _watch(self, student: HyperFree) -> None:
-        """Keep what the mask decoder's upscaling and hypernetworks gave last."""
-        decoder = student.mask_decoder
-        vectors: list[Tensor] = []
-
-        def keep_map(_: nn.Module, __: Any, out: Tensor) -> None:
-            self._seen["map"] = out
-            vectors.clear()
-
-        def keep_vector(_: nn.Module, __: Any, out: Tensor) -> None:
-            vectors.append(out)
-            self._seen["vectors"] = torch.stack(vectors, dim=1)
-
-        decoder.output_upscaling.register_forward_hook(keep_map)
-        for hyper in decoder.output_hypernetworks_mlps:
-            hyper.register_forward_hook(keep_vector)
+            watch(student.mask_decoder, self._seen)
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """Scalars: `loss` to go down, its unweighted terms, and `miou`, the mean IoU of the last round's best masks."""
@@ -176,6 +159,23 @@ class Objective(nn.Module):
             torch.distributed.all_reduce(mean)
             mean /= torch.distributed.get_world_size()
         self.teacher_centre.lerp_(mean, 1 - CENTRE_MOMENTUM)
+
+
+def watch(decoder: Any, seen: dict[str, Tensor]) -> None:
+    """Keep what a SAM mask decoder makes in its last call: `map` (N, D/8, L, L) upscaled, `vectors` (N, M, D/8) of its tokens."""
+    vectors: list[Tensor] = []
+
+    def keep_map(_: nn.Module, __: Any, out: Tensor) -> None:
+        seen["map"] = out
+        vectors.clear()
+
+    def keep_vector(_: nn.Module, __: Any, out: Tensor) -> None:
+        vectors.append(out)
+        seen["vectors"] = torch.stack(vectors, dim=1)
+
+    decoder.output_upscaling[-1].register_forward_hook(keep_map)
+    for hyper in decoder.output_hypernetworks_mlps:
+        hyper.register_forward_hook(keep_vector)
 
 
 class Shortcut(nn.Module):

@@ -49,7 +49,9 @@ def make_student(settings: StudentSettings, seed: int) -> HyperFree:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network = HyperFree(wanted)
-        listen_to_prompts(network)
+        listen_to_prompts(network.mask_decoder, network.prompt_encoder)
+        neck: Any = network.image_encoder.neck
+        nn.init.constant_(neck[-1].weight, 0.5)  # features must not drown the position code
     if settings.checkpoint is None:
         return network
     path = Path(settings.checkpoint).expanduser()
@@ -77,16 +79,13 @@ def _fitted(table: Tensor, own: Tensor) -> Tensor:
     return F.interpolate(table.T[None], size=own.shape[0], mode="linear")[0].T
 
 
-def listen_to_prompts(network: HyperFree) -> None:
-    """First weights under which a mask depends on its prompt from the first step.
+def listen_to_prompts(decoder: Any, prompts: Any) -> None:
+    """First weights of a SAM mask decoder and prompt encoder under which a mask depends on its prompt from the first step.
 
     With ordinary first weights the decoder gives one answer whatever the prompt, and stays there for thousands of steps.
     Here a prompt token looks at its own place (queries and keys share their weights and the position code is sharp), what
     it sees is passed on unchanged, other branches start small, and an empty mask is the first answer.
     """
-    decoder: Any = network.mask_decoder
-    prompts: Any = network.prompt_encoder
-    neck: Any = network.image_encoder.neck
     layers = list(decoder.transformer.layers)
     looks = [layer.cross_attn_token_to_image for layer in layers]
     answers = [layer.cross_attn_image_to_token for layer in layers]
@@ -97,10 +96,10 @@ def listen_to_prompts(network: HyperFree) -> None:
             embedding.weight.mul_(0.2)
         for embedding in (decoder.mask_tokens, decoder.iou_token, prompts.not_a_point_embed, prompts.no_mask_embed):
             embedding.weight.mul_(0.1)
-        neck[-1].weight.mul_(0.5)  # features must not drown the position code
         for layer in layers:
-            nn.init.zeros_(layer.mlp.lin2.weight)
-            nn.init.zeros_(layer.mlp.lin2.bias)
+            closing = [m for m in layer.mlp.modules() if isinstance(m, nn.Linear)][-1]
+            nn.init.zeros_(closing.weight)
+            nn.init.zeros_(closing.bias)
         first = layers[0].self_attn
         for linear in (first.v_proj, first.out_proj):
             nn.init.eye_(linear.weight)

@@ -59,6 +59,31 @@ def make_scene(camera: DemoCamera, size_px: int, seed: int) -> Scene:
     return _photograph(layout, camera, rng)
 
 
+@dataclass(frozen=True)
+class Photo:
+    """An ordinary photograph of a generated scene in which everything can be seen.
+
+    rgb       : (H, W, 3) uint8
+    materials : (H, W) uint8 index into MATERIALS
+    """
+
+    rgb: np.ndarray
+    materials: np.ndarray
+    instances: tuple[Instance, ...]
+
+
+def make_photo(size_px: int, seed: int) -> Photo:
+    """The photograph of a seed, without spectral-only objects: scenes for RGB networks, an order faster than a cube."""
+    rng = np.random.default_rng(seed)
+    layout = _Layout(size_px, rng)
+    _draw_background(layout, rng)
+    _draw_objects(layout, rng)
+    rgb = companion_rgb(
+        _expose(_lit_spectra(layout) @ companion_response().T, layout.surface, _brightness(layout, rng), rng)
+    )
+    return Photo(rgb, _classes(layout), _visible(layout))
+
+
 class _Layout:
     """A painter's canvas: per pixel the index of its spectrum, plus the objects drawn so far."""
 
@@ -155,17 +180,35 @@ def _draw_spectral_only(layout: _Layout, camera: DemoCamera, rng: np.random.Gene
 
 
 def _photograph(layout: _Layout, camera: DemoCamera, rng: np.random.Generator) -> Scene:
-    light = illuminant()
-    spectra = np.stack(layout.spectra) * light  # (S, L)
-    brightness = layout.shading * _texture(layout, rng) * _shadows(layout.size_px, rng)
+    spectra, brightness = _lit_spectra(layout), _brightness(layout, rng)
     signal = _expose(spectra @ camera.response().T, layout.surface, brightness, rng)
     photo = _expose(spectra @ companion_response().T, layout.surface, brightness, rng)
-    instances = []
-    for drawn, visible, name, spectral_only in layout.objects:
-        if visible.sum() >= max(MIN_VISIBLE_PX, MIN_VISIBLE_SHARE * drawn.sum()):
-            instances.append(Instance(visible, name, spectral_only))
+    return Scene(signal, companion_rgb(photo), _classes(layout), _visible(layout))
+
+
+def _lit_spectra(layout: _Layout) -> np.ndarray:
+    """(S, L) what each surface sends back."""
+    return np.stack(layout.spectra) * illuminant()
+
+
+def _brightness(layout: _Layout, rng: np.random.Generator) -> np.ndarray:
+    """(H, W) shape, grain and shadows."""
+    return layout.shading * _texture(layout, rng) * _shadows(layout.size_px, rng)
+
+
+def _classes(layout: _Layout) -> np.ndarray:
+    """(H, W) uint8 material class."""
     classes = np.array([list(MATERIALS).index(n) if n in MATERIALS else METAMER for n in layout.names], np.uint8)
-    return Scene(signal, companion_rgb(photo), classes[layout.surface], tuple(instances))
+    return classes[layout.surface]
+
+
+def _visible(layout: _Layout) -> tuple[Instance, ...]:
+    """Objects of which enough can be seen."""
+    return tuple(
+        Instance(visible, name, spectral_only)
+        for drawn, visible, name, spectral_only in layout.objects
+        if visible.sum() >= max(MIN_VISIBLE_PX, MIN_VISIBLE_SHARE * drawn.sum())
+    )
 
 
 def _expose(
