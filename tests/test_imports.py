@@ -24,7 +24,8 @@ ROOMS = {
     "hvlabel.demo": {"config", "descriptors", "cube", "layout", "manifest", "masks", "cache"},
     "hvlabel.stages": {"", "branches", "cache", "config", "cube", "descriptors", "fusion", "layout", "manifest", "masks", "models", "readers"},
     "hvlabel.inspect": {"cache", "config", "cube", "descriptors", "evaluation", "layout", "manifest", "masks", "readers", "stages"},
-    "hvtrain": {"config", "cube", "masks", "cache", "layout", "models.hyperfree"},
+    "hvtrain": {"", "config", "cube", "masks", "cache", "layout", "models.hyperfree", "models.weights"},
+    "hvtrain.embedded": {"config", "demo", "models.sam2", "models.teacher"},
     "workflow": {"config", "manifest", "layout", "cache.index"},
 }  # fmt: skip
 
@@ -49,11 +50,10 @@ def imports(path):
 
 def files(repository, room):
     base = repository / room.replace(".", "/")
-    return (
-        [base.with_suffix(".py")]
-        if base.with_suffix(".py").is_file()
-        else sorted([*base.rglob("*.py"), *base.rglob("*.smk")])
-    )
+    if base.with_suffix(".py").is_file():
+        return [base.with_suffix(".py")]
+    apart = {repository / f"{other.replace('.', '/')}.py" for other in ROOMS if other.startswith(f"{room}.")}
+    return sorted(p for p in [*base.rglob("*.py"), *base.rglob("*.smk")] if p not in apart)
 
 
 @pytest.mark.parametrize("room", ROOMS)

@@ -287,3 +287,50 @@ def test_untrained_networks_run_all_twelve_scenes_through_every_learned_path(rep
             assert document["annotations"]
             assert all((a["frame"] is not None) == (branch == "sequence") for a in document["annotations"])
     assert "these masks mean nothing" in layout.report.read_text()
+
+
+def test_pretraining_follows_the_same_law(repository, tmp_path):
+    tree = {
+        "results": "out",
+        "datasets": {
+            "vis": {"demo": "vis31", "demo_scenes": 3, "demo_size_px": 96},
+            "new": {"demo": "nir25", "demo_scenes": 2, "demo_size_px": 96},
+        },
+        "sequence": {"max_frames": 2},
+        "teacher": {
+            "backend": "sam2",
+            "sam2": {"config": str(repository / "resources/models/sam2_nano.yaml"), "checkpoint": "random:1"},
+        },
+        "pretrain": {
+            "student": {"size": "small", "crop_px": 64},
+            "data": {"unseen": ["new"], "masks_per_image": 2},
+            "optimiser": {"steps": 3, "batch_images": 2},
+            "evaluation": {"max_images": 1, "probe_images": 1, "max_masks": 2, "clicks": [1, 2]},
+            "hardware": {"workers": 1, "threads": 1},
+        },
+    }
+    layout = Layout(tmp_path / "out")
+
+    def run(**changes):
+        for group, values in changes.items():
+            tree["pretrain"][group] |= values
+        (tmp_path / "c.yaml").write_text(yaml.safe_dump(tree))
+        status, out = snakemake(repository, tmp_path, "--configfile", "c.yaml", "--", "pretrain")
+        assert status == 0, out
+        return out, re.findall(r"^(?:local)?rule (\w+):", out, re.MULTILINE)
+
+    out, rules = run()
+    assert {"teacher", "fit", "evaluate", "report"} <= set(rules)
+    assert "| probe mIoU: trained |" in out
+    assert "| 2-click mIoU |" in out
+    folder = layout.pretrain("default")
+    for name in ("run.json", "metrics.csv", "curves.png", "student.safetensors", "evaluation.md", "evaluation.tsv"):
+        assert (folder / name).stat().st_size > 0, name
+    assert json.loads((folder / "run.json").read_text())["distilled"]
+    assert run(hardware={"threads": 2, "log_every": 1})[1] == []  # how a run is computed is no part of it
+    assert run(evaluation={"max_masks": 1})[1] == ["evaluate", "pretrain"]
+    weights = (folder / "student.safetensors").read_bytes()
+    out, rules = run(optimiser={"lr": 1e-4})
+    assert rules == ["fit", "evaluate", "pretrain"]
+    assert (folder / "student.safetensors").read_bytes() != weights
+    assert [p.name for p in folder.parent.glob("default-*")] != []
