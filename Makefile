@@ -1,4 +1,5 @@
 # make demo   from a fresh clone: set up, then run the whole pipeline on the demo scenes
+# make demo-pretrain   then train a small backbone on its labels
 # make test   from a fresh clone: set up, then run the tests
 PYTHON ?= python3.11
 VENV := .venv
@@ -10,7 +11,7 @@ MODELS ?= regions
 CONFIG := $(if $(filter random,$(MODELS)),config/random.yaml,config/config.yaml)
 RESULTS := $(if $(filter random,$(MODELS)),results-random,results)
 
-.PHONY: help install demo test test-slow check format bench lock clean
+.PHONY: help install demo demo-pretrain test test-slow check format bench lock clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -31,6 +32,10 @@ demo: $(READY)  ## the whole pipeline on twelve generated scenes (MODELS=regions
 	@$(BIN)/hvlabel evaluate --results $(RESULTS) > /dev/null
 	@$(BIN)/hvlabel summary --results $(RESULTS)
 	@echo "scores:   $(RESULTS)/evaluation.tsv"
+
+demo-pretrain: $(READY)  ## a small backbone, trained on the demo's labels and evaluated
+	$(BIN)/snakemake --cores $(CORES) --no-hooks --configfile config/config.yaml -- pretrain
+	@$(BIN)/hvlabel summary --results results
 
 test: $(READY)  ## the tests
 	$(BIN)/python -m pytest -m "not slow"
@@ -56,6 +61,7 @@ bench: $(READY)  ## measurements; rows are appended to bench/ledger.csv
 	$(BIN)/python bench/layouts.py
 	$(BIN)/python bench/crops.py
 	$(BIN)/python bench/masks.py
+	$(BIN)/python bench/loading.py
 
 lock: $(READY)  ## renew the pinned versions
 	$(BIN)/uv pip compile --quiet pyproject.toml --extra test --extra dev --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate -o requirements/lock.txt
