@@ -114,6 +114,7 @@ class Run:
                 f"{optimiser.accumulate} batches each; choose a multiple of {parts}"
             )
         student = make_student(settings.student, settings.seed)
+        self.average = AveragedModel(student, multi_avg_fn=get_ema_multi_avg_fn(optimiser.ema), use_buffers=True)
         student.image_encoder.recompute = hardware.checkpoint_blocks
         if hardware.compile:
             for block in student.image_encoder.blocks:
@@ -128,7 +129,6 @@ class Run:
             student, settings, [c.wavelengths_nm for c in corpus.cameras], torch.from_numpy(corpus.teacher_centre)
         )
         self.objective = objective
-        self.average = AveragedModel(student, multi_avg_fn=get_ema_multi_avg_fn(optimiser.ema), use_buffers=True)
         self.model, self.optimiser = fabric.setup(
             objective, torch.optim.AdamW(parameter_groups(objective, optimiser), betas=(0.9, 0.98))
         )
@@ -158,6 +158,7 @@ class Run:
             clock = now
             if self.step % s.hardware.log_every == 0 or self.step == s.optimiser.steps:
                 log.write(self.step)
+                self._require_good_images()
             if self.step % s.hardware.picture_every == 0 and fabric.is_global_zero:
                 draw_predictions(self.files.folder / "pictures" / f"step_{self.step:07d}.png", self.objective, batch)
             if self.step % s.hardware.checkpoint_every == 0:
@@ -215,9 +216,14 @@ class Run:
             if problem not in self.bad:
                 self.bad[problem] = None
                 print(f"left out: {problem}", file=sys.stderr, flush=True)  # noqa: T201 (the log of the job)
-        if len(self.bad) > MAX_BAD_SHARE * len(self.images):
+
+    def _require_good_images(self) -> None:
+        """Every process stops, or none: each knows only what its own samples met."""
+        total: Any = self.fabric.all_reduce(torch.tensor(float(len(self.bad)), device=self.fabric.device), reduce_op="sum")
+        if float(total) > MAX_BAD_SHARE * len(self.images):
+            some = next(iter(self.bad), "see the other processes")
             raise ResultsError(
-                f"{len(self.bad)} of {len(self.images)} images cannot be read, e.g. {next(iter(self.bad))}; `hvlabel verify --deep` lists them all"
+                f"{float(total):.0f} of {len(self.images)} images cannot be read, e.g. {some}; `hvlabel verify --deep` lists them all"
             )
 
     # ------------------------------------------------------------------------------------------ checkpoints

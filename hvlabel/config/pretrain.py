@@ -188,7 +188,7 @@ class HardwareSettings(Settings):
     devices: int | Literal["auto"] = Field("auto", description="GPUs (or CPU processes) per node")
     nodes: int = Field(1, ge=1, description="nodes; under SLURM and torchrun they are found by the environment")
     accelerator: Literal["auto", "cpu", "cuda"] = Field("auto", description="what computes")
-    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = Field(
+    precision: Literal["32-true", "bf16-mixed"] = Field(
         "32-true", description="bf16-mixed on GPUs that have it"
     )
     checkpoint_blocks: bool = Field(
