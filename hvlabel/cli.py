@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -332,6 +333,8 @@ def summary(
     ):
         _say(f"{what + ':':10}{path}")
     for evaluation in sorted(layout.pretrain("").glob("*/evaluation.md")):
+        if re.search(r"-[0-9a-f]{8}(-\d+)?$", evaluation.parent.name):
+            continue  # an older run, moved aside
         _say(f"{'trained:':10}{evaluation.parent}\n{evaluation.read_text().rstrip()}")
     allowed = _settings(RunSettings, "run", run, config).max_failed_share
     if check and len(made.failures) > allowed * made.n_images:

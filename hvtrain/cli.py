@@ -81,12 +81,15 @@ def features(
     merge_blocks: Annotated[
         list[int] | None, typer.Option(help="blocks followed by merging, where the file holds such modules")
     ] = None,
+    image_size_px: Annotated[
+        int | None, typer.Option(help="side of the input, where the file does not tell it")
+    ] = None,
     gsd_m: Annotated[float, typer.Option(help="ground sampling distance of the raw image, m per pixel")] = 1.0,
 ) -> None:
     """Multi-scale features of a whole cube, finest first; the last ones feed the mask decoder."""
     from hvtrain.features import write_maps
 
-    shapes = write_maps(cube, out, checkpoint, merge_blocks, gsd_m)
+    shapes = write_maps(cube, out, checkpoint, merge_blocks, image_size_px, gsd_m)
     typer.echo(f"{out}: " + ", ".join(" x ".join(map(str, s)) for s in shapes))
 
 
@@ -99,8 +102,8 @@ def export(
     from hvtrain.run import averaged_student
     from hvtrain.student import export as write
 
-    state, step = averaged_student(run)
-    write(state, out)
+    state, step, sizes = averaged_student(run)
+    write(state, out, sizes)
     typer.echo(f"{out}: {len(state)} tensors, step {step}")
 
 

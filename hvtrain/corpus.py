@@ -24,6 +24,9 @@ from hvlabel.models.hyperfree import choose_channels
 Split = Literal["train", "heldout", "unseen"]
 
 
+MAX_LEFT_OUT = 0.1  # share of images that may lack teacher features
+
+
 @dataclass(frozen=True)
 class Camera:
     """Images with one list of bands. wavelengths_nm: (C,) in file order."""
@@ -62,6 +65,7 @@ class Corpus:
     teacher_channels : D of the teacher's tokens, 0 without a teacher
     teacher_centre   : (D,) mean of the training images' tokens
     identity         : hash of everything that training reads
+    left_out         : labelled images without teacher features
     """
 
     images: tuple[TrainImage, ...]
@@ -69,6 +73,7 @@ class Corpus:
     teacher_channels: int
     teacher_centre: np.ndarray
     identity: str
+    left_out: tuple[str, ...] = ()
 
     def of(self, *splits: Split) -> list[TrainImage]:
         """The images of some splits, in order."""
@@ -93,6 +98,7 @@ def read_corpus(layout: Layout, data: DataSettings, *, distill: bool) -> Corpus:
     cameras: dict[tuple[float, ...], int] = {}
     names: list[str] = []
     images: list[TrainImage] = []
+    left_out: list[str] = []
     for (dataset, image_id), digest in labels.items():
         cube = layout.cube(dataset, image_id)
         bands = tuple(float(nm) for nm in read_attributes(cube)["wavelengths_nm"])
@@ -100,16 +106,20 @@ def read_corpus(layout: Layout, data: DataSettings, *, distill: bool) -> Corpus:
             _require_known_bands(dataset, bands)
             cameras[bands] = len(cameras)
             names.append(f"{dataset} ({len(bands)} bands, {min(bands):.0f}-{max(bands):.0f} nm)")
-        features = layout.teacher(dataset, image_id) if distill else None
         if distill and (dataset, image_id) not in teacher:
-            raise ResultsError(
-                f"{features}: no teacher features of {dataset}/{image_id}; run `snakemake pretrain`, it makes them"
-            )
+            left_out.append(f"{dataset}/{image_id}")
+            continue
+        features = layout.teacher(dataset, image_id) if distill else None
         split: Split = "unseen" if dataset in data.unseen else "train"
         images.append(
             TrainImage(
                 dataset, image_id, cameras[bands], split, cube, layout.label(dataset, image_id), features, digest
             )
+        )
+    if len(left_out) > MAX_LEFT_OUT * len(labels):
+        raise ResultsError(
+            f"{layout.root}: no teacher features of {len(left_out)} of {len(labels)} labelled images, e.g. {left_out[0]}; "
+            "run `snakemake pretrain`, it makes them, and look at the logs of the teacher where it cannot"
         )
     images = _hold_out(images, data.holdout_share)
     if not any(i.split == "train" for i in images):
@@ -120,11 +130,19 @@ def read_corpus(layout: Layout, data: DataSettings, *, distill: bool) -> Corpus:
         _teacher_facts([i for i in images if i.split == "train"]) if distill else (0, np.zeros(0, np.float32))
     )
     content = [
-        [i.dataset, i.image_id, i.split, i.label_digest, teacher.get((i.dataset, i.image_id), "")] for i in images
+        [i.name, i.label_digest, read_attributes(i.cube).get("key"), teacher.get((i.dataset, i.image_id), "")]
+        for i in images
+        if i.split == "train"
     ]
     identity = hashlib.sha256(json.dumps(content).encode()).hexdigest()
-    cameras_found = tuple(Camera(n, b) for n, b in zip(names, cameras, strict=True))
-    return Corpus(tuple(images), cameras_found, channels, centre, identity)
+    return Corpus(
+        tuple(images),
+        tuple(Camera(n, b) for n, b in zip(names, cameras, strict=True)),
+        channels,
+        centre,
+        identity,
+        tuple(left_out),
+    )
 
 
 def _entries(layout: Layout, stage: str) -> dict[tuple[str, str], str]:

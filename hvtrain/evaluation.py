@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
@@ -21,8 +21,9 @@ from hvlabel.masks import decode, read_masks
 from hvlabel.models.hyperfree import HyperFree
 from hvtrain.clicks import click_iou, constant_iou
 from hvtrain.corpus import Corpus, TrainImage, read_corpus
+from hvtrain.loop import run_key
 from hvtrain.probe import probe_miou
-from hvtrain.run import RunFiles
+from hvtrain.run import RunFiles, is_complete
 from hvtrain.samples import MIN_CELLS, to_logits, tokens_of_box
 from hvtrain.student import load_exported, make_student, network_input, topology
 
@@ -60,6 +61,7 @@ class Crop:
     values    : (1, C, S, S) network input
     rgb       : (1, 3, S, S) the picture, as network input
     tokens    : (D, g, g) of the teacher, or None
+    zoom      : px of the cube per px of the network's input
     masks     : (N, S, S) bool
     materials : (S, S) uint8, or None
     """
@@ -67,6 +69,7 @@ class Crop:
     values: Tensor
     rgb: Tensor
     tokens: Tensor | None
+    zoom: float
     masks: np.ndarray
     materials: np.ndarray | None
 
@@ -82,26 +85,30 @@ def evaluate(layout: Layout, settings: PretrainSettings, *, distill: bool) -> li
     torch.set_num_threads(settings.hardware.threads)
     torch.set_flush_denormal(True)
     corpus = read_corpus(layout, settings.data, distill=distill)
-    trained = load_exported(files.weights, settings.student.crop_px, topology(settings.student).merge_blocks)
-    networks = {"trained": trained, "untrained": make_student(settings.student, settings.seed).eval()}
-    groups = [
-        (camera, seen, test, fit)
-        for camera in range(len(corpus.cameras))
-        for seen, test, fit in _groups(corpus, camera)
-        if test
-    ]
+    if not is_complete(files, run_key(settings, corpus)):
+        raise ResultsError(
+            f"{files.folder}: not the finished run of these settings and labels; `hvtrain fit` or `snakemake pretrain` makes it"
+        )
+    scratch = settings.student.model_copy(update={"checkpoint": None})
+    device = torch.device("cuda" if settings.hardware.accelerator != "cpu" and torch.cuda.is_available() else "cpu")
+    networks = {
+        "trained": load_exported(files.weights).to(device),
+        "untrained": make_student(scratch, settings.seed).eval().to(device),
+    }
+    datasets = dict.fromkeys(i.dataset for i in corpus.images)
+    groups = [(dataset, test, fit) for dataset in datasets for test, fit in [_groups(corpus, dataset)] if test]
     return [
         _camera_scores(layout, settings, corpus, networks, *group)
         for group in tqdm(groups, desc="evaluation", unit="camera", disable=None)
     ]
 
 
-def _groups(corpus: Corpus, camera: int) -> list[tuple[bool, list[TrainImage], list[TrainImage]]]:
-    """(seen in training, images to test, images to fit a probe on) of a camera; those of an unseen one are halved."""
-    held_out = [i for i in corpus.of("heldout") if i.camera == camera]
-    trained = [i for i in corpus.of("train") if i.camera == camera]
-    unseen = [i for i in corpus.of("unseen") if i.camera == camera]
-    return [(True, held_out, trained), (False, unseen[1::2], unseen[::2])]
+def _groups(corpus: Corpus, dataset: str) -> tuple[list[TrainImage], list[TrainImage]]:
+    """Images of a data set to test, and to fit a probe on; those of one kept out of training are halved."""
+    unseen = [i for i in corpus.of("unseen") if i.dataset == dataset]
+    if unseen:
+        return unseen[1::2], unseen[::2]
+    return tuple([i for i in corpus.of(split) if i.dataset == dataset] for split in ("heldout", "train"))  # type: ignore[return-value]
 
 
 def _camera_scores(
@@ -109,12 +116,12 @@ def _camera_scores(
     settings: PretrainSettings,
     corpus: Corpus,
     networks: dict[str, HyperFree],
-    camera: int,
-    seen: bool,
+    dataset: str,
     test: list[TrainImage],
     fit: list[TrainImage],
 ) -> CameraScores:
     wanted = settings.evaluation
+    camera = test[0].camera
     bands = corpus.cameras[camera].wavelengths_nm
     test, fit = test[: wanted.max_images], fit[: wanted.probe_images]
     clicks: dict[str, list[np.ndarray]] = {name: [] for name in networks}
@@ -123,17 +130,17 @@ def _camera_scores(
     for part, images in (("test", test), ("fit", fit)):
         for image in images:
             crop = _crop(layout, settings, image)
-            features = {name: _features(network, crop.values, bands, settings) for name, network in networks.items()}
+            features = {name: _features(network, crop, bands, settings) for name, network in networks.items()}
             if part == "test" and len(crop.masks):
                 constants.append(constant_iou(crop.masks))
                 for name, network in networks.items():
                     clicks[name].append(click_iou(network, features[name][-1], crop.masks, wanted.clicks))
             if crop.materials is None:
                 continue
-            rgb = _features(networks["trained"], crop.rgb, RGB_NM, settings)
-            maps: dict[str, Tensor | None] = {name: found[-1][0] for name, found in features.items()}
+            rgb = _features(networks["trained"], replace(crop, values=crop.rgb), RGB_NM, settings)
+            maps: dict[str, Tensor | None] = {name: found[-1][0].cpu() for name, found in features.items()}
             maps |= {
-                "trained, RGB only": rgb[-1][0],
+                "trained, RGB only": rgb[-1][0].cpu(),
                 "teacher": crop.tokens,
                 "raw spectrum": _pooled(crop.values[0], settings),
             }
@@ -144,8 +151,8 @@ def _camera_scores(
     means = {name: tuple(np.concatenate(s, axis=1).mean(axis=1).tolist()) if s else () for name, s in clicks.items()}
     nothing = (float("nan"),) * len(wanted.clicks)
     return CameraScores(
-        name=corpus.cameras[camera].name,
-        seen=seen,
+        name=f"{dataset} ({len(bands)} bands, {min(bands):.0f}-{max(bands):.0f} nm)",
+        seen=any(i.camera == camera for i in corpus.of("train")),
         truth=all(layout.truth(i.dataset, i.image_id).exists() for i in test),
         n_images=len(test),
         n_masks=sum(len(c) for c in constants),
@@ -179,6 +186,7 @@ def _crop(layout: Layout, settings: PretrainSettings, image: TrainImage) -> Crop
         values,
         rgb,
         tokens,
+        side / side_px,
         np.stack(good) if good else np.zeros((0, side_px, side_px), bool),
         None if materials is None else _resized(materials[box], side_px),
     )
@@ -204,8 +212,9 @@ def _resized(classes: np.ndarray, side_px: int) -> np.ndarray:
 
 
 @torch.no_grad()
-def _features(network: HyperFree, x: Tensor, bands: tuple[float, ...], settings: PretrainSettings) -> list[Tensor]:
-    return network.encode(x, bands, [settings.student.gsd_m])
+def _features(network: HyperFree, crop: Crop, bands: tuple[float, ...], settings: PretrainSettings) -> list[Tensor]:
+    device = next(network.parameters()).device
+    return network.encode(crop.values.to(device), bands, [crop.zoom * settings.student.gsd_m])
 
 
 def _pooled(values: Tensor, settings: PretrainSettings) -> Tensor:

@@ -18,7 +18,12 @@ from hvtrain.student import load_exported
 
 @torch.inference_mode()
 def write_maps(
-    cube_path: Path, out: Path, checkpoint: Path, merge_blocks: Sequence[int] | None = None, gsd_m: float = 1.0
+    cube_path: Path,
+    out: Path,
+    checkpoint: Path,
+    merge_blocks: Sequence[int] | None = None,
+    image_size_px: int | None = None,
+    gsd_m: float = 1.0,
 ) -> list[tuple[int, ...]]:
     """Publish a Zarr group with arrays scale0, scale1, ... of (D, h, w) float32, padding cut off; returns their shapes.
 
@@ -26,7 +31,7 @@ def write_maps(
     CubeError, WeightsError, BandError for what does not fit.
     """
     cube = open_cube(cube_path)
-    network = load_exported(checkpoint, merge_blocks=merge_blocks)
+    network = load_exported(checkpoint, image_size_px, merge_blocks)
     side = network.topology.image_size_px
     predictor = HyperFreePredictor(network, cube.wavelengths_nm.tolist(), gsd_m)
     x, (height, width) = predictor.prepare(cube.values().transpose(1, 2, 0))

@@ -69,7 +69,7 @@ def _write(path: Path, images: list[TrainImage]) -> None:
         provenance = document["provenance"]
         own = {
             "settings": provenance["settings"],
-            "branches": {b: v["backend"] for b, v in provenance["branches"].items()},
+            "branches": {b: (v["backend"], v.get("recipe")) for b, v in provenance["branches"].items()},
         }
         settings = settings or own
         cube = read_attributes(image.cube)

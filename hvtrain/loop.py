@@ -10,11 +10,14 @@ import os
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
+from filelock import FileLock, Timeout
 from lightning_fabric import Fabric
 from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 from lightning_fabric.strategies.ddp import DDPStrategy
@@ -26,7 +29,7 @@ from tqdm import tqdm
 from hvlabel import __version__
 from hvlabel.cache.publish import make_folder, publish_bytes
 from hvlabel.config import OptimiserSettings, PretrainSettings
-from hvlabel.errors import HvError, ResultsError
+from hvlabel.errors import ConfigError, HvError, ResultsError
 from hvlabel.layout import Layout
 from hvlabel.models.hyperfree import HyperFree
 from hvlabel.models.weights import file_sha256
@@ -34,10 +37,10 @@ from hvtrain.corpus import Corpus, read_corpus
 from hvtrain.label_pack import open_pack
 from hvtrain.objective import Objective
 from hvtrain.plots import draw_curves, draw_predictions
-from hvtrain.run import RunFiles, is_complete, read_checkpoint, read_metrics
+from hvtrain.run import RunFiles, is_complete, read_checkpoint, read_identity, read_metrics
 from hvtrain.samples import Batch, Samples, make_loader
 from hvtrain.schedule import BatchOrder, Schedule
-from hvtrain.student import export, make_student
+from hvtrain.student import export, make_student, start_file
 
 MAX_BAD_SHARE = 0.1  # of a run's images that may prove unreadable before it stops
 # what is told from the image by prompts alone
@@ -56,8 +59,8 @@ class TrainingError(HvError, ArithmeticError):
 
 def run_key(settings: PretrainSettings, corpus: Corpus) -> str:
     """Identity of a run: settings, everything it reads, and the weights it starts from."""
-    start = settings.student.checkpoint
-    weights = file_sha256(Path(start).expanduser()) if start else ""
+    start = start_file(settings.student)
+    weights = file_sha256(start) if start else ""
     return hashlib.sha256(json.dumps([settings.canonical(), corpus.identity, weights]).encode()).hexdigest()
 
 
@@ -69,9 +72,10 @@ def pretrain(layout: Layout, settings: PretrainSettings, *, distill: bool) -> Pa
     no number: the last good checkpoint stays.
     """
     hardware = settings.hardware
+    _require_devices(settings)
     fabric = Fabric(
         accelerator=hardware.accelerator,
-        devices=hardware.devices if hardware.devices != "auto" or torch.cuda.is_available() else 1,
+        devices=hardware.processes(),
         num_nodes=hardware.nodes,
         precision=hardware.precision,
         # which dictionary slots and prompt embeddings take part differs from step to step
@@ -85,17 +89,35 @@ def pretrain(layout: Layout, settings: PretrainSettings, *, distill: bool) -> Pa
     corpus = read_corpus(layout, settings.data, distill=distill)
     files = RunFiles(layout.pretrain(settings.run))
     key = run_key(settings, corpus)
-    if fabric.is_global_zero:
-        _move_aside(files, key)
-        make_folder(files.folder)
-    images = corpus.of("train")
-    if fabric.is_global_zero:
-        open_pack(layout.root / "pretrain", images)
-    fabric.barrier()
-    if is_complete(files, key):
-        return files.folder
-    Run(fabric, settings, corpus, files, key, open_pack(layout.root / "pretrain", images)).train()
+    make_folder(files.folder.parent)
+    with _only_one(files, fabric):
+        # one process looks and decides for all: others may see an older state of a network disk
+        problem, complete = "", False
+        if fabric.is_global_zero:
+            try:
+                complete = _prepare(files, key, layout, corpus)
+            except HvError as error:
+                problem = str(error)
+        problem, complete = fabric.broadcast((problem, complete))
+        if problem:
+            raise ResultsError(problem)
+        if not complete:
+            Run(fabric, settings, corpus, files, key, open_pack(layout.root / "pretrain", corpus.of("train"))).train()
     return files.folder
+
+
+def _prepare(files: RunFiles, key: str, layout: Layout, corpus: Corpus) -> bool:
+    """Make the folder this run's own; whether the run is complete."""
+    for name in corpus.left_out:
+        print(f"left out: {name}: no teacher features", file=sys.stderr, flush=True)  # noqa: T201 (the log of the job)
+    _move_aside(files, key)
+    if is_complete(files, key):
+        publish_bytes(files.facts, _pretty(read_identity(files)["facts"]))
+        return True
+    make_folder(files.folder)
+    publish_bytes(files.identity, _pretty({"key": key, "facts": None}))
+    open_pack(layout.root / "pretrain", corpus.of("train"))
+    return False
 
 
 class Run:
@@ -119,7 +141,7 @@ class Run:
         if hardware.compile:
             for block in student.image_encoder.blocks:
                 block.compile()
-        topology = student.topology
+        topology = self.sizes = student.topology
         self.samples = Samples(corpus, self.images, pack, settings, topology.decoder_grid, 4 * topology.decoder_grid)
         by_camera = [[k for k, i in enumerate(self.images) if i.camera == c] for c in range(len(corpus.cameras))]
         self.schedule = Schedule(
@@ -159,10 +181,12 @@ class Run:
             if self.step % s.hardware.log_every == 0 or self.step == s.optimiser.steps:
                 log.write(self.step)
                 self._require_good_images()
-            if self.step % s.hardware.picture_every == 0 and fabric.is_global_zero:
+            if fabric.is_global_zero and (self.step % s.hardware.picture_every == 0 or self.step == s.optimiser.steps):
                 draw_predictions(self.files.folder / "pictures" / f"step_{self.step:07d}.png", self.objective, batch)
             if self.step % s.hardware.checkpoint_every == 0:
                 self._save()
+                log.draw()
+        log.draw()
         log.close()
         del batches  # ends the workers
         self._save()
@@ -219,11 +243,14 @@ class Run:
 
     def _require_good_images(self) -> None:
         """Every process stops, or none: each knows only what its own samples met."""
-        total: Any = self.fabric.all_reduce(torch.tensor(float(len(self.bad)), device=self.fabric.device), reduce_op="sum")
-        if float(total) > MAX_BAD_SHARE * len(self.images):
-            some = next(iter(self.bad), "see the other processes")
+        known: list[list[str]] = [list(self.bad)]
+        if self.fabric.world_size > 1:
+            known = [[] for _ in range(self.fabric.world_size)]
+            torch.distributed.all_gather_object(known, list(self.bad))
+        bad = sorted({problem for problems in known for problem in problems})
+        if len(bad) > MAX_BAD_SHARE * len(self.images):
             raise ResultsError(
-                f"{float(total):.0f} of {len(self.images)} images cannot be read, e.g. {some}; `hvlabel verify --deep` lists them all"
+                f"{len(bad)} of {len(self.images)} images cannot be read, e.g. {bad[0]}; `hvlabel verify --deep` lists them all"
             )
 
     # ------------------------------------------------------------------------------------------ checkpoints
@@ -235,6 +262,7 @@ class Run:
         if self.fabric.is_global_zero:
             state = {
                 "key": self.key,
+                "topology": {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self.sizes).items()},
                 "step": self.step,
                 "seconds": self.seconds,
                 "objective": self.objective.state_dict(),
@@ -254,7 +282,9 @@ class Run:
     def _resume(self) -> None:
         if not self.files.checkpoint.exists():
             return
-        state = read_checkpoint(self.files, self.fabric.device)
+        state = read_checkpoint(
+            self.files
+        )  # loading moves it to the device; counters of AdamW stay, as they must, on the CPU
         self.objective.load_state_dict(state["objective"])
         self.average.load_state_dict(state["average"])
         self.optimiser.load_state_dict(state["optimiser"])
@@ -265,10 +295,9 @@ class Run:
             print(f"resumed at step {self.step} of {self.settings.optimiser.steps}", file=sys.stderr, flush=True)  # noqa: T201
 
     def _finish(self) -> None:
-        draw_curves(self.files.metrics, self.files.curves)
         average = self.average.module
         assert isinstance(average, HyperFree)
-        export(average.state_dict(), self.files.weights)
+        export(average.state_dict(), self.files.weights, average.topology)
         facts = {
             "key": self.key,
             "steps": self.step,
@@ -281,7 +310,8 @@ class Run:
             "weights_sha256": file_sha256(self.files.weights),
             "hvlabel_version": __version__,
         }
-        publish_bytes(self.files.facts, (json.dumps(facts, indent=1) + "\n").encode())
+        publish_bytes(self.files.identity, _pretty({"key": self.key, "facts": facts}))
+        publish_bytes(self.files.facts, _pretty(facts))
 
 
 class Log:
@@ -342,6 +372,11 @@ class Log:
         self._sums.clear()
         self._waited = self._seconds = 0.0
 
+    def draw(self) -> None:
+        """Draw the curves as they are now."""
+        if self._active:
+            draw_curves(self._files.metrics, self._files.curves)
+
     def close(self) -> None:
         """Flush."""
         if self._active:
@@ -372,27 +407,58 @@ def parameter_groups(objective: nn.Module, settings: OptimiserSettings) -> list[
 
 
 def _several(settings: PretrainSettings) -> bool:
-    devices = settings.hardware.devices
-    count = devices if devices != "auto" else torch.cuda.device_count()
-    return settings.hardware.nodes * count > 1 or int(os.environ.get("WORLD_SIZE", 1)) > 1
+    count = settings.hardware.processes() * settings.hardware.nodes
+    return count > 1 or int(os.environ.get("WORLD_SIZE", 1)) > 1
+
+
+def _require_devices(settings: PretrainSettings) -> None:
+    """ConfigError where the machine has not what the settings ask for."""
+    hardware = settings.hardware
+    found = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if hardware.accelerator == "cuda" and found < hardware.processes():
+        raise ConfigError(
+            f"pretrain.hardware asks for {hardware.processes()} GPUs, PyTorch sees {found}; lower devices, or set accelerator to cpu"
+        )
+    tasks = int(os.environ.get("SLURM_NTASKS", 1))
+    if tasks not in (1, hardware.processes() * hardware.nodes):
+        raise ConfigError(
+            f"SLURM started {tasks} tasks, pretrain.hardware says {hardware.nodes} nodes with {hardware.processes()} processes each; make them equal"
+        )
+
+
+@contextmanager
+def _only_one(files: RunFiles, fabric: Fabric) -> Iterator[None]:
+    """The first process holds the run's lock; ResultsError if another run of this name is going on."""
+    lock = FileLock(files.folder.with_name(f".{files.folder.name}.lock"))
+    busy = False
+    if fabric.is_global_zero:
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            busy = True
+    if fabric.broadcast(busy):
+        raise ResultsError(
+            f"{files.folder}: another process is training a run of this name; wait for it, or give this one another pretrain.run"
+        )
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _move_aside(files: RunFiles, key: str) -> None:
-    """Keep an older run of the same name under another one."""
-    try:
-        if files.facts.exists():
-            other = json.loads(files.facts.read_bytes()).get("key", "")
-        elif files.checkpoint.exists():
-            other = read_checkpoint(files)["key"]
-        else:
-            return
-    except (ValueError, KeyError, OSError):
-        other = "damaged"
-    if other != key:
-        target = files.folder.with_name(f"{files.folder.name}-{other[:8]}")
-        n = 2
-        while target.exists():
-            target = files.folder.with_name(f"{files.folder.name}-{other[:8]}-{n}")
-            n += 1
-        files.folder.rename(target)
-        print(f"{files.folder}: held a run of other settings or labels; moved to {target}", file=sys.stderr, flush=True)  # noqa: T201
+    """Keep a run of other settings or labels under another name."""
+    other = read_identity(files).get("key", "unknown") if files.folder.exists() else key
+    if other == key:
+        return
+    target = files.folder.with_name(f"{files.folder.name}-{other[:8]}")
+    n = 2
+    while target.exists():
+        target = files.folder.with_name(f"{files.folder.name}-{other[:8]}-{n}")
+        n += 1
+    files.folder.rename(target)
+    print(f"{files.folder}: held a run of other settings or labels; moved to {target}", file=sys.stderr, flush=True)  # noqa: T201
+
+
+def _pretty(content: dict[str, Any]) -> bytes:
+    return (json.dumps(content, indent=1) + "\n").encode()

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hvlabel.config import PretrainSettings
-from hvlabel.models.hyperfree import HyperFree
+from hvlabel.models.hyperfree import HyperFree, choose_channels
 from hvtrain.losses import balanced_loss, dice_loss, distillation_loss, embedding_logits, focal_loss, mask_iou
 from hvtrain.samples import Batch
 from hvtrain.schedule import NETWORK, PROMPT, rng
@@ -59,8 +59,15 @@ class Objective(nn.Module):
         draws = random.Random(int(rng(s.seed, NETWORK, step).integers(2**62)))
         neck = self.student.encode(x, bands, (batch.zoom * s.student.gsd_m).tolist(), test_mode=False, rng=draws)[-1]
         terms = self._segmentation(neck, batch)
+        with torch.autocast(x.device.type, enabled=False):  # heads and losses in full precision
+            self._add_heads(terms, neck.float(), batch)
+        return terms
+
+    def _add_heads(self, terms: dict[str, Tensor], neck: Tensor, batch: Batch) -> None:
+        """Distillation and pixel embedding."""
+        s = self.settings
         if self.projection is not None:
-            tokens = self.projection(neck.float().permute(0, 2, 3, 1))  # (B, g, g, D)
+            tokens = self.projection(neck.permute(0, 2, 3, 1))  # (B, g, g, D)
             teacher = batch.teacher.float()
             if s.loss.centre == "running" and self.training:
                 self._move_centre(teacher)
@@ -70,11 +77,10 @@ class Objective(nn.Module):
             terms["loss"] = terms["loss"] + s.loss.distill * terms["distill"]
         if self.embedding is not None and self.embedding_gain is not None:
             places = (batch.points_xy + 0.5) / s.student.crop_px
-            alike = embedding_logits(self.embedding(neck.float()), places, self.embedding_gain, batch.masks.shape[-1])
+            alike = embedding_logits(self.embedding(neck), places, self.embedding_gain, batch.masks.shape[-1])
             per_mask = self._mask_loss(alike, batch.masks.flatten(0, 1)[:, None].float())
             terms["dense"] = (per_mask[:, 0] * batch.weights.flatten()).mean()
             terms["loss"] = terms["loss"] + s.loss.dense * terms["dense"]
-        return terms
 
     def _segmentation(self, neck: Tensor, batch: Batch) -> dict[str, Tensor]:
         """Terms of mask and IoU, mean over all rounds of prompts."""
@@ -90,7 +96,8 @@ class Objective(nn.Module):
         luck = self._luck(batch)
         terms = dict.fromkeys(("mask", "iou"), neck.new_zeros(()))
         before: Tensor | None = None
-        for turn in range(1 + s.prompts.corrections):
+        rounds = 1 + s.prompts.corrections
+        for turn in range(rounds):
             if turn:
                 assert before is not None
                 point, label = correction(before > 0, target[:, 0], luck[turn - 1], s.student.crop_px)
@@ -104,24 +111,31 @@ class Objective(nn.Module):
                 masks=None if before is None else before[:, None],
                 multimask=turn == 0,
             )
-            logits, predicted_iou = logits.float(), predicted_iou.float()
-            iou = mask_iou(logits > 0, target)
-            per_mask = self._mask_loss(logits, target.float())
-            best = per_mask.detach().argmin(dim=1, keepdim=True)  # (N, 1)
-            chosen = {"mask": per_mask.gather(1, best)[:, 0], "iou": (predicted_iou - iou).square().mean(dim=1)}
-            for name, value in chosen.items():
-                terms[name] = terms[name] + (value * weights).mean() / (1 + s.prompts.corrections)
-            if self.shortcut is not None:
-                if turn == 0:
-                    vector = self.shortcut(neck.float(), (batch.points_xy + 0.5) / s.student.crop_px)
-                    direct = torch.einsum("nc,nchw->nhw", vector, self._seen["map"].float())[:, None]
-                    terms["shortcut"] = (self._mask_loss(direct, target.float())[:, 0] * weights).mean()
-                apart = distance(self._seen["vectors"].float(), vector.detach())
-                terms["shortcut"] = terms["shortcut"] + (apart * weights).mean() / (1 + s.prompts.corrections)
-            before = logits.detach().gather(1, best[..., None, None].expand(-1, -1, *logits.shape[2:]))[:, 0]
-        terms["miou"] = (iou.gather(1, best)[:, 0] * weights).sum() / weights.sum().clamp(min=1)
+            with torch.autocast(neck.device.type, enabled=False):
+                before, best_iou = self._judge(terms, logits.float(), predicted_iou.float(), target, weights)
+                if self.shortcut is not None:
+                    if turn == 0:
+                        vector = self.shortcut(neck.float(), (batch.points_xy + 0.5) / s.student.crop_px)
+                        direct = torch.einsum("nc,nchw->nhw", vector, self._seen["map"].float())[:, None]
+                        terms["shortcut"] = (self._mask_loss(direct, target.float())[:, 0] * weights).mean()
+                    apart = distance(self._seen["vectors"].float(), vector.detach())
+                    terms["shortcut"] = terms["shortcut"] + (apart * weights).mean() / rounds
+        terms["miou"] = (best_iou * weights).sum() / weights.sum().clamp(min=1)
         terms["loss"] = terms["mask"] + s.loss.iou * terms["iou"] + s.loss.shortcut * terms.get("shortcut", 0.0)
         return terms
+
+    def _judge(
+        self, terms: dict[str, Tensor], logits: Tensor, predicted_iou: Tensor, target: Tensor, weights: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Add one round's mask and IoU terms; returns logits (N, L, L) and IoU (N,) of the best outputs."""
+        iou = mask_iou(logits > 0, target)
+        per_mask = self._mask_loss(logits, target.float())
+        best = per_mask.detach().argmin(dim=1, keepdim=True)  # (N, 1)
+        rounds = 1 + self.settings.prompts.corrections
+        terms["mask"] = terms["mask"] + (per_mask.gather(1, best)[:, 0] * weights).mean() / rounds
+        terms["iou"] = terms["iou"] + ((predicted_iou - iou).square().mean(dim=1) * weights).mean() / rounds
+        chosen = logits.detach().gather(1, best[..., None, None].expand(-1, -1, *logits.shape[2:]))
+        return chosen[:, 0], iou.gather(1, best)[:, 0]
 
     def _mask_loss(self, logits: Tensor, target: Tensor) -> Tensor:
         """(N, M) weighted focal, dice and balanced loss of logits (N, M, L, L) against (N, 1, L, L) in {0, 1}."""
@@ -150,7 +164,8 @@ class Objective(nn.Module):
         kept = sorted(
             random_.permutation(len(bands))[: len(bands) - int(random_.random() * data.band_dropout * len(bands))]
         )
-        return x[:, kept], tuple(bands[k] for k in kept)
+        fewer = tuple(bands[k] for k in kept)
+        return (x[:, kept], fewer) if choose_channels(fewer).key_channels else (x, bands)
 
     @torch.no_grad()
     def _move_centre(self, teacher: Tensor) -> None:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from hvlabel.errors import ResultsError
+from hvlabel.models.hyperfree import Topology
 from hvlabel.models.weights import file_sha256
 
 
@@ -31,6 +32,11 @@ class RunFiles:
     def weights(self) -> Path:
         """The averaged student, published layout; written when the run is complete."""
         return self.folder / "student.safetensors"
+
+    @property
+    def identity(self) -> Path:
+        """Which run this is; written first. No output that a workflow engine knows, so none is deleted before a job."""
+        return self.folder / "identity.json"
 
     @property
     def facts(self) -> Path:
@@ -54,12 +60,24 @@ class RunFiles:
 
 
 def is_complete(files: RunFiles, key: str) -> bool:
-    """Whether the run of this key is finished: its weights are those that its facts tell of."""
+    """Whether the run of this key is finished: its weights are those that its identity tells of."""
+    known = read_identity(files)
     try:
-        facts = json.loads(files.facts.read_bytes())
-        return facts["key"] == key and facts["weights_sha256"] == file_sha256(files.weights)
-    except (OSError, ValueError, KeyError):
+        return known["key"] == key and known["facts"]["weights_sha256"] == file_sha256(files.weights)
+    except (OSError, TypeError, KeyError):
         return False
+
+
+def read_identity(files: RunFiles) -> dict[str, Any]:
+    """`key` of the run in a folder and its `facts` once it is complete; empty if the folder holds no run."""
+    if not files.identity.exists():
+        return {}
+    try:
+        return dict(json.loads(files.identity.read_bytes()))
+    except (OSError, ValueError) as error:
+        raise ResultsError(
+            f"{files.identity}: cannot be read ({str(error)[:80]}); move the folder away to start this run anew"
+        ) from error
 
 
 def read_metrics(path: Path) -> list[dict[str, str]]:
@@ -70,10 +88,10 @@ def read_metrics(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def read_checkpoint(files: RunFiles, device: torch.device | None = None) -> dict[str, Any]:
+def read_checkpoint(files: RunFiles) -> dict[str, Any]:
     """A checkpoint's content; ResultsError if it is missing or damaged."""
     try:
-        return dict(torch.load(files.checkpoint, map_location=device or "cpu", weights_only=True))
+        return dict(torch.load(files.checkpoint, map_location="cpu", weights_only=True))
     except FileNotFoundError as error:
         raise ResultsError(f"{files.checkpoint}: no checkpoint; is this the folder of a run?") from error
     except Exception as error:  # torch raises many kinds on a damaged file; each means the same to the user
@@ -82,8 +100,9 @@ def read_checkpoint(files: RunFiles, device: torch.device | None = None) -> dict
         ) from error
 
 
-def averaged_student(folder: Path) -> tuple[Mapping[str, Tensor], int]:
-    """State dict of the averaged student in a run's last checkpoint, published layout, and the checkpoint's step."""
+def averaged_student(folder: Path) -> tuple[Mapping[str, Tensor], int, Topology]:
+    """State dict of the averaged student in a run's last checkpoint, published layout, the checkpoint's step, and the sizes."""
     content = read_checkpoint(RunFiles(folder))
-    average = content["average"]
-    return {k.removeprefix("module."): v for k, v in average.items() if k.startswith("module.")}, content["step"]
+    sizes: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in content["topology"].items()}
+    state = {k.removeprefix("module."): v for k, v in content["average"].items() if k.startswith("module.")}
+    return state, content["step"], Topology(**sizes)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
-from dataclasses import dataclass
 from functools import lru_cache
+from types import SimpleNamespace
 from typing import Any
 
 import cv2
@@ -28,9 +27,8 @@ TRIES = 4  # masks looked at per mask wanted
 OPEN_FILES = 2048  # headers of cubes and features kept by each worker
 
 
-@dataclass(frozen=True)
-class Batch:
-    """B samples of one camera with K masks each.
+class Batch(SimpleNamespace):
+    """B samples of one camera with K masks each. No dataclass: engines would cast the floats of one to half precision.
 
     cube       : (B, C, s, s) stored values, s in px of the cube
     flips      : (B, 2) bool, to be mirrored along y and x; masks, prompts and tokens already are
@@ -71,10 +69,7 @@ class Batch:
         return self._each(lambda t: t.to(device, non_blocking=True))
 
     def _each(self, change: Any) -> Batch:
-        tensors = {
-            f.name: change(v) for f in dataclasses.fields(self) if isinstance(v := getattr(self, f.name), Tensor)
-        }
-        return dataclasses.replace(self, **tensors)
+        return Batch(**{k: change(v) if isinstance(v, Tensor) else v for k, v in vars(self).items()})
 
 
 class Samples(Dataset[dict[str, Any]]):
@@ -109,16 +104,19 @@ class Samples(Dataset[dict[str, Any]]):
             low * (high / low) ** rng(self.settings.seed, CROP, step).random()
         )  # one for the step, so that crops stack
         problems: list[str] = []
-        others = self.by_camera[self.images[k].camera]
-        for image in (k, *random.permutation(others).tolist()):
-            try:
-                found = self._sample(image, random, zoom)
-                break
-            except CubeError as error:  # one bad image does not end a run of days
-                problems.append(str(error))
-        else:
-            found = self._blank(self.images[k].camera)
+        found = self._attempt(k, random, zoom, problems)
+        if found is None:  # one bad image does not end a run of days: another of its camera stands in
+            others = random.permutation(self.by_camera[self.images[k].camera]).tolist()
+            attempts = (self._attempt(other, random, zoom, problems) for other in others)
+            found = next((f for f in attempts if f is not None), None) or self._blank(self.images[k].camera)
         return {**found, "step": step, "position": position, "problems": problems}
+
+    def _attempt(self, k: int, random: np.random.Generator, zoom: float, problems: list[str]) -> dict[str, Any] | None:
+        try:
+            return self._sample(k, random, zoom)
+        except (CubeError, OSError) as error:
+            problems.append(f"{self.images[k].name}: {error}")
+            return None
 
     def _sample(self, k: int, random: np.random.Generator, zoom: float) -> dict[str, Any]:
         image = self.images[k]
@@ -151,7 +149,7 @@ class Samples(Dataset[dict[str, Any]]):
         }
 
     def _blank(self, camera: int) -> dict[str, Any]:
-        """What stands for a camera of which no image can be read: it counts nothing."""
+        """What stands for a camera of which no image can be read: it asks for no mask."""
         n, side = self.settings.data.masks_per_image, self.settings.student.crop_px
         return {
             "camera": camera,
@@ -199,6 +197,9 @@ def collate(samples: list[dict[str, Any]]) -> Batch:
     """One batch; inside a worker it is laid out in shared memory at once."""
     first = samples[0]
     arrays = {k for k, v in first.items() if isinstance(v, np.ndarray)}
+    kinds = {s["cube"].dtype for s in samples}
+    if len(kinds) > 1:  # images of one camera, stored differently
+        samples = [{**s, "cube": s["cube"].astype(np.float32)} for s in samples]
     tensors = {k: default_collate([torch.from_numpy(s[k]) for s in samples]) for k in arrays}
     return Batch(
         step=first["step"],
@@ -224,6 +225,11 @@ def make_loader(samples: Samples, order: BatchOrder, hardware: HardwareSettings,
         worker_init_fn=_start_worker,
         pin_memory=pin,
     )
+
+
+def finite(x: Tensor) -> Tensor:
+    """Values that are no numbers or infinite as 0: they must neither spread nor set the scale."""
+    return torch.nan_to_num(x, nan=0.0, posinf=0.0, neginf=0.0)
 
 
 def to_logits(mask: np.ndarray, side_px: int) -> np.ndarray:
@@ -276,7 +282,7 @@ def _jittered(box: np.ndarray, jitter: float, side: int, random: np.random.Gener
 
 def _resized(values: np.ndarray, side_px: int) -> np.ndarray:
     """(C, side, side) in the stored type."""
-    x = torch.from_numpy(values.astype(np.float32))[None]
+    x = finite(torch.from_numpy(values.astype(np.float32))[None])
     out = torch.nn.functional.interpolate(x, size=(side_px, side_px), mode="bilinear", antialias=True)[0].numpy()
     return out.astype(values.dtype)
 

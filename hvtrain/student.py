@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import io
+import json
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+import safetensors
 import safetensors.torch
 import torch
 import torch.nn.functional as F
@@ -15,8 +18,9 @@ from torch import Tensor, nn
 from hvlabel.cache.publish import publish_bytes
 from hvlabel.config import StudentSettings
 from hvlabel.errors import WeightsError
-from hvlabel.models.hyperfree import HyperFree, Topology, infer_topology, load_hyperfree, published_topology
+from hvlabel.models.hyperfree import HyperFree, Topology, load_hyperfree, published_topology
 from hvlabel.models.weights import read_state_dict
+from hvtrain.samples import finite
 
 SMALL = Topology(
     image_size_px=128,
@@ -30,6 +34,7 @@ SMALL = Topology(
     decoder_mlp=512,
     iou_hidden=128,
 )
+TOPOLOGY = "topology"  # key of the sizes in the metadata of a .safetensors file
 SMALL_MERGES = (2, 6)  # like the published ones: the second is never reached
 
 
@@ -41,35 +46,48 @@ def topology(settings: StudentSettings) -> Topology:
 
 
 def make_student(settings: StudentSettings, seed: int) -> HyperFree:
-    """The network with its first weights: those of the checkpoint, or drawn from the seed.
-
-    WeightsError if the checkpoint is of another size. Position tables of another crop size are interpolated.
-    """
-    wanted = topology(settings)
+    """The network with its first weights: those of the checkpoint, or drawn from the seed; WeightsError if the file does not fit."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        network = HyperFree(wanted)
+        network = HyperFree(topology(settings))
         listen_to_prompts(network.mask_decoder, network.prompt_encoder)
         neck: Any = network.image_encoder.neck
         nn.init.constant_(neck[-1].weight, 0.5)  # features must not drown the position code
+    path = start_file(settings)
+    if path is not None:
+        load_into(network, read_state_dict(path), str(path))
+    return network
+
+
+def start_file(settings: StudentSettings) -> Path | None:
+    """The checkpoint to start from, None from scratch; WeightsError if it is missing."""
     if settings.checkpoint is None:
-        return network
+        return None
     path = Path(settings.checkpoint).expanduser()
     if not path.is_file():
         raise WeightsError(
             f"{path}: no such checkpoint; set pretrain.student.checkpoint to a file, or leave it out to start from scratch"
         )
-    state = read_state_dict(path)
-    found = infer_topology(state, merge_blocks=wanted.merge_blocks, source=str(path))
-    if replace(found, image_size_px=wanted.image_size_px, n_classes=0) != wanted:
-        raise WeightsError(
-            f"{path}: a network of width {found.embed_dim}, depth {found.depth}, patch {found.patch_px} px, global blocks {found.global_blocks}; "
-            f"pretrain.student asks for {wanted.embed_dim}, {wanted.depth}, {wanted.patch_px} px, {wanted.global_blocks}: choose its size and merging"
-        )
+    return path
+
+
+def load_into(network: HyperFree, state: Mapping[str, Tensor], source: str) -> None:
+    """Every weight of a state dict into a network of the same sizes; WeightsError otherwise.
+
+    Position tables of global blocks may be of another image size: they are interpolated.
+    """
     own = network.state_dict()
-    state = {k: _fitted(v.float(), own[k]) for k, v in state.items() if k in own}
-    network.load_state_dict(state, strict=True)
-    return network
+    blocks = network.topology.global_blocks
+    tables = {f"image_encoder.blocks.{b}.attn.rel_pos_{axis}" for b in blocks for axis in "hw"}
+    wrong = [k for k in own if k not in state or (state[k].shape != own[k].shape and k not in tables)]
+    extra = [k for k in state if k not in own and not k.startswith("mask_decoder.class_seg_head.")]
+    if wrong or extra:
+        some = ", ".join((wrong + extra)[:3])
+        raise WeightsError(
+            f"{source}: does not fit the network that pretrain.student names ({len(wrong)} tensors missing or of another shape, "
+            f"{len(extra)} unknown, e.g. {some}); choose its size and merging"
+        )
+    network.load_state_dict({k: _fitted(state[k].float(), own[k]) for k in own}, strict=True)
 
 
 def _fitted(table: Tensor, own: Tensor) -> Tensor:
@@ -125,7 +143,7 @@ def network_input(cube: Tensor, flips: Tensor, side_px: int) -> Tensor:
     cube  : (B, C, s, s) stored values; resized (antialiased) to S, each divided by its own maximum
     flips : (B, 2) bool, along y and x
     """
-    x = torch.nan_to_num(cube.float()) if cube.is_floating_point() else cube.float()
+    x = finite(cube.float()) if cube.is_floating_point() else cube.float()
     if x.shape[-1] != side_px:
         x = F.interpolate(x, size=(side_px, side_px), mode="bilinear", align_corners=False, antialias=True)
     for axis in (0, 1):
@@ -136,14 +154,16 @@ def network_input(cube: Tensor, flips: Tensor, side_px: int) -> Tensor:
     return x / torch.where(peak > 0, peak, torch.ones_like(peak))
 
 
-def export(state: Mapping[str, Tensor], path: Path) -> None:
-    """Publish a bare state dict of the published layout as .safetensors, .pt or .pth."""
+def export(state: Mapping[str, Tensor], path: Path, sizes: Topology | None = None) -> None:
+    """Publish a bare state dict of the published layout as .safetensors, .pt or .pth.
+
+    sizes : written beside the tensors of a .safetensors file, which alone do not tell all of them
+    """
     whole = {k: v.detach().cpu().contiguous() for k, v in state.items()}
     if path.suffix == ".safetensors":
-        publish_bytes(path, safetensors.torch.save(whole))
+        facts = None if sizes is None else {TOPOLOGY: json.dumps(asdict(sizes))}
+        publish_bytes(path, safetensors.torch.save(whole, metadata=facts))
     elif path.suffix in (".pt", ".pth"):
-        import io
-
         content = io.BytesIO()
         torch.save(whole, content)
         publish_bytes(path, content.getvalue())
@@ -152,6 +172,26 @@ def export(state: Mapping[str, Tensor], path: Path) -> None:
 
 
 def load_exported(path: Path, image_size_px: int | None = None, merge_blocks: Sequence[int] | None = None) -> HyperFree:
-    """The network of an exported or published state dict, in evaluation mode."""
-    merges = None if merge_blocks is None else tuple(merge_blocks)
-    return load_hyperfree(read_state_dict(path), image_size_px=image_size_px, merge_blocks=merges, source=str(path))
+    """The network of an exported or published file, in evaluation mode.
+
+    image_size_px, merge_blocks : what a published file does not tell; not needed for a .safetensors file of a run
+    """
+    state = read_state_dict(path)
+    sizes = _sizes_of(path)
+    if sizes is None:
+        merges = None if merge_blocks is None else tuple(merge_blocks)
+        return load_hyperfree(state, image_size_px=image_size_px, merge_blocks=merges, source=str(path))
+    network = HyperFree(sizes)
+    load_into(network, state, str(path))
+    return network.eval()
+
+
+def _sizes_of(path: Path) -> Topology | None:
+    if path.suffix != ".safetensors":
+        return None
+    with safetensors.safe_open(path, framework="pt") as file:
+        facts = (file.metadata() or {}).get(TOPOLOGY)
+    if facts is None:
+        return None
+    sizes: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in json.loads(facts).items()}
+    return Topology(**sizes)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -181,16 +181,22 @@ class EvaluationSettings(Settings):
     max_masks: int = Field(16, ge=1, description="masks asked for per image")
     probe_images: int = Field(24, ge=1, description="images per camera that a linear probe is fitted on")
 
+    @model_validator(mode="after")
+    def _clicks_rise(self) -> Self:
+        if self.clicks[0] < 1 or sorted(set(self.clicks)) != list(self.clicks):
+            raise ValueError(f"clicks must be rising numbers from 1 on, not {self.clicks}")
+        return self
+
 
 class HardwareSettings(Settings):
-    """How a run is computed; nothing here is part of its identity."""
+    """How a run is computed; of all this only the precision is part of its identity."""
 
-    devices: int | Literal["auto"] = Field("auto", description="GPUs (or CPU processes) per node")
+    devices: Annotated[int, Field(ge=1)] | Literal["auto"] = Field(
+        "auto", description="processes per node, one GPU each (or CPU processes); auto: one"
+    )
     nodes: int = Field(1, ge=1, description="nodes; under SLURM and torchrun they are found by the environment")
     accelerator: Literal["auto", "cpu", "cuda"] = Field("auto", description="what computes")
-    precision: Literal["32-true", "bf16-mixed"] = Field(
-        "32-true", description="bf16-mixed on GPUs that have it"
-    )
+    precision: Literal["32-true", "bf16-mixed"] = Field("32-true", description="bf16-mixed on GPUs that have it")
     checkpoint_blocks: bool = Field(
         False, description="recompute blocks in the backward pass: less memory, a third slower"
     )
@@ -202,9 +208,13 @@ class HardwareSettings(Settings):
     checkpoint_every: int = Field(500, ge=1, description="steps between checkpoints")
     picture_every: int = Field(1000, ge=1, description="steps between pictures of predictions")
 
+    def processes(self) -> int:
+        """Training processes on a node."""
+        return 1 if self.devices == "auto" else self.devices
+
     def gpus(self) -> int:
-        """GPUs of a node that a run asks its scheduler for; auto asks for one."""
-        return 0 if self.accelerator == "cpu" else 1 if self.devices == "auto" else self.devices
+        """GPUs of a node that a run asks its scheduler for."""
+        return 0 if self.accelerator == "cpu" else self.processes()
 
 
 class PretrainSettings(StageSettings):
@@ -225,8 +235,6 @@ class PretrainSettings(StageSettings):
     hardware: HardwareSettings = HardwareSettings()
 
     def relevant(self) -> dict[str, Any]:
-        """Everything that can change the weights: neither name, nor hardware, nor evaluation, nor where a checkpoint lies."""
-        return self.model_dump(
-            mode="json",
-            exclude={"run": True, "hardware": True, "evaluation": True, "student": {"checkpoint"}},
-        )
+        """Everything that can change the weights: not name, evaluation, where a checkpoint lies, nor hardware but its precision."""
+        unused: dict[str, Any] = {"run": True, "hardware": True, "evaluation": True, "student": {"checkpoint"}}
+        return {**self.model_dump(mode="json", exclude=unused), "precision": self.hardware.precision}

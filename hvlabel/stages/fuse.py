@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import time
 from pathlib import Path
 from typing import Any
@@ -87,7 +88,16 @@ def fuse_files(inputs: list[Path], settings: FusionSettings, out: Path, cube_pat
         "settings": settings.relevant(),
         "learned_model": any(s.get("learned_model", False) for s in sources),
         "untrained_weights": any(s.get("untrained_weights", False) for s in sources),
-        "branches": {s["stage"]: {"backend": s.get("backend"), "content_sha256": s["content_sha256"]} for s in sources},
+        "branches": {
+            s["stage"]: {
+                "backend": s.get("backend"),
+                "content_sha256": s["content_sha256"],
+                "recipe": cache_key(
+                    s["stage"], [], json.dumps(s.get("settings"), sort_keys=True), s.get("weights_sha256")
+                ),
+            }
+            for s in sources
+        },
         "foreground_share": round(float(foreground.mean()), 6),
         "hvlabel_version": __version__,
     }

@@ -19,7 +19,7 @@ from hvlabel.layout import Layout
 from hvlabel.manifest import Image
 from hvlabel.models.device import choose_device
 from hvlabel.models.teacher import Teacher, load_teacher, picture_tokens
-from hvlabel.models.weights import file_sha256
+from hvlabel.models.weights import file_sha256, weights_sha256
 
 
 class TeacherRunner:
@@ -30,8 +30,8 @@ class TeacherRunner:
             raise ConfigError("teacher.backend is none: there are no features to make; choose sam2 or dino")
         self.settings, self._device = settings, device
         self.weights = [file_sha256(path) for path in settings.files()]
-        if settings.sam2 is not None and settings.backend == "sam2":
-            self.weights.append(settings.sam2.checkpoint if settings.sam2.seed is not None else "")
+        if settings.backend == "sam2":
+            self.weights.append(str(weights_sha256(settings.sam2)))  # also checks the expected hash
 
     def key(self, cube_key: str) -> str:
         """Cache key of the features of a cube."""

@@ -127,7 +127,6 @@ def test_the_objective_learns_a_single_batch(layout):
         rows.append({k: float(v.detach()) for k, v in terms.items()})
     for name in ("loss", "mask", "distill", "dense", "shortcut"):
         assert rows[-1][name] < 0.9 * rows[0][name], name
-    gradients = objective(batch)["loss"].backward()
-    assert gradients is None
+    objective(batch)["loss"].backward()
     idle = [n for n, p in objective.named_parameters() if p.grad is None and "contras" not in n]
     assert all("point_embeddings" in n or "_bank" in n for n in idle), idle

@@ -11,8 +11,9 @@ import time
 import numpy as np
 import pytest
 import torch
+from filelock import FileLock
 
-from hvlabel.errors import ResultsError
+from hvlabel.errors import ConfigError, ResultsError
 from hvlabel.layout import Layout
 from hvtrain import loop
 from hvtrain.corpus import read_corpus
@@ -29,7 +30,10 @@ def own(layout, tmp_path):
     return Layout(tmp_path / "own")
 
 
-def command(layout, settings, *, teacher='{"backend": "none"}'):
+NO_TEACHER = '{"backend": "none"}'
+
+
+def command(layout, settings, teacher=NO_TEACHER):
     return [
         sys.executable, "-m", "hvtrain", "fit", "--results", str(layout.root),
         "--settings", settings.model_dump_json(), "--teacher", teacher,
@@ -52,7 +56,7 @@ def test_a_run_leaves_everything_it_promises_and_is_not_repeated(own):
     assert (facts["steps"], facts["images"], facts["distilled"]) == (4, 6, True)
     rows = read_metrics(files.metrics)
     assert [int(r["step"]) for r in rows] == [1, 2, 3, 4]
-    assert all(float(r["distill"]) > 0 and float(r["shortcut"] or 1) > 0 for r in rows)
+    assert all(float(r[name]) > 0 for r in rows for name in ("mask", "distill", "dense", "shortcut"))
     assert all(0 <= float(r["waiting_share"]) < 1 for r in rows)
     assert files.curves.stat().st_size > 1000
     assert (folder / "pictures/step_0000003.png").stat().st_size > 1000
@@ -90,15 +94,17 @@ def test_a_killed_run_ends_with_the_weights_of_an_unbroken_one(own, tmp_path):
     assert len(losses(other)) == 12
 
 
-def test_two_processes_equal_one_with_twice_the_batch(own):
-    one = tiny(optimiser={"steps": 3, "batch_images": 4})
+def test_two_processes_equal_one_with_twice_the_batch(own, config):
+    one = tiny(optimiser={"steps": 3, "batch_images": 4}, data={"band_dropout": 0.2, "spectral_jitter": 0.05})
     two = one.model_copy(update={"run": "two", "hardware": one.hardware.model_copy(update={"devices": 2})})
     for settings in (one, two):
-        done = subprocess.run(command(own, settings), capture_output=True, text=True, timeout=300)
+        done = subprocess.run(
+            command(own, settings, config.teacher.to_json()), capture_output=True, text=True, timeout=300
+        )
         assert done.returncode == 0, done.stderr
     np.testing.assert_allclose(losses(own), losses(own, "two"), atol=1e-4)
     split = one.model_copy(update={"run": "split", "optimiser": one.optimiser.model_copy(update={"accumulate": 2})})
-    pretrain(own, split, distill=False)
+    pretrain(own, split, distill=True)
     np.testing.assert_allclose(losses(own), losses(own, "split"), atol=1e-4)
 
 
@@ -122,7 +128,7 @@ def test_a_loss_that_is_no_number_stops_names_the_batch_and_keeps_the_checkpoint
         match=r"step 3: the loss or its gradient is no number .* on (vis|mosaic)/.*kept: the checkpoint of step 2",
     ):
         pretrain(own, settings, distill=False)
-    state, step = averaged_student(own.pretrain("default"))
+    state, step, _ = averaged_student(own.pretrain("default"))
     assert step == 2
     assert all(torch.isfinite(v).all() for v in state.values())
 
@@ -148,14 +154,71 @@ def test_a_camera_of_which_nothing_can_be_read_is_one_sentence(own, capsys, work
     assert capsys.readouterr().err.count("left out:") == 3
 
 
-def test_a_damaged_checkpoint_is_named(own):
-    files = RunFiles(own.pretrain("default"))
-    files.folder.mkdir(parents=True)
+def test_a_damaged_checkpoint_is_named_and_nothing_is_thrown_away(own):
+    settings = tiny()
+    files = RunFiles(pretrain(own, settings, distill=False))
     files.checkpoint.write_bytes(b"nonsense")
-    with pytest.raises(ResultsError, match=r"checkpoint.pt: no(t a readable)? checkpoint"):
+    files.weights.unlink()  # so the run is not complete
+    with pytest.raises(
+        ResultsError, match=r"checkpoint.pt: not a readable checkpoint .* delete it to start this run anew"
+    ):
+        pretrain(own, settings, distill=False)
+    assert files.checkpoint.read_bytes() == b"nonsense"
+    files.checkpoint.unlink()
+    with pytest.raises(ResultsError, match="no checkpoint; is this the folder of a run"):
         averaged_student(files.folder)
-    pretrain(own, tiny(optimiser={"steps": 1}), distill=False)  # moved aside, nothing is lost
-    assert (own.root / "pretrain/default-damaged/checkpoint.pt").read_bytes() == b"nonsense"
+
+
+def test_a_finished_run_is_known_without_its_declared_output(own):
+    files = RunFiles(pretrain(own, tiny(), distill=False))
+    before = files.facts.read_bytes(), files.weights.stat().st_mtime_ns
+    files.facts.unlink()  # as a workflow engine does before a job
+    files.checkpoint.unlink()
+    pretrain(own, tiny(), distill=False)
+    assert (files.facts.read_bytes(), files.weights.stat().st_mtime_ns) == before
+
+
+def test_one_run_of_a_name_at_a_time(own):
+    lock = FileLock(own.pretrain("") / ".default.lock")
+    own.pretrain("").mkdir(parents=True)
+    with lock, pytest.raises(ResultsError, match="another process is training a run of this name"):
+        pretrain(own, tiny(), distill=False)
+    assert not own.pretrain("default").exists()
+
+
+def test_half_precision_keeps_coordinates_and_losses_whole(own):
+    rows = {}
+    for name, precision in (("whole", "32-true"), ("half", "bf16-mixed")):
+        folder = pretrain(own, tiny(run=name, optimiser={"steps": 1}, hardware={"precision": precision}), distill=True)
+        rows[name] = {
+            k: float(v) for k, v in read_metrics(RunFiles(folder).metrics)[0].items() if k in ("mask", "distill")
+        }
+    assert rows["half"] == pytest.approx(rows["whole"], rel=0.08)
+    assert rows["half"]["mask"] == pytest.approx(rows["whole"]["mask"], rel=0.01)
+    assert rows["half"] != rows["whole"]
+
+
+def test_images_without_teacher_features_are_left_out_and_named(own, capsys):
+    index = own.index("teacher", "vis", "0000")
+    tree = json.loads(index.read_text())
+    image = next(i for i in read_corpus(own, tiny().data, distill=True).of("train") if i.dataset == "vis")
+    tree["images"][image.image_id]["status"] = "failed"
+    index.write_text(json.dumps(tree))
+    pretrain(own, tiny(optimiser={"steps": 1}), distill=True)
+    assert f"left out: {image.name}: no teacher features" in capsys.readouterr().err
+    for entry in tree["images"].values():
+        entry["status"] = "failed"
+    index.write_text(json.dumps(tree))
+    with pytest.raises(ResultsError, match="no teacher features of 4 of 10 labelled images"):
+        pretrain(own, tiny(optimiser={"steps": 1}), distill=True)
+
+
+def test_devices_that_are_not_there_are_one_sentence(own, monkeypatch):
+    with pytest.raises(ConfigError, match="asks for 2 GPUs, PyTorch sees 0"):
+        pretrain(own, tiny(hardware={"accelerator": "cuda", "devices": 2}), distill=False)
+    monkeypatch.setenv("SLURM_NTASKS", "4")
+    with pytest.raises(ConfigError, match=r"SLURM started 4 tasks, pretrain.hardware says 1 nodes with 1 processes"):
+        pretrain(own, tiny(), distill=False)
 
 
 def test_wrong_calls_are_one_sentence(own, tmp_path):

@@ -82,7 +82,9 @@ def test_masks_prompts_and_values_show_the_same_place(make_samples, flips):
         for mask, (px, py), box in zip(sample["masks"], sample["points_xy"], sample["boxes_xyxy"], strict=True):
             same = [n for n, s in enumerate(small) if (s == mask).all()]
             assert any(turned[n][round(float(py)), round(float(px))] for n in same)
-            assert any(np.abs(box_of(turned[n]) - box).max() < 64 for n in same)
+            assert any(
+                (np.abs(box_of(turned[n]) - box) < 6 * 0.1 * 64).all() for n in same
+            )  # six deviations of the jitter
             assert (box[:2] <= box[2:]).all()
         fed = network_input(torch.from_numpy(sample["cube"])[None], torch.from_numpy(sample["flips"])[None], 64)[0]
         wanted = sample["cube"].astype(np.float32)[
@@ -93,12 +95,15 @@ def test_masks_prompts_and_values_show_the_same_place(make_samples, flips):
 
 def test_boxes_without_jitter_are_tight(make_samples):
     samples, _ = make_samples(prompts={"box_jitter": 0.0}, data={"flip": False})
+    found = 0
     for k, image in enumerate(samples.images):
         sample = samples[(0, k, k)]
         tight = [box_of(decode(r)).tolist() for r in read_masks(image.label).rles]
         inside = [b for b in sample["boxes_xyxy"].tolist() if min(b) > 0 and max(b) < 63]
         sizes = {(t[2] - t[0], t[3] - t[1]) for t in tight}
         assert all((b[2] - b[0], b[3] - b[1]) in sizes for b in inside)
+        found += len(inside)
+    assert found > 3
 
 
 def test_tokens_of_a_box_are_bilinear_between_token_centres(tmp_path):
@@ -189,7 +194,7 @@ def test_refusals(own, layout, tmp_path):
     with pytest.raises(ResultsError, match=r"grid of teacher features covers .* the cube has 96 x 96"):
         read_corpus(own, data, distill=True)
     shutil.rmtree(own.root / "index/teacher")
-    with pytest.raises(ResultsError, match="no teacher features of"):
+    with pytest.raises(ResultsError, match="no teacher features of 10 of 10"):
         read_corpus(own, data, distill=True)
     group = image.cube / "zarr.json"
     nm = read_attributes(image.cube)["wavelengths_nm"]

@@ -8,7 +8,7 @@ import torch
 
 from hvlabel.config import StudentSettings
 from hvlabel.errors import WeightsError
-from hvlabel.models.hyperfree import HyperFree, infer_topology, published_topology
+from hvlabel.models.hyperfree import HyperFree, published_topology
 from hvtrain.student import SMALL, export, load_exported, make_student, network_input, topology
 
 SMALL_SETTINGS = StudentSettings(size="small", crop_px=64)
@@ -29,20 +29,41 @@ def test_published_sizes_have_the_published_keys_and_shapes(shared, size):
     assert {k: str(tuple(v.shape)) for k, v in own.items()} == wanted
 
 
-@pytest.mark.parametrize("ending", [".safetensors", ".pth"])
+X = torch.rand(1, 24, 128, 128, generator=torch.Generator().manual_seed(0))
+
+
 @pytest.mark.parametrize("merging", [False, True])
-def test_an_exported_student_gives_the_same_features_and_masks(tmp_path, ending, merging):
-    settings = StudentSettings(size="small", crop_px=128, merging=merging)
+@pytest.mark.parametrize("crop_px", [64, 128])  # 64: a grid as wide as the window, which shapes alone do not tell apart
+def test_an_exported_student_gives_the_same_features_and_masks(tmp_path, crop_px, merging):
+    settings = StudentSettings(size="small", crop_px=crop_px, merging=merging)
     student = make_student(settings, 3).eval()
-    path = tmp_path / f"s{ending}"
-    export(student.state_dict(), path)
-    again = load_exported(path, 128, topology(settings).merge_blocks)
-    x = torch.rand(1, 24, 128, 128, generator=torch.Generator().manual_seed(0))
+    export(student.state_dict(), tmp_path / "s.safetensors", student.topology)
+    again = load_exported(tmp_path / "s.safetensors")
+    assert again.topology == student.topology
+    x = X[:, :, :crop_px, :crop_px]
     with torch.no_grad():
         maps, same = student.encode(x, NM), again.encode(x, NM)
+        assert len(maps) == len(same)
         assert all(torch.equal(a, b) for a, b in zip(maps, same, strict=True))
         point = {"points_xy": torch.tensor([[[40.0, 50.0]]]), "labels": torch.ones(1, 1, dtype=torch.int64)}
         assert torch.equal(student.decode(maps[-1], **point)[0], again.decode(same[-1], **point)[0])
+    start = make_student(settings.model_copy(update={"checkpoint": str(tmp_path / "s.safetensors")}), 0)
+    assert all(torch.equal(v, student.state_dict()[k]) for k, v in start.state_dict().items())
+
+
+def test_a_pth_file_is_the_bare_state_dict(tmp_path):
+    student = make_student(StudentSettings(size="small", crop_px=128), 3)
+    export(student.state_dict(), tmp_path / "s.pth", student.topology)
+    fresh = HyperFree(SMALL)
+    fresh.load_state_dict(torch.load(tmp_path / "s.pth", weights_only=True), strict=True)
+    assert load_exported(tmp_path / "s.pth").topology == SMALL
+
+
+def test_bands_in_the_gap_of_the_key_slots_are_encoded():
+    gap = list(np.linspace(1000, 1200, 25))
+    with torch.no_grad():
+        maps = make_student(SMALL_SETTINGS, 0).eval().encode(torch.rand(1, 25, 64, 64), gap)
+    assert torch.isfinite(maps[-1]).all()
 
 
 @pytest.mark.slow
@@ -90,8 +111,9 @@ def test_refusals(tmp_path):
         make_student(SMALL_SETTINGS.model_copy(update={"checkpoint": str(tmp_path / "none.pth")}), 0)
     narrow = replace(SMALL, image_size_px=64, embed_dim=64)
     export(HyperFree(narrow).state_dict(), tmp_path / "n.pth")
-    assert infer_topology(HyperFree(narrow).state_dict()).embed_dim == 64
-    with pytest.raises(WeightsError, match=r"width 64, depth 6.*pretrain.student asks for 128, 6"):
+    with pytest.raises(
+        WeightsError, match=r"does not fit the network that pretrain.student names .*choose its size and merging"
+    ):
         make_student(SMALL_SETTINGS.model_copy(update={"checkpoint": str(tmp_path / "n.pth")}), 0)
     with pytest.raises(WeightsError, match="choose one of these endings"):
         export({}, tmp_path / "a.bin")
@@ -102,5 +124,5 @@ def test_network_input_is_the_predictors(tmp_path):
     x = network_input(cube, torch.tensor([[True, False]]), 2)
     assert torch.allclose(x[0] * 8, torch.tensor([[[3.0, 4], [1, 2]], [[7, 8], [5, 6]]]))
     assert (network_input(torch.zeros(1, 2, 4, 4), torch.zeros(1, 2, dtype=torch.bool), 4) == 0).all()
-    holes = torch.full((1, 1, 2, 2), float("nan"))
-    assert torch.isfinite(network_input(holes, torch.zeros(1, 2, dtype=torch.bool), 2)).all()
+    holes = torch.tensor([[[[float("nan"), float("inf")], [2.0, 4.0]]]])
+    assert network_input(holes, torch.zeros(1, 2, dtype=torch.bool), 2).tolist() == [[[[0, 0], [0.5, 1]]]]

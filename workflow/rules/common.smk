@@ -16,7 +16,6 @@ try:
     NETWORK_FILES = {
         b: [str(p) for p in n.files()] if n else [] for b, n in NETWORKS.items()
     }
-    TEACHER_FILES = [str(p) for p in CONFIG.teacher.files()]
     # descriptors by name are put in full, so that an edited descriptor file re-runs what depends on it
     DATASETS = {
         name: (d if d.demo else d.model_copy(update={"descriptor": d.described(name)}))

@@ -1,8 +1,11 @@
+HARDWARE = CONFIG.pretrain.hardware
+
+
 # Cubes to features of a frozen RGB network.
 rule teacher:
     input:
         index_of("cubes"),
-        TEACHER_FILES,
+        lambda w: [str(p) for p in CONFIG.teacher.files()],
     output:
         index_of("teacher"),
     log:
@@ -24,16 +27,16 @@ rule fit:
     input:
         indexes("labels"),
         indexes("teacher") if DISTILL else [],
-        CONFIG.pretrain.student.checkpoint or [],
+        os.path.expanduser(CONFIG.pretrain.student.checkpoint or "") or [],
     output:
         f"{RUN}/run.json",
     log:
         f"{RESULTS}/logs/pretrain/{CONFIG.pretrain.run}.log",
     conda:
         "../envs/hvlabel.yaml"
-    threads: CONFIG.pretrain.hardware.threads + CONFIG.pretrain.hardware.workers
+    threads: HARDWARE.processes() * (HARDWARE.threads + HARDWARE.workers)
     resources:
-        gpu=CONFIG.pretrain.hardware.gpus(),
+        gpu=HARDWARE.gpus(),
     params:
         settings=CONFIG.pretrain.canonical(),
         teacher=CONFIG.teacher.to_json(),
@@ -52,7 +55,9 @@ rule evaluate:
         f"{RESULTS}/logs/pretrain/{CONFIG.pretrain.run}.evaluation.log",
     conda:
         "../envs/hvlabel.yaml"
-    threads: CONFIG.pretrain.hardware.threads
+    threads: HARDWARE.threads
+    resources:
+        gpu=min(1, HARDWARE.gpus()),
     params:
         settings=CONFIG.pretrain.evaluation.model_dump_json(),
         teacher=CONFIG.teacher.to_json(),

@@ -24,7 +24,8 @@ class PositionCode(nn.Module):
 
     def forward(self, xy: Tensor) -> Tensor:
         """(..., 2) positions x, y in [0, 1] -> (..., 2 * features)."""
-        angle = 2 * math.pi * ((2 * xy - 1) @ self.positional_encoding_gaussian_matrix)
+        with torch.autocast(xy.device.type, enabled=False):  # half precision would move a point by a pixel
+            angle = 2 * math.pi * ((2 * xy - 1) @ self.positional_encoding_gaussian_matrix)
         return torch.cat([angle.sin(), angle.cos()], dim=-1)
 
 

@@ -220,20 +220,16 @@ class ImageEncoder(nn.Module):
 
     def tokens(self, x: Tensor, channels: ChannelChoice) -> Tensor:
         """(B, g, g, E) patch embedding by the dictionary kernels of this camera; no normalisation by their number."""
-        z = F.conv2d(
-            x[:, list(channels.key_channels)],
-            self.point_spectral_weight_bank_w[:, list(channels.key_slots)],
-            self.point_spectral_weight_bank_b,
-            stride=self.patch_px,
-        )
+        parts = []
+        if channels.key_channels:  # a camera between 960 and 1230 nm has none, where the published code fails
+            kernels = self.point_spectral_weight_bank_w[:, list(channels.key_slots)]
+            bias = self.point_spectral_weight_bank_b
+            parts.append(F.conv2d(x[:, list(channels.key_channels)], kernels, bias, stride=self.patch_px))
         if channels.cube_channels:
-            z = z + F.conv2d(
-                x[:, list(channels.cube_channels)],
-                self.block_spectral_weight_bank_w[:, list(channels.cube_slots)],
-                self.block_spectral_weight_bank_b,
-                stride=self.patch_px,
-            )
-        return z.permute(0, 2, 3, 1)
+            kernels = self.block_spectral_weight_bank_w[:, list(channels.cube_slots)]
+            bias = self.block_spectral_weight_bank_b
+            parts.append(F.conv2d(x[:, list(channels.cube_channels)], kernels, bias, stride=self.patch_px))
+        return sum(parts[1:], parts[0]).permute(0, 2, 3, 1)
 
     def position_code(self, gsd_m: Tensor) -> Tensor:
         """(B, g, g, E): sines and cosines of column then row in metres, through the MLP."""
