@@ -33,7 +33,7 @@ from hvtrain.objective import Shortcut, correction, distance, watch
 from hvtrain.samples import MIN_CELLS, box_of, point_in, to_logits
 from hvtrain.student import export, listen_to_prompts
 
-CONFIG = "resources/models/sam2_nano.yaml"
+CONFIG = str(Path(__file__).resolve().parent.parent / "resources/models/sam2_nano.yaml")
 SIDE_PX, CELLS = 256, 64  # input and decoder output
 IMAGES, PROMPTS = 6, 8  # per step
 PEAK_LR, FAN_IN, DECODER_LR, WARMUP, EMA = 1.5e-3, 96, 0.5, 150, 0.998
@@ -209,8 +209,8 @@ def train(out: Path, steps: int, threads: int, workers: int) -> None:
         Photos(step, steps),
         batch_size=None,
         num_workers=workers,
-        prefetch_factor=4,
-        multiprocessing_context="forkserver",
+        prefetch_factor=4 if workers else None,
+        multiprocessing_context="forkserver" if workers else None,
     )
     sums: dict[str, list[float]] = defaultdict(list)
     clock = time.monotonic()

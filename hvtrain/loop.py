@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import io
 import json
 import math
 import os
@@ -115,6 +116,8 @@ def _prepare(files: RunFiles, key: str, layout: Layout, corpus: Corpus) -> bool:
         publish_bytes(files.facts, _pretty(read_identity(files)["facts"]))
         return True
     make_folder(files.folder)
+    for left in files.folder.glob(".checkpoint.*.tmp"):  # of a killed run; its lock is held
+        left.unlink()
     publish_bytes(files.identity, _pretty({"key": key, "facts": None}))
     open_pack(layout.root / "pretrain", corpus.of("train"))
     return False
@@ -218,10 +221,11 @@ class Run:
         )
         assert isinstance(norm, Tensor)
         if not math.isfinite(float(norm)):
-            kept = f"the checkpoint of step {self._saved}" if self._saved else "no checkpoint yet"
+            kept = f"the checkpoint of step {self._saved} is kept" if self._saved else "there is no checkpoint yet"
+            everyone = sorted({name for group in self._gathered(names) for name in group})
             raise TrainingError(
-                f"step {self.step}: the loss or its gradient is no number (loss {float(sums['loss']):g}, gradient {float(norm):g}) on {', '.join(names)}; "
-                f"kept: {kept} in {self.files.folder}; look at these images, or lower optimiser.lr"
+                f"step {self.step}: the loss or its gradient is no number (loss {float(sums['loss']):g}, gradient {float(norm):g}) on {', '.join(everyone)}; "
+                f"{kept} in {self.files.folder}: look at these images, or start another run with a lower optimiser.lr from its export (student.checkpoint)"
             )
         self.optimiser.step()
         self.optimiser.zero_grad(set_to_none=True)
@@ -241,12 +245,17 @@ class Run:
                 self.bad[problem] = None
                 print(f"left out: {problem}", file=sys.stderr, flush=True)  # noqa: T201 (the log of the job)
 
+    def _gathered(self, own: list[str]) -> list[list[str]]:
+        """The lists of all processes."""
+        everyone: list[list[str]] = [own]
+        if self.fabric.world_size > 1:
+            everyone = [[] for _ in range(self.fabric.world_size)]
+            torch.distributed.all_gather_object(everyone, own)
+        return everyone
+
     def _require_good_images(self) -> None:
         """Every process stops, or none: each knows only what its own samples met."""
-        known: list[list[str]] = [list(self.bad)]
-        if self.fabric.world_size > 1:
-            known = [[] for _ in range(self.fabric.world_size)]
-            torch.distributed.all_gather_object(known, list(self.bad))
+        known = self._gathered(list(self.bad))
         bad = sorted({problem for problems in known for problem in problems})
         if len(bad) > MAX_BAD_SHARE * len(self.images):
             raise ResultsError(
@@ -328,10 +337,11 @@ class Log:
         kept = [
             r for r in read_metrics(files.metrics) if int(r["step"]) <= step
         ]  # of a run that went on beyond its checkpoint
-        with files.metrics.open("w", newline="") as file:
-            writer = csv.DictWriter(file, METRICS)
-            writer.writeheader()
-            writer.writerows(kept)
+        text = io.StringIO()
+        writer = csv.DictWriter(text, METRICS)
+        writer.writeheader()
+        writer.writerows(kept)
+        publish_bytes(files.metrics, text.getvalue().encode())
         self._board = SummaryWriter(str(files.folder / "tensorboard"), purge_step=step)
         self._bar = tqdm(total=settings.steps, initial=step, unit="step", disable=not sys.stderr.isatty())
         self._done = step
