@@ -23,12 +23,13 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader, IterableDataset
 
-from hvlabel.config import Sam2Model
+from hvlabel.config import LossSettings, OptimiserSettings, Sam2Model
 from hvlabel.demo.materials import MATERIALS
 from hvlabel.demo.scenes import make_photo
 from hvlabel.models.sam2 import load_sam2
 from hvlabel.models.teacher import IMAGENET_MEAN, IMAGENET_STD
-from hvtrain.losses import balanced_loss, dice_loss, embedding_logits, focal_loss, mask_iou
+from hvtrain.loop import parameter_groups, rate
+from hvtrain.losses import embedding_logits, mask_iou, mask_loss
 from hvtrain.objective import Shortcut, correction, distance, watch
 from hvtrain.samples import MIN_CELLS, box_of, point_in, to_logits
 from hvtrain.student import export, listen_to_prompts
@@ -36,7 +37,17 @@ from hvtrain.student import export, listen_to_prompts
 CONFIG = str(Path(__file__).resolve().parent.parent / "resources/models/sam2_nano.yaml")
 SIDE_PX, CELLS = 256, 64  # input and decoder output
 IMAGES, PROMPTS = 6, 8  # per step
-PEAK_LR, FAN_IN, DECODER_LR, WARMUP, EMA = 1.5e-3, 96, 0.5, 150, 0.998
+LOSS = LossSettings(balanced=0.2)
+# where the rate is lowered by decoder_lr
+PROMPTED = tuple(
+    f"network.{part}."
+    for part in (
+        "sam_prompt_encoder",
+        "sam_mask_decoder.transformer",
+        "sam_mask_decoder.iou_token",
+        "sam_mask_decoder.mask_tokens",
+    )
+)
 WEIGHTS = {"mask": 1.0, "iou": 1.0, "shortcut": 1.0, "dense": 0.3, "material": 0.5, "size": 0.3}
 TRAIN_SEEDS = 1_000_000_000  # seeds of training scenes start here; evaluation uses smaller ones
 
@@ -136,14 +147,14 @@ class Sam2Objective(nn.Module):
             )
             chosen = slice(1, None) if turn == 0 and boxes is None else slice(0, 1)
             logits, iou = logits.float()[:, chosen], iou.float()[:, chosen]
-            losses, truth = mask_loss(logits, target.float()), mask_iou(logits > 0, target)
+            losses, truth = mask_loss(logits, target.float(), LOSS), mask_iou(logits > 0, target)
             best = losses.detach().argmin(dim=1, keepdim=True)
             terms["mask"] = terms["mask"] + losses.gather(1, best).mean() / 2
             terms["iou"] = terms["iou"] + (iou - truth).square().mean() / 2
             terms["shortcut"] = terms["shortcut"] + distance(self.seen["vectors"].float(), vector.detach()).mean() / 2
             if turn == 0:
                 direct = torch.einsum("nc,nchw->nhw", vector, self.seen["map"].float())[:, None]
-                terms["shortcut"] = terms["shortcut"] + mask_loss(direct, target.float()).mean()
+                terms["shortcut"] = terms["shortcut"] + mask_loss(direct, target.float(), LOSS).mean()
                 terms["best_iou"] = truth.gather(1, best).mean().detach()
             before = logits.detach().gather(1, best[..., None, None].expand(-1, -1, CELLS, CELLS))[:, 0]
         terms["corrected_iou"] = truth.mean().detach()
@@ -157,7 +168,7 @@ class Sam2Objective(nn.Module):
         )
         assert isinstance(pixels, Tensor)
         assert isinstance(classes, Tensor)
-        terms["dense"] = mask_loss(embedding_logits(pixels, places, self.gain, CELLS), target.float()).mean()
+        terms["dense"] = mask_loss(embedding_logits(pixels, places, self.gain, CELLS), target.float(), LOSS).mean()
         terms["material"] = F.cross_entropy(classes, batch["materials"])
         # without a norm in the neck features grow until they drown the position code
         terms["size"] = sum(
@@ -168,27 +179,20 @@ class Sam2Objective(nn.Module):
         return dict(terms)
 
 
-def mask_loss(logits: Tensor, target: Tensor) -> Tensor:
-    """(N, M)."""
-    return 20 * focal_loss(logits, target) + dice_loss(logits, target) + 0.2 * balanced_loss(logits, target)
-
-
-def groups(objective: nn.Module) -> list[dict[str, Any]]:
-    """AdamW groups: rates fall with the inputs of a matrix, and in the decoder's transformer."""
-    found: dict[tuple[float, float], list[nn.Parameter]] = defaultdict(list)
-    for name, p in objective.named_parameters():
-        factor = min(1.0, FAN_IN / p[0].numel()) if p.ndim > 1 else 1.0
-        if ".sam_prompt_encoder." in name or ".sam_mask_decoder.transformer." in name or "_token" in name:
-            factor *= DECODER_LR
-        found[round(factor, 4), 0.02 if p.ndim > 1 else 0.0].append(p)
-    return [{"params": v, "lr": PEAK_LR * f, "peak_lr": PEAK_LR * f, "weight_decay": d} for (f, d), v in found.items()]
-
-
 def train(out: Path, steps: int, threads: int, workers: int) -> None:
     """All steps, from the checkpoint in `out` if there is one."""
     torch.set_num_threads(threads)
     torch.set_flush_denormal(True)
     out.mkdir(parents=True, exist_ok=True)
+    settings = OptimiserSettings(
+        steps=steps,
+        lr=1.5e-3,
+        lr_fan_in=96,
+        decoder_lr=0.5,
+        warmup_steps=min(150, steps - 1),
+        weight_decay=0.02,
+        ema=0.998,
+    )
     torch.manual_seed(0)
     network = load_sam2(Sam2Model(config=CONFIG, checkpoint="random:0"), torch.device("cpu")).train()
     listen_to_prompts(network.sam_mask_decoder, network.sam_prompt_encoder)
@@ -196,8 +200,8 @@ def train(out: Path, steps: int, threads: int, workers: int) -> None:
         for conv in network.image_encoder.neck.convs:
             conv.conv.weight.mul_(0.35)
     objective = Sam2Objective(network)
-    average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(EMA))
-    optimiser = torch.optim.AdamW(groups(objective), betas=(0.9, 0.98))
+    average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(settings.ema))
+    optimiser = torch.optim.AdamW(parameter_groups(objective, settings, PROMPTED), betas=(0.9, 0.98))
     step, seconds, path = 0, 0.0, out / "checkpoint.pt"
     if path.exists():
         state = torch.load(path, weights_only=True)
@@ -215,9 +219,8 @@ def train(out: Path, steps: int, threads: int, workers: int) -> None:
     sums: dict[str, list[float]] = defaultdict(list)
     clock = time.monotonic()
     for batch in loader:
-        cosine = 0.5 * (1 + np.cos(np.pi * step / steps))
         for group in optimiser.param_groups:
-            group["lr"] = group["peak_lr"] * min((step + 1) / WARMUP, 0.01 + 0.99 * cosine)
+            group["lr"] = group["peak_lr"] * rate(step, settings)
         with (
             torch.autocast("cpu", torch.bfloat16),
             sdpa_kernel(SDPBackend.MATH),

@@ -146,7 +146,7 @@ class Run:
                 block.compile()
         topology = self.sizes = student.topology
         self.samples = Samples(corpus, self.images, pack, settings, topology.decoder_grid, 4 * topology.decoder_grid)
-        by_camera = [[k for k, i in enumerate(self.images) if i.camera == c] for c in range(len(corpus.cameras))]
+        by_camera = [self.samples.by_camera.get(c, []) for c in range(len(corpus.cameras))]
         self.schedule = Schedule(
             by_camera, optimiser.batch_images, optimiser.steps, settings.seed, settings.data.camera_temperature
         )
@@ -291,9 +291,7 @@ class Run:
     def _resume(self) -> None:
         if not self.files.checkpoint.exists():
             return
-        state = read_checkpoint(
-            self.files
-        )  # loading moves it to the device; counters of AdamW stay, as they must, on the CPU
+        state = read_checkpoint(self.files)  # on the CPU: loading moves what must move, AdamW's counters must not
         self.objective.load_state_dict(state["objective"])
         self.average.load_state_dict(state["average"])
         self.optimiser.load_state_dict(state["optimiser"])
@@ -402,11 +400,13 @@ def rate(step: int, settings: OptimiserSettings) -> float:
     return 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * share))
 
 
-def parameter_groups(objective: nn.Module, settings: OptimiserSettings) -> list[dict[str, Any]]:
+def parameter_groups(
+    objective: nn.Module, settings: OptimiserSettings, prompted: tuple[str, ...] = PROMPTED
+) -> list[dict[str, Any]]:
     """AdamW groups of one rate and decay each; no decay on vectors."""
     groups: dict[tuple[float, float], list[nn.Parameter]] = defaultdict(list)
     for name, parameter in objective.named_parameters():
-        factor = settings.decoder_lr if name.startswith(PROMPTED) else 1.0
+        factor = settings.decoder_lr if name.startswith(prompted) else 1.0
         if parameter.ndim > 1 and settings.lr_fan_in is not None:
             factor *= min(1.0, settings.lr_fan_in / parameter[0].numel())
         groups[factor, settings.weight_decay if parameter.ndim > 1 else 0.0].append(parameter)

@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from hvlabel.config import LossSettings
+
 FOCAL_ALPHA, FOCAL_GAMMA = 0.25, 2.0  # as in SAM
 
 
@@ -30,6 +32,12 @@ def balanced_loss(logits: Tensor, target: Tensor) -> Tensor:
     entropy = F.binary_cross_entropy_with_logits(logits, target.expand_as(logits), reduction="none")
     parts = [(entropy * t).sum(dim=(2, 3)) / (t.sum(dim=(2, 3)) + 4) for t in (target, 1 - target)]
     return parts[0] + parts[1]
+
+
+def mask_loss(logits: Tensor, target: Tensor, weights: LossSettings) -> Tensor:
+    """(N, M) weighted sum of focal, dice and balanced loss of logits (N, M, h, w) against targets (N, 1, h, w) in {0, 1}."""
+    total = weights.focal * focal_loss(logits, target) + weights.dice * dice_loss(logits, target)
+    return total + weights.balanced * balanced_loss(logits, target) if weights.balanced else total
 
 
 def mask_iou(masks: Tensor, target: Tensor) -> Tensor:

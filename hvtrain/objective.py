@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from hvlabel.config import PretrainSettings
 from hvlabel.models.hyperfree import HyperFree, choose_channels
-from hvtrain.losses import balanced_loss, dice_loss, distillation_loss, embedding_logits, focal_loss, mask_iou
+from hvtrain.losses import distillation_loss, embedding_logits, mask_iou, mask_loss
 from hvtrain.samples import Batch
 from hvtrain.schedule import NETWORK, PROMPT, rng
 from hvtrain.student import network_input
@@ -47,7 +47,6 @@ class Objective(nn.Module):
             self.embedding = nn.Conv2d(width, EMBEDDING, 1) if settings.loss.dense else None
             self.shortcut = Shortcut(width) if settings.loss.shortcut else None
         self.embedding_gain = nn.Parameter(torch.tensor([8.0, -4.0])) if settings.loss.dense else None
-
         self._seen: dict[str, Tensor] = {}
         if self.shortcut is not None:
             watch(student.mask_decoder, self._seen)
@@ -78,7 +77,7 @@ class Objective(nn.Module):
         if self.embedding is not None and self.embedding_gain is not None:
             places = (batch.points_xy + 0.5) / s.student.crop_px
             alike = embedding_logits(self.embedding(neck), places, self.embedding_gain, batch.masks.shape[-1])
-            per_mask = self._mask_loss(alike, batch.masks.flatten(0, 1)[:, None].float())
+            per_mask = mask_loss(alike, batch.masks.flatten(0, 1)[:, None].float(), s.loss)
             terms["dense"] = (per_mask[:, 0] * batch.weights.flatten()).mean()
             terms["loss"] = terms["loss"] + s.loss.dense * terms["dense"]
 
@@ -117,7 +116,7 @@ class Objective(nn.Module):
                     if turn == 0:
                         vector = self.shortcut(neck.float(), (batch.points_xy + 0.5) / s.student.crop_px)
                         direct = torch.einsum("nc,nchw->nhw", vector, self._seen["map"].float())[:, None]
-                        terms["shortcut"] = (self._mask_loss(direct, target.float())[:, 0] * weights).mean()
+                        terms["shortcut"] = (mask_loss(direct, target.float(), s.loss)[:, 0] * weights).mean()
                     apart = distance(self._seen["vectors"].float(), vector.detach())
                     terms["shortcut"] = terms["shortcut"] + (apart * weights).mean() / rounds
         terms["miou"] = (best_iou * weights).sum() / weights.sum().clamp(min=1)
@@ -129,19 +128,13 @@ class Objective(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """Add one round's mask and IoU terms; returns logits (N, L, L) and IoU (N,) of the best outputs."""
         iou = mask_iou(logits > 0, target)
-        per_mask = self._mask_loss(logits, target.float())
+        per_mask = mask_loss(logits, target.float(), self.settings.loss)
         best = per_mask.detach().argmin(dim=1, keepdim=True)  # (N, 1)
         rounds = 1 + self.settings.prompts.corrections
         terms["mask"] = terms["mask"] + (per_mask.gather(1, best)[:, 0] * weights).mean() / rounds
         terms["iou"] = terms["iou"] + ((predicted_iou - iou).square().mean(dim=1) * weights).mean() / rounds
         chosen = logits.detach().gather(1, best[..., None, None].expand(-1, -1, *logits.shape[2:]))
         return chosen[:, 0], iou.gather(1, best)[:, 0]
-
-    def _mask_loss(self, logits: Tensor, target: Tensor) -> Tensor:
-        """(N, M) weighted focal, dice and balanced loss of logits (N, M, L, L) against (N, 1, L, L) in {0, 1}."""
-        loss = self.settings.loss
-        total = loss.focal * focal_loss(logits, target) + loss.dice * dice_loss(logits, target)
-        return total + loss.balanced * balanced_loss(logits, target) if loss.balanced else total
 
     def _luck(self, batch: Batch) -> Tensor:
         """(rounds, N) uniform in [0, 1), the same whichever process holds a sample."""
