@@ -196,6 +196,8 @@ class BranchWeights(Settings):
 class FusionSettings(StageSettings):
     """Masks of all branches to one label by mask-IoU NMS."""
 
+    version: ClassVar[int] = 2
+
     iou_threshold: float = Field(
         0.8, gt=0, le=1, description="a mask above this mask IoU with a better one is suppressed"
     )
