@@ -74,14 +74,12 @@ class Crop:
     materials: np.ndarray | None
 
 
-PROBES = ("trained", "untrained", "trained, RGB only", "teacher", "raw spectrum")
+PROBES = ("trained", "untrained", "trained, RGB only", "teacher", "mean spectrum")
 
 
 def evaluate(layout: Layout, settings: PretrainSettings, *, distill: bool) -> list[CameraScores]:
     """Scores of the run that the settings name, camera by camera; ResultsError if it is not finished."""
     files = RunFiles(layout.pretrain(settings.run))
-    if not files.weights.exists():
-        raise ResultsError(f"{files.weights}: no finished run; `hvtrain fit` or `snakemake pretrain` makes it")
     torch.set_num_threads(settings.hardware.threads)
     torch.set_flush_denormal(True)
     corpus = read_corpus(layout, settings.data, distill=distill)
@@ -108,7 +106,8 @@ def _groups(corpus: Corpus, dataset: str) -> tuple[list[TrainImage], list[TrainI
     unseen = [i for i in corpus.of("unseen") if i.dataset == dataset]
     if unseen:
         return unseen[1::2], unseen[::2]
-    return tuple([i for i in corpus.of(split) if i.dataset == dataset] for split in ("heldout", "train"))  # type: ignore[return-value]
+    held_out = [i for i in corpus.of("heldout") if i.dataset == dataset]
+    return held_out, [i for i in corpus.of("train") if i.dataset == dataset]
 
 
 def _camera_scores(
@@ -142,7 +141,7 @@ def _camera_scores(
             maps |= {
                 "trained, RGB only": rgb[-1][0].cpu(),
                 "teacher": crop.tokens,
-                "raw spectrum": _pooled(crop.values[0], settings),
+                "mean spectrum": _pooled(crop.values[0], settings),
             }
             for name, values in maps.items():
                 if values is not None:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
 import json
 import math
 import os
@@ -22,10 +20,8 @@ from filelock import FileLock, Timeout
 from lightning_fabric import Fabric
 from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 from lightning_fabric.strategies.ddp import DDPStrategy
-from tensorboardX import SummaryWriter
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
-from tqdm import tqdm
 
 from hvlabel import __version__
 from hvlabel.cache.publish import make_folder, publish_bytes
@@ -36,9 +32,10 @@ from hvlabel.models.hyperfree import HyperFree
 from hvlabel.models.weights import file_sha256
 from hvtrain.corpus import Corpus, read_corpus
 from hvtrain.label_pack import open_pack
+from hvtrain.log import Log
 from hvtrain.objective import Objective
-from hvtrain.plots import draw_curves, draw_predictions
-from hvtrain.run import RunFiles, is_complete, read_checkpoint, read_identity, read_metrics
+from hvtrain.plots import draw_predictions
+from hvtrain.run import RunFiles, is_complete, move_aside, pretty, read_checkpoint, read_identity
 from hvtrain.samples import Batch, Samples, make_loader
 from hvtrain.schedule import BatchOrder, Schedule
 from hvtrain.student import export, make_student, start_file
@@ -51,7 +48,6 @@ PROMPTED = (
     "student.mask_decoder.iou_token.",
     "student.mask_decoder.mask_tokens.",
 )
-METRICS = ("step", "camera", "loss", "mask", "iou", "miou", "distill", "dense", "shortcut", "grad_norm", "lr", "samples_per_s", "waiting_share")  # fmt: skip
 
 
 class TrainingError(HvError, ArithmeticError):
@@ -111,14 +107,14 @@ def _prepare(files: RunFiles, key: str, layout: Layout, corpus: Corpus) -> bool:
     """Make the folder this run's own; whether the run is complete."""
     for name in corpus.left_out:
         print(f"left out: {name}: no teacher features", file=sys.stderr, flush=True)  # noqa: T201 (the log of the job)
-    _move_aside(files, key)
+    move_aside(files, key)
     if is_complete(files, key):
-        publish_bytes(files.facts, _pretty(read_identity(files)["facts"]))
+        publish_bytes(files.facts, pretty(read_identity(files)["facts"]))
         return True
     make_folder(files.folder)
     for left in files.folder.glob(".checkpoint.*.tmp"):  # of a killed run; its lock is held
         left.unlink()
-    publish_bytes(files.identity, _pretty({"key": key, "facts": None}))
+    publish_bytes(files.identity, pretty({"key": key, "facts": None}))
     open_pack(layout.root / "pretrain", corpus.of("train"))
     return False
 
@@ -317,79 +313,8 @@ class Run:
             "weights_sha256": file_sha256(self.files.weights),
             "hvlabel_version": __version__,
         }
-        publish_bytes(self.files.identity, _pretty({"key": self.key, "facts": facts}))
-        publish_bytes(self.files.facts, _pretty(facts))
-
-
-class Log:
-    """metrics.csv, TensorBoard and a progress bar; only the first process writes."""
-
-    def __init__(self, files: RunFiles, step: int, settings: OptimiserSettings, active: bool) -> None:
-        self._files, self._batch, self._active = files, settings.batch_images, active
-        self._sums: dict[str, list[float]] = defaultdict(list)
-        self._waited = self._seconds = 0.0
-        self._camera = ""
-        self._total = settings.steps
-        if not active:
-            return
-        kept = [
-            r for r in read_metrics(files.metrics) if int(r["step"]) <= step
-        ]  # of a run that went on beyond its checkpoint
-        text = io.StringIO()
-        writer = csv.DictWriter(text, METRICS)
-        writer.writeheader()
-        writer.writerows(kept)
-        publish_bytes(files.metrics, text.getvalue().encode())
-        self._board = SummaryWriter(str(files.folder / "tensorboard"), purge_step=step)
-        self._bar = tqdm(total=settings.steps, initial=step, unit="step", disable=not sys.stderr.isatty())
-        self._done = step
-
-    def add(self, row: dict[str, Any], waited: float, seconds: float) -> None:
-        """The values of one step, and how long it took."""
-        self._camera = row.pop("camera")
-        for name, value in row.items():
-            self._sums[name].append(value)
-        self._waited += waited
-        self._seconds += seconds
-
-    def write(self, step: int) -> None:
-        """Means since the last row."""
-        if not self._active:
-            return
-        n = len(self._sums["loss"])
-        row: dict[str, Any] = {k: sum(v) / len(v) for k, v in self._sums.items()}
-        row["samples_per_s"] = n * self._batch / self._seconds
-        row["waiting_share"] = self._waited / self._seconds
-        for name, value in row.items():
-            self._board.add_scalar(name, value, step)
-        with self._files.metrics.open("a", newline="") as file:
-            rounded = {k: f"{v:.6g}" for k, v in row.items()}
-            csv.DictWriter(file, METRICS, restval="").writerow({"step": step, "camera": self._camera, **rounded})
-        told = {
-            "loss": f"{row['loss']:.3f}",
-            "samples/s": f"{row['samples_per_s']:.1f}",
-            "waiting": f"{row['waiting_share']:.1%}",
-        }
-        self._bar.set_postfix(told)
-        self._bar.update(step - self._done)
-        if self._bar.disable:
-            left = (self._total - step) * self._seconds / n
-            line = ", ".join(f"{k} {v}" for k, v in told.items())
-            print(f"step {step} of {self._total}: {line}, {left / 60:.1f} min left", file=sys.stderr, flush=True)  # noqa: T201
-        self._done = step
-        self._sums.clear()
-        self._waited = self._seconds = 0.0
-
-    def draw(self) -> None:
-        """Draw the curves as they are now."""
-        if self._active:
-            draw_curves(self._files.metrics, self._files.curves)
-
-    def close(self) -> None:
-        """Flush."""
-        if self._active:
-            self._board.close()
-            self._bar.close()
+        publish_bytes(self.files.identity, pretty({"key": self.key, "facts": facts}))
+        publish_bytes(self.files.facts, pretty(facts))
 
 
 def rate(step: int, settings: OptimiserSettings) -> float:
@@ -454,21 +379,3 @@ def _only_one(files: RunFiles, fabric: Fabric) -> Iterator[None]:
         yield
     finally:
         lock.release()
-
-
-def _move_aside(files: RunFiles, key: str) -> None:
-    """Keep a run of other settings or labels under another name."""
-    other = read_identity(files).get("key", "unknown") if files.folder.exists() else key
-    if other == key:
-        return
-    target = files.folder.with_name(f"{files.folder.name}-{other[:8]}")
-    n = 2
-    while target.exists():
-        target = files.folder.with_name(f"{files.folder.name}-{other[:8]}-{n}")
-        n += 1
-    files.folder.rename(target)
-    print(f"{files.folder}: held a run of other settings or labels; moved to {target}", file=sys.stderr, flush=True)  # noqa: T201
-
-
-def _pretty(content: dict[str, Any]) -> bytes:
-    return (json.dumps(content, indent=1) + "\n").encode()

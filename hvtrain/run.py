@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -78,6 +79,25 @@ def read_identity(files: RunFiles) -> dict[str, Any]:
         raise ResultsError(
             f"{files.identity}: cannot be read ({str(error)[:80]}); move the folder away to start this run anew"
         ) from error
+
+
+def move_aside(files: RunFiles, key: str) -> None:
+    """Keep a run of other settings or labels under another name."""
+    other = read_identity(files).get("key", "unknown") if files.folder.exists() else key
+    if other == key:
+        return
+    target = files.folder.with_name(f"{files.folder.name}-{other[:8]}")
+    n = 2
+    while target.exists():
+        target = files.folder.with_name(f"{files.folder.name}-{other[:8]}-{n}")
+        n += 1
+    files.folder.rename(target)
+    print(f"{files.folder}: held a run of other settings or labels; moved to {target}", file=sys.stderr, flush=True)  # noqa: T201
+
+
+def pretty(content: dict[str, Any]) -> bytes:
+    """JSON for people."""
+    return (json.dumps(content, indent=1) + "\n").encode()
 
 
 def read_metrics(path: Path) -> list[dict[str, str]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import time
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -126,6 +127,14 @@ class CubeStage:
         return Entry(
             "ok", str(path.relative_to(self.layout.root)), attributes["key"], attributes["seconds"], counts=counts
         )
+
+
+def without_cube(cubes: Mapping[str, Entry], image: Image) -> str | None:
+    """Why a stage that reads cubes must leave an image out, or None. cubes: entries of the shard's conversion."""
+    entry = cubes.get(image.image_id)
+    if entry is not None and entry.status == "ok":
+        return None
+    return "no cube: " + (entry.reason if entry else "not converted yet")
 
 
 def _companion(raw_path: Path, form: Form, settings: CubeSettings) -> Path | None:

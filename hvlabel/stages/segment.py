@@ -24,6 +24,7 @@ from hvlabel.masks import MaskSet, dump_masks, read_document
 from hvlabel.models.device import choose_device
 from hvlabel.models.hyperfree import HyperFree, Topology, load_hyperfree
 from hvlabel.models.weights import file_sha256, read_state_dict, weights_sha256
+from hvlabel.stages.convert import without_cube
 from hvlabel.stages.mask_files import mask_entry, valid_document
 
 BranchSettings = RgbSettings | SequenceSettings | MaterialSettings
@@ -122,12 +123,7 @@ class BranchStage:
 
     def blocked(self, image: Image) -> str | None:
         """The conversion's failure."""
-        entry = self._cubes.get(image.image_id)
-        return (
-            None
-            if entry is not None and entry.status == "ok"
-            else "no cube: " + (entry.reason if entry else "not converted yet")
-        )
+        return without_cube(self._cubes, image)
 
     def key(self, image: Image) -> str:
         """Key from the cube's key."""

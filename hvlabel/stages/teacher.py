@@ -20,6 +20,7 @@ from hvlabel.manifest import Image
 from hvlabel.models.device import choose_device
 from hvlabel.models.teacher import Teacher, load_teacher, picture_tokens
 from hvlabel.models.weights import file_sha256, weights_sha256
+from hvlabel.stages.convert import without_cube
 
 
 class TeacherRunner:
@@ -73,10 +74,7 @@ class TeacherStage:
 
     def blocked(self, image: Image) -> str | None:
         """The conversion's failure."""
-        entry = self._cubes.get(image.image_id)
-        if entry is not None and entry.status == "ok":
-            return None
-        return "no cube: " + (entry.reason if entry else "not converted yet")
+        return without_cube(self._cubes, image)
 
     def key(self, image: Image) -> str:
         """Key from the cube's key."""

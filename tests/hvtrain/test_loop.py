@@ -228,7 +228,10 @@ def test_wrong_calls_are_one_sentence(own, tmp_path):
             [*command(own, tiny(optimiser={"batch_images": 3, "accumulate": 3}, hardware={"devices": 2}))],
             "cannot be shared by 2 processes",
         ),
-        ([sys.executable, "-m", "hvtrain", "evaluate", *command(own, tiny(run="nothing"))[4:]], "no finished run"),
+        (
+            [sys.executable, "-m", "hvtrain", "evaluate", *command(own, tiny(run="nothing"))[4:]],
+            "not the finished run of these settings and labels",
+        ),
     ):
         done = subprocess.run(arguments, capture_output=True, text=True, timeout=120)
         assert done.returncode != 0
