@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from contextlib import suppress
 from functools import lru_cache
 from types import SimpleNamespace
 from typing import Any
@@ -11,7 +12,7 @@ import cv2
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, default_collate
+from torch.utils.data import DataLoader, Dataset, default_collate, get_worker_info
 
 from hvlabel.cache.features import Features, open_features
 from hvlabel.config import HardwareSettings, PretrainSettings
@@ -72,8 +73,8 @@ class Batch(SimpleNamespace):
         return Batch(**{k: change(v) if isinstance(v, Tensor) else v for k, v in vars(self).items()})
 
 
-class Samples(Dataset[dict[str, Any]]):
-    """Samples by (step, position, image); equal arguments give equal samples in any process.
+class Samples(Dataset[Batch]):
+    """Batches by [(step, position, image)]; equal arguments give equal samples in any process.
 
     images    : what may be asked for, in the order of the label pack
     grid      : tokens along a side of the decoder's input
@@ -96,39 +97,64 @@ class Samples(Dataset[dict[str, Any]]):
         for k, image in enumerate(images):
             self.by_camera.setdefault(image.camera, []).append(k)
 
-    def __getitem__(self, sample: Sample) -> dict[str, Any]:
-        step, position, k = sample
-        random = rng(self.settings.seed, CROP, step, position + 1)
+    def __getitems__(self, places: list[Sample]) -> Batch:
+        return self.batch(places)  # what a DataLoader asks for when it has a batch sampler
+
+    def batch(self, places: list[Sample]) -> Batch:
+        """Samples of one camera and one step. Crops are read straight into the batch, inside a worker into shared memory."""
+        step, _, first = places[0]
+        camera = self.images[first].camera
         low, high = self.settings.data.scale
-        zoom = (
-            low * (high / low) ** rng(self.settings.seed, CROP, step).random()
-        )  # one for the step, so that crops stack
+        zoom = low * (high / low) ** rng(self.settings.seed, CROP, step).random()  # one for all, so that crops stack
+        side = max(1, round(self.settings.student.crop_px * zoom))
+        shape = (len(places), len(self.cameras[camera].wavelengths_nm), side, side)
+        cubes = _empty(shape, _stored_type([self.images[k] for _, _, k in places]))
         problems: list[str] = []
-        found = self._attempt(k, random, zoom, problems)
+        samples = [self._filled(p, out, problems) for p, out in zip(places, cubes.numpy(), strict=True)]
+        return Batch(
+            step=step,
+            camera=camera,
+            cube=cubes,
+            position=torch.tensor([position for _, position, _ in places]),
+            names=tuple(s.pop("names") for s in samples),
+            problems=tuple(problems),
+            **default_collate(samples),
+        )
+
+    def _filled(self, place: Sample, out: np.ndarray, problems: list[str]) -> dict[str, Any]:
+        """Everything of a sample but its cube, which is written to `out`."""
+        step, position, k = place
+        random = rng(self.settings.seed, CROP, step, position + 1)
+        found = self._attempt(k, random, out, problems)
         if found is None:  # one bad image does not end a run of days: another of its camera stands in
             others = random.permutation(self.by_camera[self.images[k].camera]).tolist()
-            attempts = (self._attempt(other, random, zoom, problems) for other in others)
-            found = next((f for f in attempts if f is not None), None) or self._blank(self.images[k].camera)
-        return {**found, "step": step, "position": position, "problems": problems}
+            attempts = (self._attempt(other, random, out, problems) for other in others)
+            found = next((f for f in attempts if f is not None), None) or self._blank(out)
+        return found
 
-    def _attempt(self, k: int, random: np.random.Generator, zoom: float, problems: list[str]) -> dict[str, Any] | None:
+    def _attempt(
+        self, k: int, random: np.random.Generator, out: np.ndarray, problems: list[str]
+    ) -> dict[str, Any] | None:
         try:
-            return self._sample(k, random, zoom)
+            return self._sample(k, random, out)
         except (CubeError, OSError) as error:
             problems.append(f"{self.images[k].name}: {error}")
             return None
 
-    def _sample(self, k: int, random: np.random.Generator, zoom: float) -> dict[str, Any]:
+    def _sample(self, k: int, random: np.random.Generator, out: np.ndarray) -> dict[str, Any]:
         image = self.images[k]
         cube = _open_cube(image.cube)
+        if out.dtype not in (cube.dtype, np.float32):
+            raise CubeError(f"{image.cube}: holds {cube.dtype}, the images it would stand beside {out.dtype}")
         crop_px = self.settings.student.crop_px
-        wanted_px = max(1, round(crop_px * zoom))
-        side = min(wanted_px, cube.height_px, cube.width_px)
+        side = min(out.shape[-1], cube.height_px, cube.width_px)
         y, x = (_origin(n, side, cube.chunk_side_px, random) for n in cube.shape[1:])
         flips = random.random(2) < (0.5 if self.settings.data.flip else 0.0)
-        values = cube.read(slice(y, y + side), slice(x, x + side), threads=1)
-        if side != wanted_px:  # an image smaller than the crop: brought to the size of the others
-            values = _resized(values, wanted_px)
+        box = slice(y, y + side), slice(x, x + side)
+        if side == out.shape[-1]:
+            cube.read(*box, threads=1, out=out)
+        else:  # an image smaller than the crop: brought to the size of the others
+            out[:] = _resized(cube.read(*box, threads=1), out.shape[-1])
         masks, points_xy, boxes = self._masks(k, (y, x, side), flips, random)
         tokens = np.zeros((self.grid, self.grid, 0), np.float16)
         if image.features is not None:
@@ -136,8 +162,6 @@ class Samples(Dataset[dict[str, Any]]):
             tokens = np.ascontiguousarray(tokens[:: -1 if flips[0] else 1, :: -1 if flips[1] else 1])
         scale = crop_px / side
         return {
-            "camera": image.camera,
-            "cube": values,
             "flips": flips,
             "masks": masks,
             "weights": np.full(len(masks), float(masks.any()), np.float32),
@@ -148,12 +172,11 @@ class Samples(Dataset[dict[str, Any]]):
             "names": image.name,
         }
 
-    def _blank(self, camera: int) -> dict[str, Any]:
+    def _blank(self, out: np.ndarray) -> dict[str, Any]:
         """What stands for a camera of which no image can be read: it asks for no mask."""
-        n, side = self.settings.data.masks_per_image, self.settings.student.crop_px
+        out[:] = 0
+        n = self.settings.data.masks_per_image
         return {
-            "camera": camera,
-            "cube": np.zeros((len(self.cameras[camera].wavelengths_nm), side, side), np.float32),
             "flips": np.zeros(2, bool),
             "masks": np.zeros((n, self.logits_px, self.logits_px), bool),
             "weights": np.zeros(n, np.float32),
@@ -193,32 +216,13 @@ class Samples(Dataset[dict[str, Any]]):
         return np.stack(found)[again], np.array(points)[again], np.array(boxes)[again]
 
 
-def collate(samples: list[dict[str, Any]]) -> Batch:
-    """One batch; inside a worker it is laid out in shared memory at once."""
-    first = samples[0]
-    arrays = {k for k, v in first.items() if isinstance(v, np.ndarray)}
-    kinds = {s["cube"].dtype for s in samples}
-    if len(kinds) > 1:  # images of one camera, stored differently
-        samples = [{**s, "cube": s["cube"].astype(np.float32)} for s in samples]
-    tensors = {k: default_collate([torch.from_numpy(s[k]) for s in samples]) for k in arrays}
-    return Batch(
-        step=first["step"],
-        camera=first["camera"],
-        zoom=torch.tensor([s["zoom"] for s in samples]),
-        position=torch.tensor([s["position"] for s in samples]),
-        names=tuple(s["names"] for s in samples),
-        problems=tuple(p for s in samples for p in s["problems"]),
-        **tensors,
-    )
-
-
 def make_loader(samples: Samples, order: BatchOrder, hardware: HardwareSettings, *, pin: bool) -> DataLoader[Any]:
     """Batches in the sampler's order, prepared ahead by workers that are started afresh (never forked)."""
     workers = hardware.workers
     return DataLoader(
         samples,
         batch_sampler=order,
-        collate_fn=collate,
+        collate_fn=_as_it_is,
         num_workers=workers,
         prefetch_factor=hardware.prefetch if workers else None,
         multiprocessing_context="forkserver" if workers else None,
@@ -285,6 +289,28 @@ def _resized(values: np.ndarray, side_px: int) -> np.ndarray:
     x = finite(torch.from_numpy(values.astype(np.float32))[None])
     out = torch.nn.functional.interpolate(x, size=(side_px, side_px), mode="bilinear", antialias=True)[0].numpy()
     return out.astype(values.dtype)
+
+
+def _empty(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Tensor:
+    """A tensor of any content; inside a worker in memory that it shares with the process that trains."""
+    kind = torch.from_numpy(np.empty(0, dtype)).dtype
+    if get_worker_info() is None:
+        return torch.empty(shape, dtype=kind)
+    shared: Any = torch.UntypedStorage._new_shared(math.prod(shape) * kind.itemsize)  # as torch's own collating does
+    return torch.empty(0, dtype=kind).set_(shared).reshape(shape)
+
+
+def _stored_type(images: list[TrainImage]) -> np.dtype[Any]:
+    """The type in which these images are stored; float32 if they differ."""
+    kinds = set()
+    for image in images:
+        with suppress(CubeError, OSError):  # told about when its crop is asked for
+            kinds.add(_open_cube(image.cube).dtype)
+    return kinds.pop() if len(kinds) == 1 else np.dtype(np.float32)
+
+
+def _as_it_is(batch: Any) -> Any:
+    return batch
 
 
 @lru_cache(OPEN_FILES)

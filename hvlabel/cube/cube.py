@@ -66,19 +66,29 @@ class Cube:
             ) from error
 
     def read(
-        self, rows: slice | int = ALL, columns: slice | int = ALL, bands: slice | int = ALL, threads: int | None = None
+        self,
+        rows: slice | int = ALL,
+        columns: slice | int = ALL,
+        bands: slice | int = ALL,
+        threads: int | None = None,
+        out: np.ndarray | None = None,
     ) -> np.ndarray:
         """(c, h, w) stored values of a box: slices of step 1, or integers, which keep their axis. CubeError on a damaged chunk
         and for an integer out of range.
 
         Only chunks that the box touches are read; each is checked. threads: that decode side by side, none: one per core
-        (up to MAX_THREADS); give 1 in workers that already run side by side.
+        (up to MAX_THREADS); give 1 in workers that already run side by side. out: filled and returned instead of a new
+        array, (c, h, w), in its type.
         """
         (b0, b1), (y0, y1), (x0, x1) = (
             _range(wanted, n, self.path) for wanted, n in zip((bands, rows, columns), self.shape, strict=True)
         )
         side = self.chunk_side_px
-        out = np.empty((max(b1 - b0, 0), max(y1 - y0, 0), max(x1 - x0, 0)), self.dtype)
+        shape = (max(b1 - b0, 0), max(y1 - y0, 0), max(x1 - x0, 0))
+        if out is None:
+            out = np.empty(shape, self.dtype)
+        elif out.shape != shape:
+            raise ValueError(f"out has shape {out.shape}, the box {shape}")
         if not out.size:
             return out
         chunks_x = range(x0 // side, (x1 - 1) // side + 1)

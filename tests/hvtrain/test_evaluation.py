@@ -11,7 +11,7 @@ from hvtrain.label_pack import open_pack
 from hvtrain.loop import pretrain
 from hvtrain.objective import Objective, correction
 from hvtrain.probe import probe_miou
-from hvtrain.samples import Samples, collate
+from hvtrain.samples import Samples
 from hvtrain.student import make_student
 
 from .conftest import tiny
@@ -112,7 +112,7 @@ def test_the_objective_learns_a_single_batch(layout):
     corpus = read_corpus(layout, settings.data, distill=True)
     images = corpus.of("train")
     samples = Samples(corpus, images, open_pack(layout.root / "pretrain", images), settings, 8, 32)
-    batch = collate([samples[(0, k, k)] for k in range(2)])
+    batch = samples.batch([(0, k, k) for k in range(2)])
     student = make_student(settings.student, 0)
     objective = Objective(
         student, settings, [c.wavelengths_nm for c in corpus.cameras], torch.from_numpy(corpus.teacher_centre)

@@ -9,16 +9,19 @@ import torch
 
 from hvlabel.cache.features import open_features, write_features
 from hvlabel.cache.receipt import read_attributes
-from hvlabel.config import FusionSettings
+from hvlabel.config import CubeSettings, FusionSettings
 from hvlabel.cube import open_cube
+from hvlabel.descriptors import Descriptor, WavelengthRange
 from hvlabel.errors import BandError, ConfigError, CubeError, ResultsError
 from hvlabel.layout import Layout
 from hvlabel.masks import decode, read_masks
 from hvlabel.masks.rle import boxes_xywh
+from hvlabel.stages.convert import convert_file
 from hvlabel.stages.fuse import fuse_files
+from hvtrain import samples as samples_module
 from hvtrain.corpus import read_corpus
 from hvtrain.label_pack import open_pack
-from hvtrain.samples import Samples, box_of, collate, make_loader, to_logits, tokens_of_box
+from hvtrain.samples import Samples, box_of, make_loader, to_logits, tokens_of_box
 from hvtrain.schedule import BatchOrder, Schedule
 from hvtrain.student import network_input
 
@@ -52,6 +55,12 @@ def test_the_pack_holds_what_the_labels_hold(make_samples):
         np.testing.assert_array_equal(samples.pack.boxes(k), boxes_xywh(masks.rles).astype(np.float32))
 
 
+def one(samples: Samples, step: int, k: int, position: int | None = None) -> dict[str, np.ndarray]:
+    """Arrays of a sample by its name in the batch."""
+    batch = samples.batch([(step, k if position is None else position, k)])
+    return {name: value[0].numpy() for name, value in vars(batch).items() if isinstance(value, torch.Tensor)}
+
+
 def test_holdout_takes_a_share_of_each_camera_and_unseen_sets_stay_out(make_samples):
     _, corpus = make_samples()
     assert {(i.dataset, i.split) for i in corpus.images if i.split != "train"} == {
@@ -67,7 +76,7 @@ def test_holdout_takes_a_share_of_each_camera_and_unseen_sets_stay_out(make_samp
 def test_masks_prompts_and_values_show_the_same_place(make_samples, flips):
     samples, _ = make_samples(data={"flip": flips})
     for k, image in enumerate(samples.images):
-        sample = samples[(3, k, k)]
+        sample = one(samples, 3, k)
         cube, labels = open_cube(image.cube), [decode(r) for r in read_masks(image.label).rles]
         stored = cube.read()
         places = [
@@ -97,7 +106,7 @@ def test_boxes_without_jitter_are_tight(make_samples):
     samples, _ = make_samples(prompts={"box_jitter": 0.0}, data={"flip": False})
     found = 0
     for k, image in enumerate(samples.images):
-        sample = samples[(0, k, k)]
+        sample = one(samples, 0, k)
         tight = [box_of(decode(r)).tolist() for r in read_masks(image.label).rles]
         inside = [b for b in sample["boxes_xyxy"].tolist() if min(b) > 0 and max(b) < 63]
         sizes = {(t[2] - t[0], t[3] - t[1]) for t in tight}
@@ -143,20 +152,36 @@ def test_workers_change_nothing(make_samples):
     order = BatchOrder(Schedule(by_camera, 2, 4, 0, 2.0))
     apart = list(make_loader(samples, order, samples.settings.hardware, pin=False))
     for found, places in zip(apart, order, strict=True):
-        here = collate([samples[p] for p in places])
+        here = samples.batch(places)
         for name, value in vars(here).items():
             other = getattr(found, name)
             assert torch.equal(other, value) if isinstance(value, torch.Tensor) else other == value, name
 
 
+def test_images_stored_differently_stack_as_floats(own, make_samples):
+    samples, _ = make_samples(own)
+    first = samples.images[0]
+    k = next(k for k in samples.by_camera[first.camera] if k)
+    apart = [one(samples, 0, j, position)["cube"].astype(np.float32) for position, j in enumerate((0, k))]
+    raw = np.ascontiguousarray(open_cube(first.cube).read().transpose(1, 2, 0)).astype(np.float32)
+    np.save(first.cube.with_suffix(".npy"), raw)
+    wavelengths = WavelengthRange(start_nm=400, stop_nm=1000, count=raw.shape[2])
+    descriptor = Descriptor(container="npy", wavelengths_nm=wavelengths)
+    convert_file(first.cube.with_suffix(".npy"), descriptor, CubeSettings(), first.cube, threads=1)
+    samples_module._open_cube.cache_clear()
+    found = samples.batch([(0, 0, 0), (0, 1, k)]).cube
+    assert found.dtype == torch.float32
+    np.testing.assert_array_equal(found.numpy(), np.stack(apart))
+
+
 def test_small_images_and_zoom_are_brought_to_one_size(make_samples):
     samples, _ = make_samples(student={"crop_px": 128}, data={"scale": [0.5, 0.5]})
-    sample = samples[(0, 0, 0)]
+    sample = one(samples, 0, 0)
     assert sample["cube"].shape[1:] == (64, 64)
     assert sample["zoom"] == pytest.approx(0.5)
     assert (sample["points_xy"] < 127.6).all()
     samples, _ = make_samples(student={"crop_px": 128})
-    assert samples[(0, 0, 0)]["cube"].shape[1:] == (128, 128)  # of an image of 96
+    assert one(samples, 0, 0)["cube"].shape[1:] == (128, 128)  # of an image of 96
 
 
 def test_a_damaged_cube_is_replaced_and_named(own, make_samples):
@@ -165,9 +190,9 @@ def test_a_damaged_cube_is_replaced_and_named(own, make_samples):
     content = bytearray(shard.read_bytes())
     content[100:-200] = bytes(len(content) - 300)
     shard.write_bytes(content)
-    found = samples[(0, 0, 0)]
-    assert found["names"] != samples.images[0].name
-    assert samples.images[0].image_id in found["problems"][0]
+    found = samples.batch([(0, 0, 0)])
+    assert found.names != (samples.images[0].name,)
+    assert samples.images[0].image_id in found.problems[0]
     assert read_attributes(samples.images[0].cube)
 
 
