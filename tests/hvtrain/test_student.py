@@ -67,12 +67,12 @@ def test_bands_in_the_gap_of_the_key_slots_are_encoded():
 
 
 @pytest.mark.slow
-def test_an_exported_b_loads_strictly_and_gives_the_same_features(tmp_path):
-    settings = StudentSettings(size="b", crop_px=224)
-    student = make_student(settings, 0).eval()
-    export(student.state_dict(), tmp_path / "b.pth")
-    fresh = HyperFree(published_topology("b", 224)).eval()
-    fresh.load_state_dict(torch.load(tmp_path / "b.pth", weights_only=True), strict=True)
+@pytest.mark.parametrize("size", ["b", "l", "h"])
+def test_an_exported_model_loads_strictly_and_gives_the_same_features(size, tmp_path):
+    student = make_student(StudentSettings(size=size, crop_px=224), 0).eval()
+    export(student.state_dict(), tmp_path / "student.pth")
+    fresh = HyperFree(published_topology(size, 224)).eval()
+    fresh.load_state_dict(torch.load(tmp_path / "student.pth", weights_only=True, mmap=True), strict=True)
     x = torch.rand(1, 24, 224, 224)
     with torch.no_grad():
         assert all(torch.equal(a, b) for a, b in zip(student.encode(x, NM), fresh.encode(x, NM), strict=True))
