@@ -20,7 +20,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader, IterableDataset
 
 from hvlabel.config import LossSettings, OptimiserSettings, Sam2Model
@@ -28,9 +27,9 @@ from hvlabel.demo.materials import MATERIALS
 from hvlabel.demo.scenes import make_photo
 from hvlabel.models.sam2 import load_sam2
 from hvlabel.models.teacher import IMAGENET_MEAN, IMAGENET_STD
-from hvtrain.loop import parameter_groups, rate
 from hvtrain.losses import embedding_logits, mask_iou, mask_loss
 from hvtrain.objective import Shortcut, correction, distance, watch
+from hvtrain.optimiser import moving_average, parameter_groups, rate
 from hvtrain.samples import MIN_CELLS, box_of, point_in, to_logits
 from hvtrain.student import export, listen_to_prompts
 
@@ -200,7 +199,7 @@ def train(out: Path, steps: int, threads: int, workers: int) -> None:
         for conv in network.image_encoder.neck.convs:
             conv.conv.weight.mul_(0.35)
     objective = Sam2Objective(network)
-    average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(settings.ema))
+    average = moving_average(network, settings.ema)
     optimiser = torch.optim.AdamW(parameter_groups(objective, settings, PROMPTED), betas=(0.9, 0.98))
     step, seconds, path = 0, 0.0, out / "checkpoint.pt"
     if path.exists():

@@ -8,7 +8,6 @@ import math
 import os
 import sys
 import time
-from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -20,12 +19,11 @@ from filelock import FileLock, Timeout
 from lightning_fabric import Fabric
 from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 from lightning_fabric.strategies.ddp import DDPStrategy
-from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch import Tensor
 
 from hvlabel import __version__
 from hvlabel.cache.publish import make_folder, publish_bytes
-from hvlabel.config import OptimiserSettings, PretrainSettings
+from hvlabel.config import PretrainSettings
 from hvlabel.errors import ConfigError, HvError, ResultsError
 from hvlabel.layout import Layout
 from hvlabel.models.hyperfree import HyperFree
@@ -34,6 +32,7 @@ from hvtrain.corpus import Corpus, read_corpus
 from hvtrain.label_pack import open_pack
 from hvtrain.log import Log
 from hvtrain.objective import Objective
+from hvtrain.optimiser import moving_average, parameter_groups, rate
 from hvtrain.plots import draw_predictions
 from hvtrain.run import RunFiles, is_complete, move_aside, pretty, read_checkpoint, read_identity
 from hvtrain.samples import Batch, Samples, make_loader
@@ -41,13 +40,6 @@ from hvtrain.schedule import BatchOrder, Schedule
 from hvtrain.student import export, make_student, start_file
 
 MAX_BAD_SHARE = 0.1  # of a run's images that may prove unreadable before it stops
-# what is told from the image by prompts alone
-PROMPTED = (
-    "student.prompt_encoder.",
-    "student.mask_decoder.transformer.",
-    "student.mask_decoder.iou_token.",
-    "student.mask_decoder.mask_tokens.",
-)
 
 
 class TrainingError(HvError, ArithmeticError):
@@ -135,7 +127,7 @@ class Run:
                 f"{optimiser.accumulate} batches each; choose a multiple of {parts}"
             )
         student = make_student(settings.student, settings.seed)
-        self.average = AveragedModel(student, multi_avg_fn=get_ema_multi_avg_fn(optimiser.ema), use_buffers=True)
+        self.average = moving_average(student, optimiser.ema)
         student.image_encoder.recompute = hardware.checkpoint_blocks
         if hardware.compile:
             for block in student.image_encoder.blocks:
@@ -315,30 +307,6 @@ class Run:
         }
         publish_bytes(self.files.identity, pretty({"key": self.key, "facts": facts}))
         publish_bytes(self.files.facts, pretty(facts))
-
-
-def rate(step: int, settings: OptimiserSettings) -> float:
-    """Factor on the peak rate: linear warm-up, then half a cosine down to a hundredth."""
-    if step < settings.warmup_steps:
-        return (step + 1) / settings.warmup_steps
-    share = (step - settings.warmup_steps) / max(1, settings.steps - settings.warmup_steps)
-    return 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * share))
-
-
-def parameter_groups(
-    objective: nn.Module, settings: OptimiserSettings, prompted: tuple[str, ...] = PROMPTED
-) -> list[dict[str, Any]]:
-    """AdamW groups of one rate and decay each; no decay on vectors."""
-    groups: dict[tuple[float, float], list[nn.Parameter]] = defaultdict(list)
-    for name, parameter in objective.named_parameters():
-        factor = settings.decoder_lr if name.startswith(prompted) else 1.0
-        if parameter.ndim > 1 and settings.lr_fan_in is not None:
-            factor *= min(1.0, settings.lr_fan_in / parameter[0].numel())
-        groups[factor, settings.weight_decay if parameter.ndim > 1 else 0.0].append(parameter)
-    return [
-        {"params": parameters, "lr": settings.lr * factor, "peak_lr": settings.lr * factor, "weight_decay": decay}
-        for (factor, decay), parameters in groups.items()
-    ]
 
 
 def _several(settings: PretrainSettings) -> bool:

@@ -17,7 +17,8 @@ from hvlabel.errors import ConfigError, ResultsError
 from hvlabel.layout import Layout
 from hvtrain import loop
 from hvtrain.corpus import read_corpus
-from hvtrain.loop import TrainingError, parameter_groups, pretrain, rate, run_key
+from hvtrain.loop import TrainingError, pretrain, run_key
+from hvtrain.optimiser import moving_average, parameter_groups, rate
 from hvtrain.run import RunFiles, averaged_student, read_metrics
 
 from .conftest import tiny
@@ -263,3 +264,18 @@ def test_what_the_key_of_a_run_depends_on(layout):
     assert run_key(tiny(run="other", hardware={"workers": 3}, evaluation={"max_masks": 1}), corpus) == key
     assert run_key(tiny(seed=1), corpus) != key
     assert run_key(tiny(), read_corpus(layout, tiny().data, distill=True)) != key
+
+
+def test_averaged_weights_forget_the_first_ones_and_follow_slowly():
+    network = torch.nn.Linear(1, 1, bias=False)
+    average = moving_average(network, 0.99)
+    wanted = None
+    for n in range(2000):
+        torch.nn.init.constant_(network.weight, float(n))
+        average.update_parameters(network)
+        decay = min(0.99, (1 + n) / (10 + n))
+        wanted = float(n) if wanted is None else decay * wanted + (1 - decay) * n
+        if n == 30:
+            assert average.module.weight.item() > 20  # a plain average of this decay would stand at 4
+    assert average.module.weight.item() == pytest.approx(wanted, rel=1e-5)
+    assert 1999 - average.module.weight.item() == pytest.approx(99, abs=1)
