@@ -36,9 +36,9 @@ def main() -> None:
     config, out = load_config(sys.argv[1]), Path(sys.argv[2]).resolve()
     steps = int(sys.argv[3]) if len(sys.argv) > 3 else config.pretrain.optimiser.steps
     rows: dict[str, list[dict[str, float]]] = {}
-    for name, (branches, distill) in VARIANTS.items():
-        layout = labels_of(config, out / "-".join(branches), branches)
-        for seed in SEEDS:
+    for seed in SEEDS:
+        for name, (branches, distill) in VARIANTS.items():
+            layout = labels_of(config, out / "-".join(branches), branches)
             settings = variant(config.pretrain, f"{'distilled' if distill else 'plain'}-{seed}", seed, steps)
             pretrain(layout, settings, distill=distill)
             scores = evaluate(layout, settings, distill=distill)

@@ -20,7 +20,7 @@ from yaml import YAMLError
 from hvlabel.config import Sam2Model
 from hvlabel.errors import WeightsError
 from hvlabel.models.teacher import network_input
-from hvlabel.models.two_way import FirstLayer, Masks, confident_masks, first_layer
+from hvlabel.models.two_way import ImageSide, Masks, confident_masks, image_side
 from hvlabel.models.weights import read_state_dict
 
 # What the package's own builders set at inference: a single unstable mask falls back to the best of three,
@@ -97,7 +97,7 @@ class Sam2Predictor:
     def __init__(self, network: SAM2Base, objects_per_batch: int = 16) -> None:
         self.network = network
         self.objects_per_batch = objects_per_batch
-        self._first: tuple[Embedding, FirstLayer] | None = None  # of the image decoded last
+        self._side: tuple[Embedding, ImageSide] | None = None  # of the image decoded last
 
     @torch.inference_mode()
     def embed(self, image: np.ndarray) -> Embedding:
@@ -140,12 +140,15 @@ class Sam2Predictor:
         network = self.network
         decoder = network.sam_mask_decoder
         sparse, dense = self._prompts(embedding, points_xy, None)
-        if self._first is None or self._first[0] is not embedding:
+        if self._side is None or self._side[0] is not embedding:
             code = network.sam_prompt_encoder.get_dense_pe()
-            self._first = embedding, first_layer(decoder.transformer, self._image(embedding) + dense[:1], code)
+            self._side = (
+                embedding,
+                image_side(decoder, self._image(embedding) + dense[:1], code, embedding.features[:-1]),
+            )
         own = [decoder.obj_score_token.weight] if decoder.pred_obj_scores else []
         own_tokens = torch.cat([*own, decoder.iou_token.weight, decoder.mask_tokens.weight])
-        return confident_masks(decoder, own_tokens, self._first[1], sparse, min_iou, embedding.features[:-1])
+        return confident_masks(decoder, own_tokens, self._side[1], sparse, min_iou)
 
     def _image(self, embedding: Embedding) -> Tensor:
         """(1, D, g, g) features as the decoder takes them."""

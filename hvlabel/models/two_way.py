@@ -6,14 +6,17 @@ The same function of the same weights as the modules of sam2 and of our HyperFre
 - Later, image tokens (thousands) are never projected: a projection of the few prompt tokens by the transposed weights
   gives the same products. q . (W x + b) = (W^T q) . x + q . b, where softmax over x does not see q . b; and
   sum p (W x + b) = W (sum p x) + b.
+- The upscaling is matrix products over tokens; only masks are put into rows and columns.
 """
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 N_MASK_TOKENS = 4  # one mask for clear prompts, three for ambiguous ones
@@ -21,12 +24,13 @@ CACHED_BYTES_CPU = 16 << 20  # image tokens of the prompts decoded at once; resu
 
 
 @dataclass(frozen=True)
-class FirstLayer:
-    """What the first layer makes of an image, whatever the prompts.
+class ImageSide:
+    """What the decoder makes of an image, whatever the prompts.
 
     image, code    : (N, D) tokens and their position code; N = product of grid_hw
-    keys, values   : (heads, N, d) for tokens that look at the image
-    queries        : (heads, N, d) for the image that looks at tokens
+    keys, values   : (heads, N, d) for tokens that look at the image in the first layer
+    queries        : (heads, N, d) for the image that looks at tokens in the first layer
+    finer          : (4N, D/4) and (16N, D/8) finer features in the order of _cells, or none
     """
 
     image: Tensor
@@ -34,27 +38,41 @@ class FirstLayer:
     keys: Tensor
     values: Tensor
     queries: Tensor
+    finer: tuple[Tensor, ...]
     grid_hw: tuple[int, int]
 
 
-def first_layer(transformer: Any, image: Tensor, code: Tensor) -> FirstLayer:
-    """Projections of an image (1, D, g, g) with position code (1, D, g, g), dense prompt included."""
-    tokens, position = image[0].flatten(1).T.contiguous(), code[0].flatten(1).T.contiguous()
+def image_side(decoder: Any, image: Tensor, code: Tensor, high_res: list[Tensor]) -> ImageSide:
+    """Of an image (1, D, g, g), dense prompt included, with position code (1, D, g, g), in the decoder's precision.
+
+    high_res : two finer feature maps, finest first, (1, D/8, 4g, 4g) and (1, D/4, 2g, 2g), or none
+    """
+    dtype = decoder.iou_token.weight.dtype
+    tokens, position = (x[0].flatten(1).T.to(dtype).contiguous() for x in (image, code))
     coded = tokens + position
-    layer = transformer.layers[0]
+    layer = decoder.transformer.layers[0]
     to_image, to_tokens = layer.cross_attn_token_to_image, layer.cross_attn_image_to_token
 
     def heads(x: Tensor) -> Tensor:
         return x.unflatten(-1, (to_image.num_heads, -1)).transpose(0, 1).contiguous()
 
-    return FirstLayer(
+    grid_hw = (image.shape[2], image.shape[3])
+    return ImageSide(
         tokens,
         position,
         keys=heads(to_image.k_proj(coded)),
         values=heads(to_image.v_proj(tokens)),
         queries=heads(to_tokens.q_proj(coded)),
-        grid_hw=(image.shape[2], image.shape[3]),
+        finer=tuple(_by_cell(f[0], grid_hw).to(dtype) for f in reversed(high_res)),
+        grid_hw=grid_hw,
     )
+
+
+def half_precision(decoder: Any) -> Any:
+    """A copy of a decoder that computes in bfloat16, all but the small head that predicts the IoU."""
+    half = copy.deepcopy(decoder).to(torch.bfloat16)
+    half.iou_prediction_head.float()
+    return half
 
 
 @dataclass(frozen=True)
@@ -71,53 +89,69 @@ class Masks:
     prompt: Tensor
 
 
-def confident_masks(
-    decoder: Any, own_tokens: Tensor, first: FirstLayer, sparse: Tensor, min_iou: float | None, high_res: list[Tensor]
-) -> Masks:
+def confident_masks(decoder: Any, own_tokens: Tensor, side: ImageSide, sparse: Tensor, min_iou: float | None) -> Masks:
     """The three masks of each prompt whose predicted IoU is above min_iou (None: all); others are never upscaled.
 
     decoder    : a SAM mask decoder (output_upscaling, output_hypernetworks_mlps, iou_prediction_head)
     own_tokens : (n, D) the decoder's tokens; the last four are its mask tokens, before them stands the IoU token
     sparse     : (B, P, D) embedded prompts
-    high_res   : two finer feature maps (1, D/8, 4g, 4g), (1, D/4, 2g, 2g), or none
     """
     first_mask = len(own_tokens) - N_MASK_TOKENS
     parts = []
-    per_prompt = first.image.numel() * first.image.element_size()
+    per_prompt = side.image.numel() * side.image.element_size()
     size = max(1, CACHED_BYTES_CPU // per_prompt) if sparse.device.type == "cpu" else max(1, len(sparse))
     for start in range(0, len(sparse), size):
-        batch = sparse[start : start + size]
+        batch = sparse[start : start + size].to(own_tokens.dtype)
         tokens, image = two_way(
-            decoder.transformer, first, torch.cat([own_tokens.expand(len(batch), -1, -1), batch], dim=1)
+            decoder.transformer, side, torch.cat([own_tokens.expand(len(batch), -1, -1), batch], dim=1)
         )
-        iou = decoder.iou_prediction_head(tokens[:, first_mask - 1])[:, 1:]  # (B, 3)
+        iou = decoder.iou_prediction_head(tokens[:, first_mask - 1].float())[:, 1:]  # (B, 3)
         keep = torch.ones_like(iou, dtype=torch.bool) if min_iou is None else iou > min_iou
         used = keep.any(dim=1)
-        upscaled = _upscaled(decoder, image[used], first.grid_hw, high_res)  # (U, D/8, 4g, 4g)
         hyper = torch.stack(
             [decoder.output_hypernetworks_mlps[k](tokens[used, first_mask + k]) for k in range(1, N_MASK_TOKENS)], dim=1
         )
-        prompt, which = keep[used].nonzero(as_tuple=True)
-        logits = (
-            torch.einsum("kc,kchw->khw", hyper[prompt, which], upscaled[prompt]) if len(prompt) else upscaled[:0, 0]
-        )
-        parts.append(Masks(logits, iou[keep], start + used.nonzero()[:, 0][prompt]))
+        logits = _masks(decoder, image if used.all() else image[used], hyper, side)
+        prompt = keep.nonzero()[:, 0]
+        parts.append(Masks(logits[keep[used]], iou[keep], start + prompt))
     return Masks(*(torch.cat([getattr(p, name) for p in parts]) for name in ("logits", "iou", "prompt")))
 
 
-def _upscaled(decoder: Any, image: Tensor, grid_hw: tuple[int, int], high_res: list[Tensor]) -> Tensor:
-    """(U, N, D) -> (U, D/8, 4g, 4g)."""
-    grid = image.transpose(1, 2).unflatten(2, grid_hw)
-    if not high_res:
-        return decoder.output_upscaling(grid)
+def _masks(decoder: Any, image: Tensor, hyper: Tensor, side: ImageSide) -> Tensor:
+    """Image tokens (U, N, D) and vectors (U, M, D/8) -> logits (U, M, 4g, 4g).
+
+    The published upscaling is two transposed convolutions of 2 x 2 with stride 2, each a matrix product per token. All
+    stays in the order of tokens until the masks, which alone are put into rows and columns.
+    """
     to_2x, norm, activation, to_4x, last_activation = decoder.output_upscaling
-    finest, finer = high_res
-    return last_activation(to_4x(activation(norm(to_2x(grid) + finer))) + finest)
+    x = _cells(to_2x, image)
+    if side.finer:
+        x += side.finer[0]
+    x = _cells(to_4x, activation(F.layer_norm(x, norm.weight.shape, norm.weight, norm.bias, norm.eps)))
+    if side.finer:
+        x += side.finer[1]
+    cells = (hyper @ last_activation(x).transpose(1, 2)).unflatten(2, (*side.grid_hw, 2, 2, 2, 2))
+    rows_then_columns = cells.permute(0, 1, 2, 4, 6, 3, 5, 7)
+    return rows_then_columns.flatten(5, 7).flatten(2, 4)
 
 
-def two_way(transformer: Any, first: FirstLayer, prompts: Tensor) -> tuple[Tensor, Tensor]:
+def _cells(conv: Any, x: Tensor) -> Tensor:
+    """(U, n, D) through a transposed convolution of 2 x 2 with stride 2 -> (U, 4n, C): each token's four cells, row by row."""
+    weight = conv.weight.permute(2, 3, 1, 0).flatten(0, 2)  # (4C, D)
+    return F.linear(x, weight, conv.bias.repeat(4)).unflatten(2, (4, -1)).flatten(1, 2)
+
+
+def _by_cell(features: Tensor, grid_hw: tuple[int, int]) -> Tensor:
+    """(C, h, w) features, 2 or 4 times finer than the grid -> (h * w, C) in the order of _cells."""
+    levels = (features.shape[1] // grid_hw[0]).bit_length() - 1
+    split = features.unflatten(2, (grid_hw[1], *[2] * levels)).unflatten(1, (grid_hw[0], *[2] * levels))
+    order = [axis + row for row in range(levels + 1) for axis in (1, levels + 2)]
+    return split.permute(*order, 0).flatten(0, -2)
+
+
+def two_way(transformer: Any, side: ImageSide, prompts: Tensor) -> tuple[Tensor, Tensor]:
     """prompts (B, T, D), output tokens included -> tokens (B, T, D), image (B, N, D)."""
-    tokens, image = prompts, first.image
+    tokens, image = prompts, side.image
     for index, layer in enumerate(transformer.layers):
         if index == 0:
             tokens = layer.self_attn(tokens, tokens, tokens)
@@ -127,20 +161,20 @@ def two_way(transformer: Any, first: FirstLayer, prompts: Tensor) -> tuple[Tenso
         tokens = layer.norm1(tokens)
         asking = tokens + prompts
         if index == 0:
-            seen = _look_at_shared(layer.cross_attn_token_to_image, asking, first)
+            seen = _look_at_shared(layer.cross_attn_token_to_image, asking, side)
         else:
-            coded_image = image + first.code
+            coded_image = image + side.code
             seen = _look_at_image(layer.cross_attn_token_to_image, asking, coded_image, image)
         tokens = layer.norm2(tokens + seen)
         tokens = layer.norm3(tokens + layer.mlp(tokens))
         answering = tokens + prompts
         if index == 0:
-            told = _told_shared(layer.cross_attn_image_to_token, answering, tokens, first)
+            told = _told_shared(layer.cross_attn_image_to_token, answering, tokens, side)
         else:
             told = _told(layer.cross_attn_image_to_token, answering, tokens, coded_image)
         image = layer.norm4(told.add_(image))
     asking = tokens + prompts
-    seen = _look_at_image(transformer.final_attn_token_to_image, asking, image + first.code, image)
+    seen = _look_at_image(transformer.final_attn_token_to_image, asking, image + side.code, image)
     return transformer.norm_final_attn(tokens + seen), image
 
 
@@ -154,12 +188,12 @@ def _out(attention: Any, x: Tensor) -> Tensor:
     return attention.out_proj(x.transpose(1, 2).flatten(2))
 
 
-def _look_at_shared(attention: Any, asking: Tensor, first: FirstLayer) -> Tensor:
+def _look_at_shared(attention: Any, asking: Tensor, side: ImageSide) -> Tensor:
     q = _heads(attention, attention.q_proj(asking))  # (B, h, T, d)
     b, h, t, d = q.shape
     flat = q.transpose(0, 1).reshape(h, b * t, d)  # one product per head for all prompts
-    weights = torch.softmax(flat @ first.keys.transpose(1, 2) * d**-0.5, dim=-1)
-    return _out(attention, (weights @ first.values).reshape(h, b, t, d).transpose(0, 1))
+    weights = torch.softmax(flat @ side.keys.transpose(1, 2) * d**-0.5, dim=-1)
+    return _out(attention, (weights @ side.values).reshape(h, b, t, d).transpose(0, 1))
 
 
 def _look_at_image(attention: Any, asking: Tensor, coded_image: Tensor, image: Tensor) -> Tensor:
@@ -196,11 +230,11 @@ def _told(attention: Any, answering: Tensor, tokens: Tensor, coded_image: Tensor
     return _mixed(attention, scores.unflatten(1, (h, t)), tokens)
 
 
-def _told_shared(attention: Any, answering: Tensor, tokens: Tensor, first: FirstLayer) -> Tensor:
+def _told_shared(attention: Any, answering: Tensor, tokens: Tensor, side: ImageSide) -> Tensor:
     k = _heads(attention, attention.k_proj(answering))
     b, h, t, d = k.shape
     flat = k.transpose(0, 1).reshape(h, b * t, d) * d**-0.5
-    scores = (flat @ first.queries.transpose(1, 2)).reshape(h, b, t, -1)
+    scores = (flat @ side.queries.transpose(1, 2)).reshape(h, b, t, -1)
     return _mixed(attention, scores.transpose(0, 1), tokens)
 
 

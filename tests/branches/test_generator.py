@@ -12,7 +12,7 @@ from hvlabel.branches.generator import crop_boxes, generate_masks, point_grid
 from hvlabel.config import GeneratorSettings
 from hvlabel.masks import decode
 from hvlabel.models.hyperfree import HyperFree, HyperFreePredictor, Topology
-from hvlabel.models.two_way import Masks, first_layer, two_way
+from hvlabel.models.two_way import Masks, image_side, two_way
 
 HYPERFREE_DEFAULTS = {"pred_iou_thresh": 0.88, "stability_score_thresh": 0.95}
 
@@ -93,12 +93,12 @@ def test_same_masks_in_the_same_order_as_published(shared, predictor, name):
 @pytest.mark.parametrize(("tokens", "grid"), [(7, (8, 8)), (9, (5, 12)), (1, (2, 3))])
 def test_the_lean_transformer_is_the_plain_one(tokens, grid):
     torch.manual_seed(0)
-    plain = HyperFree(Topology(image_size_px=64, patch_px=16, embed_dim=8, depth=1, num_heads=2, window_px=4, global_blocks=(0,), out_dim=32, decoder_heads=4, mask_channels=4, decoder_mlp=16, iou_hidden=8)).mask_decoder.transformer  # fmt: skip
+    plain = HyperFree(Topology(image_size_px=64, patch_px=16, embed_dim=8, depth=1, num_heads=2, window_px=4, global_blocks=(0,), out_dim=32, decoder_heads=4, mask_channels=4, decoder_mlp=16, iou_hidden=8)).mask_decoder  # fmt: skip
     image, code = torch.randn(1, 32, *grid), torch.randn(1, 32, *grid)
     prompts = torch.randn(5, tokens, 32)
     with torch.inference_mode():
-        expected = plain(image.expand(5, -1, -1, -1), code, prompts)
-        found = two_way(plain, first_layer(plain, image, code), prompts)
+        expected = plain.transformer(image.expand(5, -1, -1, -1), code, prompts)
+        found = two_way(plain.transformer, image_side(plain, image, code, []), prompts)
     for ours, theirs in zip(found, expected, strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-5)
 

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from hvlabel.models.hyperfree.network import HyperFree
-from hvlabel.models.two_way import FirstLayer, Masks, confident_masks, first_layer
+from hvlabel.models.two_way import ImageSide, Masks, confident_masks, image_side
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class HyperFreePredictor:
         self.network = network
         self.wavelengths_nm = [float(nm) for nm in wavelengths_nm]
         self.gsd_m = gsd_m
-        self._first: tuple[Embedding, FirstLayer] | None = None  # of the image decoded last
+        self._side: tuple[Embedding, ImageSide] | None = None  # of the image decoded last
 
     def prepare(self, image: np.ndarray) -> tuple[Tensor, tuple[int, int]]:
         """(1, C, S, S) float32 network input and the size of the image in it.
@@ -76,11 +76,11 @@ class HyperFreePredictor:
         encoder, decoder = self.network.prompt_encoder, self.network.mask_decoder
         points, labels = self._points(embedding, points_xy)
         sparse, dense = encoder(points, labels, None, None)
-        if self._first is None or self._first[0] is not embedding:
+        if self._side is None or self._side[0] is not embedding:
             features = embedding.features + dense[:1]
-            self._first = embedding, first_layer(decoder.transformer, features, encoder.dense_code())
+            self._side = embedding, image_side(decoder, features, encoder.dense_code(), [])
         own_tokens = torch.cat([decoder.iou_token.weight, decoder.mask_tokens.weight])
-        return confident_masks(decoder, own_tokens, self._first[1], sparse, min_iou, [])
+        return confident_masks(decoder, own_tokens, self._side[1], sparse, min_iou)
 
     def _points(self, embedding: Embedding, points_xy: np.ndarray) -> tuple[Tensor, Tensor]:
         """(N, 1, 2) px of the padded input and (N, 1) labels of foreground points."""
