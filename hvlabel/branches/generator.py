@@ -159,14 +159,12 @@ def _in_batch(
             logits, iou, points = logits[keep], iou[keep], points[keep.cpu().numpy()]
     full = model.upscale(logits, embedding).float()  # (K, h, w) of the crop
     stability = _stability(full, settings)
+    if settings.stability_score_thresh > 0:
+        stable = stability >= settings.stability_score_thresh
+        full, iou, stability, points = full[stable], iou[stable], stability[stable], points[stable.cpu().numpy()]
     masks = full > settings.mask_threshold
-    keep = (
-        stability >= settings.stability_score_thresh
-        if settings.stability_score_thresh > 0
-        else torch.ones_like(stability, dtype=torch.bool)
-    )
     boxes = _boxes(masks) + torch.tensor([crop[0], crop[1], crop[0], crop[1]], device=masks.device)
-    keep &= ~_cut_by_crop(boxes, crop, image_hw)
+    keep = ~_cut_by_crop(boxes, crop, image_hw)
     masks, boxes, iou, stability = (t[keep].cpu() for t in (masks, boxes, iou, stability))
     points = points[keep.cpu().numpy()] + np.array(crop[:2])
     return _Found(
@@ -190,11 +188,18 @@ def _refined(
     return torch.cat([p[0][:, 0] for p in parts]), torch.cat([p[1][:, 0] for p in parts])
 
 
-def _stability(full: Tensor, settings: GeneratorSettings) -> Tensor:
+def _stability(logits: Tensor, settings: GeneratorSettings) -> Tensor:
     """(K,) IoU of the masks at a higher and a lower threshold; nan where the lower one is empty."""
-    above = (full > settings.mask_threshold + settings.stability_score_offset).flatten(1).sum(1, dtype=torch.int32)
-    below = (full > settings.mask_threshold - settings.stability_score_offset).flatten(1).sum(1, dtype=torch.int32)
-    return above / below
+    above = _areas(logits, settings.mask_threshold + settings.stability_score_offset)
+    return above / _areas(logits, settings.mask_threshold - settings.stability_score_offset)
+
+
+def _areas(logits: Tensor, threshold: float) -> Tensor:
+    """(K,) number of px above a threshold."""
+    if logits.is_cuda:
+        return (logits > threshold).flatten(1).sum(1, dtype=torch.int32)
+    # NumPy counts bits of a mask that is still in the cache; torch widens each to an integer first
+    return torch.tensor([np.count_nonzero(mask > threshold) for mask in logits.numpy()], dtype=torch.int32)
 
 
 def _boxes(masks: Tensor) -> Tensor:
