@@ -14,15 +14,15 @@ from hvlabel.models.hyperfree import HyperFree, HyperFreePredictor
 NOISE_RIDGE = 1e-3  # share of the mean noise variance added to its diagonal, so that dead bands cannot blow up
 
 
-def run(cube: Cube, settings: MaterialSettings, model: HyperFree | None = None) -> MaskSet:
-    """Masks of the cube's spectra, best first. model: the loaded network of backend hyperfree."""
+def run(cube: Cube, settings: MaterialSettings, model: HyperFree | None = None, *, half: bool = False) -> MaskSet:
+    """Masks of the cube's spectra, best first. model: the loaded network of backend hyperfree. half: compute in bfloat16."""
     if model is None:
         regions = multiscale_regions(
             spectral_components(cube.values(), settings.n_components), settings.regions, "material"
         )
         return ranked(regions, cube.height_px, cube.width_px)
     assert settings.hyperfree is not None  # the settings' validator
-    predictor = HyperFreePredictor(model, cube.wavelengths_nm.tolist(), settings.hyperfree.gsd_m)
+    predictor = HyperFreePredictor(model, cube.wavelengths_nm.tolist(), settings.hyperfree.gsd_m, half=half)
     found = generate_masks(predictor, cube.values().transpose(1, 2, 0), settings.generator, "material")
     return ranked(found, cube.height_px, cube.width_px)
 

@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hvlabel.branches.generator import PromptModel, generate_masks
+from hvlabel.branches.generator import generate_masks
+from hvlabel.branches.points import PromptModel
 from hvlabel.config import SequenceSettings
 from hvlabel.cube.bands import Frame, evenly_spread
 from hvlabel.masks import Mask, Rle, decode, encode, interior_point, iou_matrix, rank

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from hvlabel.branches.generator import PromptModel, generate_masks
+from hvlabel.branches.generator import generate_masks
+from hvlabel.branches.points import PromptModel
 from hvlabel.branches.regions import multiscale_regions
 from hvlabel.config import RgbSettings
 from hvlabel.cube import Cube

@@ -70,6 +70,10 @@ class RegionSettings(Settings):
 class GeneratorSettings(Settings):
     """Points on a grid to masks; names and defaults of SAM2AutomaticMaskGenerator."""
 
+    mode: Literal["fast", "exact"] = Field(
+        "fast", description="exact: the published list of masks; fast: nearly the same"
+    )
+    half_precision: bool = Field(True, description="fast: bfloat16 where the device computes in it natively")
     points_per_side: int = Field(32, ge=1, description="grid side; points_per_side squared prompts per crop")
     points_per_batch: int = Field(64, ge=1, description="prompts decoded at once; memory only, results do not change")
     pred_iou_thresh: float = Field(0.8, description="keep masks whose predicted IoU is above; 0 or less: no filter")
@@ -91,13 +95,20 @@ class GeneratorSettings(Settings):
     use_m2m: bool = Field(False, description="SAM2: refine each mask once with itself as mask prompt")
     multimask_output: bool = Field(True, description="three masks per point instead of one")
 
+    @property
+    def wants_half(self) -> bool:
+        """Whether the network may compute in bfloat16."""
+        return self.mode == "fast" and self.half_precision
 
-# what cannot change a result: batch sizes, and where a checkpoint lies (its hash is in the key by itself)
-NO_RESULT: dict[str, Any] = {
-    "generator": {"points_per_batch"},
-    "sam2": {"checkpoint", "sha256"},
-    "hyperfree": {"checkpoint", "sha256"},
-}
+
+def _no_result(generator: GeneratorSettings) -> dict[str, Any]:
+    """What cannot change a result: batch sizes, where a checkpoint lies (its hash is in the key by itself), another mode's switches."""
+    only_fast = {"half_precision"} if generator.mode == "exact" else set()
+    return {
+        "generator": {"points_per_batch"} | only_fast,
+        "sam2": {"checkpoint", "sha256"},
+        "hyperfree": {"checkpoint", "sha256"},
+    }
 
 
 class Sam2BranchSettings(StageSettings):
@@ -125,7 +136,7 @@ class Sam2BranchSettings(StageSettings):
     def relevant(self) -> dict[str, Any]:
         """Only the chosen backend's settings."""
         unused = self.only_sam2 if self.backend == "regions" else self.only_regions
-        return self.model_dump(mode="json", exclude=NO_RESULT | dict.fromkeys(unused, True))
+        return self.model_dump(mode="json", exclude=_no_result(self.generator) | dict.fromkeys(unused, True))
 
 
 class RgbSettings(Sam2BranchSettings):
@@ -182,7 +193,7 @@ class MaterialSettings(StageSettings):
             if self.backend == "regions"
             else {"backend", "hyperfree", "generator"}
         )
-        return self.model_dump(mode="json", include=used, exclude=NO_RESULT)
+        return self.model_dump(mode="json", include=used, exclude=_no_result(self.generator))
 
 
 class BranchWeights(Settings):

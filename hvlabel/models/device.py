@@ -14,6 +14,14 @@ from hvlabel.errors import ConfigError
 _leases: list[FileLock] = []  # held until the process ends
 
 
+def computes_in_bfloat16(device: torch.device) -> bool:
+    """Whether a device has instructions for it; elsewhere it is slower than float32."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    found: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()  # absent before PyTorch 2.10
+    return bool(found.get("amx_bf16") or found.get("avx512_bf16"))
+
+
 def choose_device(wanted: str) -> torch.device:
     """The device of this process.
 

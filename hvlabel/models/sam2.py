@@ -20,7 +20,7 @@ from yaml import YAMLError
 from hvlabel.config import Sam2Model
 from hvlabel.errors import WeightsError
 from hvlabel.models.teacher import network_input
-from hvlabel.models.two_way import ImageSide, Masks, confident_masks, image_side
+from hvlabel.models.two_way import ImageSide, Masks, confident_masks, half_precision, image_side
 from hvlabel.models.weights import read_state_dict
 
 # What the package's own builders set at inference: a single unstable mask falls back to the best of three,
@@ -92,21 +92,26 @@ class Embedding:
 
 
 class Sam2Predictor:
-    """Prompts on one image, and masks carried along frames."""
+    """Prompts on one image, and masks carried along frames.
 
-    def __init__(self, network: SAM2Base, objects_per_batch: int = 16) -> None:
-        self.network = network
+    half : compute embeddings and prompts in bfloat16; what comes out is float32 all the same, logits of decode_above excepted
+    """
+
+    def __init__(self, network: SAM2Base, objects_per_batch: int = 16, *, half: bool = False) -> None:
+        self.network, self.half = network, half
+        self._decoder = half_precision(network.sam_mask_decoder) if half else network.sam_mask_decoder
         self.objects_per_batch = objects_per_batch
         self._side: tuple[Embedding, ImageSide] | None = None  # of the image decoded last
 
     @torch.inference_mode()
     def embed(self, image: np.ndarray) -> Embedding:
         """Embedding of an (H, W, 3) image, uint8 or float in [0, 1]."""
-        out = self.network.forward_image(network_input(image, self.network.image_size, self.network.device))
+        x = network_input(image, self.network.image_size, self.network.device)
+        with torch.autocast(x.device.type, torch.bfloat16, enabled=self.half):
+            out = self.network.forward_image(x)
         levels = self.network.num_feature_levels
-        return Embedding(
-            out["backbone_fpn"][-levels:], out["vision_pos_enc"][-levels:], (image.shape[0], image.shape[1])
-        )
+        features, codes = ([f.float() for f in out[name][-levels:]] for name in ("backbone_fpn", "vision_pos_enc"))
+        return Embedding(features, codes, (image.shape[0], image.shape[1]))
 
     def tokens(self, rgb: np.ndarray) -> np.ndarray:
         """(g, g, D) float32 features of the image encoder's coarsest level, stride 16 of its input."""
@@ -137,8 +142,7 @@ class Sam2Predictor:
     @torch.inference_mode()
     def decode_above(self, embedding: Embedding, points_xy: np.ndarray, min_iou: float | None) -> Masks:
         """Like decode with multimask, but only the masks above a predicted IoU (None: all) are made at all."""
-        network = self.network
-        decoder = network.sam_mask_decoder
+        network, decoder = self.network, self._decoder
         sparse, dense = self._prompts(embedding, points_xy, None)
         if self._side is None or self._side[0] is not embedding:
             code = network.sam_prompt_encoder.get_dense_pe()
@@ -169,6 +173,10 @@ class Sam2Predictor:
     def upscale(self, logits: Tensor, embedding: Embedding) -> Tensor:
         """(N, h, w) low-resolution logits -> (N, H, W) of the original image."""
         return F.interpolate(logits[:, None].float(), embedding.original_hw, mode="bilinear", align_corners=False)[:, 0]
+
+    def valid_hw(self, logits: Tensor, embedding: Embedding) -> tuple[int, int]:
+        """Rows and columns of low-resolution logits that cover the image: all, it was stretched."""
+        return logits.shape[-2], logits.shape[-1]
 
     @torch.inference_mode()
     def track(

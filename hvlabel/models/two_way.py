@@ -88,6 +88,10 @@ class Masks:
     iou: Tensor
     prompt: Tensor
 
+    def take(self, keep: Tensor) -> Masks:
+        """Those of a (K,) bool mask alone."""
+        return Masks(self.logits[keep], self.iou[keep], self.prompt[keep])
+
 
 def confident_masks(decoder: Any, own_tokens: Tensor, side: ImageSide, sparse: Tensor, min_iou: float | None) -> Masks:
     """The three masks of each prompt whose predicted IoU is above min_iou (None: all); others are never upscaled.
@@ -197,8 +201,6 @@ def _look_at_shared(attention: Any, asking: Tensor, side: ImageSide) -> Tensor:
 
 
 def _look_at_image(attention: Any, asking: Tensor, coded_image: Tensor, image: Tensor) -> Tensor:
-    if not _folding_pays(attention, asking):
-        return attention(asking, coded_image, image)
     q = _heads(attention, attention.q_proj(asking))
     b, h, t, d = q.shape
     weights = torch.softmax(_folded(q, attention.k_proj.weight) @ coded_image.transpose(1, 2), dim=-1)  # (B, h*T, N)
@@ -213,14 +215,7 @@ def _folded(x: Tensor, weight: Tensor) -> Tensor:
     return torch.einsum("bhtd,hdc->bhtc", x, _by_head(weight, h)).flatten(1, 2) * d**-0.5
 
 
-def _folding_pays(attention: Any, tokens: Tensor) -> bool:
-    """Whether the prompt tokens of all heads are fewer than the channels that image tokens would be projected to."""
-    return attention.num_heads * tokens.shape[1] < attention.q_proj.out_features
-
-
 def _told(attention: Any, answering: Tensor, tokens: Tensor, coded_image: Tensor) -> Tensor:
-    if not _folding_pays(attention, tokens):
-        return attention(coded_image, answering, tokens)
     k = _heads(attention, attention.k_proj(answering))
     b, h, t, d = k.shape
     offset = (k * attention.q_proj.bias.view(h, 1, d)).sum(-1).reshape(b, h * t, 1)
@@ -241,9 +236,6 @@ def _told_shared(attention: Any, answering: Tensor, tokens: Tensor, side: ImageS
 def _mixed(attention: Any, scores: Tensor, tokens: Tensor) -> Tensor:
     """scores (B, h, T, N) -> (B, N, D). The softmax runs over a few tokens; with the image innermost it is vectorised."""
     weights = torch.softmax(scores, dim=2)
-    if not _folding_pays(attention, tokens):
-        v = _heads(attention, attention.v_proj(tokens))
-        return _out(attention, weights.transpose(2, 3) @ v)
     return torch.baddbmm(attention.out_proj.bias, weights.flatten(1, 2).transpose(1, 2), _answers(attention, tokens))
 
 

@@ -21,7 +21,7 @@ from hvlabel.errors import CubeError
 from hvlabel.layout import Layout
 from hvlabel.manifest import Image
 from hvlabel.masks import MaskSet, dump_masks, read_document
-from hvlabel.models.device import choose_device
+from hvlabel.models.device import choose_device, computes_in_bfloat16
 from hvlabel.models.hyperfree import HyperFree, Topology, load_hyperfree
 from hvlabel.models.weights import file_sha256, read_state_dict, weights_sha256
 from hvlabel.stages.convert import without_cube
@@ -67,7 +67,7 @@ class BranchRunner:
             case SequenceSettings():
                 return sequence.run(cube, self.settings, self._model)
             case MaterialSettings():
-                return material.run(cube, self.settings, self._model)
+                return material.run(cube, self.settings, self._model, half=self.weights is not None and self._half)
 
     def provenance(self, cube: Cube) -> dict[str, Any]:
         """What the masks were made from, as written into their file."""
@@ -76,6 +76,7 @@ class BranchRunner:
             "key": self.key(cube.attributes["key"]),
             "backend": self.settings.backend,
             "learned_model": self.weights is not None,
+            "precision": ("bfloat16" if self._half else "float32") if self.weights else None,
             "untrained_weights": self.weights is not None and self.weights.seed is not None,
             "checkpoint": self.weights.checkpoint if self.weights else None,
             "weights_sha256": self.weights_sha256,
@@ -88,14 +89,22 @@ class BranchRunner:
     def _model(self) -> Any:
         if self.weights is None:
             return None
-        device = choose_device(self._device)
+        device = self._chosen_device
         if isinstance(self.weights, HyperFreeModel):
             return _load_hyperfree(self.weights).to(device)
         assert isinstance(self.weights, Sam2Model)
         from hvlabel.models.sam2 import Sam2Predictor, load_sam2  # only here: a machine without sam2 runs all else
 
         objects = self.settings.objects_per_batch if isinstance(self.settings, SequenceSettings) else 1
-        return Sam2Predictor(load_sam2(self.weights, device), objects)
+        return Sam2Predictor(load_sam2(self.weights, device), objects, half=self._half)
+
+    @cached_property
+    def _chosen_device(self) -> torch.device:
+        return choose_device(self._device)
+
+    @cached_property
+    def _half(self) -> bool:
+        return self.settings.generator.wants_half and computes_in_bfloat16(self._chosen_device)
 
 
 def _load_hyperfree(model: HyperFreeModel) -> HyperFree:

@@ -2,6 +2,7 @@
 
 import json
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -9,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hvlabel.branches.generator import crop_boxes, generate_masks, point_grid
+from hvlabel.branches.points import _fine_boxes, outer_boxes
 from hvlabel.config import GeneratorSettings
-from hvlabel.masks import decode
+from hvlabel.masks import decode, iou_matrix
 from hvlabel.models.hyperfree import HyperFree, HyperFreePredictor, Topology
 from hvlabel.models.two_way import Masks, image_side, two_way
 
@@ -78,7 +80,7 @@ def test_same_masks_in_the_same_order_as_published(shared, predictor, name):
     found = generate_masks(
         predictor,
         np.ones((height, width, 1), np.uint8),
-        GeneratorSettings(**{**HYPERFREE_DEFAULTS, **meta["kwargs"]}),
+        GeneratorSettings(mode="exact", **{**HYPERFREE_DEFAULTS, **meta["kwargs"]}),
         "material",
     )
     assert len(found) == len(records)
@@ -118,18 +120,56 @@ def test_masks_below_the_predicted_iou_are_left_out_and_the_others_are_as_decode
         assert found.prompt.tolist() == keep.nonzero()[:, 0].tolist()
 
 
-def test_batch_size_does_not_change_the_result(predictor):
+@pytest.mark.parametrize("mode", ["fast", "exact"])
+def test_batch_size_does_not_change_the_result(predictor, mode):
     image = np.ones((80, 112, 1), np.uint8)
+    settings = GeneratorSettings(mode=mode, points_per_side=8, pred_iou_thresh=0.6, stability_score_thresh=0.6)
     runs = [
-        generate_masks(
-            predictor,
-            image,
-            GeneratorSettings(points_per_side=8, points_per_batch=b, pred_iou_thresh=0.6, stability_score_thresh=0.6),
-            "rgb",
-        )
-        for b in (7, 64)
+        generate_masks(predictor, image, settings.model_copy(update={"points_per_batch": b}), "rgb") for b in (7, 64)
     ]
     assert runs[0] == runs[1]
+    assert len(runs[0]) > 5
+
+
+@pytest.mark.parametrize("changes", [{}, {"crop_n_layers": 1}, {"stability_score_thresh": 0.0}])
+def test_fast_masks_are_nearly_the_exact_ones_and_pass_the_same_filters(predictor, changes):
+    image = np.ones((80, 112, 1), np.uint8)
+    settings = GeneratorSettings(
+        points_per_side=12, **{"pred_iou_thresh": 0.6, "stability_score_thresh": 0.6, "box_nms_thresh": 0.5, **changes}
+    )
+    fast = generate_masks(predictor, image, settings, "rgb")
+    exact = generate_masks(predictor, image, settings.model_copy(update={"mode": "exact"}), "rgb")
+    assert min(m.stability_score for m in fast) >= settings.stability_score_thresh
+    assert min(m.predicted_iou for m in fast) > settings.pred_iou_thresh
+    iou = iou_matrix([m.rle for m in fast], [m.rle for m in exact])
+    assert iou.max(axis=0).mean() > 0.98
+    assert iou.max(axis=1).mean() > 0.98
+    assert len(exact) > 10
+
+
+def test_boxes_at_low_resolution_are_those_of_the_upsampled_masks():
+    rng = np.random.default_rng(0)
+    blobs = torch.from_numpy(np.stack([cv2.GaussianBlur(rng.normal(size=(40, 48)), (0, 0), 4) for _ in range(60)]))
+    logits = blobs.float() - blobs.float().flatten(1).quantile(0.9, dim=1)[:, None, None]
+    full = torch.nn.functional.interpolate(logits[:, None], scale_factor=4, mode="bilinear")[:, 0]
+    expected = outer_boxes(full > 0) + torch.tensor([0, 0, 1, 1])
+    close = (_fine_boxes(logits) * 4 - expected).abs() < 2  # px; a cell has 4
+    assert close.float().mean() > 0.95  # the others: specks of one cell that upsampling wipes out
+
+
+def test_half_precision_changes_masks_a_little():
+    torch.manual_seed(1)
+    topology = Topology(image_size_px=64, patch_px=16, embed_dim=8, depth=1, num_heads=2, window_px=4, global_blocks=(0,), out_dim=32, decoder_heads=4, mask_channels=4, decoder_mlp=16, iou_hidden=8)  # fmt: skip
+    network, nm = HyperFree(topology).eval(), [500.0, 600.0]
+    image = np.random.default_rng(0).uniform(0, 1, (60, 40, 2)).astype(np.float32)
+    points = np.random.default_rng(1).uniform(0, 40, (21, 2))
+    full, half = (HyperFreePredictor(network, nm, half=h) for h in (False, True))
+    wanted, found = (p.decode_above(p.embed(image), points, None) for p in (full, half))
+    assert found.logits.dtype == torch.bfloat16
+    assert all(p.dtype == torch.float32 for p in network.parameters())
+    both = torch.stack([found.logits.float().flatten(), wanted.logits.flatten()])
+    assert 0.95 < torch.corrcoef(both)[0, 1] < 1
+    torch.testing.assert_close(found.iou, wanted.iou, rtol=0.05, atol=0.02)
 
 
 def test_crops_without_survivors_give_no_masks(predictor):

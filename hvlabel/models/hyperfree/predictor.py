@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import ceil
 
 import numpy as np
 import torch
@@ -11,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from hvlabel.models.hyperfree.network import HyperFree
-from hvlabel.models.two_way import ImageSide, Masks, confident_masks, image_side
+from hvlabel.models.two_way import ImageSide, Masks, confident_masks, half_precision, image_side
 
 
 @dataclass(frozen=True)
@@ -27,10 +28,14 @@ class HyperFreePredictor:
     """Embeds images of one camera and decodes prompts on them.
 
     gsd_m : ground sampling distance of the raw image, m per pixel
+    half  : compute in bfloat16; what comes out is float32 all the same, logits of decode_above excepted
     """
 
-    def __init__(self, network: HyperFree, wavelengths_nm: Sequence[float], gsd_m: float = 1.0) -> None:
-        self.network = network
+    def __init__(
+        self, network: HyperFree, wavelengths_nm: Sequence[float], gsd_m: float = 1.0, *, half: bool = False
+    ) -> None:
+        self.network, self.half = network, half
+        self._decoder = half_precision(network.mask_decoder) if half else network.mask_decoder
         self.wavelengths_nm = [float(nm) for nm in wavelengths_nm]
         self.gsd_m = gsd_m
         self._side: tuple[Embedding, ImageSide] | None = None  # of the image decoded last
@@ -55,7 +60,9 @@ class HyperFreePredictor:
         x, size = self.prepare(image)
         original = (image.shape[0], image.shape[1])
         gsd_m = self.gsd_m * max(original) / self.network.topology.image_size_px
-        return Embedding(self.network.encode(x, self.wavelengths_nm, [gsd_m])[-1], original, size)
+        with torch.autocast(x.device.type, torch.bfloat16, enabled=self.half):
+            features = self.network.encode(x, self.wavelengths_nm, [gsd_m])[-1]
+        return Embedding(features.float(), original, size)
 
     @torch.inference_mode()
     def decode(
@@ -73,7 +80,7 @@ class HyperFreePredictor:
     @torch.inference_mode()
     def decode_above(self, embedding: Embedding, points_xy: np.ndarray, min_iou: float | None) -> Masks:
         """Like decode with multimask, but only the masks above a predicted IoU (None: all) are made at all."""
-        encoder, decoder = self.network.prompt_encoder, self.network.mask_decoder
+        encoder, decoder = self.network.prompt_encoder, self._decoder
         points, labels = self._points(embedding, points_xy)
         sparse, dense = encoder(points, labels, None, None)
         if self._side is None or self._side[0] is not embedding:
@@ -92,9 +99,14 @@ class HyperFreePredictor:
     def upscale(self, logits: Tensor, embedding: Embedding) -> Tensor:
         """(N, h, w) low-resolution logits -> (N, H, W) of the original image: to the padded input, crop, to the image."""
         side = self.network.topology.image_size_px
-        full = F.interpolate(logits[:, None], (side, side), mode="bilinear", align_corners=False)
+        full = F.interpolate(logits[:, None].float(), (side, side), mode="bilinear", align_corners=False)
         cropped = full[..., : embedding.resized_hw[0], : embedding.resized_hw[1]]
         return F.interpolate(cropped, embedding.original_hw, mode="bilinear", align_corners=False)[:, 0]
+
+    def valid_hw(self, logits: Tensor, embedding: Embedding) -> tuple[int, int]:
+        """Rows and columns of low-resolution logits that cover the image."""
+        scale = logits.shape[-1] / self.network.topology.image_size_px
+        return ceil(embedding.resized_hw[0] * scale), ceil(embedding.resized_hw[1] * scale)
 
 
 def resized_hw(height_px: int, width_px: int, side_px: int) -> tuple[int, int]:
