@@ -1,9 +1,11 @@
 """Mask generation with SAM2: ours against the package's own generator, on the same weights, images, settings and threads.
 
-python bench/masks.py [nano|tiny|base_plus ...]
+python bench/masks.py [embedded|tiny|base_plus ...]
 
-Weights are random (the package's initialisation, with image tokens that attend to prompts at their own place, so that masks are local): seconds and
-equality mean something, quality does not. The threshold on the predicted IoU is set so that a tenth of all masks pass it.
+embedded  : the trained network of resources/models on generated photographs of seeds it was not trained on, with ground truth
+the others: random weights (the package's initialisation, with image tokens that attend to prompts at their own place, so that masks are
+            local): seconds and equality mean something, quality does not. The threshold on the predicted IoU lets a tenth of all masks pass.
+Runs are interleaved; the package computes in float32, its default.
 """
 
 import resource
@@ -14,21 +16,32 @@ from pathlib import Path
 import ledger
 import numpy as np
 import torch
-from pycocotools import mask as coco
 from sam2.automatic_mask_generator import SAM2AutomaticMaskGenerator
 
-from hvlabel.branches.generator import generate_masks
+from hvlabel.branches.generator import generate_masks, point_grid
 from hvlabel.config import GeneratorSettings, Sam2Model
+from hvlabel.demo.scenes import Photo, make_photo
+from hvlabel.evaluation import score
+from hvlabel.masks import Mask, MaskSet, encode, iou_matrix, ranked
+from hvlabel.models.device import choose_device, computes_in_bfloat16
 from hvlabel.models.sam2 import Sam2Predictor, load_sam2
 
-NANO = Path(__file__).resolve().parent.parent / "resources" / "models" / "sam2_nano.yaml"
-# config, side of the image, points per side, rounds
+MODELS = Path(__file__).resolve().parent.parent / "resources" / "models"
+# config, checkpoint, side of the images, number of images
 CASES = {
-    "nano": (str(NANO), 256, 32, 3),
-    "tiny": ("configs/sam2.1/sam2.1_hiera_t.yaml", 1024, 32, 1),
-    "base_plus": ("configs/sam2.1/sam2.1_hiera_b+.yaml", 1024, 32, 1),
+    "embedded": (str(MODELS / "sam2_nano.yaml"), str(MODELS / "sam2_nano.safetensors"), 256, 12),
+    "tiny": ("configs/sam2.1/sam2.1_hiera_t.yaml", None, 1024, 1),
+    "base_plus": ("configs/sam2.1/sam2.1_hiera_b+.yaml", None, 1024, 1),
 }
-PASSING_SHARE = 0.1
+PER_SIDE, PASSING_SHARE, PHOTO_SEED = 32, 0.1, 900_000
+TRAINED = {"pred_iou_thresh": 0.4, "stability_score_thresh": 0.5}
+UNTRAINED = {
+    "mask_threshold": 3.0,
+    "stability_score_offset": 0.05,
+    "stability_score_thresh": 0.01,
+    "box_nms_thresh": 0.9,
+}
+PHASES = ("embed", "decode_above", "upscale")
 
 
 def scene(side: int) -> np.ndarray:
@@ -42,8 +55,8 @@ def scene(side: int) -> np.ndarray:
     return np.clip(picture + rng.normal(0, 6, picture.shape), 0, 255).astype(np.uint8)
 
 
-def network_of(config: str) -> torch.nn.Module:
-    network = load_sam2(Sam2Model(config=config, checkpoint="random:1"), torch.device("cpu"))
+def untrained(config: str, device: torch.device) -> torch.nn.Module:
+    network = load_sam2(Sam2Model(config=config, checkpoint="random:1"), device)
     decoder = network.sam_mask_decoder
     with torch.no_grad(), torch.random.fork_rng():
         torch.manual_seed(2)
@@ -57,72 +70,129 @@ def network_of(config: str) -> torch.nn.Module:
     return network
 
 
-def iou_limit(model: Sam2Predictor, image: np.ndarray, per_side: int) -> float:
-    """Predicted IoU that a tenth of all masks exceed."""
-    from hvlabel.branches.generator import point_grid
+def truth_of(photo: Photo, side: int) -> MaskSet:
+    masks = [Mask(encode(i.mask), 1.0, "truth", (0.0, 0.0), extra={"spectral_only": False}) for i in photo.instances]
+    return MaskSet(side, side, tuple(masks))
 
+
+def iou_limit(model: Sam2Predictor, image: np.ndarray) -> float:
+    """Predicted IoU that a tenth of all masks exceed."""
     embedding = model.embed(image)
-    points = point_grid(per_side) * image.shape[0]
+    points = point_grid(PER_SIDE) * image.shape[0]
     iou = torch.cat([model.decode(embedding, points[k : k + 64])[1] for k in range(0, len(points), 64)])
     return float(iou.flatten().quantile(1 - PASSING_SHARE))
 
 
-def compare(name: str) -> None:
-    config, side, per_side, rounds = CASES[name]
-    network, image = network_of(config), scene(side)
-    model = Sam2Predictor(network)
-    limit = iou_limit(model, image, per_side)
-    shared = {
-        "points_per_side": per_side,
-        "points_per_batch": 64,
-        "pred_iou_thresh": limit,
-        "mask_threshold": 3.0,
-        "stability_score_offset": 0.05,
-        "stability_score_thresh": 0.01,
-        "box_nms_thresh": 0.9,
-    }
-    theirs = SAM2AutomaticMaskGenerator(network, output_mode="coco_rle", **shared)
-    s = network.image_size
-    theirs.predictor._bb_feat_sizes = [(s // 4,) * 2, (s // 8,) * 2, (s // 16,) * 2]  # the package assumes 1024 px
-    settings = GeneratorSettings(**shared)
-    phases: dict[str, float] = {}
+class Timed:
+    """A predictor that adds up the seconds of each phase."""
 
-    def timed(what: str, call):  # noqa: ANN001, ANN202 (any method)
+    def __init__(self, model: Sam2Predictor) -> None:
+        self._model = model
+        self.phases = dict.fromkeys(PHASES, 0.0)
+
+    def __getattr__(self, name: str):  # noqa: ANN204 (any method)
+        method = getattr(self._model, name)
+        if name not in PHASES:
+            return method
+
         def run(*arguments, **named):  # noqa: ANN002, ANN003, ANN202
-            start = time.perf_counter()
-            result = call(*arguments, **named)
-            phases[what] = phases.get(what, 0.0) + time.perf_counter() - start
+            start = clock(self._model)
+            result = method(*arguments, **named)
+            self.phases[name] += clock(self._model) - start
             return result
 
         return run
 
-    for what in ("embed", "decode_above", "upscale"):
-        setattr(model, what, timed(what, getattr(model, what)))
-    ours_s, theirs_s = [], []
-    for _ in range(rounds):
-        phases.clear()
-        start = time.perf_counter()
-        ours = generate_masks(model, image, settings, "rgb")
-        ours_s.append(time.perf_counter() - start)
-        start = time.perf_counter()
+
+def clock(model: Sam2Predictor) -> float:
+    if model.network.device.type == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter()
+
+
+def compare(name: str) -> None:
+    config, checkpoint, side, n_images = CASES[name]
+    device = choose_device("auto")
+    if checkpoint:
+        network, shared = load_sam2(Sam2Model(config=config, checkpoint=checkpoint), device), TRAINED
+        photos = [make_photo(side, PHOTO_SEED + k) for k in range(n_images)]
+        images, truth = [p.rgb for p in photos], [truth_of(p, side) for p in photos]
+    else:
+        network, images, truth = untrained(config, device), [scene(side)], []
+        shared = {**UNTRAINED, "pred_iou_thresh": iou_limit(Sam2Predictor(network), images[0])}
+    shared = {**shared, "points_per_side": PER_SIDE, "points_per_batch": 64}
+    package = SAM2AutomaticMaskGenerator(network, output_mode="coco_rle", **shared)
+    s = network.image_size
+    package.predictor._bb_feat_sizes = [(s // 4,) * 2, (s // 8,) * 2, (s // 16,) * 2]  # the package assumes 1024 px
+    ours = {
+        "exact": (Timed(Sam2Predictor(network)), GeneratorSettings(mode="exact", **shared)),
+        "fast, float32": (Timed(Sam2Predictor(network)), GeneratorSettings(**shared)),
+    }
+    if computes_in_bfloat16(device):
+        ours["fast, bfloat16"] = (Timed(Sam2Predictor(network, half=True)), GeneratorSettings(**shared))
+    seconds: dict[str, list[float]] = {}
+    masks: dict[str, list[MaskSet]] = {}
+    for image in images:
+        start = clock(Sam2Predictor(network))
         with torch.inference_mode():
-            expected = theirs.generate(image)
-        theirs_s.append(time.perf_counter() - start)
-    same_list = len(ours) == len(expected)
-    iou = [float(coco.iou([m.rle], [e["segmentation"]], [0])[0, 0]) for m, e in zip(ours, expected, strict=False)]
-    phases["rest"] = ours_s[-1] - sum(phases.values())
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
-    told = ", ".join(f"{what} {seconds:.2f} s" for what, seconds in phases.items())
-    ledger.append(
-        "masks",
-        f"SAM2 {name}, random weights, {side} px, {per_side**2} points, {torch.get_num_threads()} threads",
-        min(ours_s),
-        "SAM2AutomaticMaskGenerator",
-        min(theirs_s),
-        f"{len(ours)} masks, same list: {same_list}, worst IoU {min(iou, default=1.0):.4f}; ours: {told}; peak of both {peak} MiB",
+            records = package.generate(image)
+        seconds.setdefault("package", []).append(clock(Sam2Predictor(network)) - start)
+        theirs = [Mask(r["segmentation"], r["predicted_iou"], "rgb", (0.0, 0.0)) for r in records]
+        masks.setdefault("package", []).append(ranked(theirs, side, side))
+        for what, (model, settings) in ours.items():
+            start = time.perf_counter()
+            found = generate_masks(model, image, settings, "rgb")
+            seconds.setdefault(what, []).append(time.perf_counter() - start)
+            masks.setdefault(what, []).append(ranked(found, side, side))
+    where = torch.cuda.get_device_name() if device.type == "cuda" else f"{torch.get_num_threads()} threads"
+    weights = "trained" if checkpoint else "random weights"
+    for what, (model, _) in ours.items():
+        phases = {k: v / len(images) for k, v in model.phases.items()}
+        phases["rest"] = float(np.mean(seconds[what])) - sum(phases.values())
+        told = [f"{k} {v:.2f} s" for k, v in phases.items()]
+        ledger.append(
+            "masks",
+            f"SAM2 {name}, {weights}, {side} px, {PER_SIDE**2} points, {where}: {what}",
+            float(np.median(seconds[what])),
+            "SAM2AutomaticMaskGenerator",
+            float(np.median(seconds["package"])),
+            "; ".join(
+                [
+                    agreement(masks[what], masks["package"]),
+                    *recalls(masks[what], masks["package"], truth),
+                    ", ".join(told),
+                    peak(device),
+                ]
+            ),
+        )
+
+
+def agreement(ours: list[MaskSet], package: list[MaskSet]) -> str:
+    """Share of the package's masks found again at IoU 0.5, and their mean IoU."""
+    best = np.concatenate(
+        [iou_matrix(a.rles, b.rles).max(axis=0, initial=0) for a, b in zip(ours, package, strict=True)]
+    )
+    matched = best[best >= 0.5]
+    same = len(best) == sum(map(len, ours)) and bool((best == 1).all())
+    text = f"{sum(map(len, ours))} masks against {len(best)}"
+    return text + (
+        ", the same" if same else f", {len(matched) / len(best):.3f} matched, their mean IoU {matched.mean():.3f}"
     )
 
 
+def recalls(ours: list[MaskSet], package: list[MaskSet], truth: list[MaskSet]) -> list[str]:
+    if not truth:
+        return []
+    rows = [[score(list(zip(found, truth, strict=True)), n).ar for found in (ours, package)] for n in (100, 1000)]
+    return [f"AR@{n} {row[0]:.3f} against {row[1]:.3f}" for n, row in zip((100, 1000), rows, strict=True)]
+
+
+def peak(device: torch.device) -> str:
+    if device.type == "cuda":
+        return f"peak of all {torch.cuda.max_memory_allocated(device) >> 20} MiB"
+    return f"peak of all {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10} MiB"
+
+
 if __name__ == "__main__":
-    for case in sys.argv[1:] or ["nano", "tiny"]:
+    for case in sys.argv[1:] or ["embedded", "tiny"]:
         compare(case)

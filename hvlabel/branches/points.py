@@ -15,7 +15,7 @@ from hvlabel.masks import Rle, encode_stack
 from hvlabel.models.two_way import Masks
 
 CROP_EDGE_TOL_PX = 20.0
-STABILITY_MARGIN, NMS_MARGIN = 0.1, 0.75  # of what is decided at low resolution, before it is decided at full size
+STABILITY_MARGIN, NMS_MARGIN = 0.1, 0.85  # of what is decided at low resolution, before it is decided at full size
 LOW_RES_CLAMP = 32.0  # SAM2 clamps logits before they become a mask prompt
 
 
