@@ -33,5 +33,9 @@ class ResultsError(HvError, OSError):
     """The results folder cannot be read or written."""
 
 
+class DeviceMemoryError(HvError, RuntimeError):
+    """The device's memory does not suffice."""
+
+
 class TooManyFailuresError(HvError, RuntimeError):
     """More images of a shard failed than the run allows."""

@@ -12,6 +12,7 @@ from torchvision.ops import nms
 
 from hvlabel.config import GeneratorSettings
 from hvlabel.masks import Rle, encode_stack
+from hvlabel.models.batches import Ceilings, in_batches
 from hvlabel.models.two_way import Masks
 
 CROP_EDGE_TOL_PX = 20.0
@@ -21,6 +22,8 @@ LOW_RES_CLAMP = 32.0  # SAM2 clamps logits before they become a mask prompt
 
 class PromptModel(Protocol):
     """A network that embeds an image once and decodes point prompts on it."""
+
+    ceilings: Ceilings
 
     def embed(self, image: np.ndarray) -> Any:
         """Embedding of an (H, W, C) image."""
@@ -108,9 +111,13 @@ def exact_masks(model: PromptModel, embedding: Any, crop: Crop, grid: np.ndarray
     """Survivors of one crop, the published way, in the frame of the whole image. grid: (N, 2) x, y in (0, 1)."""
     points = crop.scaled(grid)
     found = Found()
-    for start in range(0, len(points), settings.points_per_batch):
-        masks, batch = _decoded(model, embedding, points[start : start + settings.points_per_batch], settings)
-        found.extend(_at_full_size(model, embedding, masks, batch, crop, settings))
+
+    def decode(part: slice) -> Found:
+        masks, batch = _decoded(model, embedding, points[part], settings)
+        return _at_full_size(model, embedding, masks, batch, crop, settings)
+
+    for _, survivors in in_batches(len(points), settings.points_per_batch, model.ceilings, "points", decode):
+        found.extend(survivors)
     return found.take(nms(found.box_tensor(), torch.tensor(found.iou), settings.box_nms_thresh).tolist())
 
 
@@ -120,10 +127,13 @@ def fast_masks(model: PromptModel, embedding: Any, crop: Crop, grid: np.ndarray,
     Stability and suppression are computed there first, with a margin, and then as published for those that are left.
     """
     points = crop.scaled(grid)
-    drafts = []
-    for start in range(0, len(points), settings.points_per_batch):
-        masks, batch = _decoded(model, embedding, points[start : start + settings.points_per_batch], settings)
-        drafts.append(_stable_drafts(model, embedding, masks, batch, settings))
+
+    def decode(part: slice) -> _Draft:
+        masks, batch = _decoded(model, embedding, points[part], settings)
+        return _stable_drafts(model, embedding, masks, batch, settings)
+
+    batches = in_batches(len(points), settings.points_per_batch, model.ceilings, "points", decode)
+    drafts = [draft for _, draft in batches]
     boxes, iou = torch.cat([d.boxes for d in drafts]), torch.cat([d.masks.iou for d in drafts])
     loose = settings.box_nms_thresh + NMS_MARGIN * (1 - settings.box_nms_thresh)
     kept = torch.zeros(len(iou), dtype=torch.bool, device=iou.device)
@@ -210,7 +220,7 @@ def _decoded(
         prompt = torch.arange(len(points), device=iou.device).repeat_interleave(logits.shape[1])
         logits, iou = logits.flatten(0, 1), iou.flatten(0, 1)  # (N*M, ...)
         if settings.use_m2m:
-            logits, iou = _refined(model, embedding, points[prompt.cpu().numpy()], logits, settings.points_per_batch)
+            logits, iou = _refined(model, embedding, points[prompt.cpu().numpy()], logits, len(points))
         keep = slice(None) if min_iou is None else iou > min_iou
         masks = Masks(logits[keep], iou[keep], prompt[keep])
     return masks, points[masks.prompt.cpu().numpy()]

@@ -35,23 +35,21 @@ def track_objects(
     the network sees no object are left out.
     """
     embeddings = [model.embed(image) for image in images]
-    tracked: list[list[Rle]] = [[] for _ in frames]
-    found: list[Mask] = []
+    found: dict[tuple[int, int], Mask] = {}  # by object and frame; a frame may be given twice
     n_objects = 0
     for key in evenly_spread(len(frames), settings.key_frames):
         generated = generate_masks(model, images[key], settings.generator, "sequence", embeddings[key])
-        started = _uncovered(generated, tracked[key], settings)
+        covering = [m.rle for (_, frame), m in found.items() if frame == key]
+        started = _uncovered(generated, covering, settings)
         if not started:
             continue
         prompts = torch.from_numpy(np.stack([decode(m.rle) for m in started]))  # (N, H, W)
         for frame, objects, logits, present in model.track(embeddings, key, prompts):
             for offset, mask in _carried(logits, present, settings).items():
                 k = objects.start + offset
-                carried = _at_frame(started[k], mask, frame, frames, n_objects + k, key)
-                tracked[frame].append(carried.rle)
-                found.append(carried)
+                found[n_objects + k, frame] = _at_frame(started[k], mask, frame, frames, n_objects + k, key)
         n_objects += len(started)
-    return found
+    return [found[place] for place in sorted(found)]
 
 
 def _uncovered(generated: list[Mask], tracked: list[Rle], settings: SequenceSettings) -> list[Mask]:

@@ -12,7 +12,7 @@ from hvlabel.masks.maskset import Mask, MaskSet, Suppressed
 from hvlabel.masks.rle import areas, boxes_xywh
 
 SEAL = "content_sha256"
-UNSEALED = (SEAL, "seconds")  # how long it took is no part of the content
+UNSEALED = (SEAL, "seconds", "batches")  # how long it took, and in what portions, is no part of the content
 
 
 def dump_masks(masks: MaskSet, image_id: str, provenance: dict[str, Any], file_name: str | None = None) -> bytes:

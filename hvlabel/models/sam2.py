@@ -19,6 +19,7 @@ from yaml import YAMLError
 
 from hvlabel.config import Sam2Model
 from hvlabel.errors import WeightsError
+from hvlabel.models.batches import Ceilings, lower
 from hvlabel.models.teacher import network_input
 from hvlabel.models.two_way import ImageSide, Masks, confident_masks, half_precision, image_side
 from hvlabel.models.weights import read_state_dict
@@ -97,8 +98,11 @@ class Sam2Predictor:
     half : compute embeddings and prompts in bfloat16; what comes out is float32 all the same, logits of decode_above excepted
     """
 
-    def __init__(self, network: SAM2Base, objects_per_batch: int = 16, *, half: bool = False) -> None:
+    def __init__(
+        self, network: SAM2Base, objects_per_batch: int = 16, *, half: bool = False, ceilings: Ceilings | None = None
+    ) -> None:
         self.network, self.half = network, half
+        self.ceilings = ceilings or Ceilings()
         self._decoder = half_precision(network.sam_mask_decoder) if half else network.sam_mask_decoder
         self.objects_per_batch = objects_per_batch
         self._side: tuple[Embedding, ImageSide] | None = None  # of the image decoded last
@@ -187,18 +191,31 @@ class Sam2Predictor:
         embeddings : one per frame
         masks      : (N, H, W) bool on frame `start`
         Yields (frame, objects, logits (n, H, W) of the image, object present (n,) bool) for every frame and every batch of
-        objects. Each object sees its own memory only, as in the package's video predictor.
+        objects; when the device's memory runs out, some of them a second time. Each object sees its own memory only, as in
+        the package's video predictor.
         """
-        for first in range(0, len(masks), self.objects_per_batch):
-            objects = slice(first, min(first + self.objects_per_batch, len(masks)))
-            memory = self._start(embeddings, start, masks[objects])
-            n_frames = len(embeddings)
-            for frame in [start, *range(start + 1, n_frames), *range(start - 1, -1, -1)]:
-                if frame != start:
-                    self._step(embeddings, frame, memory, reverse=frame < start)
-                out = memory["cond_frame_outputs"].get(frame) or memory["non_cond_frame_outputs"][frame]
-                logits = self.upscale(out["pred_masks"][:, 0], embeddings[frame])
-                yield frame, objects, logits, (out["object_score_logits"] > 0).reshape(-1)
+        first = 0
+        while first < len(masks):
+            size = min(self.objects_per_batch, self.ceilings.objects or self.objects_per_batch)
+            objects = slice(first, min(first + size, len(masks)))
+            try:
+                yield from self._track_batch(embeddings, start, masks, objects)
+            except torch.OutOfMemoryError as error:
+                lower(self.ceilings, "objects", objects.stop - objects.start, error)
+                continue
+            first = objects.stop
+
+    def _track_batch(
+        self, embeddings: list[Embedding], start: int, masks: Tensor, objects: slice
+    ) -> Iterator[tuple[int, slice, Tensor, Tensor]]:
+        memory = self._start(embeddings, start, masks[objects])
+        for frame in [*range(start, len(embeddings)), *range(start - 1, -1, -1)]:
+            if frame != start:
+                self._step(embeddings, frame, memory, reverse=frame < start)
+            out = memory["cond_frame_outputs"].get(frame) or memory["non_cond_frame_outputs"][frame]
+            logits = self.upscale(out.pop("pred_masks")[:, 0], embeddings[frame])
+            yield frame, objects, logits, (out["object_score_logits"] > 0).reshape(-1)
+            self._forget(memory, frame, start)
 
     def _start(self, embeddings: list[Embedding], frame: int, masks: Tensor) -> dict[str, dict[int, Any]]:
         """Memory that holds the prompted frame, encoded as the package does once the user's prompts are final."""
@@ -233,7 +250,7 @@ class Sam2Predictor:
     def _step(
         self, embeddings: list[Embedding], frame: int, memory: dict[str, dict[int, Any]], *, reverse: bool
     ) -> None:
-        n_objects = len(next(iter(memory["cond_frame_outputs"].values()))["pred_masks"])
+        n_objects = len(next(iter(memory["cond_frame_outputs"].values()))["obj_ptr"])
         out = self.network.track_step(
             frame_idx=frame,
             is_init_cond_frame=False,
@@ -245,6 +262,14 @@ class Sam2Predictor:
             **self._frame_arguments(embeddings[frame], n_objects),
         )
         memory["non_cond_frame_outputs"][frame] = _kept(out)
+
+    def _forget(self, memory: dict[str, dict[int, Any]], frame: int, start: int) -> None:
+        """Drop the mask features that no later step reads: steps see a few frames back, the way back also those after its start."""
+        reach = self.network.num_maskmem - 1
+        for k, out in memory["non_cond_frame_outputs"].items():
+            if min(abs(k - frame), abs(k - start)) > reach:
+                out.pop("maskmem_features", None)
+                out.pop("maskmem_pos_enc", None)
 
     def _frame_arguments(self, embedding: Embedding, n_objects: int) -> dict[str, Any]:
         """A frame's features in the package's (h*w, objects, D) layout."""

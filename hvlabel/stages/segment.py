@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from functools import cached_property
 from pathlib import Path
@@ -21,6 +22,7 @@ from hvlabel.errors import CubeError
 from hvlabel.layout import Layout
 from hvlabel.manifest import Image
 from hvlabel.masks import MaskSet, dump_masks, read_document
+from hvlabel.models.batches import Ceilings, bytes_per_point, plan_points
 from hvlabel.models.device import choose_device, computes_in_bfloat16
 from hvlabel.models.hyperfree import HyperFree, Topology, load_hyperfree
 from hvlabel.models.weights import file_sha256, read_state_dict, weights_sha256
@@ -48,6 +50,7 @@ class BranchRunner:
 
     def __init__(self, branch: Branch, settings: BranchSettings, device: str = "auto") -> None:
         self.branch, self.settings, self._device = branch, settings, device
+        self._ceilings = Ceilings()
         self.weights = settings.network()
         self.weights_sha256 = weights_sha256(self.weights)
         # a network's config file counts as much as its weights
@@ -67,7 +70,8 @@ class BranchRunner:
             case SequenceSettings():
                 return sequence.run(cube, self.settings, self._model)
             case MaterialSettings():
-                return material.run(cube, self.settings, self._model, half=self.weights is not None and self._half)
+                half = self.weights is not None and self._half
+                return material.run(cube, self.settings, self._model, half=half, ceilings=self._ceilings)
 
     def provenance(self, cube: Cube) -> dict[str, Any]:
         """What the masks were made from, as written into their file."""
@@ -81,6 +85,7 @@ class BranchRunner:
             "checkpoint": self.weights.checkpoint if self.weights else None,
             "weights_sha256": self.weights_sha256,
             "settings": self.settings.relevant(),
+            "batches": self._ceilings.lowered(),
             "cube_key": cube.attributes["key"],
             "hvlabel_version": __version__,
         }
@@ -91,12 +96,23 @@ class BranchRunner:
             return None
         device = self._chosen_device
         if isinstance(self.weights, HyperFreeModel):
-            return _load_hyperfree(self.weights).to(device)
+            hyperfree = _load_hyperfree(self.weights).to(device)
+            topology = hyperfree.topology
+            self._plan(hyperfree.mask_decoder, topology.decoder_grid, topology.image_size_px)
+            return hyperfree
         assert isinstance(self.weights, Sam2Model)
         from hvlabel.models.sam2 import Sam2Predictor, load_sam2  # only here: a machine without sam2 runs all else
 
+        sam2 = load_sam2(self.weights, device)
+        self._plan(sam2.sam_mask_decoder, sam2.sam_image_embedding_size, sam2.image_size)
         objects = self.settings.objects_per_batch if isinstance(self.settings, SequenceSettings) else 1
-        return Sam2Predictor(load_sam2(self.weights, device), objects, half=self._half)
+        return Sam2Predictor(sam2, objects, half=self._half, ceilings=self._ceilings)
+
+    def _plan(self, decoder: Any, grid: int, side_px: int) -> None:
+        asked = self.settings.generator.points_per_batch
+        sentence = plan_points(asked, bytes_per_point(decoder, grid, side_px), self._chosen_device, self._ceilings)
+        if sentence:
+            print(f"{self.branch}: {sentence}", file=sys.stderr, flush=True)  # noqa: T201 (the log of the job)
 
     @cached_property
     def _chosen_device(self) -> torch.device:

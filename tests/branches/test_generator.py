@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 from hvlabel.branches.generator import crop_boxes, generate_masks, point_grid
 from hvlabel.branches.points import _fine_boxes, outer_boxes
 from hvlabel.config import GeneratorSettings
+from hvlabel.errors import DeviceMemoryError
 from hvlabel.masks import decode, iou_matrix
+from hvlabel.models.batches import bytes_per_point, plan_points
 from hvlabel.models.hyperfree import HyperFree, HyperFreePredictor, Topology
 from hvlabel.models.two_way import Masks, image_side, two_way
 
@@ -129,6 +131,45 @@ def test_batch_size_does_not_change_the_result(predictor, mode):
     ]
     assert runs[0] == runs[1]
     assert len(runs[0]) > 5
+
+
+@pytest.mark.parametrize("mode", ["fast", "exact"])
+def test_a_batch_that_does_not_fit_is_halved_and_changes_nothing(predictor, mode):
+    image = np.ones((80, 112, 1), np.uint8)
+    settings = GeneratorSettings(mode=mode, points_per_side=8, pred_iou_thresh=0.6, stability_score_thresh=0.6)
+    wanted = generate_masks(predictor, image, settings, "material")
+    decode, tried = predictor.decode_above, []
+
+    def small_device(embedding, points_xy, min_iou):
+        tried.append(len(points_xy))
+        if len(points_xy) > 20:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return decode(embedding, points_xy, min_iou)
+
+    predictor.decode_above = small_device
+    assert generate_masks(predictor, image, settings, "material") == wanted
+    assert tried == [64, 32, 16, 16, 16, 16]
+    assert predictor.ceilings.lowered() == {"points": 16}
+    assert generate_masks(predictor, image, settings, "material") == wanted
+    assert tried[6:] == [16] * 4, "the next image starts with what fits"
+
+
+def test_a_device_too_small_for_one_point_is_refused_in_one_sentence(predictor):
+    def no_memory(*_):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    predictor.decode_above = no_memory
+    with pytest.raises(DeviceMemoryError, match=r"memory for one of the points .* run.device: cpu"):
+        generate_masks(predictor, np.ones((80, 112, 1), np.uint8), GeneratorSettings(points_per_side=4), "material")
+
+
+def test_the_plan_grows_with_the_network_and_the_image(predictor):
+    decoder = predictor.network.mask_decoder
+    small, fine, large = (bytes_per_point(decoder, g, s) for g, s in ((8, 128), (16, 128), (8, 1024)))
+    assert small < fine
+    assert large - small == 3 * 9 * (1024**2 - 128**2)
+    assert plan_points(64, small, torch.device("cpu"), predictor.ceilings) == ""
+    assert predictor.ceilings.lowered() == {}
 
 
 @pytest.mark.parametrize("changes", [{}, {"crop_n_layers": 1}, {"stability_score_thresh": 0.0}])

@@ -12,8 +12,10 @@ from hvlabel.branches.generator import generate_masks
 from hvlabel.branches.propagate import track_objects
 from hvlabel.config import GeneratorSettings, Sam2Model, SequenceSettings
 from hvlabel.cube.bands import Frame
+from hvlabel.demo.scenes import make_photo
 from hvlabel.errors import WeightsError
-from hvlabel.masks import encode
+from hvlabel.masks import decode, encode, iou_matrix
+from hvlabel.models.batches import Ceilings
 from hvlabel.models.sam2 import Sam2Predictor, load_sam2
 from hvlabel.models.two_way import Masks
 
@@ -85,6 +87,38 @@ def test_generator_gives_the_packages_masks_in_its_order(local_network, image, s
     assert len(found) >= 12, "too few survivors to prove anything"
 
 
+TRAINED = [
+    {"points_per_side": 32, "pred_iou_thresh": 0.4, "stability_score_thresh": 0.5},
+    {"points_per_side": 16, "pred_iou_thresh": 0.3, "stability_score_thresh": 0.0, "box_nms_thresh": 0.5},
+    {"points_per_side": 8, "pred_iou_thresh": 0.3, "stability_score_thresh": 0.3, "crop_n_layers": 1},
+    {"points_per_side": 12, "pred_iou_thresh": 0.3, "stability_score_thresh": 0.3, "use_m2m": True},
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("settings", TRAINED)
+def test_trained_weights_give_the_packages_masks_on_twenty_images(repository, settings):
+    models = repository / "resources/models"
+    weights = Sam2Model(config=str(models / "sam2_nano.yaml"), checkpoint=str(models / "sam2_nano.safetensors"))
+    network = load_sam2(weights, CPU)
+    theirs = SAM2AutomaticMaskGenerator(network, output_mode="coco_rle", **settings)
+    side = network.image_size
+    theirs.predictor._bb_feat_sizes = [(side // 4,) * 2, (side // 8,) * 2, (side // 16,) * 2]
+    total = 0
+    for seed in range(20):
+        photo = make_photo(256, 800_000 + seed).rgb
+        expected = theirs.generate(photo)
+        found = generate_masks(Sam2Predictor(network), photo, GeneratorSettings(mode="exact", **settings), "rgb")
+        assert len(found) == len(expected)
+        for ours, record in zip(found, expected, strict=True):
+            a, b = decode(ours.rle), decode(record["segmentation"])
+            assert (a ^ b).sum() <= max(2, 0.001 * (a | b).sum())
+            assert ours.predicted_iou == pytest.approx(record["predicted_iou"], abs=1e-5)
+            assert ours.point_xy == pytest.approx(record["point_coords"][0], abs=1e-3)
+        total += len(found)
+    assert total > 200
+
+
 @pytest.fixture(scope="module")
 def frames():
     rng = np.random.default_rng(1)
@@ -153,6 +187,52 @@ def test_tracks_agree_with_the_packages_video_predictor(network, frames, start, 
     assert seen == set(expected) == {(t, k) for t in range(6) for k in range(3)}
 
 
+def test_a_long_sequence_agrees_too_though_old_frames_are_forgotten(network, frames, monkeypatch):
+    long = [frames[k % 6] for k in range(24)]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        expected = package_logits(network, long, 9, prompts()[:1], monkeypatch)
+    predictor = Sam2Predictor(network)
+    kept = []
+    forget = predictor._forget
+
+    def watched(memory, frame, start):
+        forget(memory, frame, start)
+        kept.append(sum("maskmem_features" in out for out in memory["non_cond_frame_outputs"].values()))
+
+    monkeypatch.setattr(predictor, "_forget", watched)
+    seen = 0
+    for frame, _, logits, _ in predictor.track([predictor.embed(f) for f in long], 9, prompts()[:1]):
+        torch.testing.assert_close(logits[0], expected[frame, 0], atol=1e-4, rtol=1e-4)
+        seen += 1
+    assert seen == 24
+    assert max(kept) <= 3 * (network.num_maskmem - 1) < 23
+
+
+def test_objects_that_do_not_fit_are_carried_in_smaller_batches(local_network, frames, monkeypatch):
+    predictor = Sam2Predictor(local_network)
+    named = [Frame(10 + t, (t + 2, t + 1, t)) for t in range(6)]
+    settings = SequenceSettings(
+        key_frames=1, max_objects=5, generator=GeneratorSettings(**{**LOW, "points_per_side": 8})
+    )
+    wanted = track_objects(predictor, frames, named, settings)
+    step = predictor._step
+
+    def small_device(embeddings, frame, memory, *, reverse):
+        (start,) = memory["cond_frame_outputs"].values()
+        if frame > 4 and len(start["obj_ptr"]) > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        step(embeddings, frame, memory, reverse=reverse)
+
+    monkeypatch.setattr(predictor, "_step", small_device)
+    found = track_objects(predictor, frames, named, settings)
+    assert predictor.ceilings.lowered() == {"objects": 2}
+    assert len(found) == len(wanted) > 6
+    for ours, theirs in zip(found, wanted, strict=True):
+        assert (ours.frame, ours.extra) == (theirs.frame, theirs.extra)
+        assert iou_matrix([ours.rle], [theirs.rle])[0, 0] > 0.99
+
+
 def test_every_object_starts_once_and_remembers_its_frames(local_network, frames):
     named = [Frame(10 + t, (t + 2, t + 1, t)) for t in range(6)]
     settings = SequenceSettings(
@@ -172,7 +252,7 @@ class RememberingModel:
     """Carries every mask unchanged and 'sees' only what a frame shows: a stand-in that makes the rules visible."""
 
     def __init__(self, frames):
-        self.frames = frames
+        self.frames, self.ceilings = frames, Ceilings()
 
     def embed(self, image):
         return image

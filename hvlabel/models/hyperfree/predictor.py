@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from hvlabel.models.batches import Ceilings
 from hvlabel.models.hyperfree.network import HyperFree
 from hvlabel.models.two_way import ImageSide, Masks, confident_masks, half_precision, image_side
 
@@ -29,12 +30,20 @@ class HyperFreePredictor:
 
     gsd_m : ground sampling distance of the raw image, m per pixel
     half  : compute in bfloat16; what comes out is float32 all the same, logits of decode_above excepted
+    ceilings : of batches, kept from image to image
     """
 
     def __init__(
-        self, network: HyperFree, wavelengths_nm: Sequence[float], gsd_m: float = 1.0, *, half: bool = False
+        self,
+        network: HyperFree,
+        wavelengths_nm: Sequence[float],
+        gsd_m: float = 1.0,
+        *,
+        half: bool = False,
+        ceilings: Ceilings | None = None,
     ) -> None:
         self.network, self.half = network, half
+        self.ceilings = ceilings or Ceilings()
         self._decoder = half_precision(network.mask_decoder) if half else network.mask_decoder
         self.wavelengths_nm = [float(nm) for nm in wavelengths_nm]
         self.gsd_m = gsd_m

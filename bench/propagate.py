@@ -1,0 +1,140 @@
+"""Masks carried along frames: ours against sam2's video predictor, on the same weights, frames, prompts and threads.
+
+python bench/propagate.py [embedded|tiny|base_plus] [N_OBJECTS ...]
+
+Both begin with the same masks on the first frame and embed each frame once, which counts. Ours decodes objects in batches of 16. Peak memory is
+that of a fresh process that embeds and tracks, less that of one that only embeds.
+"""
+
+import itertools
+import multiprocessing
+import resource
+import sys
+import time
+import warnings
+from typing import Any
+
+import ledger
+import numpy as np
+import sam2.sam2_video_predictor as package_video
+import torch
+from masks import CASES, PHOTO_SEED, untrained
+
+from hvlabel.config import Sam2Model
+from hvlabel.demo.scenes import make_photo
+from hvlabel.models.device import choose_device
+from hvlabel.models.sam2 import Sam2Predictor, load_sam2
+from hvlabel.models.teacher import network_input
+
+FRAMES, OBJECTS = (8, 32), (1, 8, 32, 128)
+
+
+def network_of(name: str, device: torch.device) -> torch.nn.Module:
+    config, checkpoint, *_ = CASES[name]
+    return (
+        load_sam2(Sam2Model(config=config, checkpoint=checkpoint), device) if checkpoint else untrained(config, device)
+    )
+
+
+def sequence(side: int, n_frames: int, n_objects: int) -> tuple[list[np.ndarray], torch.Tensor]:
+    """T frames (S, S, 3) uint8 of one photograph whose light and channels change, and (N, S, S) bool masks."""
+    masks: list[np.ndarray] = []
+    for k in itertools.count():
+        masks += [i.mask for i in make_photo(side, PHOTO_SEED + k).instances]
+        if len(masks) >= n_objects:
+            break
+    rgb = make_photo(side, PHOTO_SEED).rgb
+    frames = [np.roll(np.uint8(rgb * (0.7 + 0.3 * np.cos(t / 5))), t % 3, axis=2) for t in range(n_frames)]
+    return frames, torch.from_numpy(np.stack(masks[:n_objects]))
+
+
+def ours(network: Any, frames: list[np.ndarray], masks: torch.Tensor) -> dict[tuple[int, int], np.ndarray]:
+    model = Sam2Predictor(network)
+    embeddings = [model.embed(f) for f in frames]
+    found = {}
+    for frame, objects, logits, _ in model.track(embeddings, 0, masks):
+        for k, value in enumerate(logits, objects.start):
+            found[frame, k] = np.packbits((value > 0).cpu().numpy())
+    return found
+
+
+def package(network: Any, frames: list[np.ndarray], masks: torch.Tensor) -> dict[tuple[int, int], np.ndarray]:
+    """The package's predictor; it reads frames from JPEG files, here it is given the same tensors as ours."""
+    predictor = package_video.SAM2VideoPredictor.__new__(package_video.SAM2VideoPredictor)
+    torch.nn.Module.__init__(predictor)
+    predictor.__dict__.update(network.__dict__)
+    predictor.fill_hole_area, predictor.non_overlap_masks = 0, False
+    predictor.clear_non_cond_mem_around_input = predictor.add_all_frames_to_correct_as_cond = False
+    tensors = torch.cat([network_input(f, network.image_size, network.device) for f in frames])
+    package_video.load_video_frames = lambda **_: (tensors, *frames[0].shape[:2])
+    package_video.tqdm = lambda x, **_: x
+    state = predictor.init_state("unused")
+    for k, mask in enumerate(masks):
+        predictor.add_new_mask(state, 0, k, mask)
+    found = {}
+    for frame, ids, logits in predictor.propagate_in_video(state):
+        for k, value in zip(ids, logits, strict=True):
+            found[frame, k] = np.packbits((value[0] > 0).cpu().numpy())
+    return found
+
+
+def seconds(call: Any) -> tuple[float, dict[tuple[int, int], np.ndarray]]:
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    start = time.perf_counter()
+    found = call()
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return time.perf_counter() - start, found
+
+
+def peak_mib(name: str, n_frames: int, n_objects: int) -> float:
+    """Memory that tracking takes on top of embedding the frames."""
+    context = multiprocessing.get_context("spawn")
+    peaks = []
+    for n in (0, n_objects):
+        with context.Pool(1) as pool:
+            peaks.append(pool.apply(_peak, (name, n_frames, n)))
+    return peaks[1] - peaks[0]
+
+
+def _peak(name: str, n_frames: int, n_objects: int) -> float:
+    device = choose_device("auto")
+    network = network_of(name, device)
+    frames, masks = sequence(CASES[name][2], n_frames, max(n_objects, 1))
+    model = Sam2Predictor(network)
+    embeddings = [model.embed(f) for f in frames]
+    if n_objects:
+        for _ in model.track(embeddings, 0, masks):
+            pass
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**20
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
+
+
+def compare(name: str, n_objects: int, n_frames: int) -> None:
+    device = choose_device("auto")
+    network = network_of(name, device)
+    frames, masks = sequence(CASES[name][2], n_frames, n_objects)
+    ours_s, found = seconds(lambda: ours(network, frames, masks))
+    package_s, expected = seconds(lambda: package(network, frames, masks))
+    assert found.keys() == expected.keys()
+    same = np.mean([np.array_equal(found[k], expected[k]) for k in found])
+    where = torch.cuda.get_device_name() if device.type == "cuda" else f"{torch.get_num_threads()} threads"
+    ledger.append(
+        "propagate",
+        f"SAM2 {name}, {n_objects} objects, {n_frames} frames of {CASES[name][2]} px, {where}",
+        ours_s,
+        "SAM2VideoPredictor",
+        package_s,
+        f"{same:.1%} of masks the same in every pixel; {ours_s / n_objects / n_frames * 1e3:.1f} ms per object and frame; "
+        f"tracking takes {peak_mib(name, n_frames, n_objects):.0f} MiB",
+    )
+
+
+if __name__ == "__main__":
+    warnings.simplefilter("ignore")
+    case = sys.argv[1] if len(sys.argv) > 1 else "embedded"
+    for count in [int(n) for n in sys.argv[2:]] or OBJECTS:
+        for length in FRAMES:
+            compare(case, count, length)
