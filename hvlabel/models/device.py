@@ -33,6 +33,7 @@ def choose_device(wanted: str) -> torch.device:
     if wanted == "cuda" and not torch.cuda.is_available():
         raise ConfigError("run.device is cuda but PyTorch sees no GPU; use auto or cpu, or mend the driver")
     if wanted == "cpu" or not torch.cuda.is_available():
+        os.environ.setdefault("MKL_CBWR", "AUTO,STRICT")  # products that do not depend on the number of threads
         return torch.device("cpu")
     count = torch.cuda.device_count()
     if "SLURM_JOB_ID" in os.environ or count == 1:

@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 N_MASK_TOKENS = 4  # one mask for clear prompts, three for ambiguous ones
-CACHED_BYTES_CPU = 16 << 20  # image tokens of the prompts decoded at once; results do not depend on it
+CACHED_BYTES_CPU, MAX_AT_ONCE_CPU = 16 << 20, 64  # image tokens of the prompts, and prompts, decoded at once
 
 
 @dataclass(frozen=True)
@@ -103,14 +103,19 @@ def confident_masks(decoder: Any, own_tokens: Tensor, side: ImageSide, sparse: T
     first_mask = len(own_tokens) - N_MASK_TOKENS
     parts = []
     per_prompt = side.image.numel() * side.image.element_size()
-    size = max(1, CACHED_BYTES_CPU // per_prompt) if sparse.device.type == "cpu" else max(1, len(sparse))
+    on_cpu = sparse.device.type == "cpu"
+    size = min(MAX_AT_ONCE_CPU, max(1, CACHED_BYTES_CPU // per_prompt)) if on_cpu else max(1, len(sparse))
     for start in range(0, len(sparse), size):
         batch = sparse[start : start + size].to(own_tokens.dtype)
+        n = len(batch)
+        if on_cpu and batch.dtype == torch.bfloat16:  # whose products round differently for other numbers of rows
+            batch = torch.cat([batch, batch[-1:].expand(size - n, -1, -1)])
         tokens, image = two_way(
             decoder.transformer, side, torch.cat([own_tokens.expand(len(batch), -1, -1), batch], dim=1)
         )
         iou = decoder.iou_prediction_head(tokens[:, first_mask - 1].float())[:, 1:]  # (B, 3)
         keep = torch.ones_like(iou, dtype=torch.bool) if min_iou is None else iou > min_iou
+        keep[n:] = False
         used = keep.any(dim=1)
         hyper = torch.stack(
             [decoder.output_hypernetworks_mlps[k](tokens[used, first_mask + k]) for k in range(1, N_MASK_TOKENS)], dim=1
