@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+import shutil
 from contextlib import suppress
 from functools import lru_cache
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -17,13 +19,14 @@ from torch.utils.data import DataLoader, Dataset, default_collate, get_worker_in
 from hvlabel.cache.features import Features, open_features
 from hvlabel.config import HardwareSettings, PretrainSettings
 from hvlabel.cube import Cube, open_cube
-from hvlabel.errors import CubeError
+from hvlabel.errors import CubeError, ResultsError
 from hvlabel.masks import decode
 from hvtrain.corpus import Corpus, TrainImage
 from hvtrain.label_pack import LabelPack
 from hvtrain.schedule import CROP, BatchOrder, Sample, rng
 
 MIN_CELLS = 4  # of the decoder's output that a mask must cover to be asked for
+SHARED_MEMORY = Path("/dev/shm")
 TRIES = 4  # masks looked at per mask wanted
 OPEN_FILES = 2048  # headers of cubes and features kept by each worker
 
@@ -120,6 +123,11 @@ class Samples(Dataset[Batch]):
             problems=tuple(problems),
             **default_collate(samples),
         )
+
+    def bytes_of(self, n_samples: int) -> int:
+        """Memory of the largest batch: the camera with the most bands, stored as float32."""
+        side = round(self.settings.student.crop_px * self.settings.data.scale[1])
+        return n_samples * max(len(c.wavelengths_nm) for c in self.cameras) * side**2 * 4
 
     def _filled(self, place: Sample, out: np.ndarray, problems: list[str]) -> dict[str, Any]:
         """Everything of a sample but its cube, which is written to `out`."""
@@ -224,11 +232,27 @@ def make_loader(samples: Samples, order: BatchOrder, hardware: HardwareSettings,
         batch_sampler=order,
         collate_fn=_as_it_is,
         num_workers=workers,
-        prefetch_factor=hardware.prefetch if workers else None,
+        prefetch_factor=batches_ahead(samples.bytes_of(order.size), hardware) if workers else None,
         multiprocessing_context="forkserver" if workers else None,
         worker_init_fn=_start_worker,
         pin_memory=pin,
     )
+
+
+def batches_ahead(batch_bytes: int, hardware: HardwareSettings, shared: Path = SHARED_MEMORY) -> int:
+    """Batches that each worker prepares, so that all together fill at most half of what shared memory has free.
+
+    ResultsError if not even one of each worker fits.
+    """
+    if not shared.is_dir():
+        return hardware.prefetch
+    free, workers = shutil.disk_usage(shared).free, hardware.workers * hardware.processes()
+    if 2 * batch_bytes * workers > free:  # one that is made, one that is used
+        raise ResultsError(
+            f"{shared}: {free / 2**30:.1f} GiB free, {workers} workers need {2 * batch_bytes * workers / 2**30:.1f} for two batches each; "
+            "lower pretrain.optimiser.batch_images (and accumulate) or hardware.workers, or enlarge it (containers: --shm-size)"
+        )
+    return max(1, min(hardware.prefetch, free // 2 // (batch_bytes * workers)))
 
 
 def finite(x: Tensor) -> Tensor:

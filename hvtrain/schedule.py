@@ -61,14 +61,14 @@ class BatchOrder:
     ) -> None:
         self.schedule, self.first_step = schedule, first_step
         self.rank, self.world, self.parts = rank, world, parts
+        self.size = schedule.batch // (world * parts)  # samples in each list
 
     def __len__(self) -> int:
         return (self.schedule.steps - self.first_step) * self.parts
 
     def __iter__(self) -> Iterator[list[Sample]]:
-        size = self.schedule.batch // (self.world * self.parts)
         for step in range(self.first_step, self.schedule.steps):
             images = self.schedule.images(step)
             for part in range(self.parts):
-                first = (part * self.world + self.rank) * size
-                yield [(step, k, images[k]) for k in range(first, first + size)]
+                first = (part * self.world + self.rank) * self.size
+                yield [(step, k, images[k]) for k in range(first, first + self.size)]

@@ -202,7 +202,9 @@ class HardwareSettings(Settings):
     )
     compile: bool = Field(False, description="torch.compile of the transformer blocks")
     workers: int = Field(2, ge=0, description="processes that load data; 0: the training process itself")
-    prefetch: int = Field(4, ge=1, description="batches that each of them prepares ahead")
+    prefetch: int = Field(
+        4, ge=1, description="batches that each of them prepares ahead, fewer where they would fill shared memory"
+    )
     threads: int = Field(2, ge=1, description="CPU threads of the training process")
     log_every: int = Field(20, ge=1, description="steps per row of metrics.csv")
     checkpoint_every: int = Field(500, ge=1, description="steps between checkpoints")

@@ -9,7 +9,7 @@ import torch
 
 from hvlabel.cache.features import open_features, write_features
 from hvlabel.cache.receipt import read_attributes
-from hvlabel.config import CubeSettings, FusionSettings
+from hvlabel.config import CubeSettings, FusionSettings, HardwareSettings
 from hvlabel.cube import open_cube
 from hvlabel.descriptors import Descriptor, WavelengthRange
 from hvlabel.errors import BandError, ConfigError, CubeError, ResultsError
@@ -21,7 +21,7 @@ from hvlabel.stages.fuse import fuse_files
 from hvtrain import samples as samples_module
 from hvtrain.corpus import read_corpus
 from hvtrain.label_pack import open_pack
-from hvtrain.samples import Samples, box_of, make_loader, to_logits, tokens_of_box
+from hvtrain.samples import Samples, batches_ahead, box_of, make_loader, to_logits, tokens_of_box
 from hvtrain.schedule import BatchOrder, Schedule
 from hvtrain.student import network_input
 
@@ -156,6 +156,21 @@ def test_workers_change_nothing(make_samples):
         for name, value in vars(here).items():
             other = getattr(found, name)
             assert torch.equal(other, value) if isinstance(value, torch.Tensor) else other == value, name
+
+
+def test_prepared_batches_are_bounded_by_shared_memory(make_samples, tmp_path, monkeypatch):
+    samples, corpus = make_samples()
+    widest = max(len(c.wavelengths_nm) for c in corpus.cameras)
+    assert samples.bytes_of(3) == 3 * widest * 64**2 * 4
+    hardware = HardwareSettings(workers=2, prefetch=4)
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=1000))
+    assert batches_ahead(10, hardware, tmp_path) == 4
+    assert batches_ahead(100, hardware, tmp_path) == 2
+    assert batches_ahead(250, hardware, tmp_path) == 1
+    with pytest.raises(ResultsError, match=r"2 workers need .* lower pretrain.optimiser.batch_images"):
+        batches_ahead(251, hardware, tmp_path)
+    assert batches_ahead(251, hardware, tmp_path / "none") == 4
 
 
 def test_images_stored_differently_stack_as_floats(own, make_samples):
