@@ -125,9 +125,13 @@ class Samples(Dataset[Batch]):
         )
 
     def bytes_of(self, n_samples: int) -> int:
-        """Memory of the largest batch: the camera with the most bands, stored as float32."""
+        """Memory of the cubes of the largest batch, each camera as its first image is stored."""
         side = round(self.settings.student.crop_px * self.settings.data.scale[1])
-        return n_samples * max(len(c.wavelengths_nm) for c in self.cameras) * side**2 * 4
+        of_pixel = [
+            len(self.cameras[camera].wavelengths_nm) * _stored_type([self.images[ks[0]]]).itemsize
+            for camera, ks in self.by_camera.items()
+        ]
+        return n_samples * max(of_pixel) * side**2
 
     def _filled(self, place: Sample, out: np.ndarray, problems: list[str]) -> dict[str, Any]:
         """Everything of a sample but its cube, which is written to `out`."""
@@ -136,7 +140,8 @@ class Samples(Dataset[Batch]):
         found = self._attempt(k, random, out, problems)
         if found is None:  # one bad image does not end a run of days: another of its camera stands in
             others = random.permutation(self.by_camera[self.images[k].camera]).tolist()
-            attempts = (self._attempt(other, random, out, problems) for other in others)
+            fitting = (o for o in others if out.dtype in (np.float32, _stored_type([self.images[o]])))
+            attempts = (self._attempt(other, random, out, problems) for other in fitting)
             found = next((f for f in attempts if f is not None), None) or self._blank(out)
         return found
 
@@ -152,8 +157,6 @@ class Samples(Dataset[Batch]):
     def _sample(self, k: int, random: np.random.Generator, out: np.ndarray) -> dict[str, Any]:
         image = self.images[k]
         cube = _open_cube(image.cube)
-        if out.dtype not in (cube.dtype, np.float32):
-            raise CubeError(f"{image.cube}: holds {cube.dtype}, the images it would stand beside {out.dtype}")
         crop_px = self.settings.student.crop_px
         side = min(out.shape[-1], cube.height_px, cube.width_px)
         y, x = (_origin(n, side, cube.chunk_side_px, random) for n in cube.shape[1:])
@@ -250,7 +253,7 @@ def batches_ahead(batch_bytes: int, hardware: HardwareSettings, shared: Path = S
     if 2 * batch_bytes * workers > free:  # one that is made, one that is used
         raise ResultsError(
             f"{shared}: {free / 2**30:.1f} GiB free, {workers} workers need {2 * batch_bytes * workers / 2**30:.1f} for two batches each; "
-            "lower pretrain.optimiser.batch_images (and accumulate) or hardware.workers, or enlarge it (containers: --shm-size)"
+            "raise pretrain.optimiser.accumulate, lower batch_images or hardware.workers, or enlarge it (containers: --shm-size)"
         )
     return max(1, min(hardware.prefetch, free // 2 // (batch_bytes * workers)))
 

@@ -17,6 +17,8 @@ from hvlabel.models.two_way import Masks
 
 CROP_EDGE_TOL_PX = 20.0
 STABILITY_MARGIN, NMS_MARGIN = 0.1, 0.85  # of what is decided at low resolution, before it is decided at full size
+SURE_FIRST = 1000.0  # above any predicted IoU
+POINTS_BETWEEN_NMS = 1024
 LOW_RES_CLAMP = 32.0  # SAM2 clamps logits before they become a mask prompt
 
 
@@ -34,7 +36,7 @@ class PromptModel(Protocol):
         """Logits (N, M, h, w) and predicted IoU (N, M) of (N, 2) float64 foreground points, px of the image."""
 
     def decode_above(self, embedding: Any, points_xy: np.ndarray, min_iou: float | None) -> Masks:
-        """Of three masks per point those above a predicted IoU (None: all); the others are never made."""
+        """Of three masks per point those above a predicted IoU (None: all)."""
 
     def upscale(self, logits: Tensor, embedding: Any) -> Tensor:
         """(N, h, w) low-resolution logits -> (N, H, W) float32 of the image."""
@@ -126,24 +128,42 @@ def fast_masks(model: PromptModel, embedding: Any, crop: Crop, grid: np.ndarray,
 
     Stability and suppression are computed there first, with a margin, and then as published for those that are left.
     """
-    points = crop.scaled(grid)
+    asked = crop.scaled(grid)
 
     def decode(part: slice) -> _Draft:
-        masks, batch = _decoded(model, embedding, points[part], settings)
+        masks, batch = _decoded(model, embedding, asked[first:][part], settings)
         return _stable_drafts(model, embedding, masks, batch, settings)
 
-    batches = in_batches(len(points), settings.points_per_batch, model.ceilings, "points", decode)
-    drafts = [draft for _, draft in batches]
-    boxes, iou = torch.cat([d.boxes for d in drafts]), torch.cat([d.masks.iou for d in drafts])
-    loose = settings.box_nms_thresh + NMS_MARGIN * (1 - settings.box_nms_thresh)
-    kept = torch.zeros(len(iou), dtype=torch.bool, device=iou.device)
-    kept[nms(boxes, iou, loose)] = True
+    drafts: list[_Draft] = []
+    for first in range(0, len(asked), POINTS_BETWEEN_NMS):  # which bounds the masks that are held
+        n = min(POINTS_BETWEEN_NMS, len(asked) - first)
+        for _, draft in in_batches(n, settings.points_per_batch, model.ceilings, "points", decode):
+            drafts.append(draft)
+        drafts = [_without_copies(drafts, settings)]
+    (draft,) = drafts
+
+    def enlarge(part: slice) -> Found:
+        return _at_full_size(model, embedding, draft.masks.take(part), draft.points[part], crop, settings)
+
     found = Found()
-    for draft, keep in zip(drafts, kept.split([len(d.boxes) for d in drafts]), strict=True):
-        found.extend(
-            _at_full_size(model, embedding, draft.masks.take(keep), draft.points[keep.cpu().numpy()], crop, settings)
-        )
+    for _, survivors in in_batches(len(draft.points), settings.points_per_batch, model.ceilings, "masks", enlarge):
+        found.extend(survivors)
     return found.take(nms(found.box_tensor(), torch.tensor(found.iou), settings.box_nms_thresh).tolist())
+
+
+def _without_copies(drafts: list[_Draft], settings: GeneratorSettings) -> _Draft:
+    """All drafts but those that another one covers by far; those that may prove unstable at full size come last."""
+    order = torch.cat([d.masks.iou + d.sure.float() * SURE_FIRST for d in drafts])
+    loose = settings.box_nms_thresh + NMS_MARGIN * (1 - settings.box_nms_thresh)
+    kept = torch.zeros(len(order), dtype=torch.bool, device=order.device)
+    kept[nms(torch.cat([d.boxes for d in drafts]), order, loose)] = True
+    taken = [d.take(keep) for d, keep in zip(drafts, kept.split([len(d.boxes) for d in drafts]), strict=True)]
+    return _Draft(
+        Masks.joined([d.masks for d in taken]),
+        torch.cat([d.boxes for d in taken]),
+        torch.cat([d.sure for d in taken]),
+        np.concatenate([d.points for d in taken]),
+    )
 
 
 @dataclass(frozen=True)
@@ -151,12 +171,17 @@ class _Draft:
     """Masks of a batch before they are upsampled.
 
     boxes  : (K, 4) float32 x0, y0, x1, y1 in cells of the decoder's output
+    sure   : (K,) bool, so stable that full size will not change it
     points : (K, 2) px of the crop that each came from
     """
 
     masks: Masks
     boxes: Tensor
+    sure: Tensor
     points: np.ndarray
+
+    def take(self, keep: Tensor) -> _Draft:
+        return _Draft(self.masks.take(keep), self.boxes[keep], self.sure[keep], self.points[keep.cpu().numpy()])
 
 
 def _stable_drafts(
@@ -164,10 +189,12 @@ def _stable_drafts(
 ) -> _Draft:
     rows, columns = model.valid_hw(masks.logits, embedding)
     valid = masks.logits[:, :rows, :columns].float().contiguous()
-    if settings.stability_score_thresh > 0:
-        stable = _stability(valid, settings) >= settings.stability_score_thresh - STABILITY_MARGIN
-        masks, valid, points = masks.take(stable), valid[stable], points[stable.cpu().numpy()]
-    return _Draft(masks, _fine_boxes(valid - settings.mask_threshold), points)
+    boxes, least = _fine_boxes(valid - settings.mask_threshold), settings.stability_score_thresh
+    if least <= 0:
+        return _Draft(masks, boxes, torch.ones_like(masks.iou, dtype=torch.bool), points)
+    stability = _stability(valid, settings)
+    draft = _Draft(masks, boxes, stability >= (1 + least) / 2, points)
+    return draft.take(stability >= least - STABILITY_MARGIN)
 
 
 def _fine_boxes(logits: Tensor) -> Tensor:

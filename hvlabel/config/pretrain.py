@@ -222,7 +222,7 @@ class HardwareSettings(Settings):
 class PretrainSettings(StageSettings):
     """One pre-training run."""
 
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
 
     run: str = Field(
         "default", pattern=r"^[A-Za-z0-9_-]+$", description="name of the run, a folder in results/pretrain"

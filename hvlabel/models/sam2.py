@@ -19,7 +19,7 @@ from yaml import YAMLError
 
 from hvlabel.config import Sam2Model
 from hvlabel.errors import WeightsError
-from hvlabel.models.batches import Ceilings, lower
+from hvlabel.models.batches import Ceilings, halved
 from hvlabel.models.teacher import network_input
 from hvlabel.models.two_way import ImageSide, Masks, confident_masks, half_precision, image_side
 from hvlabel.models.weights import read_state_dict
@@ -145,7 +145,7 @@ class Sam2Predictor:
 
     @torch.inference_mode()
     def decode_above(self, embedding: Embedding, points_xy: np.ndarray, min_iou: float | None) -> Masks:
-        """Like decode with multimask, but only the masks above a predicted IoU (None: all) are made at all."""
+        """Like decode with multimask, but only masks above a predicted IoU (None: all); prompts without one are never upscaled."""
         network, decoder = self.network, self._decoder
         sparse, dense = self._prompts(embedding, points_xy, None)
         if self._side is None or self._side[0] is not embedding:
@@ -197,13 +197,15 @@ class Sam2Predictor:
         first = 0
         while first < len(masks):
             size = min(self.objects_per_batch, self.ceilings.objects or self.objects_per_batch)
-            objects = slice(first, min(first + size, len(masks)))
+            objects, shortage = slice(first, min(first + size, len(masks))), ""
             try:
                 yield from self._track_batch(embeddings, start, masks, objects)
             except torch.OutOfMemoryError as error:
-                lower(self.ceilings, "objects", objects.stop - objects.start, error)
-                continue
-            first = objects.stop
+                shortage = str(error)
+            if shortage:
+                self.ceilings.objects = halved(objects.stop - objects.start, "objects", shortage)
+            else:
+                first = objects.stop
 
     def _track_batch(
         self, embeddings: list[Embedding], start: int, masks: Tensor, objects: slice
@@ -265,7 +267,7 @@ class Sam2Predictor:
 
     def _forget(self, memory: dict[str, dict[int, Any]], frame: int, start: int) -> None:
         """Drop the mask features that no later step reads: steps see a few frames back, the way back also those after its start."""
-        reach = self.network.num_maskmem - 1
+        reach = (self.network.num_maskmem - 1) * self.network.memory_temporal_stride_for_eval
         for k, out in memory["non_cond_frame_outputs"].items():
             if min(abs(k - frame), abs(k - start)) > reach:
                 out.pop("maskmem_features", None)

@@ -12,6 +12,7 @@ The same function of the same weights as the modules of sam2 and of our HyperFre
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -88,13 +89,20 @@ class Masks:
     iou: Tensor
     prompt: Tensor
 
-    def take(self, keep: Tensor) -> Masks:
-        """Those of a (K,) bool mask alone."""
+    def take(self, keep: Tensor | slice) -> Masks:
+        """Those of a (K,) bool mask or of a range alone."""
         return Masks(self.logits[keep], self.iou[keep], self.prompt[keep])
+
+    @staticmethod
+    def joined(parts: Sequence[Masks]) -> Masks:
+        """All of them, in their order; there is at least one part."""
+        return Masks(*(torch.cat([getattr(p, name) for p in parts]) for name in ("logits", "iou", "prompt")))
 
 
 def confident_masks(decoder: Any, own_tokens: Tensor, side: ImageSide, sparse: Tensor, min_iou: float | None) -> Masks:
-    """The three masks of each prompt whose predicted IoU is above min_iou (None: all); others are never upscaled.
+    """Those of the three masks of each prompt whose predicted IoU is above min_iou (None: all).
+
+    Prompts without one are never upscaled. On a CPU all batches have the same number of rows, which products round by.
 
     decoder    : a SAM mask decoder (output_upscaling, output_hypernetworks_mlps, iou_prediction_head)
     own_tokens : (n, D) the decoder's tokens; the last four are its mask tokens, before them stands the IoU token
@@ -108,7 +116,7 @@ def confident_masks(decoder: Any, own_tokens: Tensor, side: ImageSide, sparse: T
     for start in range(0, len(sparse), size):
         batch = sparse[start : start + size].to(own_tokens.dtype)
         n = len(batch)
-        if on_cpu and batch.dtype == torch.bfloat16:  # whose products round differently for other numbers of rows
+        if on_cpu:
             batch = torch.cat([batch, batch[-1:].expand(size - n, -1, -1)])
         tokens, image = two_way(
             decoder.transformer, side, torch.cat([own_tokens.expand(len(batch), -1, -1), batch], dim=1)
@@ -123,7 +131,7 @@ def confident_masks(decoder: Any, own_tokens: Tensor, side: ImageSide, sparse: T
         logits = _masks(decoder, image if used.all() else image[used], hyper, side)
         prompt = keep.nonzero()[:, 0]
         parts.append(Masks(logits[keep[used]], iou[keep], start + prompt))
-    return Masks(*(torch.cat([getattr(p, name) for p in parts]) for name in ("logits", "iou", "prompt")))
+    return Masks.joined(parts)
 
 
 def _masks(decoder: Any, image: Tensor, hyper: Tensor, side: ImageSide) -> Tensor:

@@ -14,7 +14,7 @@ from hvlabel.branches.points import _fine_boxes, outer_boxes
 from hvlabel.config import GeneratorSettings
 from hvlabel.errors import DeviceMemoryError
 from hvlabel.masks import decode, iou_matrix
-from hvlabel.models.batches import bytes_per_point, plan_points
+from hvlabel.models.batches import Ceilings, bytes_per_point, in_batches, plan_points
 from hvlabel.models.hyperfree import HyperFree, HyperFreePredictor, Topology
 from hvlabel.models.two_way import Masks, image_side, two_way
 
@@ -154,6 +154,21 @@ def test_a_batch_that_does_not_fit_is_halved_and_changes_nothing(predictor, mode
     assert tried[6:] == [16] * 4, "the next image starts with what fits"
 
 
+def test_a_short_last_part_that_fails_once_lowers_nothing_for_good():
+    ceilings, tried = Ceilings(), []
+
+    def call(part):
+        tried.append(part.stop - part.start)
+        if tried[-1] == 5 and tried.count(5) == 1:
+            raise torch.OutOfMemoryError("another job")
+        return part
+
+    parts = [p for p, _ in in_batches(69, 64, ceilings, "points", call)]
+    assert tried == [64, 5, 2, 2, 1]
+    assert [p.stop for p in parts] == [64, 66, 68, 69]
+    assert ceilings.lowered() == {}
+
+
 def test_a_device_too_small_for_one_point_is_refused_in_one_sentence(predictor):
     def no_memory(*_):
         raise torch.OutOfMemoryError("CUDA out of memory")
@@ -196,6 +211,20 @@ def test_boxes_at_low_resolution_are_those_of_the_upsampled_masks():
     expected = outer_boxes(full > 0) + torch.tensor([0, 0, 1, 1])
     close = (_fine_boxes(logits) * 4 - expected).abs() < 2  # px; a cell has 4
     assert close.float().mean() > 0.95  # the others: specks of one cell that upsampling wipes out
+
+
+@pytest.mark.parametrize("half", [False, True])
+def test_a_prediction_has_the_same_bits_in_any_batch(half):
+    torch.manual_seed(1)
+    topology = Topology(image_size_px=64, patch_px=16, embed_dim=8, depth=1, num_heads=2, window_px=4, global_blocks=(0,), out_dim=32, decoder_heads=4, mask_channels=4, decoder_mlp=16, iou_hidden=8)  # fmt: skip
+    predictor = HyperFreePredictor(HyperFree(topology).eval(), [500.0, 600.0], half=half)
+    embedding = predictor.embed(np.random.default_rng(0).uniform(0, 1, (60, 40, 2)).astype(np.float32))
+    points = np.random.default_rng(1).uniform(0, 40, (70, 2))
+    whole = predictor.decode_above(embedding, points, None)
+    for size in (1, 5, 17):
+        parts = [predictor.decode_above(embedding, points[k : k + size], None) for k in range(0, 70, size)]
+        assert torch.equal(torch.cat([p.iou for p in parts]), whole.iou)
+        torch.testing.assert_close(torch.cat([p.logits for p in parts]), whole.logits, rtol=1e-5, atol=1e-5)
 
 
 def test_half_precision_changes_masks_a_little():

@@ -159,16 +159,16 @@ def test_workers_change_nothing(make_samples):
 
 
 def test_prepared_batches_are_bounded_by_shared_memory(make_samples, tmp_path, monkeypatch):
-    samples, corpus = make_samples()
-    widest = max(len(c.wavelengths_nm) for c in corpus.cameras)
-    assert samples.bytes_of(3) == 3 * widest * 64**2 * 4
+    samples, _ = make_samples()
+    per_image = [open_cube(i.cube).read(slice(0, 64), slice(0, 64)).nbytes for i in samples.images]
+    assert samples.bytes_of(3) == 3 * max(per_image)
     hardware = HardwareSettings(workers=2, prefetch=4)
     usage = shutil.disk_usage(tmp_path)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=1000))
     assert batches_ahead(10, hardware, tmp_path) == 4
     assert batches_ahead(100, hardware, tmp_path) == 2
     assert batches_ahead(250, hardware, tmp_path) == 1
-    with pytest.raises(ResultsError, match=r"2 workers need .* lower pretrain.optimiser.batch_images"):
+    with pytest.raises(ResultsError, match=r"2 workers need .* raise pretrain.optimiser.accumulate"):
         batches_ahead(251, hardware, tmp_path)
     assert batches_ahead(251, hardware, tmp_path / "none") == 4
 

@@ -88,7 +88,7 @@ class HyperFreePredictor:
 
     @torch.inference_mode()
     def decode_above(self, embedding: Embedding, points_xy: np.ndarray, min_iou: float | None) -> Masks:
-        """Like decode with multimask, but only the masks above a predicted IoU (None: all) are made at all."""
+        """Like decode with multimask, but only masks above a predicted IoU (None: all); prompts without one are never upscaled."""
         encoder, decoder = self.network.prompt_encoder, self._decoder
         points, labels = self._points(embedding, points_xy)
         sparse, dense = encoder(points, labels, None, None)
