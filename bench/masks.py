@@ -39,7 +39,7 @@ UNTRAINED = {
     "mask_threshold": 3.0,
     "stability_score_offset": 0.05,
     "stability_score_thresh": 0.01,
-    "box_nms_thresh": 0.9,
+    "box_nms_thresh": 0.995,
 }
 PHASES = ("embed", "decode_above", "upscale")
 
