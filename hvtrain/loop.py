@@ -74,6 +74,7 @@ def pretrain(layout: Layout, settings: PretrainSettings, *, distill: bool) -> Pa
     )
     fabric.launch()
     torch.set_num_threads(hardware.threads)
+    os.environ.setdefault("MKL_CBWR", "AUTO,STRICT")  # the same bits on a busy machine, where MKL takes fewer threads
     torch.set_flush_denormal(True)  # saturated masks make denormals, which are many times slower
     corpus = read_corpus(layout, settings.data, distill=distill)
     files = RunFiles(layout.pretrain(settings.run))

@@ -1,5 +1,6 @@
 """Fixtures shared by all tests."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from hvlabel.readers.stored import MemoryArray, StoredArray
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 torch.set_num_threads(1)
+os.environ["MKL_CBWR"] = "AUTO,STRICT"  # as the programs set it; MKL reads it once, before its first product
 
 
 @pytest.fixture(scope="session")
