@@ -40,12 +40,12 @@ def in_batches(
     while start < n:
         allowed = min(asked, getattr(ceilings, what) or asked)
         part = slice(start, min(start + min(limit, allowed), n))
-        size, shortage = part.stop - start, ""
+        size, shortage = part.stop - start, None
         try:
             result = call(part)
         except torch.OutOfMemoryError as error:
             shortage = str(error)
-        if shortage:  # outside the handler, which keeps what the failed attempt had allocated
+        if shortage is not None:  # outside the handler, which keeps what the failed attempt had allocated
             limit = halved(size, what, shortage)
             if size == allowed:
                 setattr(ceilings, what, limit)

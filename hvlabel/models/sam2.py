@@ -197,12 +197,12 @@ class Sam2Predictor:
         first = 0
         while first < len(masks):
             size = min(self.objects_per_batch, self.ceilings.objects or self.objects_per_batch)
-            objects, shortage = slice(first, min(first + size, len(masks))), ""
+            objects, shortage = slice(first, min(first + size, len(masks))), None
             try:
                 yield from self._track_batch(embeddings, start, masks, objects)
             except torch.OutOfMemoryError as error:
                 shortage = str(error)
-            if shortage:
+            if shortage is not None:
                 self.ceilings.objects = halved(objects.stop - objects.start, "objects", shortage)
             else:
                 first = objects.stop
