@@ -161,13 +161,10 @@ def segment(
     results: ResultsPath = RESULTS,
 ) -> None:
     """Cubes to the masks of one branch: one cube, or a shard."""
-    import torch
-
     from hvlabel.stages.segment import BranchRunner, BranchStage, segment_file
 
-    run_settings = _settings(RunSettings, "run", run, config)
-    torch.set_num_threads(run_settings.threads)
-    runner = BranchRunner(branch, _settings(BRANCH_SETTINGS[branch], branch, settings, config), run_settings.device)
+    branch_settings = _settings(BRANCH_SETTINGS[branch], branch, settings, config)
+    runner = BranchRunner(branch, branch_settings, _settings(RunSettings, "run", run, config))
     if shard is None:
         if cube is None or out is None:
             raise ConfigError(f"segment {branch} needs CUBE.zarr OUT.json, or --shard DATASET/SHARD")

@@ -1,6 +1,8 @@
 """Which room may import which: the architecture as a table."""
 
 import ast
+import subprocess
+import sys
 
 import pytest
 
@@ -82,3 +84,9 @@ def test_every_room_is_in_the_table(repository):
         if p.name not in ("__init__.py", "__main__.py", "cli.py", "__pycache__")
     }
     assert rooms <= ROOMS.keys()
+
+
+def test_work_without_a_network_does_without_torch():
+    verbs = ("convert", "segment", "fuse")
+    code = f"import sys\nfor verb in {verbs}:\n    __import__('hvlabel.stages.' + verb)\nsys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

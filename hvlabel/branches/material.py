@@ -2,38 +2,39 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
 import numpy as np
 
-from hvlabel.branches.generator import generate_masks
 from hvlabel.branches.regions import multiscale_regions
 from hvlabel.config import MaterialSettings
 from hvlabel.cube import Cube
 from hvlabel.masks import MaskSet, ranked
-from hvlabel.models.batches import Ceilings
-from hvlabel.models.hyperfree import HyperFree, HyperFreePredictor
+
+if TYPE_CHECKING:
+    from hvlabel.branches.points import PromptModel
 
 NOISE_RIDGE = 1e-3  # share of the mean noise variance added to its diagonal, so that dead bands cannot blow up
 
 
 def run(
-    cube: Cube,
-    settings: MaterialSettings,
-    model: HyperFree | None = None,
-    *,
-    half: bool = False,
-    ceilings: Ceilings | None = None,
+    cube: Cube, settings: MaterialSettings, model: Callable[[Sequence[float], float], PromptModel] | None = None
 ) -> MaskSet:
-    """Masks of the cube's spectra, best first. model: the loaded network of backend hyperfree; half, ceilings: as it takes them."""
+    """Masks of the cube's spectra, best first.
+
+    model : of backend hyperfree, from a camera's wavelengths (nm) and its ground sampling distance (m) to its network
+    """
     if model is None:
         regions = multiscale_regions(
             spectral_components(cube.values(), settings.n_components), settings.regions, "material"
         )
         return ranked(regions, cube.height_px, cube.width_px)
+    from hvlabel.branches.generator import generate_masks  # only here: torch takes seconds to import
+
     assert settings.hyperfree is not None  # the settings' validator
-    predictor = HyperFreePredictor(
-        model, cube.wavelengths_nm.tolist(), settings.hyperfree.gsd_m, half=half, ceilings=ceilings
-    )
-    found = generate_masks(predictor, cube.values().transpose(1, 2, 0), settings.generator, "material")
+    camera = model(cube.wavelengths_nm.tolist(), settings.hyperfree.gsd_m)
+    found = generate_masks(camera, cube.values().transpose(1, 2, 0), settings.generator, "material")
     return ranked(found, cube.height_px, cube.width_px)
 
 

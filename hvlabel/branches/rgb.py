@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
-from hvlabel.branches.generator import generate_masks
-from hvlabel.branches.points import PromptModel
 from hvlabel.branches.regions import multiscale_regions
 from hvlabel.config import RgbSettings
 from hvlabel.cube import Cube
 from hvlabel.masks import MaskSet, ranked
+
+if TYPE_CHECKING:
+    from hvlabel.branches.points import PromptModel
 
 
 def run(cube: Cube, settings: RgbSettings, model: PromptModel | None = None) -> MaskSet:
@@ -17,5 +20,7 @@ def run(cube: Cube, settings: RgbSettings, model: PromptModel | None = None) -> 
     if model is None:
         regions = multiscale_regions(cube.rgb.astype(np.float32) / 255, settings.regions, "rgb")
         return ranked(regions, cube.height_px, cube.width_px)
+    from hvlabel.branches.generator import generate_masks  # only here: torch takes seconds to import
+
     found = generate_masks(model, cube.rgb, settings.generator, "rgb")
     return ranked(found, cube.height_px, cube.width_px)

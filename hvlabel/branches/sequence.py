@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from hvlabel.branches.propagate import TrackModel, track_objects
 from hvlabel.branches.regions import multiscale_regions
 from hvlabel.config import SequenceSettings
 from hvlabel.cube import Cube
 from hvlabel.cube.bands import Frame, false_colour_frames
 from hvlabel.cube.render import false_colour
 from hvlabel.masks import Mask, MaskSet, best_masks, iou_matrix
+
+if TYPE_CHECKING:
+    from hvlabel.branches.propagate import TrackModel
 
 
 def run(cube: Cube, settings: SequenceSettings, model: TrackModel | None = None) -> MaskSet:
@@ -26,6 +29,8 @@ def run(cube: Cube, settings: SequenceSettings, model: TrackModel | None = None)
             [multiscale_regions(image, settings.regions, "sequence") for image in images], frames, settings.link_iou
         )
     else:
+        from hvlabel.branches.propagate import track_objects  # only here: torch takes seconds to import
+
         found = track_objects(model, images, frames, settings)
     return MaskSet(cube.height_px, cube.width_px, tuple(best_masks(found, settings.nms_iou, settings.max_masks)))
 

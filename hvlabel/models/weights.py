@@ -5,14 +5,13 @@ from __future__ import annotations
 import hashlib
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
-
-import safetensors.torch
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING, Any
 
 from hvlabel.config import Weights
 from hvlabel.errors import WeightsError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def weights_sha256(weights: Weights | None) -> str | None:
@@ -35,6 +34,9 @@ def weights_sha256(weights: Weights | None) -> str | None:
 
 def read_state_dict(path: Path) -> dict[str, Tensor]:
     """Tensors of a .safetensors, .pt or .pth file; a wrapper under `model` or `state_dict` is opened. Nothing is unpickled but tensors."""
+    import safetensors.torch
+    import torch
+
     try:
         if path.suffix == ".safetensors":
             return safetensors.torch.load_file(path)
@@ -46,7 +48,7 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
     for wrapper in ("model", "state_dict"):
         if isinstance(content, dict) and isinstance(content.get(wrapper), dict):
             content = content[wrapper]
-    if not isinstance(content, dict) or not all(isinstance(v, Tensor) for v in content.values()):
+    if not isinstance(content, dict) or not all(isinstance(v, torch.Tensor) for v in content.values()):
         raise WeightsError(f"{path}: holds no state dict of tensors; expected a model checkpoint")
     return content
 

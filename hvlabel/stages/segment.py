@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from functools import cached_property
 from pathlib import Path
-from typing import Any
-
-import torch
+from typing import TYPE_CHECKING, Any
 
 from hvlabel import __version__
 from hvlabel.branches import material, rgb, sequence
@@ -16,41 +13,27 @@ from hvlabel.cache.index import Entry, read_index
 from hvlabel.cache.key import cache_key
 from hvlabel.cache.publish import publish_bytes
 from hvlabel.cache.receipt import read_attributes
-from hvlabel.config import Branch, HyperFreeModel, MaterialSettings, RgbSettings, Sam2Model, SequenceSettings
+from hvlabel.config import Branch, MaterialSettings, RgbSettings, RunSettings, SequenceSettings
 from hvlabel.cube import Cube, open_cube
 from hvlabel.errors import CubeError
 from hvlabel.layout import Layout
 from hvlabel.manifest import Image
 from hvlabel.masks import MaskSet, dump_masks, read_document
-from hvlabel.models.batches import Ceilings, bytes_per_point, plan_points
-from hvlabel.models.device import choose_device, computes_in_bfloat16
-from hvlabel.models.hyperfree import HyperFree, Topology, load_hyperfree
-from hvlabel.models.weights import file_sha256, read_state_dict, weights_sha256
+from hvlabel.models.weights import file_sha256, weights_sha256
 from hvlabel.stages.convert import without_cube
 from hvlabel.stages.mask_files import mask_entry, valid_document
 
+if TYPE_CHECKING:
+    from hvlabel.stages.network import BranchNetwork
+
 BranchSettings = RgbSettings | SequenceSettings | MaterialSettings
-# the network of untrained weights: small enough for a laptop
-SMALL_HYPERFREE = Topology(
-    image_size_px=256,
-    patch_px=16,
-    embed_dim=64,
-    depth=4,
-    num_heads=4,
-    window_px=7,
-    global_blocks=(1, 3),
-    out_dim=64,
-    decoder_mlp=256,
-    iou_hidden=64,
-)
 
 
 class BranchRunner:
     """One branch with its settings; the network is loaded when the first image needs it."""
 
-    def __init__(self, branch: Branch, settings: BranchSettings, device: str = "auto") -> None:
-        self.branch, self.settings, self._device = branch, settings, device
-        self._ceilings = Ceilings()
+    def __init__(self, branch: Branch, settings: BranchSettings, run: RunSettings | None = None) -> None:
+        self.branch, self.settings, self._run = branch, settings, run or RunSettings()
         self.weights = settings.network()
         self.weights_sha256 = weights_sha256(self.weights)
         # a network's config file counts as much as its weights
@@ -64,78 +47,41 @@ class BranchRunner:
 
     def masks(self, cube: Cube) -> MaskSet:
         """Masks of a cube."""
+        network = self._network
+        model = network.model if network else None
         match self.settings:
             case RgbSettings():
-                return rgb.run(cube, self.settings, self._model)
+                return rgb.run(cube, self.settings, model)
             case SequenceSettings():
-                return sequence.run(cube, self.settings, self._model)
+                return sequence.run(cube, self.settings, model)
             case MaterialSettings():
-                half = self.weights is not None and self._half
-                return material.run(cube, self.settings, self._model, half=half, ceilings=self._ceilings)
+                return material.run(cube, self.settings, model)
 
     def provenance(self, cube: Cube) -> dict[str, Any]:
         """What the masks were made from, as written into their file."""
+        network = self._network
         return {
             "stage": self.branch,
             "key": self.key(cube.attributes["key"]),
             "backend": self.settings.backend,
             "learned_model": self.weights is not None,
-            "precision": ("bfloat16" if self._half else "float32") if self.weights else None,
+            "precision": network.precision if network else None,
             "untrained_weights": self.weights is not None and self.weights.seed is not None,
             "checkpoint": self.weights.checkpoint if self.weights else None,
             "weights_sha256": self.weights_sha256,
             "settings": self.settings.relevant(),
-            "batches": self._ceilings.lowered(),
+            "batches": network.ceilings.lowered() if network else {},
             "cube_key": cube.attributes["key"],
             "hvlabel_version": __version__,
         }
 
     @cached_property
-    def _model(self) -> Any:
+    def _network(self) -> BranchNetwork | None:
         if self.weights is None:
             return None
-        device = self._chosen_device
-        if isinstance(self.weights, HyperFreeModel):
-            hyperfree = _load_hyperfree(self.weights).to(device)
-            topology = hyperfree.topology
-            self._plan(hyperfree.mask_decoder, topology.decoder_grid, topology.image_size_px)
-            return hyperfree
-        assert isinstance(self.weights, Sam2Model)
-        from hvlabel.models.sam2 import Sam2Predictor, load_sam2  # only here: a machine without sam2 runs all else
+        from hvlabel.stages.network import BranchNetwork  # only here: torch takes seconds to import
 
-        sam2 = load_sam2(self.weights, device)
-        self._plan(sam2.sam_mask_decoder, sam2.sam_image_embedding_size, sam2.image_size)
-        objects = self.settings.objects_per_batch if isinstance(self.settings, SequenceSettings) else 1
-        return Sam2Predictor(sam2, objects, half=self._half, ceilings=self._ceilings)
-
-    def _plan(self, decoder: Any, grid: int, side_px: int) -> None:
-        asked = self.settings.generator.points_per_batch
-        sentence = plan_points(asked, bytes_per_point(decoder, grid, side_px), self._chosen_device, self._ceilings)
-        if sentence:
-            print(f"{self.branch}: {sentence}", file=sys.stderr, flush=True)  # noqa: T201 (the log of the job)
-
-    @cached_property
-    def _chosen_device(self) -> torch.device:
-        return choose_device(self._device)
-
-    @cached_property
-    def _half(self) -> bool:
-        return self.settings.generator.wants_half and computes_in_bfloat16(self._chosen_device)
-
-
-def _load_hyperfree(model: HyperFreeModel) -> HyperFree:
-    path = model.path()
-    if path is not None:
-        return load_hyperfree(
-            read_state_dict(path),
-            image_size_px=model.image_size_px,
-            merge_blocks=model.merge_blocks,
-            decoder_heads=model.decoder_heads,
-            source=model.checkpoint,
-        )
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(model.seed or 0)
-        return HyperFree(SMALL_HYPERFREE).eval()
+        return BranchNetwork(self.branch, self.settings, self.weights, self._run)
 
 
 class BranchStage:
