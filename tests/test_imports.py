@@ -88,5 +88,7 @@ def test_every_room_is_in_the_table(repository):
 
 def test_work_without_a_network_does_without_torch():
     verbs = ("convert", "segment", "fuse")
-    code = f"import sys\nfor verb in {verbs}:\n    __import__('hvlabel.stages.' + verb)\nsys.exit('torch' in sys.modules)"
+    code = (
+        f"import sys\nfor verb in {verbs}:\n    __import__('hvlabel.stages.' + verb)\nsys.exit('torch' in sys.modules)"
+    )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

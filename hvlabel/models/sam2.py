@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from yaml import YAMLError
 from hvlabel.config import Sam2Model
 from hvlabel.errors import WeightsError
 from hvlabel.models.batches import Ceilings, halved
+from hvlabel.models.memory import Found, MemoryNetwork, Remembered
 from hvlabel.models.teacher import network_input
 from hvlabel.models.two_way import ImageSide, Masks, confident_masks, half_precision, image_side
 from hvlabel.models.weights import read_state_dict
@@ -210,68 +212,77 @@ class Sam2Predictor:
     def _track_batch(
         self, embeddings: list[Embedding], start: int, masks: Tensor, objects: slice
     ) -> Iterator[tuple[int, slice, Tensor, Tensor]]:
-        memory = self._start(embeddings, start, masks[objects])
-        for frame in [*range(start, len(embeddings)), *range(start - 1, -1, -1)]:
-            if frame != start:
-                self._step(embeddings, frame, memory, reverse=frame < start)
-            out = memory["cond_frame_outputs"].get(frame) or memory["non_cond_frame_outputs"][frame]
-            logits = self.upscale(out.pop("pred_masks")[:, 0], embeddings[frame])
-            yield frame, objects, logits, (out["object_score_logits"] > 0).reshape(-1)
-            self._forget(memory, frame, start)
+        logits, present, prompted = self._start(embeddings, start, masks[objects])
+        yield start, objects, self.upscale(logits, embeddings[start]), present
+        seen: dict[int, Remembered] = {}
+        pointers: dict[int, Tensor] = {}
+        for frame in [*range(start + 1, len(embeddings)), *range(start - 1, -1, -1)]:
+            found = self._step(embeddings, frame, start, prompted, seen, pointers)
+            yield frame, objects, self.upscale(found.logits, embeddings[frame]), found.present[:, 0]
+            self._forget(seen, frame, start)
 
-    def _start(self, embeddings: list[Embedding], frame: int, masks: Tensor) -> dict[str, dict[int, Any]]:
-        """Memory that holds the prompted frame, encoded as the package does once the user's prompts are final."""
+    def _start(self, embeddings: list[Embedding], frame: int, masks: Tensor) -> tuple[Tensor, Tensor, Remembered]:
+        """Logits, presence and memory of the prompted frame, encoded as the package does once the user's prompts are final."""
         side = self.network.image_size
         prompt = masks[:, None].float().to(self.network.device)
         if prompt.shape[-2:] != (side, side):
             prompt = (
                 F.interpolate(prompt, (side, side), mode="bilinear", align_corners=False, antialias=True) >= 0.5
             ).float()
-        memory: dict[str, dict[int, Any]] = {"cond_frame_outputs": {}, "non_cond_frame_outputs": {}}
         arguments = self._frame_arguments(embeddings[frame], len(masks))
         out = self.network.track_step(
             frame_idx=frame,
             is_init_cond_frame=True,
             point_inputs=None,
             mask_inputs=prompt,
-            output_dict=memory,
+            output_dict={"cond_frame_outputs": {}, "non_cond_frame_outputs": {}},
             num_frames=len(embeddings),
             run_mem_encoder=False,
             **arguments,
         )
-        features, codes = self.network._encode_new_memory(
+        features, _ = self.network._encode_new_memory(
             current_vision_feats=arguments["current_vision_feats"],
             feat_sizes=arguments["feat_sizes"],
             pred_masks_high_res=F.interpolate(out["pred_masks"], (side, side), mode="bilinear", align_corners=False),
             object_score_logits=out["object_score_logits"],
             is_mask_from_pts=True,
         )
-        memory["cond_frame_outputs"][frame] = _kept({**out, "maskmem_features": features, "maskmem_pos_enc": codes})
-        return memory
+        present = (out["object_score_logits"] > 0).reshape(-1)
+        return out["pred_masks"][:, 0], present, self._memory.as_memory(features, out["obj_ptr"])
 
     def _step(
-        self, embeddings: list[Embedding], frame: int, memory: dict[str, dict[int, Any]], *, reverse: bool
-    ) -> None:
-        n_objects = len(next(iter(memory["cond_frame_outputs"].values()))["obj_ptr"])
-        out = self.network.track_step(
-            frame_idx=frame,
-            is_init_cond_frame=False,
-            point_inputs=None,
-            mask_inputs=None,
-            output_dict=memory,
-            num_frames=len(embeddings),
-            track_in_reverse=reverse,
-            **self._frame_arguments(embeddings[frame], n_objects),
-        )
-        memory["non_cond_frame_outputs"][frame] = _kept(out)
+        self,
+        embeddings: list[Embedding],
+        frame: int,
+        start: int,
+        prompted: Remembered,
+        seen: dict[int, Remembered],
+        pointers: dict[int, Tensor],
+    ) -> Found:
+        """The objects on a frame, which is remembered. prompted, seen, pointers: the start frame's memory and those of others."""
+        embedding, back = embeddings[frame], 1 if frame > start else -1
+        reach = self.network.num_maskmem - 1
+        read = [(reach, prompted)]
+        read += [(age, seen[k]) for age in range(reach) if (k := frame - back * (age + 1)) in seen]
+        told = [(abs(frame - start), prompted.pointer)]
+        n_pointers = min(len(embeddings), self.network.max_obj_ptrs_in_encoder)
+        told += [(d, pointers[k]) for d in range(1, n_pointers) if (k := frame - back * d) in pointers]
+        side = self._memory.frame_side(embedding.features, embedding.codes[-1])
+        found = self._memory.find(side, read, told, n_pointers - 1)
+        seen[frame], pointers[frame] = self._memory.remember(side, found), found.pointer
+        return found
 
-    def _forget(self, memory: dict[str, dict[int, Any]], frame: int, start: int) -> None:
-        """Drop the mask features that no later step reads: steps see a few frames back, the way back also those after its start."""
-        reach = (self.network.num_maskmem - 1) * self.network.memory_temporal_stride_for_eval
-        for k, out in memory["non_cond_frame_outputs"].items():
-            if min(abs(k - frame), abs(k - start)) > reach:
-                out.pop("maskmem_features", None)
-                out.pop("maskmem_pos_enc", None)
+    def _forget(self, seen: dict[int, Remembered], frame: int, start: int) -> None:
+        """Drop the frames that no later step reads: steps see a few frames back, the way back also those after its start."""
+        reach = self.network.num_maskmem - 1
+        for k in list(seen):
+            on_the_way_back = frame > start > 0 and k - start < reach
+            if abs(k - frame) >= reach and not on_the_way_back:
+                del seen[k]
+
+    @cached_property
+    def _memory(self) -> MemoryNetwork:
+        return MemoryNetwork(self.network, half=self.half)
 
     def _frame_arguments(self, embedding: Embedding, n_objects: int) -> dict[str, Any]:
         """A frame's features in the package's (h*w, objects, D) layout."""
@@ -281,9 +292,3 @@ class Sam2Predictor:
         }
         _, features, codes, sizes = self.network._prepare_backbone_features(expanded)
         return {"current_vision_feats": features, "current_vision_pos_embeds": codes, "feat_sizes": sizes}
-
-
-def _kept(out: dict[str, Any]) -> dict[str, Any]:
-    """What later frames read; the package stores memory features in bfloat16."""
-    names = ("maskmem_features", "maskmem_pos_enc", "pred_masks", "obj_ptr", "object_score_logits")
-    return {name: out[name].to(torch.bfloat16) if name == "maskmem_features" else out[name] for name in names}

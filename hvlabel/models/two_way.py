@@ -25,22 +25,33 @@ CACHED_BYTES_CPU, MAX_AT_ONCE_CPU = 16 << 20, 64  # image tokens of the prompts,
 
 
 @dataclass(frozen=True)
-class ImageSide:
-    """What the decoder makes of an image, whatever the prompts.
+class Shared:
+    """Projections of an image that all prompts share, made once.
 
-    image, code    : (N, D) tokens and their position code; N = product of grid_hw
-    keys, values   : (heads, N, d) for tokens that look at the image in the first layer
-    queries        : (heads, N, d) for the image that looks at tokens in the first layer
-    finer          : (4N, D/4) and (16N, D/8) finer features in the order of _cells, or none
+    keys, values : (heads, N, d) for tokens that look at the image in the first layer
+    queries      : (heads, N, d) for the image that looks at tokens in the first layer
+    """
+
+    keys: Tensor
+    values: Tensor
+    queries: Tensor
+
+
+@dataclass(frozen=True)
+class ImageSide:
+    """What the decoder knows of the image before it sees the prompts.
+
+    image  : (N, D) tokens, or (B, N, D) where each prompt has its own; N = product of grid_hw
+    code   : (N, D) their position code
+    finer  : (4N, D/4) and (16N, D/8) finer features in the order of _cells, or none
+    shared : of an image that all prompts share
     """
 
     image: Tensor
     code: Tensor
-    keys: Tensor
-    values: Tensor
-    queries: Tensor
-    finer: tuple[Tensor, ...]
     grid_hw: tuple[int, int]
+    finer: tuple[Tensor, ...] = ()
+    shared: Shared | None = None
 
 
 def image_side(decoder: Any, image: Tensor, code: Tensor, high_res: list[Tensor]) -> ImageSide:
@@ -61,11 +72,13 @@ def image_side(decoder: Any, image: Tensor, code: Tensor, high_res: list[Tensor]
     return ImageSide(
         tokens,
         position,
-        keys=heads(to_image.k_proj(coded)),
-        values=heads(to_image.v_proj(tokens)),
-        queries=heads(to_tokens.q_proj(coded)),
-        finer=tuple(_by_cell(f[0], grid_hw).to(dtype) for f in reversed(high_res)),
-        grid_hw=grid_hw,
+        grid_hw,
+        finer=tuple(by_cell(f[0], grid_hw).to(dtype) for f in reversed(high_res)),
+        shared=Shared(
+            keys=heads(to_image.k_proj(coded)),
+            values=heads(to_image.v_proj(tokens)),
+            queries=heads(to_tokens.q_proj(coded)),
+        ),
     )
 
 
@@ -134,6 +147,19 @@ def confident_masks(decoder: Any, own_tokens: Tensor, side: ImageSide, sparse: T
     return Masks.joined(parts)
 
 
+def best_mask(decoder: Any, prompts: Tensor, side: ImageSide, first_mask: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Of the three masks of each prompt the one of the best predicted IoU: logits (B, 4g, 4g), tokens (B, T, D), which (B,).
+
+    prompts : (B, T, D), the decoder's own tokens included; its mask tokens begin at first_mask, after the IoU token
+    """
+    tokens, image = two_way(decoder.transformer, side, prompts)
+    best = decoder.iou_prediction_head(tokens[:, first_mask - 1].float())[:, 1:].argmax(dim=1) + 1
+    hyper = torch.stack(
+        [decoder.output_hypernetworks_mlps[k](tokens[:, first_mask + k]) for k in range(1, N_MASK_TOKENS)]
+    )
+    return _masks(decoder, image, hyper[best - 1, torch.arange(len(best))][:, None], side)[:, 0], tokens, best
+
+
 def _masks(decoder: Any, image: Tensor, hyper: Tensor, side: ImageSide) -> Tensor:
     """Image tokens (U, N, D) and vectors (U, M, D/8) -> logits (U, M, 4g, 4g).
 
@@ -158,7 +184,7 @@ def _cells(conv: Any, x: Tensor) -> Tensor:
     return F.linear(x, weight, conv.bias.repeat(4)).unflatten(2, (4, -1)).flatten(1, 2)
 
 
-def _by_cell(features: Tensor, grid_hw: tuple[int, int]) -> Tensor:
+def by_cell(features: Tensor, grid_hw: tuple[int, int]) -> Tensor:
     """(C, h, w) features, 2 or 4 times finer than the grid -> (h * w, C) in the order of _cells."""
     levels = (features.shape[1] // grid_hw[0]).bit_length() - 1
     split = features.unflatten(2, (grid_hw[1], *[2] * levels)).unflatten(1, (grid_hw[0], *[2] * levels))
@@ -177,16 +203,17 @@ def two_way(transformer: Any, side: ImageSide, prompts: Tensor) -> tuple[Tensor,
             tokens = tokens + layer.self_attn(coded, coded, tokens)
         tokens = layer.norm1(tokens)
         asking = tokens + prompts
-        if index == 0:
-            seen = _look_at_shared(layer.cross_attn_token_to_image, asking, side)
+        shared = side.shared if index == 0 else None
+        if shared:
+            seen = _look_at_shared(layer.cross_attn_token_to_image, asking, shared)
         else:
             coded_image = image + side.code
             seen = _look_at_image(layer.cross_attn_token_to_image, asking, coded_image, image)
         tokens = layer.norm2(tokens + seen)
         tokens = layer.norm3(tokens + layer.mlp(tokens))
         answering = tokens + prompts
-        if index == 0:
-            told = _told_shared(layer.cross_attn_image_to_token, answering, tokens, side)
+        if shared:
+            told = _told_shared(layer.cross_attn_image_to_token, answering, tokens, shared)
         else:
             told = _told(layer.cross_attn_image_to_token, answering, tokens, coded_image)
         image = layer.norm4(told.add_(image))
@@ -205,12 +232,12 @@ def _out(attention: Any, x: Tensor) -> Tensor:
     return attention.out_proj(x.transpose(1, 2).flatten(2))
 
 
-def _look_at_shared(attention: Any, asking: Tensor, side: ImageSide) -> Tensor:
+def _look_at_shared(attention: Any, asking: Tensor, shared: Shared) -> Tensor:
     q = _heads(attention, attention.q_proj(asking))  # (B, h, T, d)
     b, h, t, d = q.shape
     flat = q.transpose(0, 1).reshape(h, b * t, d)  # one product per head for all prompts
-    weights = torch.softmax(flat @ side.keys.transpose(1, 2) * d**-0.5, dim=-1)
-    return _out(attention, (weights @ side.values).reshape(h, b, t, d).transpose(0, 1))
+    weights = torch.softmax(flat @ shared.keys.transpose(1, 2) * d**-0.5, dim=-1)
+    return _out(attention, (weights @ shared.values).reshape(h, b, t, d).transpose(0, 1))
 
 
 def _look_at_image(attention: Any, asking: Tensor, coded_image: Tensor, image: Tensor) -> Tensor:
@@ -238,11 +265,11 @@ def _told(attention: Any, answering: Tensor, tokens: Tensor, coded_image: Tensor
     return _mixed(attention, scores.unflatten(1, (h, t)), tokens)
 
 
-def _told_shared(attention: Any, answering: Tensor, tokens: Tensor, side: ImageSide) -> Tensor:
+def _told_shared(attention: Any, answering: Tensor, tokens: Tensor, shared: Shared) -> Tensor:
     k = _heads(attention, attention.k_proj(answering))
     b, h, t, d = k.shape
     flat = k.transpose(0, 1).reshape(h, b * t, d) * d**-0.5
-    scores = (flat @ side.queries.transpose(1, 2)).reshape(h, b, t, -1)
+    scores = (flat @ shared.queries.transpose(1, 2)).reshape(h, b, t, -1)
     return _mixed(attention, scores.transpose(0, 1), tokens)
 
 
