@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from dataclasses import replace
 
+import cv2
 import numpy as np
 import scipy.ndimage as ndi
 from skimage.segmentation import felzenszwalb
 
 from hvlabel.config import Branch, RegionSettings
-from hvlabel.masks import Mask, best_masks, encode, interior_point
+from hvlabel.masks import Mask, encode, interior_point, mask_nms, rank
 
 MIN_REGION_PX = 8
 
@@ -25,17 +27,20 @@ def multiscale_regions(image: np.ndarray, settings: RegionSettings, branch: Bran
     n_px = image.shape[0] * image.shape[1]
     min_px = max(MIN_REGION_PX, round(settings.min_area_share * n_px))
     levels = [_labels(image, scale, settings.sigma_px, min_px) for scale in settings.scales]
-    found: list[Mask] = []
+    regions: list[np.ndarray] = []  # each within its box
+    masks: list[Mask] = []
     for labels, persistence in zip(levels, _persistence(levels), strict=True):
         for label, box in enumerate(ndi.find_objects(labels + 1)):
             inside = labels[box] == label
-            filled = ndi.binary_fill_holes(inside)
+            filled = _without_holes(inside)
             for region in [inside, filled] if filled.sum() >= inside.sum() + min_px else [inside]:
                 area_px = int(region.sum())
                 if area_px <= settings.max_area_share * n_px:
                     score = persistence[label] * area_px / (area_px + settings.half_score_share * n_px)
-                    found.append(_mask(region, box, image.shape[:2], float(persistence[label]), float(score), branch))
-    return best_masks(found, settings.nms_iou, settings.max_masks)
+                    masks.append(_mask(region, box, image.shape[:2], float(persistence[label]), float(score), branch))
+                    regions.append(region)
+    kept, _ = mask_nms([m.rle for m in masks], rank(masks), settings.nms_iou)
+    return [_with_point(masks[k], regions[k]) for k in kept[: settings.max_masks]]
 
 
 def _labels(image: np.ndarray, scale: float, sigma_px: float, min_px: int) -> np.ndarray:
@@ -44,7 +49,7 @@ def _labels(image: np.ndarray, scale: float, sigma_px: float, min_px: int) -> np
         # scikit-image suspects a volume in an image of more than three channels
         warnings.filterwarnings("ignore", message="Got image with third dimension", category=RuntimeWarning)
         labels = felzenszwalb(image, scale=scale, sigma=sigma_px, min_size=min_px, channel_axis=2)
-    return np.unique(labels, return_inverse=True)[1].reshape(labels.shape).astype(np.int32)
+    return labels.astype(np.int32)
 
 
 def _persistence(levels: Sequence[np.ndarray]) -> list[np.ndarray]:
@@ -74,8 +79,20 @@ def _mask(
     score: float,
     branch: Branch,
 ) -> Mask:
-    mask = np.zeros(shape, bool)
+    """The mask; its point is the corner of its box until it has survived."""
+    mask = np.zeros(shape, bool, order="F")  # as masks are encoded
     mask[box] = inside
+    corner = (float(box[1].start), float(box[0].start))
+    return Mask(encode(mask), score, branch, corner, predicted_iou=persistence, stability_score=persistence)
+
+
+def _without_holes(inside: np.ndarray) -> np.ndarray:
+    """(h, w) bool: all that the background does not reach from outside, in steps along rows and columns."""
+    outside = cv2.copyMakeBorder((~inside).astype(np.uint8), 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=1)
+    cv2.floodFill(outside, None, (0, 0), 2)
+    return outside[1:-1, 1:-1] != 2
+
+
+def _with_point(mask: Mask, inside: np.ndarray) -> Mask:
     x, y = interior_point(inside)
-    point_xy = (x + box[1].start, y + box[0].start)
-    return Mask(encode(mask), score, branch, point_xy, predicted_iou=persistence, stability_score=persistence)
+    return replace(mask, point_xy=(mask.point_xy[0] + x, mask.point_xy[1] + y))

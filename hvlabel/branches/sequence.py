@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import combinations
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -41,9 +42,12 @@ def _linked(per_frame: Sequence[Sequence[Mask]], frames: Sequence[Frame], link_i
     The link to a frame is the best IoU with a mask there if that reaches link_iou, else 0; to its own frame it is 1.
     """
     rles = [[m.rle for m in masks] for masks in per_frame]
+    links_of = [np.ones((len(frames), len(masks))) for masks in per_frame]  # (T, N) best IoU on every frame
+    for a, b in combinations(range(len(frames)), 2):
+        iou = iou_matrix(rles[a], rles[b])
+        links_of[a][b], links_of[b][a] = iou.max(axis=1, initial=0), iou.max(axis=0, initial=0)
     found: list[Mask] = []
-    for k, (masks, frame) in enumerate(zip(per_frame, frames, strict=True)):
-        links = np.stack([iou_matrix(rles[k], other).max(axis=1, initial=0) for other in rles])  # (T, N)
+    for masks, frame, links in zip(per_frame, frames, links_of, strict=True):
         links[links < link_iou] = 0
         for mask, link in zip(masks, links.T, strict=True):
             stability = float(link.mean())

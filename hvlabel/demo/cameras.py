@@ -9,7 +9,6 @@ from pathlib import Path
 import cv2
 import h5py
 import numpy as np
-import tifffile
 
 from hvlabel.config import CubeSettings
 from hvlabel.cube.render import GAMMA, choose_rendering
@@ -84,6 +83,8 @@ def _write_mat73(path: Path, signal: np.ndarray, companion: np.ndarray) -> None:
 
 
 def _write_tiff(path: Path, signal: np.ndarray, companion: np.ndarray) -> None:
+    import tifffile  # only here: slow to import
+
     tifffile.imwrite(path, np.clip(signal * 4000 + 0.5, 0, 4095).astype(np.uint16), photometric="minisblack")
 
 

@@ -36,8 +36,8 @@ def mask_nms(
 
     order         : (N,) int, best first; the caller breaks ties
     iou_threshold : a mask above this IoU with a better kept one is suppressed (strictly above)
-    The winner is the first kept mask, in order, that suppresses it. Only pairs whose boxes overlap and whose areas
-    allow the threshold are compared, so that the work is far below all pairs.
+    The winner is the first kept mask, in order, that suppresses it. Only pairs whose areas and boxes allow the threshold
+    are compared, so that the work is far below all pairs.
     """
     area = areas(rles).astype(float)
     box = boxes_xywh(rles)
@@ -50,9 +50,10 @@ def mask_nms(
             continue
         waiting[i] = False
         kept.append(i)
-        # IoU cannot exceed the ratio of the areas, nor be above zero where the boxes do not meet
-        rivals = waiting & (np.minimum(area, area[i]) > iou_threshold * np.maximum(area, area[i]))
-        rivals &= ((low < high[i]) & (high > low[i])).all(axis=1)
+        # the common part is no larger than either mask, nor than what their boxes share; this bounds the IoU
+        sides = np.clip(np.minimum(high, high[i]) - np.maximum(low, low[i]), 0, None)
+        common = np.minimum(np.minimum(area, area[i]), sides[:, 0] * sides[:, 1])
+        rivals = waiting & (common >= iou_threshold * (area + area[i] - common)) & (common > 0)
         candidates = np.flatnonzero(rivals).tolist()
         iou = iou_matrix([rles[j] for j in candidates], [rles[i]]).ravel()
         for j, value in zip(candidates, iou.tolist(), strict=True):

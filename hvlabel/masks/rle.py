@@ -56,7 +56,7 @@ def iou_matrix(first: Sequence[Rle], second: Sequence[Rle]) -> np.ndarray:
 
 def interior_point(mask: np.ndarray) -> tuple[float, float]:
     """(x, y) px of the pixel deepest inside an (H, W) bool mask: a prompt that would ask for it."""
-    padded = np.pad(mask.astype(np.uint8), 1)
+    padded = cv2.copyMakeBorder(mask.astype(np.uint8), 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=0)
     depth = cv2.distanceTransform(padded, cv2.DIST_L2, 3)[1:-1, 1:-1]
     y, x = np.unravel_index(int(depth.argmax()), depth.shape)
     return float(x), float(y)

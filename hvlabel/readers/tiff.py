@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import tifffile
 
 from hvlabel.descriptors import Form
 from hvlabel.errors import RawFileError
@@ -25,6 +24,8 @@ def read(path: Path, form: Form) -> StoredArray:
     Writers disagree on whether bands come first or last; where the form's band axis does not have as many bands as there
     are wavelengths but the other one does, the other order is taken.
     """
+    import tifffile  # only here: it takes a sixth of a second to import, which every job would wait for
+
     with tifffile.TiffFile(path) as file:
         if not file.series:
             raise RawFileError(f"{path}: no image in this TIFF file; copy it again")
