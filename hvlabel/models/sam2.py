@@ -212,13 +212,16 @@ class Sam2Predictor:
     def _track_batch(
         self, embeddings: list[Embedding], start: int, masks: Tensor, objects: slice
     ) -> Iterator[tuple[int, slice, Tensor, Tensor]]:
-        logits, present, prompted = self._start(embeddings, start, masks[objects])
-        yield start, objects, self.upscale(logits, embeddings[start]), present
+        n, prompts = objects.stop - objects.start, masks[objects]
+        if n == 1 < len(masks) and self.network.device.type == "cpu":
+            prompts = prompts.expand(2, -1, -1)  # one row goes through other products, which round otherwise
+        logits, present, prompted = self._start(embeddings, start, prompts)
+        yield start, objects, self.upscale(logits[:n], embeddings[start]), present[:n]
         seen: dict[int, Remembered] = {}
         pointers: dict[int, Tensor] = {}
         for frame in [*range(start + 1, len(embeddings)), *range(start - 1, -1, -1)]:
             found = self._step(embeddings, frame, start, prompted, seen, pointers)
-            yield frame, objects, self.upscale(found.logits, embeddings[frame]), found.present[:, 0]
+            yield frame, objects, self.upscale(found.logits[:n], embeddings[frame]), found.present[:n, 0]
             self._forget(seen, frame, start)
 
     def _start(self, embeddings: list[Embedding], frame: int, masks: Tensor) -> tuple[Tensor, Tensor, Remembered]:

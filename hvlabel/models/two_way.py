@@ -21,7 +21,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 N_MASK_TOKENS = 4  # one mask for clear prompts, three for ambiguous ones
-CACHED_BYTES_CPU, MAX_AT_ONCE_CPU = 16 << 20, 64  # image tokens of the prompts, and prompts, decoded at once
+# image tokens of the prompts that a CPU decodes at once: few enough for its cache; bfloat16 has more to gain from large products
+CACHED_BYTES_CPU = {torch.float32: 3 << 20, torch.bfloat16: 16 << 20}
+MAX_AT_ONCE_CPU = 64
 
 
 @dataclass(frozen=True)
@@ -125,7 +127,8 @@ def confident_masks(decoder: Any, own_tokens: Tensor, side: ImageSide, sparse: T
     parts = []
     per_prompt = side.image.numel() * side.image.element_size()
     on_cpu = sparse.device.type == "cpu"
-    size = min(MAX_AT_ONCE_CPU, max(1, CACHED_BYTES_CPU // per_prompt)) if on_cpu else max(1, len(sparse))
+    cached = CACHED_BYTES_CPU[own_tokens.dtype] if on_cpu else 0
+    size = min(MAX_AT_ONCE_CPU, max(1, cached // per_prompt)) if on_cpu else max(1, len(sparse))
     for start in range(0, len(sparse), size):
         batch = sparse[start : start + size].to(own_tokens.dtype)
         n = len(batch)
@@ -211,12 +214,11 @@ def two_way(transformer: Any, side: ImageSide, prompts: Tensor) -> tuple[Tensor,
             seen = _look_at_image(layer.cross_attn_token_to_image, asking, coded_image, image)
         tokens = layer.norm2(tokens + seen)
         tokens = layer.norm3(tokens + layer.mlp(tokens))
-        answering = tokens + prompts
-        if shared:
-            told = _told_shared(layer.cross_attn_image_to_token, answering, tokens, shared)
-        else:
-            told = _told(layer.cross_attn_image_to_token, answering, tokens, coded_image)
-        image = layer.norm4(told.add_(image))
+        to_tokens, answering = layer.cross_attn_image_to_token, tokens + prompts
+        weights = _asked_shared(to_tokens, answering, shared) if shared else _asked(to_tokens, answering, coded_image)
+        answers = _answers(to_tokens, tokens)
+        told = image.baddbmm_(weights, answers) if index else torch.baddbmm(image, weights, answers)
+        image = layer.norm4(told)
     asking = tokens + prompts
     seen = _look_at_image(transformer.final_attn_token_to_image, asking, image + side.code, image)
     return transformer.norm_final_attn(tokens + seen), image
@@ -255,36 +257,40 @@ def _folded(x: Tensor, weight: Tensor) -> Tensor:
     return torch.einsum("bhtd,hdc->bhtc", x, _by_head(weight, h)).flatten(1, 2) * d**-0.5
 
 
-def _told(attention: Any, answering: Tensor, tokens: Tensor, coded_image: Tensor) -> Tensor:
+def _asked(attention: Any, answering: Tensor, coded_image: Tensor) -> Tensor:
+    """(B, N, h*T): how much each image token listens to each prompt token, by head."""
     k = _heads(attention, attention.k_proj(answering))
     b, h, t, d = k.shape
     offset = (k * attention.q_proj.bias.view(h, 1, d)).sum(-1).reshape(b, h * t, 1)
     scores = torch.baddbmm(
         offset * d**-0.5, _folded(k, attention.q_proj.weight), coded_image.transpose(1, 2)
     )  # (B, h*T, N)
-    return _mixed(attention, scores.unflatten(1, (h, t)), tokens)
+    return _shares(scores.unflatten(1, (h, t)))
 
 
-def _told_shared(attention: Any, answering: Tensor, tokens: Tensor, shared: Shared) -> Tensor:
+def _asked_shared(attention: Any, answering: Tensor, shared: Shared) -> Tensor:
+    """The same of an image that all prompts share."""
     k = _heads(attention, attention.k_proj(answering))
     b, h, t, d = k.shape
     flat = k.transpose(0, 1).reshape(h, b * t, d) * d**-0.5
     scores = (flat @ shared.queries.transpose(1, 2)).reshape(h, b, t, -1)
-    return _mixed(attention, scores.transpose(0, 1), tokens)
+    return _shares(scores.transpose(0, 1))
 
 
-def _mixed(attention: Any, scores: Tensor, tokens: Tensor) -> Tensor:
-    """scores (B, h, T, N) -> (B, N, D). The softmax runs over a few tokens; with the image innermost it is vectorised."""
-    weights = torch.softmax(scores, dim=2)
-    return torch.baddbmm(attention.out_proj.bias, weights.flatten(1, 2).transpose(1, 2), _answers(attention, tokens))
+def _shares(scores: Tensor) -> Tensor:
+    """(B, h, T, N) -> (B, N, h*T). The softmax runs over a few tokens; with the image innermost it is vectorised."""
+    return torch.softmax(scores, dim=2).flatten(1, 2).transpose(1, 2)
 
 
 def _answers(attention: Any, tokens: Tensor) -> Tensor:
-    """(B, h*T, D): what each token and head adds to an image token that looks at nothing else."""
+    """(B, h*T, D): what each token and head adds to an image token that listens to nothing else.
+
+    The shares of a head add up to one, so each head's answers carry their part of the bias.
+    """
     v = _heads(attention, attention.v_proj(tokens))
     h, d = v.shape[1], v.shape[3]
     weight = attention.out_proj.weight.T.reshape(h, d, -1)  # (D, h*d) by head
-    return torch.einsum("bhtd,hdc->bhtc", v, weight).flatten(1, 2)
+    return (torch.einsum("bhtd,hdc->bhtc", v, weight) + attention.out_proj.bias / h).flatten(1, 2)
 
 
 def _by_head(weight: Tensor, heads: int) -> Tensor:
