@@ -146,6 +146,8 @@ class RgbSettings(Sam2BranchSettings):
 class SequenceSettings(Sam2BranchSettings):
     """Masks along the sequence of false-colour frames, bands (k, k+S, k+2S) with S = floor(C/3)."""
 
+    version: ClassVar[int] = 2
+
     only_sam2 = Sam2BranchSettings.only_sam2 | {"key_frames", "objects_per_batch", "max_objects", "new_object_iou"}
     only_regions = Sam2BranchSettings.only_regions | {"link_iou", "objects_per_batch"}
 

@@ -11,6 +11,8 @@ from pydantic import Field, model_validator
 from hvlabel.errors import WeightsError
 from hvlabel.settings import Settings
 
+EMBEDDED_SAM2 = Path(__file__).resolve().parents[2] / "resources" / "models" / "sam2_embedded"
+
 
 class StageSettings(Settings):
     """Settings of one stage. `version` is bumped by hand when the stage's results change for equal settings."""
@@ -79,13 +81,33 @@ class Sam2Model(Weights):
 
     hint: ClassVar[str] = "the SAM 2 repository lists sam2.1_hiera_tiny, _small, _base_plus and _large (.pt)"
 
-    config: str = Field(
-        description="name inside the sam2 package (configs/sam2.1/sam2.1_hiera_t.yaml) or path of a YAML file"
+    checkpoint: str = Field(
+        description="path of the .pt, .pth or .safetensors file; embedded: the small network that comes with hvlabel; "
+        "random:SEED for untrained weights"
     )
+    config: str | None = Field(
+        None,
+        description="name inside the sam2 package (configs/sam2.1/sam2.1_hiera_t.yaml) or path of a YAML file; "
+        "none: that of checkpoint embedded",
+    )
+
+    @model_validator(mode="after")
+    def _has_a_config(self) -> Self:
+        if self.config is None and self.checkpoint != "embedded":
+            raise ValueError(f"checkpoint {self.checkpoint!r} needs a config, e.g. configs/sam2.1/sam2.1_hiera_t.yaml")
+        return self
+
+    def path(self) -> Path | None:
+        """As for all weights; embedded is a file of this repository."""
+        return EMBEDDED_SAM2.with_suffix(".safetensors") if self.checkpoint == "embedded" else super().path()
+
+    def architecture(self) -> str:
+        """Name or path of the config."""
+        return self.config or str(EMBEDDED_SAM2.with_suffix(".yaml"))
 
     def files(self) -> list[Path]:
         """The checkpoint, and the config if it is a file and no name inside the package."""
-        own = Path(self.config)
+        own = Path(self.architecture())
         return [*super().files(), *([own] if own.is_file() else [])]
 
 

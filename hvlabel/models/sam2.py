@@ -38,7 +38,8 @@ INFERENCE_SETTINGS = {
 
 def load_sam2(model: Sam2Model, device: torch.device) -> SAM2Base:
     """The network of a config and a checkpoint, in evaluation mode; WeightsError if they do not fit each other."""
-    config = _read_config(model.config)
+    name = model.architecture()
+    config = _read_config(name)
     path = model.path()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(model.seed or 0)
@@ -46,7 +47,7 @@ def load_sam2(model: Sam2Model, device: torch.device) -> SAM2Base:
             network = instantiate(config, _recursive_=True)
         except Exception as error:  # hydra raises what the named classes raise; each means a wrong config
             raise WeightsError(
-                f"{model.config}: no SAM2 can be built from it ({' '.join(str(error).split())[:160]}); mend the config"
+                f"{name}: no SAM2 can be built from it ({' '.join(str(error).split())[:160]}); mend the config"
             ) from error
     if path is not None:
         state = read_state_dict(path)
@@ -54,7 +55,7 @@ def load_sam2(model: Sam2Model, device: torch.device) -> SAM2Base:
             network.load_state_dict(state)
         except RuntimeError as error:
             raise WeightsError(
-                f"{path}: does not fit {model.config} ({' '.join(str(error).split())[:160]}); choose the config of this checkpoint"
+                f"{path}: does not fit {name} ({' '.join(str(error).split())[:160]}); choose the config of this checkpoint"
             ) from error
     return network.to(device).eval()
 
