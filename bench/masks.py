@@ -1,8 +1,8 @@
 """Mask generation with SAM2: ours against the package's own generator, on the same weights, images, settings and threads.
 
-python bench/masks.py [embedded|tiny|base_plus ...]
+python bench/masks.py [embedded|nano|tiny|base_plus ...]
 
-embedded  : the trained network of resources/models on generated photographs of seeds it was not trained on, with ground truth
+embedded, nano: the trained networks of resources/models (512 and 256 px input) on generated photographs of seeds it was not trained on, with ground truth
 the others: random weights (the package's initialisation, with image tokens that attend to prompts at their own place, so that masks are
             local): seconds and equality mean something, quality does not. The threshold on the predicted IoU lets a tenth of all masks pass.
 Runs are interleaved; the package computes in float32, its default.
@@ -29,7 +29,8 @@ from hvlabel.models.sam2 import Sam2Predictor, load_sam2
 MODELS = Path(__file__).resolve().parent.parent / "resources" / "models"
 # config, checkpoint, side of the images, number of images
 CASES = {
-    "embedded": (str(MODELS / "sam2_nano.yaml"), str(MODELS / "sam2_nano.safetensors"), 256, 12),
+    "embedded": (str(MODELS / "sam2_embedded.yaml"), str(MODELS / "sam2_embedded.safetensors"), 256, 12),
+    "nano": (str(MODELS / "sam2_nano.yaml"), str(MODELS / "sam2_nano.safetensors"), 256, 12),
     "tiny": ("configs/sam2.1/sam2.1_hiera_t.yaml", None, 1024, 1),
     "base_plus": ("configs/sam2.1/sam2.1_hiera_b+.yaml", None, 1024, 1),
 }
@@ -152,7 +153,7 @@ def compare(name: str) -> None:
         told = [f"{k} {v:.2f} s" for k, v in phases.items()]
         ledger.append(
             "masks",
-            f"SAM2 {name}, {weights}, {side} px, {PER_SIDE**2} points, {where}: {what}",
+            f"SAM2 {name}, {weights}, {network.image_size} px, {PER_SIDE**2} points, {where}: {what}",
             float(np.median(seconds[what])),
             "SAM2AutomaticMaskGenerator",
             float(np.median(seconds["package"])),

@@ -1,6 +1,6 @@
 """Masks carried along frames: ours against sam2's video predictor, on the same weights, frames, prompts and threads.
 
-python bench/propagate.py [embedded|tiny|base_plus] [N_OBJECTS ...]
+python bench/propagate.py [embedded|nano|tiny|base_plus] [N_OBJECTS ...]
 
 Both begin with the same masks on the first frame and embed each frame once, which counts. Ours decodes objects in batches of 16. Peak memory is
 what tracking takes on top of the network and the embedded frames, in a fresh process.
@@ -22,7 +22,7 @@ from masks import CASES, PHOTO_SEED, untrained
 
 from hvlabel.config import Sam2Model
 from hvlabel.demo.scenes import make_photo
-from hvlabel.models.device import choose_device
+from hvlabel.models.device import choose_device, computes_in_bfloat16
 from hvlabel.models.sam2 import Sam2Predictor, load_sam2
 from hvlabel.models.teacher import network_input
 
@@ -48,8 +48,10 @@ def sequence(side: int, n_frames: int, n_objects: int) -> tuple[list[np.ndarray]
     return frames, torch.from_numpy(np.stack(masks[:n_objects]))
 
 
-def ours(network: Any, frames: list[np.ndarray], masks: torch.Tensor) -> dict[tuple[int, int], np.ndarray]:
-    model = Sam2Predictor(network)
+def ours(
+    network: Any, frames: list[np.ndarray], masks: torch.Tensor, *, half: bool
+) -> dict[tuple[int, int], np.ndarray]:
+    model = Sam2Predictor(network, half=half)
     embeddings = [model.embed(f) for f in frames]
     found = {}
     for frame, objects, logits, _ in model.track(embeddings, 0, masks):
@@ -88,20 +90,20 @@ def seconds(call: Any) -> tuple[float, dict[tuple[int, int], np.ndarray]]:
     return time.perf_counter() - start, found
 
 
-def peak_mib(name: str, n_frames: int, n_objects: int) -> float:
+def peak_mib(name: str, n_frames: int, n_objects: int, *, half: bool) -> float:
     """Memory that tracking takes on top of network and embedded frames: the least of three fresh processes, allocators are noisy."""
     peaks = []
     for _ in range(3):
         with multiprocessing.get_context("spawn").Pool(1) as pool:
-            peaks.append(pool.apply(_peak, (name, n_frames, n_objects)))
+            peaks.append(pool.apply(_peak, (name, n_frames, n_objects, half)))
     return float(min(peaks))
 
 
-def _peak(name: str, n_frames: int, n_objects: int) -> float:
+def _peak(name: str, n_frames: int, n_objects: int, half: bool) -> float:
     device = choose_device("auto")
     network = network_of(name, device)
     frames, masks = sequence(CASES[name][2], n_frames, n_objects)
-    model = Sam2Predictor(network)
+    model = Sam2Predictor(network, half=half)
     embeddings = [model.embed(f) for f in frames]
     before = _memory_mib("VmRSS", device)
     if device.type == "cuda":
@@ -124,20 +126,21 @@ def compare(name: str, n_objects: int, n_frames: int) -> None:
     device = choose_device("auto")
     network = network_of(name, device)
     frames, masks = sequence(CASES[name][2], n_frames, n_objects)
-    ours_s, found = seconds(lambda: ours(network, frames, masks))
     package_s, expected = seconds(lambda: package(network, frames, masks))
-    assert found.keys() == expected.keys()
-    same = np.mean([np.array_equal(found[k], expected[k]) for k in found])
     where = torch.cuda.get_device_name() if device.type == "cuda" else f"{torch.get_num_threads()} threads"
-    ledger.append(
-        "propagate",
-        f"SAM2 {name}, {n_objects} objects, {n_frames} frames of {CASES[name][2]} px, {where}",
-        ours_s,
-        "SAM2VideoPredictor",
-        package_s,
-        f"{same:.1%} of masks the same in every pixel; {ours_s / n_objects / n_frames * 1e3:.1f} ms per object and frame; "
-        f"tracking takes {peak_mib(name, n_frames, n_objects):.0f} MiB",
-    )
+    for half in (False, True) if computes_in_bfloat16(device) else (False,):
+        ours_s, found = seconds(lambda half=half: ours(network, frames, masks, half=half))
+        assert found.keys() == expected.keys()
+        same = np.mean([np.array_equal(found[k], expected[k]) for k in found])
+        ledger.append(
+            "propagate",
+            f"SAM2 {name}, {n_objects} objects, {n_frames} frames of {network.image_size} px, {where}: {'bfloat16' if half else 'float32'}",
+            ours_s,
+            "SAM2VideoPredictor",
+            package_s,
+            f"{same:.1%} of masks the same in every pixel; {ours_s / n_objects / n_frames * 1e3:.1f} ms per object and frame; "
+            f"tracking takes {peak_mib(name, n_frames, n_objects, half=half):.0f} MiB",
+        )
 
 
 if __name__ == "__main__":

@@ -136,6 +136,14 @@ def test_settings_of_the_unused_backend_are_not_in_the_key():
     assert one.canonical() == other.canonical()  # where weights lie and batch sizes change no result
 
 
+def test_the_embedded_network_needs_no_config_and_others_do():
+    settings = RgbSettings(backend="sam2", sam2={"checkpoint": "embedded"})
+    assert [p.name for p in settings.network().files()] == ["sam2_embedded.safetensors", "sam2_embedded.yaml"]
+    assert all(p.is_file() for p in settings.network().files())
+    with pytest.raises(ConfigError, match=r"checkpoint 'a.pt' needs a config, e.g. configs/sam2.1"):
+        parse_config({**DATA, "rgb": {"backend": "sam2", "sam2": {"checkpoint": "a.pt"}}}, "c.yaml")
+
+
 def test_a_missing_checkpoint_says_where_to_get_it(tmp_path):
     settings = RgbSettings(backend="sam2", sam2={"config": "c", "checkpoint": str(tmp_path / "sam2.pt")})
     with pytest.raises(WeightsError, match=r"sam2.pt: no such checkpoint; .*sam2.1_hiera_tiny.*set `checkpoint`"):

@@ -209,6 +209,27 @@ def test_a_long_sequence_agrees_too_though_old_frames_are_forgotten(network, fra
     assert max(kept) == 2 * (network.num_maskmem - 1) - 1
 
 
+def test_tracks_in_bfloat16_come_close_and_leave_float32(network, frames):
+    logits = []
+    for half in (False, True):
+        predictor = Sam2Predictor(network, half=half)
+        embeddings = [Sam2Predictor(network).embed(f) for f in frames[:3]]
+        carried = [x for frame, _, x, _ in predictor.track(embeddings, 0, prompts()) if frame]
+        assert {x.dtype for x in carried} == {torch.float32}
+        logits.append(torch.stack(carried))
+    exact, near = logits
+    assert not torch.equal(exact, near)
+    assert (exact - near).norm() < 0.05 * exact.norm()
+
+
+def test_a_memory_of_no_published_kind_is_refused_in_one_sentence(repository, frames):
+    other = load_sam2(Sam2Model(config=str(repository / "resources/models/sam2_nano.yaml"), checkpoint="random:1"), CPU)
+    other.soft_no_obj_ptr = True
+    predictor = Sam2Predictor(other)
+    with pytest.raises(WeightsError, match=r"cannot be carried with this SAM2 config: soft_no_obj_ptr"):
+        list(predictor.track([predictor.embed(f) for f in frames[:2]], 0, prompts()))
+
+
 def test_objects_that_do_not_fit_are_carried_in_smaller_batches(local_network, frames, monkeypatch):
     predictor = Sam2Predictor(local_network)
     named = [Frame(10 + t, (t + 2, t + 1, t)) for t in range(6)]
