@@ -66,7 +66,7 @@ class Stage:
 
 STAGES = (
     Stage(2200, 256, (256,), images=6, objects=8, grounds=0, lr=1.5e-3),
-    Stage(1300, 512, (192, 256, 256, 320, 384), images=4, objects=8, grounds=2, lr=8e-4),
+    Stage(1200, 512, (192, 256, 256, 320, 384), images=4, objects=8, grounds=2, lr=8e-4),
 )
 LOSS = LossSettings(balanced=0.2)
 # where the rate is lowered by decoder_lr

@@ -15,6 +15,7 @@ from hvlabel.config import Branch, RegionSettings
 from hvlabel.masks import Mask, encode, interior_point, mask_nms, rank
 
 MIN_REGION_PX = 8
+LONGEST_FLOOD_PX = 32_000  # OpenCV floods with 16-bit coordinates
 
 
 def multiscale_regions(image: np.ndarray, settings: RegionSettings, branch: Branch) -> list[Mask]:
@@ -88,6 +89,8 @@ def _mask(
 
 def _without_holes(inside: np.ndarray) -> np.ndarray:
     """(h, w) bool: all that the background does not reach from outside, in steps along rows and columns."""
+    if max(inside.shape) > LONGEST_FLOOD_PX:
+        return ndi.binary_fill_holes(inside)
     outside = cv2.copyMakeBorder((~inside).astype(np.uint8), 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=1)
     cv2.floodFill(outside, None, (0, 0), 2)
     return outside[1:-1, 1:-1] != 2

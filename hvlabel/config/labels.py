@@ -126,7 +126,7 @@ class Sam2BranchSettings(StageSettings):
     @model_validator(mode="after")
     def _has_model(self) -> Self:
         if self.backend == "sam2" and self.sam2 is None:
-            raise ValueError("backend sam2 needs the group sam2 with config and checkpoint")
+            raise ValueError("backend sam2 needs the group sam2 with a checkpoint")
         return self
 
     def network(self) -> Weights | None:
@@ -141,6 +141,8 @@ class Sam2BranchSettings(StageSettings):
 
 class RgbSettings(Sam2BranchSettings):
     """Masks on the RGB rendering."""
+
+    version: ClassVar[int] = 2
 
 
 class SequenceSettings(Sam2BranchSettings):
@@ -167,6 +169,8 @@ class SequenceSettings(Sam2BranchSettings):
 
 class MaterialSettings(StageSettings):
     """Masks on the full spectrum."""
+
+    version: ClassVar[int] = 2
 
     backend: Literal["regions", "hyperfree"] = Field("regions", description="regions needs no weights")
     n_components: int = Field(

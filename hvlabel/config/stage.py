@@ -99,7 +99,14 @@ class Sam2Model(Weights):
 
     def path(self) -> Path | None:
         """As for all weights; embedded is a file of this repository."""
-        return EMBEDDED_SAM2.with_suffix(".safetensors") if self.checkpoint == "embedded" else super().path()
+        if self.checkpoint != "embedded":
+            return super().path()
+        path = EMBEDDED_SAM2.with_suffix(".safetensors")
+        if not path.is_file():
+            raise WeightsError(
+                f"{path}: no such file; checkpoint embedded comes with a clone of the repository, work in one"
+            )
+        return path
 
     def architecture(self) -> str:
         """Name or path of the config."""

@@ -2,10 +2,11 @@
 
 The same function of the same weights as SAM2Base.track_step of the sam2 package, arranged for a batch of objects on one frame:
 
-- A frame's own part is computed once for all objects: the first self-attention, the queries made from it, the frame's
+- A frame's own part is computed once for the batch: the first self-attention, the queries made from it, the frame's
   projection in the memory encoder.
-- A remembered frame is kept as the keys and values that later frames read, so each is projected and rotated once. The
-  code of its age is added when it is read: a projection of a sum is the sum of projections.
+- A small network's frames are kept as the keys and values that later frames read, so each is projected and rotated once.
+  The code of its age is added when it is read: a projection of a sum is the sum of projections. A large network's would
+  take many times the memory of its features and save little; they are projected anew.
 - Of the three masks of an object only the best is made.
 - Channels of queries and keys are ordered so that the pairs which a rotation mixes lie in two halves.
 """
@@ -22,9 +23,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hvlabel.errors import WeightsError
-from hvlabel.models.two_way import ImageSide, best_mask, by_cell, half_precision
+from hvlabel.models.two_way import ImageSide, best_mask, by_cell, own_tokens
 
 MIN_CHANNELS_OF_KERNEL = 32  # below, torch's layer norm, which takes row after row of channels, is slow
+MAX_KEPT_BYTES = 4 << 20  # of keys and values per object and frame, beyond which only features are kept
 NO_OBJECT_LOGIT = -1024.0  # of a mask whose object is not on the frame
 PUBLISHED = {
     "memory_temporal_stride_for_eval": 1,
@@ -57,13 +59,14 @@ class FrameSide:
 class Remembered:
     """A frame as B objects remember it.
 
-    keys, values : per layer (B, heads, N, d), without the code of its age
-    pointer      : (B, C) float32
+    features  : (B, N, mem) bfloat16, as the package keeps them
+    pointer   : (B, C) float32
+    projected : per layer keys and values (B, heads, N, d), without the code of its age; none for large networks
     """
 
-    keys: list[Tensor]
-    values: list[Tensor]
+    features: Tensor
     pointer: Tensor
+    projected: list[tuple[Tensor, Tensor]]
 
 
 @dataclass(frozen=True)
@@ -118,42 +121,36 @@ class Attention:
 class MemoryNetwork:
     """The parts of a SAM2 that carry masks from frame to frame. WeightsError for settings that no published config has.
 
-    half : compute in bfloat16; masks, pointers and what tells their worth are float32 all the same
+    decoder : the network's, in the precision that is wanted
+    half    : compute in bfloat16, the predicted IoU and presence excepted; what comes out is cast to float32
     """
 
-    def __init__(self, network: Any, *, half: bool = False) -> None:
+    def __init__(self, network: Any, decoder: Any, *, half: bool = False) -> None:
         layers = network.memory_attention.layers
-        odd = [name for name, value in PUBLISHED.items() if getattr(network, name, value) != value]
-        odd += [
-            f"{name} of memory_attention"
-            for name in ("pos_enc_at_attn", "pos_enc_at_cross_attn_queries")
-            if getattr(layers[0], name)
-        ]
+        odd = _unpublished(network)
         if odd:
             raise WeightsError(
                 f"masks cannot be carried with this SAM2 config: {', '.join(odd)} as in no published one; use a published config"
             )
-        self.network = network
+        self.network, self.decoder = network, decoder
         self.dtype = dtype = torch.bfloat16 if half else torch.float32
         self.attention, self.encoder = (
             copy.deepcopy(m).to(dtype) if half else m for m in (network.memory_attention, network.memory_encoder)
         )
-        self.decoder = half_precision(network.sam_mask_decoder) if half else network.sam_mask_decoder
-        side = network.sam_image_embedding_size
+        side, width = network.sam_image_embedding_size, network.mem_dim
         self.grid_hw = (side, side)
+        exact = [Attention(layer.cross_attn_image, self.grid_hw, torch.float32) for layer in layers]
         self.own = [Attention(layer.self_attn, self.grid_hw, dtype) for layer in layers]
-        self.cross = [Attention(layer.cross_attn_image, self.grid_hw, dtype) for layer in layers]
-        device, width = network.no_mem_embed.device, network.mem_dim
-        place = (
-            network.memory_encoder.position_encoding(torch.zeros(1, width, side, side, device=device))[0].flatten(1).T
-        )
+        self.cross = [Attention(layer.cross_attn_image, self.grid_hw, dtype) for layer in layers] if half else exact
+        device = network.no_mem_embed.device
+        here = torch.zeros(1, width, side, side, device=device)
+        place = network.memory_encoder.position_encoding(here)[0].flatten(1).T
+        ages = network.maskmem_tpos_enc.view(-1, 1, width).expand(-1, side * side, -1)
         # per layer: what a key owes to its place, (1, heads, N, d), and to its age, (ages, heads, N, d)
-        self.place, self.age = [], []
-        for layer in layers:
-            exact = Attention(layer.cross_attn_image, self.grid_hw, torch.float32)
-            self.place.append(exact.turned(exact.split(F.linear(place[None], *exact.to_k))).to(dtype))
-            ages = network.maskmem_tpos_enc.view(-1, 1, width).expand(-1, side * side, -1)
-            self.age.append(exact.turned(exact.split(F.linear(ages, exact.to_k[0]))).to(dtype))
+        self.place = [a.turned(a.split(F.linear(place[None], *a.to_k))).to(dtype) for a in exact]
+        self.age = [a.turned(a.split(F.linear(ages, a.to_k[0]))).to(dtype) for a in exact]
+        kept_bytes = 2 * sum(p.numel() * p.element_size() for p in self.place)
+        self.keeps_projections = kept_bytes <= MAX_KEPT_BYTES
         empty = torch.zeros(1, 1, 2, device=device), -torch.ones(1, 1, dtype=torch.int32, device=device)
         self.no_prompt, dense = network.sam_prompt_encoder(points=empty, boxes=None, masks=None)
         self.no_mask = dense.flatten(2).transpose(1, 2).to(dtype)  # (1, N, C)
@@ -209,12 +206,15 @@ class MemoryNetwork:
 
     def as_memory(self, features: Tensor, pointer: Tensor) -> Remembered:
         """Memory features (B, mem, h, w), which the package keeps in bfloat16, and pointer (B, C)."""
-        tokens = features.to(torch.bfloat16).flatten(2).transpose(1, 2).to(self.dtype)  # (B, N, mem)
-        keys, values = [], []
-        for attention, place in zip(self.cross, self.place, strict=True):
-            keys.append(attention.turned(attention.split(F.linear(tokens, attention.to_k[0]))).add_(place))
-            values.append(attention.split(F.linear(tokens, *attention.to_v)))
-        return Remembered(keys, values, pointer)
+        tokens = features.to(torch.bfloat16).flatten(2).transpose(1, 2).contiguous()
+        layers = range(len(self.cross)) if self.keeps_projections else ()
+        return Remembered(tokens, pointer, [self._projected(index, tokens) for index in layers])
+
+    def _projected(self, index: int, features: Tensor) -> tuple[Tensor, Tensor]:
+        """Keys and values of a layer for features (B, N, mem)."""
+        cross, features = self.cross[index], features.to(self.dtype)
+        keys = cross.turned(cross.split(F.linear(features, cross.to_k[0]))).add_(self.place[index])
+        return keys, cross.split(F.linear(features, *cross.to_v))
 
     def _downsampled(self, mask: Tensor) -> Tensor:
         """Masks (B, 1, S, S) -> (B, C, h, w), channels last in memory."""
@@ -245,8 +245,11 @@ class MemoryNetwork:
                 query = cross.query(layer.norm2(tokens))
             else:
                 query = frame.query.expand(n_objects, -1, -1, -1)
-            key = torch.cat([*(r.keys[index] + ages[age] for age, r in frames), pointers[index][0]], dim=2)
-            value = torch.cat([*(r.values[index] for _, r in frames), pointers[index][1]], dim=2)
+            read = [r.projected[index] if r.projected else self._projected(index, r.features) for _, r in frames]
+            key = torch.cat(
+                [*(k + ages[age] for (k, _), (age, _) in zip(read, frames, strict=True)), pointers[index][0]], dim=2
+            )
+            value = torch.cat([*(v for _, v in read), pointers[index][1]], dim=2)
             tokens = tokens + cross.seen(query, key, value)
             tokens = tokens + layer.linear2(layer.activation(layer.linear1(layer.norm3(tokens))))
         return self.attention.norm(tokens)
@@ -268,18 +271,29 @@ class MemoryNetwork:
 
     def _decoded(self, tokens: Tensor, frame: FrameSide) -> tuple[Tensor, Tensor, Tensor]:
         """Logits of each object's best mask, the token of its pointer, and whether it is on the frame."""
-        decoder = self.decoder
-        score = [decoder.obj_score_token.weight] if decoder.pred_obj_scores else []
-        own = torch.cat(
-            [*score, decoder.iou_token.weight, decoder.mask_tokens.weight, self.no_prompt[0].to(self.dtype)]
-        )
         side = ImageSide(tokens + self.no_mask, self.code, self.grid_hw, frame.finer)
-        logits, out, best = best_mask(decoder, own.expand(len(tokens), -1, -1), side, first_mask=len(score) + 1)
-        token = len(score) + 1 + (best if decoder.use_multimask_token_for_obj_ptr else torch.zeros_like(best))
-        present = (
-            decoder.pred_obj_score_head(out[:, 0]) > 0 if score else torch.ones_like(best, dtype=torch.bool)[:, None]
-        )
-        return logits, out[torch.arange(len(out)), token], present
+        decoder, (_, first_mask) = self.decoder, own_tokens(self.decoder)
+        logits, out, best = best_mask(decoder, side, self.no_prompt[0])
+        token = first_mask + (best if decoder.use_multimask_token_for_obj_ptr else torch.zeros_like(best))
+        present = best[:, None] > 0  # always, unless the network tells
+        if decoder.pred_obj_scores:
+            present = decoder.pred_obj_score_head(out[:, 0].float()) > 0
+        return logits, out[torch.arange(len(out), device=out.device), token], present
+
+
+def _unpublished(network: Any) -> list[str]:
+    """Settings of a SAM2 that this module does not know."""
+    odd = [name for name, value in PUBLISHED.items() if getattr(network, name, value) != value]
+    first = network.memory_attention.layers[0]
+    wanted = {"pos_enc_at_attn": False, "pos_enc_at_cross_attn_queries": False, "pos_enc_at_cross_attn_keys": True}
+    odd += [f"{name} of memory_attention" for name, value in wanted.items() if getattr(first, name) != value]
+    if not all(hasattr(m, "compute_cis") for m in (first.self_attn, first.cross_attn_image)):
+        odd.append("attention without rotary positions")
+    if not isinstance(network.memory_encoder.fuser.proj, nn.Identity):
+        odd.append("input_projection of the fuser")
+    if network.num_maskmem < 1:
+        odd.append("num_maskmem")
+    return odd
 
 
 def _normed(norm: Any, x: Tensor) -> Tensor:

@@ -98,7 +98,7 @@ class Embedding:
 class Sam2Predictor:
     """Prompts on one image, and masks carried along frames.
 
-    half : compute embeddings and prompts in bfloat16; what comes out is float32 all the same, logits of decode_above excepted
+    half : compute embeddings, prompts and tracks in bfloat16; what comes out is float32 all the same, logits of decode_above excepted
     """
 
     def __init__(
@@ -157,9 +157,7 @@ class Sam2Predictor:
                 embedding,
                 image_side(decoder, self._image(embedding) + dense[:1], code, embedding.features[:-1]),
             )
-        own = [decoder.obj_score_token.weight] if decoder.pred_obj_scores else []
-        own_tokens = torch.cat([*own, decoder.iou_token.weight, decoder.mask_tokens.weight])
-        return confident_masks(decoder, own_tokens, self._side[1], sparse, min_iou)
+        return confident_masks(decoder, self._side[1], sparse, min_iou)
 
     def _image(self, embedding: Embedding) -> Tensor:
         """(1, D, g, g) features as the decoder takes them."""
@@ -197,6 +195,7 @@ class Sam2Predictor:
         objects; when the device's memory runs out, some of them a second time. Each object sees its own memory only, as in
         the package's video predictor.
         """
+        _ = self._memory  # refuses what it cannot carry before any work
         first = 0
         while first < len(masks):
             size = min(self.objects_per_batch, self.ceilings.objects or self.objects_per_batch)
@@ -286,7 +285,7 @@ class Sam2Predictor:
 
     @cached_property
     def _memory(self) -> MemoryNetwork:
-        return MemoryNetwork(self.network, half=self.half)
+        return MemoryNetwork(self.network, self._decoder, half=self.half)
 
     def _frame_arguments(self, embedding: Embedding, n_objects: int) -> dict[str, Any]:
         """A frame's features in the package's (h*w, objects, D) layout."""

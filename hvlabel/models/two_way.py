@@ -85,10 +85,25 @@ def image_side(decoder: Any, image: Tensor, code: Tensor, high_res: list[Tensor]
 
 
 def half_precision(decoder: Any) -> Any:
-    """A copy of a decoder that computes in bfloat16, all but the small head that predicts the IoU."""
+    """A copy of a decoder that computes in bfloat16, all but the small heads that predict the IoU and the presence of an object."""
     half = copy.deepcopy(decoder).to(torch.bfloat16)
     half.iou_prediction_head.float()
+    if getattr(half, "pred_obj_scores", False):
+        half.pred_obj_score_head.float()
     return half
+
+
+def own_tokens(decoder: Any) -> tuple[Tensor, int]:
+    """The decoder's own tokens (n, D), and the place of its first mask token, which follows the IoU token."""
+    score = [decoder.obj_score_token.weight] if getattr(decoder, "pred_obj_scores", False) else []
+    return torch.cat([*score, decoder.iou_token.weight, decoder.mask_tokens.weight]), len(score) + 1
+
+
+def _vectors(decoder: Any, tokens: Tensor, first_mask: int) -> Tensor:
+    """(B, 3, D/8) what the hypernetworks make of the three mask tokens in (B, T, D)."""
+    return torch.stack(
+        [decoder.output_hypernetworks_mlps[k](tokens[:, first_mask + k]) for k in range(1, N_MASK_TOKENS)], dim=1
+    )
 
 
 @dataclass(frozen=True)
@@ -114,53 +129,51 @@ class Masks:
         return Masks(*(torch.cat([getattr(p, name) for p in parts]) for name in ("logits", "iou", "prompt")))
 
 
-def confident_masks(decoder: Any, own_tokens: Tensor, side: ImageSide, sparse: Tensor, min_iou: float | None) -> Masks:
+def confident_masks(decoder: Any, side: ImageSide, sparse: Tensor, min_iou: float | None) -> Masks:
     """Those of the three masks of each prompt whose predicted IoU is above min_iou (None: all).
 
     Prompts without one are never upscaled. On a CPU all batches have the same number of rows, which products round by.
 
-    decoder    : a SAM mask decoder (output_upscaling, output_hypernetworks_mlps, iou_prediction_head)
-    own_tokens : (n, D) the decoder's tokens; the last four are its mask tokens, before them stands the IoU token
-    sparse     : (B, P, D) embedded prompts
+    decoder : a SAM mask decoder (output_upscaling, output_hypernetworks_mlps, iou_prediction_head)
+    sparse  : (B, P, D) embedded prompts
     """
-    first_mask = len(own_tokens) - N_MASK_TOKENS
+    own, first_mask = own_tokens(decoder)
     parts = []
     per_prompt = side.image.numel() * side.image.element_size()
     on_cpu = sparse.device.type == "cpu"
-    cached = CACHED_BYTES_CPU[own_tokens.dtype] if on_cpu else 0
+    cached = CACHED_BYTES_CPU[own.dtype] if on_cpu else 0
     size = min(MAX_AT_ONCE_CPU, max(1, cached // per_prompt)) if on_cpu else max(1, len(sparse))
     for start in range(0, len(sparse), size):
-        batch = sparse[start : start + size].to(own_tokens.dtype)
+        batch = sparse[start : start + size].to(own.dtype)
         n = len(batch)
         if on_cpu:
             batch = torch.cat([batch, batch[-1:].expand(size - n, -1, -1)])
-        tokens, image = two_way(
-            decoder.transformer, side, torch.cat([own_tokens.expand(len(batch), -1, -1), batch], dim=1)
-        )
+        tokens, image = two_way(decoder.transformer, side, torch.cat([own.expand(len(batch), -1, -1), batch], dim=1))
         iou = decoder.iou_prediction_head(tokens[:, first_mask - 1].float())[:, 1:]  # (B, 3)
         keep = torch.ones_like(iou, dtype=torch.bool) if min_iou is None else iou > min_iou
         keep[n:] = False
         used = keep.any(dim=1)
-        hyper = torch.stack(
-            [decoder.output_hypernetworks_mlps[k](tokens[used, first_mask + k]) for k in range(1, N_MASK_TOKENS)], dim=1
-        )
+        hyper = _vectors(decoder, tokens[used], first_mask)
         logits = _masks(decoder, image if used.all() else image[used], hyper, side)
         prompt = keep.nonzero()[:, 0]
         parts.append(Masks(logits[keep[used]], iou[keep], start + prompt))
     return Masks.joined(parts)
 
 
-def best_mask(decoder: Any, prompts: Tensor, side: ImageSide, first_mask: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Of the three masks of each prompt the one of the best predicted IoU: logits (B, 4g, 4g), tokens (B, T, D), which (B,).
+def best_mask(decoder: Any, side: ImageSide, sparse: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Of the three masks of one prompt on each image the one of the best predicted IoU.
 
-    prompts : (B, T, D), the decoder's own tokens included; its mask tokens begin at first_mask, after the IoU token
+    side   : images (B, N, D)
+    sparse : (P, D) the embedded prompt
+    Returns logits (B, 4g, 4g), tokens (B, T, D), the decoder's own first, and which mask it was, 1 to 3 (B,).
     """
+    own, first_mask = own_tokens(decoder)
+    prompts = torch.cat([own, sparse.to(own.dtype)]).expand(len(side.image), -1, -1)
     tokens, image = two_way(decoder.transformer, side, prompts)
     best = decoder.iou_prediction_head(tokens[:, first_mask - 1].float())[:, 1:].argmax(dim=1) + 1
-    hyper = torch.stack(
-        [decoder.output_hypernetworks_mlps[k](tokens[:, first_mask + k]) for k in range(1, N_MASK_TOKENS)]
-    )
-    return _masks(decoder, image, hyper[best - 1, torch.arange(len(best))][:, None], side)[:, 0], tokens, best
+    rows = torch.arange(len(best), device=best.device)
+    vector = _vectors(decoder, tokens, first_mask)[rows, best - 1]
+    return _masks(decoder, image, vector[:, None], side)[:, 0], tokens, best
 
 
 def _masks(decoder: Any, image: Tensor, hyper: Tensor, side: ImageSide) -> Tensor:

@@ -95,8 +95,7 @@ class HyperFreePredictor:
         if self._side is None or self._side[0] is not embedding:
             features = embedding.features + dense[:1]
             self._side = embedding, image_side(decoder, features, encoder.dense_code(), [])
-        own_tokens = torch.cat([decoder.iou_token.weight, decoder.mask_tokens.weight])
-        return confident_masks(decoder, own_tokens, self._side[1], sparse, min_iou)
+        return confident_masks(decoder, self._side[1], sparse, min_iou)
 
     def _points(self, embedding: Embedding, points_xy: np.ndarray) -> tuple[Tensor, Tensor]:
         """(N, 1, 2) px of the padded input and (N, 1) labels of foreground points."""
