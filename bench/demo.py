@@ -8,9 +8,9 @@ Both run with this interpreter, whose environment must suit both.
 import json
 import os
 import resource
-import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -19,30 +19,40 @@ import ledger
 HERE = Path(__file__).resolve().parent.parent
 
 
-def run(checkout: Path) -> tuple[float, float, dict[str, float]]:
+def run(checkout: Path, results: Path) -> tuple[float, float, dict[str, float]]:
     """Seconds, seconds of all processes on the cores, and seconds inside each branch."""
-    shutil.rmtree(checkout / "results", ignore_errors=True)
     snakemake = Path(sys.executable).with_name("snakemake")
-    command = [snakemake, "--cores", "2", "--no-hooks", "--configfile", "config/config.yaml", "--", "pseudolabels"]
+    command = [snakemake, "--cores", "2", "--no-hooks", "--configfile", "config/config.yaml"]
+    command += ["--config", f"results={results}", "--", "pseudolabels"]
     before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
     environment = {**os.environ, "PYTHONPATH": str(checkout)}
     subprocess.run(command, cwd=checkout, check=True, capture_output=True, env=environment)
     wall, after = time.perf_counter() - start, resource.getrusage(resource.RUSAGE_CHILDREN)
     inside = {}
     for branch in ("rgb", "sequence", "material"):
-        files = (checkout / "results" / "masks" / branch).rglob("*.json")
+        files = (results / "masks" / branch).rglob("*.json")
         inside[branch] = sum(json.loads(f.read_text())["provenance"]["seconds"] for f in files)
     return wall, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, inside
 
 
+def seals(results: Path) -> dict[str, str]:
+    """What each label file holds."""
+    files = (results / "labels").rglob("*.json")
+    return {f.name: json.loads(f.read_text())["provenance"]["content_sha256"] for f in files}
+
+
+def parts(cpu_s: float, inside: dict[str, float]) -> str:
+    return f"{cpu_s:.0f} s on the cores, of which " + ", ".join(f"{k} {v:.0f}" for k, v in inside.items())
+
+
 if __name__ == "__main__":
-    other_s, other_cpu_s, other_inside = run(Path(sys.argv[1]).resolve())
-    ours_s, ours_cpu_s, ours_inside = run(HERE)
+    with tempfile.TemporaryDirectory() as folder:
+        before, now = Path(folder, "before"), Path(folder, "now")
+        other_s, other_cpu_s, other_inside = run(Path(sys.argv[1]).resolve(), before)
+        ours_s, ours_cpu_s, ours_inside = run(HERE, now)
+        old, new = seals(before), seals(now)
     commit = ["git", "-C", sys.argv[1], "rev-parse", "--short", "HEAD"]
     peer = subprocess.run(commit, capture_output=True, text=True, check=True).stdout.strip()
-
-    def parts(cpu_s: float, inside: dict[str, float]) -> str:
-        return f"{cpu_s:.0f} s on the cores, of which " + ", ".join(f"{k} {v:.0f}" for k, v in inside.items())
-
-    quality = f"{parts(ours_cpu_s, ours_inside)}; before {parts(other_cpu_s, other_inside)}"
+    same = sum(old[name] == new[name] for name in new)
+    quality = f"{same} of {len(new)} labels the same; {parts(ours_cpu_s, ours_inside)}; before {parts(other_cpu_s, other_inside)}"
     ledger.append("demo", "12 scenes, 2 cores", ours_s, f"commit {peer}", other_s, quality)

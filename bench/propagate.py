@@ -134,7 +134,7 @@ def compare(name: str, n_objects: int, n_frames: int) -> None:
         same = np.mean([np.array_equal(found[k], expected[k]) for k in found])
         ledger.append(
             "propagate",
-            f"SAM2 {name}, {n_objects} objects, {n_frames} frames of {network.image_size} px, {where}: {'bfloat16' if half else 'float32'}",
+            f"SAM2 {name}, {n_objects} objects, {n_frames} frames, input {network.image_size} px, {where}: {'bfloat16' if half else 'float32'}",
             ours_s,
             "SAM2VideoPredictor",
             package_s,

@@ -80,6 +80,7 @@ PROMPTED = tuple(
     )
 )
 WEIGHTS = {"mask": 1.0, "iou": 2.0, "shortcut": 1.0, "dense": 0.3, "material": 0.5, "size": 0.3}
+MAX_IMAGES = 6  # of a step in any stage, so that no photograph is made twice
 TRAIN_SEEDS = 1_000_000_000  # seeds of training scenes start here; evaluation uses smaller ones
 
 
@@ -107,7 +108,7 @@ def batch_of(stage: Stage, step: int) -> dict[str, Any]:
     found: dict[str, list[np.ndarray]] = defaultdict(list)
     for k in range(stage.images):
         size = int(rng.choice(stage.photo_px))
-        photo = make_photo(size, TRAIN_SEEDS + step * 6 + k)
+        photo = make_photo(size, TRAIN_SEEDS + step * MAX_IMAGES + k)
         gain = rng.uniform(0.85, 1.15, 3) * rng.uniform(0.7, 1.2)
         rgb = (np.clip((photo.rgb / 255.0) ** rng.uniform(0.7, 1.4) * gain, 0, 1) * 255).astype(np.uint8)
         turn, scale = int(rng.integers(8)), stage.side_px / size

@@ -50,7 +50,8 @@ def mask_nms(
             continue
         waiting[i] = False
         kept.append(i)
-        # the common part is no larger than either mask, nor than what their boxes share; this bounds the IoU
+        # The common part is no larger than either mask, nor than what their boxes share; this bounds the IoU. Areas are whole
+        # numbers: what is above the threshold as a quotient is at least the rounded product, so >= loses no pair.
         sides = np.clip(np.minimum(high, high[i]) - np.maximum(low, low[i]), 0, None)
         common = np.minimum(np.minimum(area, area[i]), sides[:, 0] * sides[:, 1])
         rivals = waiting & (common >= iou_threshold * (area + area[i] - common)) & (common > 0)

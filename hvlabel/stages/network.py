@@ -51,10 +51,11 @@ class BranchNetwork:
         branch: Branch,
         settings: RgbSettings | SequenceSettings | MaterialSettings,
         weights: Weights,
-        run: RunSettings,
+        run: RunSettings | None,
     ) -> None:
-        torch.set_num_threads(run.threads)
-        device = choose_device(run.device)
+        if run is not None:
+            torch.set_num_threads(run.threads)
+        device = choose_device(run.device if run is not None else "auto")
         half = settings.generator.wants_half and computes_in_bfloat16(device)
         self.precision = "bfloat16" if half else "float32"
         self.ceilings = Ceilings()

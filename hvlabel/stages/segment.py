@@ -30,10 +30,10 @@ BranchSettings = RgbSettings | SequenceSettings | MaterialSettings
 
 
 class BranchRunner:
-    """One branch with its settings; the network is loaded when the first image needs it."""
+    """One branch with its settings; the network is loaded when the first image needs it, and torch's threads are then set as the run asks."""
 
     def __init__(self, branch: Branch, settings: BranchSettings, run: RunSettings | None = None) -> None:
-        self.branch, self.settings, self._run = branch, settings, run or RunSettings()
+        self.branch, self.settings, self._run = branch, settings, run
         self.weights = settings.network()
         self.weights_sha256 = weights_sha256(self.weights)
         # a network's config file counts as much as its weights

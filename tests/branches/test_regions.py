@@ -2,10 +2,11 @@
 
 import numpy as np
 import pytest
+import scipy.ndimage as ndi
 
 from hvlabel.branches import material, rgb, sequence
 from hvlabel.branches.material import spectral_components
-from hvlabel.branches.regions import _label_iou, multiscale_regions
+from hvlabel.branches.regions import _label_iou, _without_holes, multiscale_regions
 from hvlabel.config import MaterialSettings, RegionSettings, RgbSettings, SequenceSettings
 from hvlabel.masks import MaskSet, encode, iou_matrix
 
@@ -85,6 +86,25 @@ def test_a_region_with_a_hole_also_appears_filled_and_specks_score_low():
     assert best(masks, disc(30, 30, 20) & ~disc(30, 30, 12)) > 0.9
     assert found[0].score > found[-1].score
     assert all(m.score <= m.predicted_iou for m in found)
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (9, 14), (70_000, 6)])
+def test_holes_are_what_no_path_from_outside_reaches(shape):
+    inside = np.random.default_rng(shape[0]).random(shape) < 0.7
+    inside[-1] = True
+    np.testing.assert_array_equal(_without_holes(inside), ndi.binary_fill_holes(inside))
+
+
+def test_sequence_links_are_the_best_overlaps_on_every_frame(cube):
+    settings = SequenceSettings(nms_iou=1.0, max_masks=5000)
+    found = sequence.run(cube, settings).masks
+    by_frame = {}
+    for mask in found:
+        by_frame.setdefault(mask.frame, []).append(mask.rle)
+    assert len(by_frame) > 2
+    for mask in found[::7]:
+        links = [iou_matrix([mask.rle], rles).max() for rles in by_frame.values()]
+        assert mask.stability_score == pytest.approx(np.mean([x if x >= settings.link_iou else 0 for x in links]))
 
 
 def test_a_plain_image_gives_no_masks():

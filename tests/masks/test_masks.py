@@ -75,7 +75,12 @@ def test_iou_agrees_with_the_plain_twin(masks):
     assert iou_matrix([], rles).shape == (0, len(masks))
 
 
-@given(masks_arrays, st.floats(0.05, 0.95), st.randoms(use_true_random=False))
+thresholds = st.floats(0.05, 0.95) | st.sampled_from(
+    [k / n for n in range(1, 13) for k in range(n + 1)]
+)  # IoU that masks do reach
+
+
+@given(masks_arrays, thresholds, st.randoms(use_true_random=False))
 def test_nms_agrees_with_the_plain_twin(masks, threshold, random):
     order = np.array(random.sample(range(len(masks)), len(masks)))
     kept, lost = mask_nms(encode_stack(masks), order, threshold)

@@ -1,9 +1,11 @@
 """Our driving of SAM2 against the package's own classes, on a small network with random weights."""
 
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
+import sam2
 import sam2.sam2_video_predictor as package_video
 import torch
 from sam2.automatic_mask_generator import SAM2AutomaticMaskGenerator
@@ -15,6 +17,7 @@ from hvlabel.cube.bands import Frame
 from hvlabel.demo.scenes import make_photo
 from hvlabel.errors import WeightsError
 from hvlabel.masks import decode, encode
+from hvlabel.models import memory
 from hvlabel.models.batches import Ceilings
 from hvlabel.models.sam2 import Sam2Predictor, load_sam2
 from hvlabel.models.two_way import Masks
@@ -185,6 +188,27 @@ def test_tracks_agree_with_the_packages_video_predictor(network, frames, start, 
             torch.testing.assert_close(ours, expected[frame, k], atol=1e-4, rtol=1e-4)
             seen.add((frame, k))
     assert seen == set(expected) == {(t, k) for t in range(6) for k in range(3)}
+
+
+@pytest.mark.parametrize("name", ["sam2/sam2_hiera_t", "sam2.1/sam2.1_hiera_t"])
+def test_tracks_of_published_kinds_agree_and_keep_features_only(name, frames, tmp_path, monkeypatch):
+    """Both generations of configs; their keys and values would take too much memory at full size."""
+    monkeypatch.setattr(memory, "MAX_KEPT_BYTES", 0)
+    text = (Path(sam2.__path__[0]) / f"configs/{name}.yaml").read_text()
+    assert "image_size: 1024" in text
+    (tmp_path / "small.yaml").write_text(text.replace("image_size: 1024", "image_size: 128"))
+    other = load_sam2(Sam2Model(config=str(tmp_path / "small.yaml"), checkpoint="random:1"), CPU)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        expected = package_logits(other, frames[:4], 1, prompts(), monkeypatch)
+    predictor = Sam2Predictor(other, objects_per_batch=2)
+    embeddings = [predictor.embed(f) for f in frames[:4]]
+    seen = 0
+    for frame, objects, logits, _ in predictor.track(embeddings, 1, prompts()):
+        for k, ours in enumerate(logits, objects.start):
+            torch.testing.assert_close(ours, expected[frame, k], atol=1e-4, rtol=1e-4)
+            seen += 1
+    assert seen == len(expected) == 12
 
 
 def test_a_long_sequence_agrees_too_though_old_frames_are_forgotten(network, frames, monkeypatch):
