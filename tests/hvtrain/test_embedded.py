@@ -65,7 +65,7 @@ def test_a_run_goes_on_from_its_checkpoint_and_writes_half_precision(tmp_path):
     load_sam2(Sam2Model(config=CONFIG, checkpoint=str(tmp_path / "sam2_embedded.safetensors")), torch.device("cpu"))
 
 
-@pytest.mark.parametrize("name", ["sam2_nano"])
+@pytest.mark.parametrize("name", ["sam2_nano", "sam2_embedded"])
 def test_a_shipped_network_is_the_one_of_its_card_and_answers_clicks(repository, name):
     path = repository / f"resources/models/{name}.safetensors"
     card = path.with_suffix(".md").read_text()
