@@ -35,10 +35,14 @@ def run(checkout: Path, results: Path) -> tuple[float, float, dict[str, float]]:
     return wall, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, inside
 
 
-def seals(results: Path) -> dict[str, str]:
-    """What each label file holds."""
-    files = (results / "labels").rglob("*.json")
-    return {f.name: json.loads(f.read_text())["provenance"]["content_sha256"] for f in files}
+def labels(results: Path) -> dict[str, list[str]]:
+    """The masks of each label file."""
+    documents = {f.name: json.loads(f.read_text()) for f in (results / "labels").rglob("*.json")}
+    return {
+        name: [a["segmentation"]["counts"] for a in d["annotations"]]
+        for name, d in documents.items()
+        if "annotations" in d
+    }
 
 
 def parts(cpu_s: float, inside: dict[str, float]) -> str:
@@ -50,9 +54,9 @@ if __name__ == "__main__":
         before, now = Path(folder, "before"), Path(folder, "now")
         other_s, other_cpu_s, other_inside = run(Path(sys.argv[1]).resolve(), before)
         ours_s, ours_cpu_s, ours_inside = run(HERE, now)
-        old, new = seals(before), seals(now)
+        old, new = labels(before), labels(now)
     commit = ["git", "-C", sys.argv[1], "rev-parse", "--short", "HEAD"]
     peer = subprocess.run(commit, capture_output=True, text=True, check=True).stdout.strip()
     same = sum(old[name] == new[name] for name in new)
-    quality = f"{same} of {len(new)} labels the same; {parts(ours_cpu_s, ours_inside)}; before {parts(other_cpu_s, other_inside)}"
+    quality = f"{same} of {len(new)} labels with the same masks; {parts(ours_cpu_s, ours_inside)}; before {parts(other_cpu_s, other_inside)}"
     ledger.append("demo", "12 scenes, 2 cores", ours_s, f"commit {peer}", other_s, quality)
