@@ -80,7 +80,7 @@ PROMPTED = tuple(
     )
 )
 WEIGHTS = {"mask": 1.0, "iou": 2.0, "shortcut": 1.0, "dense": 0.3, "material": 0.5, "size": 0.3}
-MAX_IMAGES = 6  # of a step in any stage, so that no photograph is made twice
+MAX_IMAGES = max(stage.images for stage in STAGES)  # so that no photograph is made twice
 TRAIN_SEEDS = 1_000_000_000  # seeds of training scenes start here; evaluation uses smaller ones
 
 
