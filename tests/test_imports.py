@@ -27,7 +27,7 @@ ROOMS = {
     "hvlabel.stages": {"", "branches", "cache", "config", "cube", "descriptors", "fusion", "layout", "manifest", "masks", "models", "readers"},
     "hvlabel.inspect": {"cache", "config", "cube", "descriptors", "evaluation", "layout", "manifest", "masks", "readers", "stages"},
     "hvtrain": {"", "config", "cube", "masks", "cache", "layout", "models.hyperfree", "models.weights"},
-    "hvtrain.embedded": {"config", "demo", "models.sam2", "models.teacher"},
+    "hvtrain.embedded": {"config", "cube", "demo", "models.hyperfree", "models.sam2", "models.teacher"},
     "workflow": {"config", "manifest", "layout", "cache.index"},
 }  # fmt: skip
 
@@ -54,8 +54,8 @@ def files(repository, room):
     base = repository / room.replace(".", "/")
     if base.with_suffix(".py").is_file():
         return [base.with_suffix(".py")]
-    apart = {repository / f"{other.replace('.', '/')}.py" for other in ROOMS if other.startswith(f"{room}.")}
-    return sorted(p for p in [*base.rglob("*.py"), *base.rglob("*.smk")] if p not in apart)
+    apart = {p for other in ROOMS if other.startswith(f"{room}.") for p in files(repository, other)}
+    return sorted({*base.rglob("*.py"), *base.rglob("*.smk")} - apart)
 
 
 @pytest.mark.parametrize("room", ROOMS)

@@ -11,7 +11,7 @@ from pydantic import Field, model_validator
 from hvlabel.errors import WeightsError
 from hvlabel.settings import Settings
 
-EMBEDDED_SAM2 = Path(__file__).resolve().parents[2] / "resources" / "models" / "sam2_embedded"
+MODELS = Path(__file__).resolve().parents[2] / "resources" / "models"
 
 
 class StageSettings(Settings):
@@ -39,12 +39,17 @@ class StageSettings(Settings):
 
 
 class Weights(Settings):
-    """Weights of a network: a file, or random:SEED for an untrained network."""
+    """Weights of a network: a file, the one that comes with the repository, or random:SEED for an untrained network.
+
+    embedded : name of the repository's file, without its ending
+    """
 
     hint: ClassVar[str] = ""
+    embedded: ClassVar[str]
 
     checkpoint: str = Field(
-        description="path of the .pt, .pth or .safetensors file, or random:SEED for untrained weights"
+        description="path of the .pt, .pth or .safetensors file; embedded: the small network that comes with hvlabel; "
+        "random:SEED for untrained weights"
     )
     sha256: str | None = Field(
         None, pattern="^[0-9a-f]{64}$", description="expected hash of the file; none: not checked"
@@ -70,6 +75,13 @@ class Weights(Settings):
         """The existing file, None for untrained weights; WeightsError says where to get a missing one."""
         if self.seed is not None:
             return None
+        if self.checkpoint == "embedded":
+            path = MODELS / f"{self.embedded}.safetensors"
+            if not path.is_file():
+                raise WeightsError(
+                    f"{path}: no such file; checkpoint embedded comes with a clone of the repository, work in one"
+                )
+            return path
         path = Path(self.checkpoint).expanduser()
         if not path.is_file():
             raise WeightsError(f"{path}: no such checkpoint; {self.hint}; download it and set `checkpoint` to its path")
@@ -79,12 +91,9 @@ class Weights(Settings):
 class Sam2Model(Weights):
     """A SAM2 or SAM2.1 network."""
 
+    embedded: ClassVar[str] = "sam2_embedded"
     hint: ClassVar[str] = "the SAM 2 repository lists sam2.1_hiera_tiny, _small, _base_plus and _large (.pt)"
 
-    checkpoint: str = Field(
-        description="path of the .pt, .pth or .safetensors file; embedded: the small network that comes with hvlabel; "
-        "random:SEED for untrained weights"
-    )
     config: str | None = Field(
         None,
         description="name inside the sam2 package (configs/sam2.1/sam2.1_hiera_t.yaml) or path of a YAML file; "
@@ -97,20 +106,9 @@ class Sam2Model(Weights):
             raise ValueError(f"checkpoint {self.checkpoint!r} needs a config, e.g. configs/sam2.1/sam2.1_hiera_t.yaml")
         return self
 
-    def path(self) -> Path | None:
-        """As for all weights; embedded is a file of this repository."""
-        if self.checkpoint != "embedded":
-            return super().path()
-        path = EMBEDDED_SAM2.with_suffix(".safetensors")
-        if not path.is_file():
-            raise WeightsError(
-                f"{path}: no such file; checkpoint embedded comes with a clone of the repository, work in one"
-            )
-        return path
-
     def architecture(self) -> str:
         """Name or path of the config."""
-        return self.config or str(EMBEDDED_SAM2.with_suffix(".yaml"))
+        return self.config or str(MODELS / f"{self.embedded}.yaml")
 
     def files(self) -> list[Path]:
         """The checkpoint, and the config if it is a file and no name inside the package."""
@@ -121,6 +119,7 @@ class Sam2Model(Weights):
 class HyperFreeModel(Weights):
     """A HyperFree or HyperVision network; what cannot be read off the state dict is named here."""
 
+    embedded: ClassVar[str] = "hyperfree_embedded"
     hint: ClassVar[str] = "the model pages JingtaoLi/HyperFree and IronKitty/HyperVision offer them (.pth)"
 
     image_size_px: int | None = Field(None, ge=32, description="side of the padded input; none: from the state dict")

@@ -138,3 +138,15 @@ CAMERAS: dict[str, DemoCamera] = {
     ),
     "vnir128": DemoCamera(np.linspace(400.0, 1000.0, 128), 7.0, Descriptor(container="envi"), _write_envi),
 }
+
+
+def drawn_camera(rng: np.random.Generator) -> DemoCamera:
+    """A camera that exists nowhere: 12 to 140 bands, not quite evenly spaced, over at least 150 nm between 400 and 1000 nm."""
+    n_bands = round(float(np.exp(rng.uniform(np.log(12), np.log(140)))))
+    low_nm = rng.uniform(400.0, 700.0)
+    step_nm = (rng.uniform(low_nm + 150.0, 1000.0) - low_nm) / (n_bands - 1)
+    centres_nm = low_nm + step_nm * (np.arange(n_bands) + rng.uniform(-0.3, 0.3, n_bands))
+    fwhm_nm = max(5.0, step_nm * rng.uniform(0.8, 1.8))
+    return DemoCamera(
+        centres_nm, fwhm_nm, Descriptor(container="npy", axes="yxc", wavelengths_nm=centres_nm.tolist()), _write_npy
+    )

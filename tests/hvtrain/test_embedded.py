@@ -1,38 +1,104 @@
-"""The recipe of the embedded SAM2, and what it has made."""
+"""The recipes of the embedded networks, and what they have made."""
 
 import hashlib
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
 from hvlabel.config import Sam2Model
+from hvlabel.demo.cameras import CAMERAS, drawn_camera
 from hvlabel.demo.scenes import make_photo
 from hvlabel.masks import interior_point
+from hvlabel.models.hyperfree import HyperFree, load_hyperfree
+from hvlabel.models.hyperfree.spectral import KEY_SLOTS_NM
 from hvlabel.models.sam2 import Sam2Predictor, load_sam2
 from hvlabel.models.weights import read_state_dict
-from hvtrain.embedded import CONFIG, Sam2Objective, Stage, batch_of, train
+from hvtrain.embedded import hyperfree, memory, sam2
+from hvtrain.embedded.batches import clip_batch, cube_batch, photo_batch
+from hvtrain.embedded.stages import Stage
 
-STAGE = Stage(2, 256, (128, 256), images=2, objects=4, grounds=1, lr=1e-4, warmup_steps=1)
-
-
-def test_a_step_has_prompts_inside_their_masks_and_is_a_function_of_its_number():
-    steps = [batch_of(STAGE, n) for n in range(8)]
-    for n, batch in enumerate(steps):
-        again = batch_of(STAGE, n)
-        assert all(torch.equal(batch[k], again[k]) for k in batch if isinstance(batch[k], torch.Tensor))
-        assert batch["rgb"].shape == (2, 256, 256, 3)
-        assert batch["masks"].shape == (10, 64, 64)
-        for mask, (x, y) in zip(batch["masks"], (batch["points_xy"] / 4).long().tolist(), strict=True):
-            assert not mask.any() or mask[max(y - 1, 0) : y + 2, max(x - 1, 0) : x + 2].any()
-    assert {int((~b["masks"].flatten(1).any(1)).sum()) for b in steps if b["boxed"]} == {0}
-    assert {int((~b["masks"].flatten(1).any(1)).sum()) for b in steps if not b["boxed"]} == {2}
+PHOTOS = Stage(2, 256, 64, (128, 256), images=2, objects=4, grounds=1, lr=1e-4, warmup_steps=1)
+CUBES = Stage(2, 64, 64, (96, 128), images=2, objects=4, grounds=1, lr=1e-4, warmup_steps=1)
+CLIPS = Stage(3, 64, 16, (96, 128), images=2, objects=3, grounds=1, lr=1e-4, warmup_steps=1, frames=3)
+CPU = torch.device("cpu")
 
 
-def test_clicks_beside_all_objects_teach_the_score_alone():
+def untrained_sam2():
     torch.manual_seed(0)
-    objective = Sam2Objective(load_sam2(Sam2Model(config=CONFIG, checkpoint="random:0"), torch.device("cpu")))
-    batch = next(b for n in range(8) if not (b := batch_of(STAGE, n))["boxed"])
+    return load_sam2(Sam2Model(config=sam2.CONFIG, checkpoint="random:0"), CPU)
+
+
+def untrained_hyperfree():
+    torch.manual_seed(0)
+    network = HyperFree(hyperfree.SIZES)
+    hyperfree.smooth_kernels(network)
+    return network
+
+
+@pytest.mark.parametrize(("make", "stage"), [(photo_batch, PHOTOS), (cube_batch, CUBES), (clip_batch, CLIPS)])
+def test_a_step_has_prompts_inside_their_masks_and_is_a_function_of_its_number(make, stage):
+    cell = stage.side_px / stage.logits_px
+    steps = [make(stage, n) for n in range(8)]
+    for n, batch in enumerate(steps):
+        again = make(stage, n)
+        assert all(torch.equal(batch[k], again[k]) for k in batch if isinstance(batch[k], torch.Tensor))
+        n_prompts = stage.images * (stage.objects + stage.grounds)
+        assert batch["masks"].shape == (n_prompts, stage.logits_px, stage.logits_px)
+        for mask, (x, y) in zip(batch["masks"], (batch["points_xy"] / cell).long().tolist(), strict=True):
+            assert not mask.any() or mask[max(y - 1, 0) : y + 2, max(x - 1, 0) : x + 2].any()
+
+    def grounds(boxed):
+        return {int((~b["masks"].flatten(1).any(1)).sum()) for b in steps if b["boxed"] == boxed}
+
+    assert grounds(True) == {0}
+    assert make is clip_batch or grounds(False) == {stage.images * stage.grounds}
+
+
+def test_cubes_come_from_many_cameras_and_are_padded_as_images_are():
+    batches = [cube_batch(CUBES, n) for n in range(12)]
+    for batch in batches:
+        assert batch["cube"].shape == (2, len(batch["wavelengths_nm"]), 64, 64)
+        assert batch["cube"].amax(dim=(1, 2, 3)).tolist() == [1, 1]
+    assert len({b["wavelengths_nm"] for b in batches}) == 12
+    assert tuple(CAMERAS["vnir61"].centres_nm) not in {b["wavelengths_nm"] for b in batches}
+    unseen = torch.cat([(b["cube"] == 0).all(dim=1) for b in batches])  # (24, S, S)
+    masks = torch.cat([b["masks"] for b in batches]).unflatten(0, (24, -1)).any(dim=1)
+    assert unseen.any()
+    assert not unseen.all(dim=(1, 2)).any()
+    assert not (torch.nn.functional.max_pool2d((~unseen).float()[:, None], 3, 1, 1)[:, 0] < masks).any()
+    assert 0.3 < torch.cat([b["spectral_only"] for b in batches]).float().mean() < 0.7
+
+
+def test_a_drawn_camera_lies_in_the_spectrum_of_the_scenes():
+    for seed in range(50):
+        centres_nm = drawn_camera(np.random.default_rng(seed)).centres_nm
+        assert 12 <= len(centres_nm) <= 140
+        assert 390 <= centres_nm.min() < centres_nm.max() <= 1010
+        assert (np.diff(centres_nm) > 0).all()
+
+
+def test_some_clips_end_elsewhere():
+    batches = [clip_batch(CLIPS, n) for n in range(40)]
+    cut = [b for b in batches if not b["present"].all()]
+    assert 0 < len(cut) < 20
+    for batch in cut:
+        assert batch["present"].tolist() == [True, True, False]
+    assert all(b["rgb"].shape == (2, 3, 64, 64, 3) for b in batches)
+
+
+@pytest.mark.parametrize(
+    ("make", "stage", "objective"),
+    [
+        (photo_batch, PHOTOS, lambda: sam2.Sam2Objective(untrained_sam2())),
+        (cube_batch, CUBES, lambda: hyperfree.HyperFreeObjective(untrained_hyperfree())),
+    ],
+    ids=["sam2", "hyperfree"],
+)
+def test_clicks_beside_all_objects_teach_the_score_alone(make, stage, objective):
+    objective = objective()
+    batch = next(b for n in range(8) if not (b := make(stage, n))["boxed"])
     other = dict(batch)
     real = batch["masks"].flatten(1).any(1)
     other["points_xy"] = torch.where(real[:, None], batch["points_xy"], torch.tensor([3.0, 5.0]))
@@ -43,7 +109,7 @@ def test_clicks_beside_all_objects_teach_the_score_alone():
 
 
 def test_the_rate_rises_stays_and_falls():
-    stage = Stage(100, 256, (256,), images=1, objects=1, grounds=0, lr=1.0, warmup_steps=10)
+    stage = Stage(100, 256, 64, (256,), images=1, objects=1, grounds=0, lr=1.0, warmup_steps=10)
     rates = [stage.rate(n) for n in range(100)]
     assert rates[0] == pytest.approx(0.1)
     assert set(rates[9:80]) == {1.0}
@@ -52,17 +118,59 @@ def test_the_rate_rises_stays_and_falls():
 
 
 def test_a_run_goes_on_from_its_checkpoint_and_writes_half_precision(tmp_path):
-    first = Stage(1, 64, (64,), images=1, objects=2, grounds=1, lr=1e-4)
-    train(tmp_path, threads=1, workers=0, stages=(first,))
+    first = Stage(1, 64, 16, (64,), images=1, objects=2, grounds=1, lr=1e-4)
+    sam2.train(tmp_path, threads=1, workers=0, stages=(first,))
     assert torch.load(tmp_path / "checkpoint.pt", weights_only=True)["step"] == 1
-    train(tmp_path, threads=1, workers=0, stages=(first, STAGE))
+    sam2.train(tmp_path, threads=1, workers=0, stages=(first, PHOTOS))
     state = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
     assert state["step"] == 3
     weights = read_state_dict(tmp_path / "sam2_embedded.safetensors")
     assert weights["sam_mask_decoder.iou_token.weight"].dtype == torch.float16
     trained = state["average"]["module.sam_mask_decoder.iou_token.weight"]
     torch.testing.assert_close(weights["sam_mask_decoder.iou_token.weight"], trained.half())
-    load_sam2(Sam2Model(config=CONFIG, checkpoint=str(tmp_path / "sam2_embedded.safetensors")), torch.device("cpu"))
+    load_sam2(Sam2Model(config=sam2.CONFIG, checkpoint=str(tmp_path / "sam2_embedded.safetensors")), CPU)
+
+
+def test_a_trained_hyperfree_file_tells_its_own_sizes(tmp_path):
+    hyperfree.train(tmp_path, threads=1, workers=0, stages=(CUBES,))
+    state = read_state_dict(tmp_path / "hyperfree_embedded.safetensors")
+    assert load_hyperfree(state).topology == hyperfree.SIZES
+
+
+def test_first_spectral_kernels_change_slowly_along_the_wavelength():
+    bank = untrained_hyperfree().image_encoder.point_spectral_weight_bank_w.detach()  # (E, slots, p, p)
+    near = KEY_SLOTS_NM.index(545), KEY_SLOTS_NM.index(550.5)
+    far = KEY_SLOTS_NM.index(400), KEY_SLOTS_NM.index(550.5)
+    alike = [torch.cosine_similarity(bank[:, a].flatten(), bank[:, b].flatten(), dim=0) for a, b in (near, far)]
+    assert alike[0] > 0.9
+    assert alike[1] < 0.6
+
+
+def test_masks_are_learned_through_the_memory_and_the_image_encoder_stays(tmp_path):
+    objective = memory.MemoryObjective(untrained_sam2().train())
+    with torch.no_grad():
+        objective.network.sam_mask_decoder.pred_obj_score_head.layers[-1].bias.fill_(memory.PRESENT_BIAS)
+    clip = next(b for n in range(40) if (b := clip_batch(CLIPS, n))["present"].all())
+    terms = objective(clip)
+    assert {"second_iou", "last_iou"} <= set(terms)
+    terms["loss"].backward()
+    network = objective.network
+    for part in (network.memory_attention, network.memory_encoder, network.obj_ptr_proj, network.mask_downsample):
+        assert all(p.grad is not None and p.grad.isfinite().all() for p in part.parameters())
+    assert all(p.grad is None for p in network.image_encoder.parameters())
+    cut = dict(clip, present=torch.tensor([True, True, False]))
+    assert objective(cut)["presence"] > terms["presence"]
+
+
+def test_the_memory_starts_from_a_file(tmp_path):
+    start = tmp_path / "start"
+    sam2.train(start, threads=1, workers=0, stages=(replace(PHOTOS, side_px=64, logits_px=16, steps=1),))
+    file = start / "sam2_embedded.safetensors"
+    memory.train(file, tmp_path / "out", threads=1, workers=0, stages=(CLIPS,))
+    before, after = read_state_dict(file), read_state_dict(tmp_path / "out" / "sam2_embedded.safetensors")
+    same = {k for k in before if torch.equal(before[k], after[k])}
+    assert {k for k in before if k.startswith("image_encoder.")} <= same
+    assert "memory_encoder.out_proj.weight" not in same
 
 
 @pytest.mark.parametrize("name", ["sam2_nano", "sam2_embedded"])

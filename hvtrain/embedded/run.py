@@ -1,0 +1,103 @@
+"""A training: its checkpoint, its log, its steps."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections import defaultdict
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from hvlabel.config import OptimiserSettings
+from hvtrain.embedded.stages import Batch, Batches, Stage
+from hvtrain.optimiser import moving_average, parameter_groups
+from hvtrain.student import export
+
+LOG_EVERY, SAVE_EVERY = 50, 100  # steps
+
+
+class Run:
+    """What a training has reached, in memory and in its folder.
+
+    objective : its `network` is what is trained and averaged; called with a batch it gives the terms of the loss
+    prompted  : starts of the parameters' names that have half the rate
+    """
+
+    def __init__(self, objective: nn.Module, out: Path, prompted: tuple[str, ...]) -> None:
+        settings = OptimiserSettings(lr=1.0, lr_fan_in=96, decoder_lr=0.5, weight_decay=0.02, ema=0.998)
+        out.mkdir(parents=True, exist_ok=True)
+        self.objective, self.out = objective, out
+        self.network: nn.Module = objective.network  # type: ignore[assignment]
+        self.average = moving_average(self.network, settings.ema)
+        self.optimiser = torch.optim.AdamW(parameter_groups(objective, settings, prompted), betas=(0.9, 0.98))
+        self.step, self.seconds = 0, 0.0
+
+    def train(
+        self, make: Callable[[Stage, int], Batch], stages: tuple[Stage, ...], threads: int, workers: int, name: str
+    ) -> None:
+        """All stages, from the checkpoint if there is one; then the averaged weights in half precision as OUT/name."""
+        torch.set_num_threads(threads)
+        torch.set_flush_denormal(True)  # saturated sigmoids would make steps many times slower
+        self.resume()
+        first_step = 0
+        for stage in stages:
+            if self.step < first_step + stage.steps:
+                left = range(self.step - first_step, stage.steps)
+                self._play(stage, first_step, Batches(make, stage, first_step, left).loader(workers))
+            first_step += stage.steps
+        average: nn.Module = self.average.module
+        half = {k: v.half() if v.is_floating_point() else v for k, v in average.state_dict().items()}
+        export(half, self.out / name)
+
+    def resume(self) -> None:
+        """Go on from the folder's checkpoint, if it has one."""
+        path = self.out / "checkpoint.pt"
+        if path.exists():
+            state = torch.load(path, weights_only=True)
+            self.step, self.seconds = state["step"], state["seconds"]
+            for name in ("objective", "average", "optimiser"):
+                getattr(self, name).load_state_dict(state[name])
+
+    def save(self) -> None:
+        """The checkpoint, at once or not at all."""
+        state = {name: getattr(self, name).state_dict() for name in ("objective", "average", "optimiser")}
+        path = self.out / "checkpoint.pt"
+        torch.save({"step": self.step, "seconds": self.seconds, **state}, path.with_suffix(".tmp"))
+        os.replace(path.with_suffix(".tmp"), path)
+
+    def _play(self, stage: Stage, first_step: int, loader: object) -> None:
+        sums: dict[str, list[float]] = defaultdict(list)
+        clock = time.monotonic()
+        for batch in loader:  # type: ignore[attr-defined]
+            for group in self.optimiser.param_groups:
+                group["lr"] = group["peak_lr"] * stage.lr * stage.rate(self.step - first_step)
+            for name, value in self._learn(batch).items():
+                sums[name].append(float(value.detach()))
+            if self.step % LOG_EVERY == 0:
+                self.seconds, clock = self.seconds + time.monotonic() - clock, time.monotonic()
+                row = {"step": self.step, "minutes": round(self.seconds / 60, 2)}
+                with (self.out / "log.jsonl").open("a") as file:
+                    file.write(json.dumps({**row, **{k: round(float(np.mean(v)), 4) for k, v in sums.items()}}) + "\n")
+                sums.clear()
+            if self.step % SAVE_EVERY == 0:
+                self.save()
+        self.save()
+
+    def _learn(self, batch: Batch) -> dict[str, Tensor]:
+        """One step of the optimiser."""
+        # small heads are slow in the CPU's flash kernel
+        with torch.autocast("cpu", torch.bfloat16), sdpa_kernel(SDPBackend.MATH):
+            terms: dict[str, Tensor] = self.objective(batch)
+        terms["loss"].backward()
+        terms["grad_norm"] = nn.utils.clip_grad_norm_(self.objective.parameters(), 1.0)
+        self.optimiser.step()
+        self.optimiser.zero_grad(set_to_none=True)
+        self.average.update_parameters(self.network)
+        self.step += 1
+        return terms

@@ -1,0 +1,80 @@
+"""The parts of a training, and its batches in the background."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import torch
+from torch.utils.data import DataLoader, IterableDataset
+
+TRAIN_SEEDS = 1_000_000_000  # seeds of training scenes start here; evaluation uses smaller ones
+SCENES_PER_STEP = 8  # seeds set aside for a step, so that no scene is made twice
+Batch = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A part of the training. The rate rises over warmup_steps, stays, and falls linearly over the last fifth.
+
+    side_px   : of the network's input
+    logits_px : side of the decoder's output
+    scene_px  : sides of the scenes, drawn at random and resized to side_px
+    images    : scenes per step
+    objects   : prompts on objects per scene
+    grounds   : prompts per scene beside all objects, in steps without boxes
+    boxed     : share of the steps that begin with boxes
+    frames    : of a sequence; 1 for single pictures
+    """
+
+    steps: int
+    side_px: int
+    logits_px: int
+    scene_px: tuple[int, ...]
+    images: int
+    objects: int
+    grounds: int
+    lr: float
+    warmup_steps: int = 150
+    boxed: float = 0.25
+    frames: int = 1
+
+    def __post_init__(self) -> None:
+        assert self.images <= SCENES_PER_STEP
+
+    def rate(self, step: int) -> float:
+        """Factor on the peak rate at a step of this stage."""
+        left = (self.steps - step) / max(1, self.steps // 5)
+        return min(1.0, (step + 1) / self.warmup_steps, left)
+
+    def seeds(self, step: int) -> range:
+        """Of the scenes of a step of the training."""
+        first = TRAIN_SEEDS + step * SCENES_PER_STEP
+        return range(first, first + self.images)
+
+
+class Batches(IterableDataset[Batch]):
+    """The batches of some steps of a stage that begins at first_step; worker k of n makes every n-th."""
+
+    def __init__(self, make: Callable[[Stage, int], Batch], stage: Stage, first_step: int, steps: range) -> None:
+        self.make, self.stage, self.first_step, self.steps = make, stage, first_step, steps
+
+    def __iter__(self) -> Iterator[Batch]:
+        torch.set_num_threads(1)
+        cv2.setNumThreads(1)
+        info = torch.utils.data.get_worker_info()
+        start, stride = (info.id, info.num_workers) if info else (0, 1)
+        for step in self.steps[start::stride]:
+            yield self.make(self.stage, self.first_step + step)
+
+    def loader(self, workers: int) -> Any:
+        """What iterates over them; without workers in this process."""
+        return DataLoader(
+            self,
+            batch_size=None,
+            num_workers=workers,
+            prefetch_factor=4 if workers else None,
+            multiprocessing_context="forkserver" if workers else None,
+        )
