@@ -10,6 +10,7 @@ AR@100  : of the rgb branch, 32 x 32 points, best score first
 
 import argparse
 import time
+from collections.abc import Sequence
 
 import ledger
 import numpy as np
@@ -18,7 +19,7 @@ import torch
 from hvlabel.branches.generator import generate_masks
 from hvlabel.branches.regions import multiscale_regions
 from hvlabel.config import GeneratorSettings, RegionSettings, Sam2Model
-from hvlabel.demo.scenes import make_photo
+from hvlabel.demo.scenes import Instance, make_photo
 from hvlabel.evaluation import score
 from hvlabel.masks import Mask, MaskSet, decode, encode, interior_point, iou_matrix, ranked
 from hvlabel.masks.rle import boxes_xywh
@@ -34,14 +35,14 @@ def answers(model: Sam2Predictor, embedding: Embedding, truth: MaskSet) -> dict[
     points = np.array([interior_point(m.numpy()) for m in masks])
     logits, predicted = model.decode(embedding, points)
     found = torch.stack([model.upscale(x, embedding) > 0 for x in logits])  # (N, 3, H, W)
-    iou = _iou(found, masks[:, None])
+    iou = iou_of(found, masks[:, None])
     xywh = torch.from_numpy(boxes_xywh(truth.rles)).float()
     boxes = torch.cat([xywh[:, :2], xywh[:, :2] + xywh[:, 2:]], dim=1) * (model.network.image_size / SIDE_PX)
     single = _of_boxes(model, embedding, boxes)
     return {
         "click": iou.gather(1, predicted.argmax(1, keepdim=True))[:, 0].numpy(),
         "click, best of three": iou.max(1).values.numpy(),
-        "box": _iou(model.upscale(single, embedding) > 0, masks).numpy(),
+        "box": iou_of(model.upscale(single, embedding) > 0, masks).numpy(),
     }
 
 
@@ -61,7 +62,7 @@ def _of_boxes(model: Sam2Predictor, embedding: Embedding, boxes: torch.Tensor) -
     return logits[:, 0]
 
 
-def _iou(found: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:
+def iou_of(found: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:
     found = found.cpu()
     return (found & masks).sum((-2, -1)) / (found | masks).sum((-2, -1)).clamp(min=1)
 
@@ -80,6 +81,12 @@ def answers_of_regions(regions: list[Mask], truth: MaskSet) -> dict[str, np.ndar
         common = np.clip(high - low, 0, None).prod(axis=1)
         boxes.append(iou[k, (common / (found[:, 2:].prod(axis=1) + a[2:].prod() - common)).argmax()])
     return {"click": np.array(clicks), "box": np.array(boxes)}
+
+
+def truth_of(instances: Sequence[Instance]) -> MaskSet:
+    """Ground truth of a scene of SIDE_PX."""
+    masks = [Mask(encode(i.mask), 1.0, "rgb", (0.0, 0.0), extra={"spectral_only": i.spectral_only}) for i in instances]
+    return MaskSet(SIDE_PX, SIDE_PX, tuple(masks))
 
 
 def without_prompt(truth: MaskSet) -> np.ndarray:
@@ -106,8 +113,7 @@ def main() -> None:
     seconds = dict.fromkeys(pairs, 0.0)
     for seed in range(a.first_seed, a.first_seed + a.photos):
         photo = make_photo(SIDE_PX, seed)
-        shown = [Mask(encode(i.mask), 1.0, "rgb", (0.0, 0.0), extra={"spectral_only": False}) for i in photo.instances]
-        truth = MaskSet(SIDE_PX, SIDE_PX, tuple(shown))
+        truth = truth_of(photo.instances)
         start = time.perf_counter()
         found = generate_masks(fast, photo.rgb, settings, "rgb")
         middle = time.perf_counter()

@@ -5,12 +5,15 @@ python bench/masks.py [embedded|nano|tiny|base_plus ...]
 embedded, nano: the trained networks of resources/models (512 and 256 px input) on generated photographs of seeds it was not trained on, with ground truth
 the others: random weights (the package's initialisation, with image tokens that attend to prompts at their own place, so that masks are
             local): seconds and equality mean something, quality does not. The threshold on the predicted IoU lets a tenth of all masks pass.
-Runs are interleaved; the package computes in float32, its default.
+Runs are interleaved; the package computes in float32, its default, in a process of its own, so that it has the memory allocator that
+it comes with and not the one that ours sets.
 """
 
+import multiprocessing
 import resource
 import sys
 import time
+from contextlib import contextmanager
 from pathlib import Path
 
 import ledger
@@ -111,20 +114,55 @@ def clock() -> float:
     return time.perf_counter()
 
 
+def network_of(name: str, device: torch.device) -> torch.nn.Module:
+    config, checkpoint, *_ = CASES[name]
+    return (
+        load_sam2(Sam2Model(config=config, checkpoint=checkpoint), device) if checkpoint else untrained(config, device)
+    )
+
+
+def serve_package(name: str, settings: dict, pipe) -> None:  # noqa: ANN001 (a connection)
+    """Answer images with the package's records and the seconds they took, until None comes."""
+    network = network_of(name, torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+    package = SAM2AutomaticMaskGenerator(network, output_mode="coco_rle", **settings)
+    s = network.image_size
+    package.predictor._bb_feat_sizes = [(s // 4,) * 2, (s // 8,) * 2, (s // 16,) * 2]  # the package assumes 1024 px
+    while (image := pipe.recv()) is not None:
+        start = clock()
+        with torch.inference_mode():
+            records = package.generate(image)
+        pipe.send((records, clock() - start))
+
+
+@contextmanager
+def package_of(name: str, settings: dict):  # noqa: ANN201 (a context)
+    """A function (image) -> (records, seconds)."""
+    context = multiprocessing.get_context("spawn")
+    pipe, far = context.Pipe()
+    process = context.Process(target=serve_package, args=(name, settings, far), daemon=True)
+    process.start()
+
+    def generate(image: np.ndarray) -> tuple[list[dict], float]:
+        pipe.send(image)
+        return pipe.recv()
+
+    yield generate
+    pipe.send(None)
+    process.join()
+
+
 def compare(name: str) -> None:
-    config, checkpoint, side, n_images = CASES[name]
+    _, checkpoint, side, n_images = CASES[name]
     device = choose_device("auto")
+    network = network_of(name, device)
     if checkpoint:
-        network, shared = load_sam2(Sam2Model(config=config, checkpoint=checkpoint), device), TRAINED
+        shared = TRAINED
         photos = [make_photo(side, PHOTO_SEED + k) for k in range(n_images)]
         images, truth = [p.rgb for p in photos], [truth_of(p, side) for p in photos]
     else:
-        network, images, truth = untrained(config, device), [scene(side)], []
+        images, truth = [scene(side)], []
         shared = {**UNTRAINED, "pred_iou_thresh": iou_limit(Sam2Predictor(network), images[0])}
     shared = {**shared, "points_per_side": PER_SIDE, "points_per_batch": 64}
-    package = SAM2AutomaticMaskGenerator(network, output_mode="coco_rle", **shared)
-    s = network.image_size
-    package.predictor._bb_feat_sizes = [(s // 4,) * 2, (s // 8,) * 2, (s // 16,) * 2]  # the package assumes 1024 px
     ours = {
         "exact": (Timed(Sam2Predictor(network)), GeneratorSettings(mode="exact", **shared)),
         "fast, float32": (Timed(Sam2Predictor(network)), GeneratorSettings(**shared)),
@@ -133,18 +171,17 @@ def compare(name: str) -> None:
         ours["fast, bfloat16"] = (Timed(Sam2Predictor(network, half=True)), GeneratorSettings(**shared))
     seconds: dict[str, list[float]] = {}
     masks: dict[str, list[MaskSet]] = {}
-    for image in images:
-        start = clock()
-        with torch.inference_mode():
-            records = package.generate(image)
-        seconds.setdefault("package", []).append(clock() - start)
-        theirs = [Mask(r["segmentation"], r["predicted_iou"], "rgb", (0.0, 0.0)) for r in records]
-        masks.setdefault("package", []).append(ranked(theirs, side, side))
-        for what, (model, settings) in ours.items():
-            start = time.perf_counter()
-            found = generate_masks(model, image, settings, "rgb")
-            seconds.setdefault(what, []).append(time.perf_counter() - start)
-            masks.setdefault(what, []).append(ranked(found, side, side))
+    with package_of(name, shared) as package:
+        for image in images:
+            records, took = package(image)
+            seconds.setdefault("package", []).append(took)
+            theirs = [Mask(r["segmentation"], r["predicted_iou"], "rgb", (0.0, 0.0)) for r in records]
+            masks.setdefault("package", []).append(ranked(theirs, side, side))
+            for what, (model, settings) in ours.items():
+                start = time.perf_counter()
+                found = generate_masks(model, image, settings, "rgb")
+                seconds.setdefault(what, []).append(time.perf_counter() - start)
+                masks.setdefault(what, []).append(ranked(found, side, side))
     where = torch.cuda.get_device_name() if device.type == "cuda" else f"{torch.get_num_threads()} threads"
     weights = "trained" if checkpoint else "random weights"
     for what, (model, _) in ours.items():

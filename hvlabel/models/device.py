@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import tempfile
 from pathlib import Path
@@ -10,6 +11,9 @@ import torch
 from filelock import FileLock, Timeout
 
 from hvlabel.errors import ConfigError
+
+# of glibc's mallopt: parameter and value in bytes; the largest values it takes
+KEEP_FREED = {-1: 2**31 - 1, -3: 32 << 20}  # M_TRIM_THRESHOLD, M_MMAP_THRESHOLD
 
 _leases: list[FileLock] = []  # held until the process ends
 
@@ -34,6 +38,7 @@ def choose_device(wanted: str) -> torch.device:
         raise ConfigError("run.device is cuda but PyTorch sees no GPU; use auto or cpu, or mend the driver")
     if wanted == "cpu" or not torch.cuda.is_available():
         os.environ.setdefault("MKL_CBWR", "AUTO,STRICT")  # products that do not depend on the number of threads
+        _keep_freed_memory()
         return torch.device("cpu")
     count = torch.cuda.device_count()
     if "SLURM_JOB_ID" in os.environ or count == 1:
@@ -48,3 +53,12 @@ def choose_device(wanted: str) -> torch.device:
         _leases.append(lock)
         return torch.device(f"cuda:{k}")
     return torch.device(f"cuda:{os.getpid() % count}")
+
+
+def _keep_freed_memory() -> None:
+    """Let large tensors take the place of freed ones. The C library gives each back to the system, which then clears every
+    page of the next: a quarter of the time of a small network in bfloat16. Other C libraries stay as they are."""
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        for parameter, value in KEEP_FREED.items():
+            mallopt(parameter, value)

@@ -99,11 +99,9 @@ def own_tokens(decoder: Any) -> tuple[Tensor, int]:
     return torch.cat([*score, decoder.iou_token.weight, decoder.mask_tokens.weight]), len(score) + 1
 
 
-def _vectors(decoder: Any, tokens: Tensor, first_mask: int) -> Tensor:
-    """(B, 3, D/8) what the hypernetworks make of the three mask tokens in (B, T, D)."""
-    return torch.stack(
-        [decoder.output_hypernetworks_mlps[k](tokens[:, first_mask + k]) for k in range(1, N_MASK_TOKENS)], dim=1
-    )
+def _vectors(decoder: Any, tokens: Tensor) -> Tensor:
+    """(B, 3, D/8) what the hypernetworks make of the last three of the mask tokens (B, 4, D)."""
+    return torch.stack([decoder.output_hypernetworks_mlps[k](tokens[:, k]) for k in range(1, N_MASK_TOKENS)], dim=1)
 
 
 @dataclass(frozen=True)
@@ -148,12 +146,13 @@ def confident_masks(decoder: Any, side: ImageSide, sparse: Tensor, min_iou: floa
         n = len(batch)
         if on_cpu:
             batch = torch.cat([batch, batch[-1:].expand(size - n, -1, -1)])
-        tokens, image = two_way(decoder.transformer, side, torch.cat([own.expand(len(batch), -1, -1), batch], dim=1))
-        iou = decoder.iou_prediction_head(tokens[:, first_mask - 1].float())[:, 1:]  # (B, 3)
+        prompts = torch.cat([own.expand(len(batch), -1, -1), batch], dim=1)
+        tokens, image = two_way(decoder.transformer, side, prompts, slice(first_mask - 1, first_mask + N_MASK_TOKENS))
+        iou = decoder.iou_prediction_head(tokens[:, 0].float())[:, 1:]  # (B, 3)
         keep = torch.ones_like(iou, dtype=torch.bool) if min_iou is None else iou > min_iou
         keep[n:] = False
         used = keep.any(dim=1)
-        hyper = _vectors(decoder, tokens[used], first_mask)
+        hyper = _vectors(decoder, tokens[used, 1:])
         logits = _masks(decoder, image if used.all() else image[used], hyper, side)
         prompt = keep.nonzero()[:, 0]
         parts.append(Masks(logits[keep[used]], iou[keep], start + prompt))
@@ -165,14 +164,14 @@ def best_mask(decoder: Any, side: ImageSide, sparse: Tensor) -> tuple[Tensor, Te
 
     side   : images (B, N, D)
     sparse : (P, D) the embedded prompt
-    Returns logits (B, 4g, 4g), tokens (B, T, D), the decoder's own first, and which mask it was, 1 to 3 (B,).
+    Returns logits (B, 4g, 4g), the decoder's own tokens (B, T, D), and which mask it was, 1 to 3 (B,).
     """
     own, first_mask = own_tokens(decoder)
     prompts = torch.cat([own, sparse.to(own.dtype)]).expand(len(side.image), -1, -1)
-    tokens, image = two_way(decoder.transformer, side, prompts)
+    tokens, image = two_way(decoder.transformer, side, prompts, slice(0, len(own)))
     best = decoder.iou_prediction_head(tokens[:, first_mask - 1].float())[:, 1:].argmax(dim=1) + 1
     rows = torch.arange(len(best), device=best.device)
-    vector = _vectors(decoder, tokens, first_mask)[rows, best - 1]
+    vector = _vectors(decoder, tokens[:, first_mask:])[rows, best - 1]
     return _masks(decoder, image, vector[:, None], side)[:, 0], tokens, best
 
 
@@ -208,8 +207,8 @@ def by_cell(features: Tensor, grid_hw: tuple[int, int]) -> Tensor:
     return split.permute(*order, 0).flatten(0, -2)
 
 
-def two_way(transformer: Any, side: ImageSide, prompts: Tensor) -> tuple[Tensor, Tensor]:
-    """prompts (B, T, D), output tokens included -> tokens (B, T, D), image (B, N, D)."""
+def two_way(transformer: Any, side: ImageSide, prompts: Tensor, wanted: slice) -> tuple[Tensor, Tensor]:
+    """prompts (B, T, D), output tokens included -> those of the tokens that are wanted (B, W, D), image (B, N, D)."""
     tokens, image = prompts, side.image
     for index, layer in enumerate(transformer.layers):
         if index == 0:
@@ -232,7 +231,8 @@ def two_way(transformer: Any, side: ImageSide, prompts: Tensor) -> tuple[Tensor,
         answers = _answers(to_tokens, tokens)
         told = image.baddbmm_(weights, answers) if index else torch.baddbmm(image, weights, answers)
         image = layer.norm4(told)
-    asking = tokens + prompts
+    tokens = tokens[:, wanted]
+    asking = tokens + prompts[:, wanted]
     seen = _look_at_image(transformer.final_attn_token_to_image, asking, image + side.code, image)
     return transformer.norm_final_attn(tokens + seen), image
 

@@ -61,7 +61,7 @@ class BranchNetwork:
         self.ceilings = Ceilings()
         self.model: Any
         if isinstance(weights, HyperFreeModel):
-            hyperfree = _load_hyperfree(weights).to(device)
+            hyperfree = hyperfree_of(weights).to(device)
             decoder, topology = hyperfree.mask_decoder, hyperfree.topology
             grid, side_px = topology.decoder_grid, topology.image_size_px
             self.model = partial(HyperFreePredictor, hyperfree, half=half, ceilings=self.ceilings)
@@ -79,7 +79,8 @@ class BranchNetwork:
             print(f"{branch}: {sentence}", file=sys.stderr, flush=True)  # noqa: T201 (the log of the job)
 
 
-def _load_hyperfree(model: HyperFreeModel) -> HyperFree:
+def hyperfree_of(model: HyperFreeModel) -> HyperFree:
+    """The network of the settings, in evaluation mode; WeightsError where its file is missing or does not fit."""
     path = model.path()
     if path is not None:
         return load_hyperfree(
