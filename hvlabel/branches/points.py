@@ -16,7 +16,7 @@ from hvlabel.models.batches import Ceilings, in_batches
 from hvlabel.models.two_way import Masks
 
 CROP_EDGE_TOL_PX = 20.0
-STABILITY_MARGIN, NMS_MARGIN = 0.1, 0.85  # of what is decided at low resolution, before it is decided at full size
+STABILITY_MARGIN, NMS_MARGIN = 0.1, 0.97  # of what is decided at low resolution, before it is decided at full size
 SURE_FIRST = 1000.0  # above any predicted IoU
 POINTS_BETWEEN_NMS = 1024
 LOW_RES_CLAMP = 32.0  # SAM2 clamps logits before they become a mask prompt
