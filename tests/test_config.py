@@ -9,6 +9,7 @@ import yaml
 from hvlabel.config import (
     Config,
     CubeSettings,
+    MaterialSettings,
     RgbSettings,
     config_schema,
     load_config,
@@ -134,6 +135,18 @@ def test_settings_of_the_unused_backend_are_not_in_the_key():
         for folder, n in (("a", 8), ("b", 64))
     )
     assert one.canonical() == other.canonical()  # where weights lie and batch sizes change no result
+
+
+def test_masks_of_networks_are_made_anew_when_their_version_changes_and_regions_are_not(monkeypatch):
+    learned = [
+        RgbSettings(backend="sam2", sam2={"checkpoint": "embedded"}),
+        MaterialSettings(backend="hyperfree", hyperfree={"checkpoint": "embedded"}),
+    ]
+    plain = [RgbSettings(), MaterialSettings()]
+    before = [s.canonical() for s in learned + plain]
+    monkeypatch.setattr("hvlabel.config.labels.NETWORK_MASKS_VERSION", 99)
+    after = [s.canonical() for s in learned + plain]
+    assert [a == b for a, b in zip(before, after, strict=True)] == [False, False, True, True]
 
 
 def test_the_embedded_network_needs_no_config_and_others_do():

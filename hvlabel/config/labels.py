@@ -101,6 +101,10 @@ class GeneratorSettings(Settings):
         return self.mode == "fast" and self.half_precision
 
 
+# bumped by hand when masks of networks change for equal settings; a stage's version would remake those of regions too
+NETWORK_MASKS_VERSION = 1
+
+
 def _no_result(generator: GeneratorSettings) -> dict[str, Any]:
     """What cannot change a result: batch sizes, where a checkpoint lies (its hash is in the key by itself), another mode's switches."""
     only_fast = {"half_precision"} if generator.mode == "exact" else set()
@@ -136,7 +140,8 @@ class Sam2BranchSettings(StageSettings):
     def relevant(self) -> dict[str, Any]:
         """Only the chosen backend's settings."""
         unused = self.only_sam2 if self.backend == "regions" else self.only_regions
-        return self.model_dump(mode="json", exclude=_no_result(self.generator) | dict.fromkeys(unused, True))
+        found = self.model_dump(mode="json", exclude=_no_result(self.generator) | dict.fromkeys(unused, True))
+        return found if self.backend == "regions" else {**found, "network_masks": NETWORK_MASKS_VERSION}
 
 
 class RgbSettings(Sam2BranchSettings):
@@ -194,12 +199,11 @@ class MaterialSettings(StageSettings):
 
     def relevant(self) -> dict[str, Any]:
         """Only the chosen backend's settings."""
-        used = (
-            {"backend", "n_components", "regions"}
-            if self.backend == "regions"
-            else {"backend", "hyperfree", "generator"}
-        )
-        return self.model_dump(mode="json", include=used, exclude=_no_result(self.generator))
+        if self.backend == "regions":
+            return self.model_dump(mode="json", include={"backend", "n_components", "regions"})
+        used = {"backend", "hyperfree", "generator"}
+        found = self.model_dump(mode="json", include=used, exclude=_no_result(self.generator))
+        return {**found, "network_masks": NETWORK_MASKS_VERSION}
 
 
 class BranchWeights(Settings):
