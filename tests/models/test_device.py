@@ -13,8 +13,8 @@ from hvlabel.models.device import choose_device
 def pages():
     buffers = [torch.ones(3 << 20) for _ in range(4)]  # 12 MiB each
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-pages()
-before = pages()
+for _ in range(4):
+    before = pages()
 print(pages() - before)
 """
 
