@@ -37,12 +37,17 @@ def memory_batch(stage: Stage, step: int) -> Batch:
 
 
 class MemoryObjective(nn.Module):
-    """Masks carried along clips, or asked for on photographs."""
+    """Masks carried along clips, or asked for on photographs.
+
+    A throw-away head reads the mask off the features that the memory has marked: it teaches memory encoder and attention
+    to bring the mask along, before the decoder has learned to look for it.
+    """
 
     def __init__(self, network: Any) -> None:
         super().__init__()
         self.network = network
         self.pictures = Sam2Objective(network)
+        self.mark = nn.Conv2d(network.hidden_dim, 1, 1)
         network.image_encoder.requires_grad_(False)
         # its one wide head is fast in the kernel that small heads are slow in
         network.memory_attention.forward = sdpa_kernel(SDPBackend.FLASH_ATTENTION)(network.memory_attention.forward)
@@ -69,12 +74,12 @@ class MemoryObjective(nn.Module):
             return x.unflatten(1, (n_clips, n_frames))[:, :, t].repeat_interleave(n_objects, dim=1)
 
         remembered: dict[str, dict[int, Any]] = {"cond_frame_outputs": {}, "non_cond_frame_outputs": {}}
-        terms = {name: target.new_zeros((), dtype=torch.float32) for name in ("mask", "iou", "presence")}
+        terms = {name: target.new_zeros((), dtype=torch.float32) for name in ("mask", "iou", "presence", "mark")}
         n_found = n_frames - 1
         for t in range(n_frames):
             now, where = [at(f, t) for f in features], [at(c, t) for c in codes]
             given = started(target, batch["luck"], side) if t == 0 else None
-            current, outputs, *_ = net._track_step(
+            current, outputs, _, marked = net._track_step(
                 t, t == 0, now, where, sizes, None, given, remembered, MAX_FRAMES, False, None
             )
             logits, _, iou, _, best_mask, current["obj_ptr"], score = outputs
@@ -90,9 +95,11 @@ class MemoryObjective(nn.Module):
             losses, truth = mask_loss(logits, target.float(), LOSS), mask_iou(logits > 0, target)
             terms["mask"] = terms["mask"] + losses.amin(dim=1).mean() / n_found
             terms["iou"] = terms["iou"] + (iou - truth).square().mean() / n_found
+            direct = F.interpolate(self.mark(marked).float(), size=target.shape[-2:], mode="bilinear")
+            terms["mark"] = terms["mark"] + mask_loss(direct, target.float(), LOSS).mean() / n_found
             chosen = truth.gather(1, iou.detach().argmax(dim=1, keepdim=True)).mean().detach()
             terms[{1: "second_iou", n_frames - 1: "last_iou"}.get(t, "between_iou")] = chosen
-        terms["loss"] = terms["mask"] + 2 * terms["iou"] + terms["presence"]
+        terms["loss"] = terms["mask"] + 2 * terms["iou"] + terms["presence"] + terms["mark"]
         return terms
 
 
