@@ -6,10 +6,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 CORES ?= 2
-# MODELS=regions needs no weights; MODELS=random drives SAM2 and HyperFree with small untrained networks
+# MODELS=regions needs no weights; embedded and random drive SAM2 and HyperFree with small networks, trained and untrained
 MODELS ?= regions
-CONFIG := $(if $(filter random,$(MODELS)),config/random.yaml,config/config.yaml)
-RESULTS := $(if $(filter random,$(MODELS)),results-random,results)
+CONFIG := $(if $(filter regions,$(MODELS)),config/config.yaml,config/$(MODELS).yaml)
+RESULTS := $(if $(filter regions,$(MODELS)),results,results-$(MODELS))
 
 .PHONY: help install demo demo-pretrain test test-slow check format bench lock clean
 
@@ -27,7 +27,7 @@ $(READY): requirements/lock.txt requirements/sam2.txt pyproject.toml
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-build-isolation --no-deps -e .
 	@touch $@
 
-demo: $(READY)  ## the whole pipeline on twelve generated scenes (MODELS=regions or random)
+demo: $(READY)  ## the whole pipeline on twelve generated scenes (MODELS=regions, embedded or random)
 	$(BIN)/snakemake --cores $(CORES) --no-hooks --configfile $(CONFIG) -- pseudolabels
 	@$(BIN)/hvlabel evaluate --results $(RESULTS) > /dev/null
 	@$(BIN)/hvlabel summary --results $(RESULTS)
