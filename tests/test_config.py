@@ -22,7 +22,9 @@ from hvlabel.errors import ConfigError, WeightsError
 DATA = {"datasets": {"a": {"demo": "vis31"}}}
 
 
-@pytest.mark.parametrize("name", ["config.yaml", "embedded.yaml", "random.yaml", "own_data.yaml", "pretrain_scenes.yaml"])
+@pytest.mark.parametrize(
+    "name", ["config.yaml", "embedded.yaml", "random.yaml", "own_data.yaml", "pretrain_scenes.yaml"]
+)
 def test_shipped_configurations_are_valid(repository, name):
     assert load_config(repository / "config" / name).datasets
 
