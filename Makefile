@@ -68,4 +68,4 @@ lock: $(READY)  ## renew the pinned versions
 	$(BIN)/python requirements/conda.py
 
 clean:  ## remove results and the environment
-	rm -rf results results-random results-scenes .snakemake $(VENV)
+	rm -rf results results-embedded results-random results-scenes .snakemake $(VENV)

@@ -34,7 +34,8 @@ def panel(rgb: np.ndarray, masks: list[Mask]) -> np.ndarray:
 
 
 def write(path: Path, panels: list[np.ndarray]) -> None:
-    cv2.imwrite(str(path), np.concatenate(panels, axis=1)[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, 85])
+    picture = np.concatenate(panels, axis=1)[:, :, ::-1]
+    path.write_bytes(cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, 85])[1].tobytes())
     print(path)
 
 
@@ -43,6 +44,7 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--house", type=Path)
     a = parser.parse_args()
+    a.out.mkdir(parents=True, exist_ok=True)
     device = choose_device("auto")
     sam2 = Sam2Predictor(load_sam2(Sam2Model(checkpoint="embedded"), device))
 

@@ -13,7 +13,7 @@ import multiprocessing
 import resource
 import sys
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import ledger
@@ -141,14 +141,18 @@ def package_of(name: str, settings: dict):  # noqa: ANN201 (a context)
     pipe, far = context.Pipe()
     process = context.Process(target=serve_package, args=(name, settings, far), daemon=True)
     process.start()
+    far.close()  # so that the end of the process is the end of the pipe
 
     def generate(image: np.ndarray) -> tuple[list[dict], float]:
         pipe.send(image)
         return pipe.recv()
 
-    yield generate
-    pipe.send(None)
-    process.join()
+    try:
+        yield generate
+    finally:
+        with suppress(BrokenPipeError):
+            pipe.send(None)
+        process.join()
 
 
 def compare(name: str) -> None:
@@ -227,8 +231,8 @@ def recalls(ours: list[MaskSet], package: list[MaskSet], truth: list[MaskSet]) -
 
 def peak(device: torch.device) -> str:
     if device.type == "cuda":
-        return f"peak of all {torch.cuda.max_memory_allocated(device) >> 20} MiB"
-    return f"peak of all {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10} MiB"
+        return f"peak of ours {torch.cuda.max_memory_allocated(device) >> 20} MiB"
+    return f"peak of ours {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10} MiB"
 
 
 if __name__ == "__main__":

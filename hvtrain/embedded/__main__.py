@@ -3,6 +3,7 @@
 import argparse
 from pathlib import Path
 
+from hvlabel.errors import HvError
 from hvtrain.embedded import hyperfree, memory, sam2
 
 
@@ -17,12 +18,15 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--workers", type=int, default=1, help="processes that make scenes")
     a = parser.parse_args()
-    if a.network == "memory":
-        if a.start is None or not a.start.is_file():
-            parser.error(f"memory needs --start, the .safetensors file of a SAM2; found {a.start}")
-        memory.train(a.start, a.out, a.threads, a.workers)
-    else:
-        {"sam2": sam2.train, "hyperfree": hyperfree.train}[a.network](a.out, a.threads, a.workers)
+    if a.network == "memory" and (a.start is None or not a.start.is_file()):
+        parser.error(f"memory needs --start, the .safetensors file of a SAM2; found {a.start}")
+    try:
+        if a.network == "memory":
+            memory.train(a.start, a.out, a.threads, a.workers)
+        else:
+            {"sam2": sam2.train, "hyperfree": hyperfree.train}[a.network](a.out, a.threads, a.workers)
+    except HvError as error:
+        parser.exit(2, f"{error}\n")
 
 
 if __name__ == "__main__":

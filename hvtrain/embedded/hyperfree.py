@@ -16,7 +16,7 @@ from hvlabel.models.hyperfree import HyperFree, Topology
 from hvlabel.models.hyperfree.spectral import CUBE_SLOTS_NM, KEY_SLOTS_NM
 from hvtrain.embedded.batches import cube_batch
 from hvtrain.embedded.objective import PromptObjective
-from hvtrain.embedded.run import Run
+from hvtrain.embedded.run import Run, begin
 from hvtrain.embedded.stages import Batch, Stage
 from hvtrain.student import listen_to_prompts
 
@@ -78,7 +78,7 @@ class HyperFreeObjective(PromptObjective):
 
 def train(out: Path, threads: int, workers: int, stages: tuple[Stage, ...] = STAGES) -> None:
     """All stages, from the checkpoint in `out` if there is one; writes OUT/hyperfree_embedded.safetensors."""
-    torch.manual_seed(0)
+    begin(threads)
     network = HyperFree(SIZES).train()
     listen_to_prompts(network.mask_decoder, network.prompt_encoder)
     with torch.no_grad():
@@ -86,8 +86,8 @@ def train(out: Path, threads: int, workers: int, stages: tuple[Stage, ...] = STA
         for parameter in network.image_encoder.contras_modules.parameters():
             parameter.zero_()  # of every published file, used by none of the outputs
     smooth_kernels(network)
-    Run(HyperFreeObjective(network), out, PROMPTED).train(
-        cube_batch, stages, threads, workers, "hyperfree_embedded.safetensors"
+    Run(HyperFreeObjective(network), out, "hyperfree", PROMPTED).train(
+        cube_batch, stages, workers, "hyperfree_embedded.safetensors"
     )
 
 
@@ -101,8 +101,8 @@ def set_side(network: HyperFree, side_px: int) -> None:
 def smooth_kernels(network: HyperFree) -> None:
     """First kernels of the spectral dictionary: waves along the wavelength, each the same for both banks.
 
-    Slots of like wavelength then answer alike, so a camera never seen is read like its neighbours from the first step,
-    and half of the kernels look at the shape of a spectrum, not at its height.
+    Slots of like wavelength then answer alike, so a camera never seen is read like its neighbours from the first step.
+    Half of the kernels take the mean of a patch, half an edge in it.
     """
     encoder = network.image_encoder
     n = encoder.embed_dim

@@ -7,6 +7,7 @@ import os
 import time
 from collections import defaultdict
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from hvlabel.config import OptimiserSettings
+from hvlabel.errors import ResultsError
 from hvtrain.embedded.stages import Batch, Batches, Stage
 from hvtrain.optimiser import moving_average, parameter_groups
 from hvtrain.student import export
@@ -22,29 +24,37 @@ from hvtrain.student import export
 LOG_EVERY, SAVE_EVERY = 50, 100  # steps
 
 
+def begin(threads: int) -> None:
+    """What comes before the first weights: they, and sums, depend on it."""
+    torch.set_num_threads(threads)
+    torch.set_flush_denormal(True)  # saturated sigmoids would make steps many times slower
+    torch.manual_seed(0)
+
+
 class Run:
     """What a training has reached, in memory and in its folder.
 
     objective : its `network` is what is trained and averaged; called with a batch it gives the terms of the loss
+    recipe    : what is trained; a folder's checkpoint of another recipe is refused (ResultsError)
     prompted  : starts of the parameters' names that have half the rate
     """
 
-    def __init__(self, objective: nn.Module, out: Path, prompted: tuple[str, ...]) -> None:
+    def __init__(self, objective: nn.Module, out: Path, recipe: str, prompted: tuple[str, ...] = ()) -> None:
         settings = OptimiserSettings(lr=1.0, lr_fan_in=96, decoder_lr=0.5, weight_decay=0.02, ema=0.998)
         out.mkdir(parents=True, exist_ok=True)
-        self.objective, self.out = objective, out
+        self.objective, self.out, self.recipe = objective, out, recipe
         self.network: nn.Module = objective.network  # type: ignore[assignment]
         self.average = moving_average(self.network, settings.ema)
         self.optimiser = torch.optim.AdamW(parameter_groups(objective, settings, prompted), betas=(0.9, 0.98))
         self.step, self.seconds = 0, 0.0
 
-    def train(
-        self, make: Callable[[Stage, int], Batch], stages: tuple[Stage, ...], threads: int, workers: int, name: str
-    ) -> None:
-        """All stages, from the checkpoint if there is one; then the averaged weights in half precision as OUT/name."""
-        torch.set_num_threads(threads)
-        torch.set_flush_denormal(True)  # saturated sigmoids would make steps many times slower
+    def train(self, make: Callable[[Stage, int], Batch], stages: tuple[Stage, ...], workers: int, name: str) -> None:
+        """All stages, from the checkpoint if there is one; then the averaged weights in half precision as OUT/name.
+
+        The log tells the stages of each start: longer ones may be asked for than those that a checkpoint came from.
+        """
         self.resume()
+        self._log({"step": self.step, "recipe": self.recipe, "stages": [asdict(s) for s in stages]})
         first_step = 0
         for stage in stages:
             if self.step < first_step + stage.steps:
@@ -56,19 +66,28 @@ class Run:
         export(half, self.out / name)
 
     def resume(self) -> None:
-        """Go on from the folder's checkpoint, if it has one."""
-        path = self.out / "checkpoint.pt"
-        if path.exists():
-            state = torch.load(path, weights_only=True)
-            self.step, self.seconds = state["step"], state["seconds"]
-            for name in ("objective", "average", "optimiser"):
-                getattr(self, name).load_state_dict(state[name])
+        """Go on from the folder's checkpoint, if it has one; what was logged after it is struck out."""
+        path, log = self.out / "checkpoint.pt", self.out / "log.jsonl"
+        if not path.exists():
+            return
+        state = torch.load(path, weights_only=True)
+        if state["recipe"] != self.recipe:
+            raise ResultsError(
+                f"{path}: is a checkpoint of {state['recipe']}, not of {self.recipe}; choose another folder or remove it"
+            )
+        self.step, self.seconds = state["step"], state["seconds"]
+        for name in ("objective", "average", "optimiser"):
+            getattr(self, name).load_state_dict(state[name])
+        if log.exists():
+            rows = [line for line in log.read_text().splitlines() if json.loads(line)["step"] <= self.step]
+            log.write_text("".join(f"{line}\n" for line in rows))
 
     def save(self) -> None:
         """The checkpoint, at once or not at all."""
         state = {name: getattr(self, name).state_dict() for name in ("objective", "average", "optimiser")}
         path = self.out / "checkpoint.pt"
-        torch.save({"step": self.step, "seconds": self.seconds, **state}, path.with_suffix(".tmp"))
+        facts = {"recipe": self.recipe, "step": self.step, "seconds": self.seconds}
+        torch.save({**facts, **state}, path.with_suffix(".tmp"))
         os.replace(path.with_suffix(".tmp"), path)
 
     def _play(self, stage: Stage, first_step: int, loader: object) -> None:
@@ -81,13 +100,16 @@ class Run:
                 sums[name].append(float(value.detach()))
             if self.step % LOG_EVERY == 0:
                 self.seconds, clock = self.seconds + time.monotonic() - clock, time.monotonic()
-                row = {"step": self.step, "minutes": round(self.seconds / 60, 2)}
-                with (self.out / "log.jsonl").open("a") as file:
-                    file.write(json.dumps({**row, **{k: round(float(np.mean(v)), 4) for k, v in sums.items()}}) + "\n")
+                means = {name: round(float(np.mean(values)), 4) for name, values in sums.items()}
+                self._log({"step": self.step, "minutes": round(self.seconds / 60, 2), **means})
                 sums.clear()
             if self.step % SAVE_EVERY == 0:
                 self.save()
         self.save()
+
+    def _log(self, row: dict[str, object]) -> None:
+        with (self.out / "log.jsonl").open("a") as file:
+            file.write(json.dumps(row) + "\n")
 
     def _learn(self, batch: Batch) -> dict[str, Tensor]:
         """One step of the optimiser."""

@@ -17,7 +17,7 @@ from hvlabel.models.sam2 import load_sam2
 from hvlabel.models.teacher import IMAGENET_MEAN, IMAGENET_STD
 from hvtrain.embedded.batches import photo_batch
 from hvtrain.embedded.objective import PromptObjective
-from hvtrain.embedded.run import Run
+from hvtrain.embedded.run import Run, begin
 from hvtrain.embedded.stages import Batch, Stage
 from hvtrain.student import listen_to_prompts
 
@@ -63,7 +63,7 @@ class Sam2Objective(PromptObjective):
         *,
         single: bool,
     ) -> tuple[Tensor, Tensor]:
-        """As the package does it."""
+        """By the package's modules; boxes go in as boxes, for which sam2's own predictor gives two labelled points."""
         prompts, decoder = self.network.sam_prompt_encoder, self.network.sam_mask_decoder
         sparse, dense = prompts(points=points, boxes=boxes, masks=masks)
         logits, iou, _, _ = decoder.predict_masks(
@@ -85,13 +85,13 @@ class Sam2Objective(PromptObjective):
 
 def train(out: Path, threads: int, workers: int, stages: tuple[Stage, ...] = STAGES) -> None:
     """All stages, from the checkpoint in `out` if there is one; writes OUT/sam2_embedded.safetensors."""
-    torch.manual_seed(0)
+    begin(threads)
     network = load_sam2(Sam2Model(config=CONFIG, checkpoint="random:0"), torch.device("cpu")).train()
     listen_to_prompts(network.sam_mask_decoder, network.sam_prompt_encoder)
     with torch.no_grad():
         for conv in network.image_encoder.neck.convs:
             conv.conv.weight.mul_(0.35)
-    Run(Sam2Objective(network), out, PROMPTED).train(photo_batch, stages, threads, workers, "sam2_embedded.safetensors")
+    Run(Sam2Objective(network), out, "sam2", PROMPTED).train(photo_batch, stages, workers, "sam2_embedded.safetensors")
 
 
 def normalised(rgb: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ import cv2
 import torch
 from torch.utils.data import DataLoader, IterableDataset
 
-TRAIN_SEEDS = 1_000_000_000  # seeds of training scenes start here; evaluation uses smaller ones
+TRAIN_SEEDS = 1_000_000_000  # of training scenes, upwards; benches use seeds below a million
 SCENES_PER_STEP = 8  # seeds set aside for a step, so that no scene is made twice
 Batch = dict[str, Any]
 
@@ -62,10 +62,11 @@ class Batches(IterableDataset[Batch]):
         self.make, self.stage, self.first_step, self.steps = make, stage, first_step, steps
 
     def __iter__(self) -> Iterator[Batch]:
-        torch.set_num_threads(1)
-        cv2.setNumThreads(1)
         info = torch.utils.data.get_worker_info()
         start, stride = (info.id, info.num_workers) if info else (0, 1)
+        if info:
+            torch.set_num_threads(1)
+            cv2.setNumThreads(1)
         for step in self.steps[start::stride]:
             yield self.make(self.stage, self.first_step + step)
 

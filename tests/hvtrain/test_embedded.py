@@ -1,6 +1,7 @@
 """The recipes of the embedded networks, and what they have made."""
 
 import hashlib
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -10,6 +11,7 @@ import torch
 from hvlabel.config import Sam2Model
 from hvlabel.demo.cameras import CAMERAS, drawn_camera
 from hvlabel.demo.scenes import make_photo
+from hvlabel.errors import ResultsError
 from hvlabel.masks import interior_point
 from hvlabel.models.hyperfree import HyperFree, load_hyperfree
 from hvlabel.models.hyperfree.spectral import KEY_SLOTS_NM
@@ -21,7 +23,7 @@ from hvtrain.embedded.stages import Stage
 
 PHOTOS = Stage(2, 256, 64, (128, 256), images=2, objects=4, grounds=1, lr=1e-4, warmup_steps=1)
 CUBES = Stage(2, 64, 64, (96, 128), images=2, objects=4, grounds=1, lr=1e-4, warmup_steps=1)
-CLIPS = Stage(3, 64, 16, (96, 128), images=2, objects=3, grounds=1, lr=1e-4, warmup_steps=1, frames=3)
+CLIPS = Stage(3, 64, 16, (96, 128), images=2, objects=4, grounds=0, lr=1e-4, warmup_steps=1, frames=3)
 CPU = torch.device("cpu")
 
 
@@ -37,7 +39,7 @@ def untrained_hyperfree():
     return network
 
 
-@pytest.mark.parametrize(("make", "stage"), [(photo_batch, PHOTOS), (cube_batch, CUBES), (clip_batch, CLIPS)])
+@pytest.mark.parametrize(("make", "stage"), [(photo_batch, PHOTOS), (cube_batch, CUBES)])
 def test_a_step_has_prompts_inside_their_masks_and_is_a_function_of_its_number(make, stage):
     cell = stage.side_px / stage.logits_px
     steps = [make(stage, n) for n in range(8)]
@@ -53,7 +55,7 @@ def test_a_step_has_prompts_inside_their_masks_and_is_a_function_of_its_number(m
         return {int((~b["masks"].flatten(1).any(1)).sum()) for b in steps if b["boxed"] == boxed}
 
     assert grounds(True) == {0}
-    assert make is clip_batch or grounds(False) == {stage.images * stage.grounds}
+    assert grounds(False) == {stage.images * stage.grounds}
 
 
 def test_cubes_come_from_many_cameras_and_are_padded_as_images_are():
@@ -62,7 +64,8 @@ def test_cubes_come_from_many_cameras_and_are_padded_as_images_are():
         assert batch["cube"].shape == (2, len(batch["wavelengths_nm"]), 64, 64)
         assert batch["cube"].amax(dim=(1, 2, 3)).tolist() == [1, 1]
     assert len({b["wavelengths_nm"] for b in batches}) == 12
-    assert tuple(CAMERAS["vnir61"].centres_nm) not in {b["wavelengths_nm"] for b in batches}
+    left_out = set(CAMERAS["vnir61"].centres_nm)
+    assert all(not left_out.issuperset(b["wavelengths_nm"]) for b in batches)
     unseen = torch.cat([(b["cube"] == 0).all(dim=1) for b in batches])  # (24, S, S)
     masks = torch.cat([b["masks"] for b in batches]).unflatten(0, (24, -1)).any(dim=1)
     assert unseen.any()
@@ -79,13 +82,24 @@ def test_a_drawn_camera_lies_in_the_spectrum_of_the_scenes():
         assert (np.diff(centres_nm) > 0).all()
 
 
-def test_some_clips_end_elsewhere():
+def test_clips_are_frames_of_longer_sequences_and_some_look_elsewhere_for_a_frame(monkeypatch):
     batches = [clip_batch(CLIPS, n) for n in range(40)]
-    cut = [b for b in batches if not b["present"].all()]
+    for n, batch in enumerate(batches[:4]):
+        again = clip_batch(CLIPS, n)
+        assert all(torch.equal(batch[k], again[k]) for k in batch if isinstance(batch[k], torch.Tensor))
+        assert batch["rgb"].shape == (2, 3, 64, 64, 3)
+        assert batch["masks"].shape == (8, 16, 16)
+        assert batch["masks"].flatten(1).any(1).all()
+    for batch in batches:
+        assert batch["places"] == sorted(set(batch["places"]))
+        assert max(batch["places"]) < batch["n_frames"]
+    cut = [n for n, b in enumerate(batches) if not b["present"].all()]
     assert 0 < len(cut) < 20
-    for batch in cut:
-        assert batch["present"].tolist() == [True, True, False]
-    assert all(b["rgb"].shape == (2, 3, 64, 64, 3) for b in batches)
+    monkeypatch.setattr("hvtrain.embedded.batches.CUT_SHARE", 0.0)
+    for n in cut:
+        uncut, frame = clip_batch(CLIPS, n)["rgb"], int(batches[n]["present"].int().argmin())
+        assert frame > 0
+        assert torch.equal(batches[n]["rgb"][:, frame], uncut[:, frame].flip(0))  # of the other clip
 
 
 @pytest.mark.parametrize(
@@ -119,16 +133,26 @@ def test_the_rate_rises_stays_and_falls():
 
 def test_a_run_goes_on_from_its_checkpoint_and_writes_half_precision(tmp_path):
     first = Stage(1, 64, 16, (64,), images=1, objects=2, grounds=1, lr=1e-4)
-    sam2.train(tmp_path, threads=1, workers=0, stages=(first,))
-    assert torch.load(tmp_path / "checkpoint.pt", weights_only=True)["step"] == 1
-    sam2.train(tmp_path, threads=1, workers=0, stages=(first, PHOTOS))
-    state = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
+    second = replace(PHOTOS, side_px=64, logits_px=16)
+    halted, whole = tmp_path / "halted", tmp_path / "whole"
+    sam2.train(halted, threads=1, workers=0, stages=(first,))
+    assert torch.load(halted / "checkpoint.pt", weights_only=True)["step"] == 1
+    with (halted / "log.jsonl").open("a") as log:
+        log.write('{"step": 2}\n')  # then killed before the next checkpoint
+    sam2.train(halted, threads=1, workers=0, stages=(first, second))
+    sam2.train(whole, threads=1, workers=0, stages=(first, second))
+    state, other = (torch.load(p / "checkpoint.pt", weights_only=True) for p in (halted, whole))
     assert state["step"] == 3
-    weights = read_state_dict(tmp_path / "sam2_embedded.safetensors")
+    assert all(torch.equal(state["average"][k], other["average"][k]) for k in other["average"])
+    rows = [json.loads(line) for line in (halted / "log.jsonl").read_text().splitlines()]
+    assert [(r["step"], len(r["stages"])) for r in rows] == [(0, 1), (1, 2)]
+    weights = read_state_dict(halted / "sam2_embedded.safetensors")
     assert weights["sam_mask_decoder.iou_token.weight"].dtype == torch.float16
     trained = state["average"]["module.sam_mask_decoder.iou_token.weight"]
     torch.testing.assert_close(weights["sam_mask_decoder.iou_token.weight"], trained.half())
-    load_sam2(Sam2Model(config=sam2.CONFIG, checkpoint=str(tmp_path / "sam2_embedded.safetensors")), CPU)
+    load_sam2(Sam2Model(config=sam2.CONFIG, checkpoint=str(halted / "sam2_embedded.safetensors")), CPU)
+    with pytest.raises(ResultsError, match=r"checkpoint of sam2, not of hyperfree; choose another folder"):
+        hyperfree.train(halted, threads=1, workers=0, stages=(CUBES,))
 
 
 def test_a_trained_hyperfree_file_tells_its_own_sizes(tmp_path):
@@ -146,7 +170,7 @@ def test_first_spectral_kernels_change_slowly_along_the_wavelength():
     assert alike[1] < 0.6
 
 
-def test_masks_are_learned_through_the_memory_and_all_else_stays(tmp_path):
+def test_masks_are_learned_through_the_memory_and_all_else_stays():
     objective = memory.MemoryObjective(untrained_sam2().train())
     with torch.no_grad():
         objective.network.sam_mask_decoder.pred_obj_score_head.layers[-1].bias.fill_(memory.PRESENT_BIAS)
