@@ -36,7 +36,7 @@ SIZES = Topology(
 SIZES_PX = (128, 128, 192, 256)
 STAGES = (
     Stage(1500, 64, 64, (96, 128), images=6, objects=8, grounds=0, lr=1.5e-3),
-    Stage(1500, 128, 128, SIZES_PX, images=4, objects=8, grounds=2, lr=1e-3),
+    Stage(450, 128, 128, SIZES_PX, images=4, objects=8, grounds=2, lr=1e-3),
 )
 PERIODS_NM = (50.0, 900.0)  # of the first kernels along the spectrum
 # the rate of these is halved

@@ -26,7 +26,6 @@ SIZES_PX = (192, 256, 256, 320, 384)
 STAGES = (
     Stage(2200, 256, 64, (256,), images=6, objects=8, grounds=0, lr=1.5e-3),
     Stage(1200, 512, 128, SIZES_PX, images=4, objects=8, grounds=2, lr=8e-4),
-    Stage(1200, 512, 128, SIZES_PX, images=4, objects=8, grounds=2, lr=8e-4, boxed=0.4),
 )
 # the rate of these is halved
 PROMPTED = tuple(

@@ -25,7 +25,6 @@ class Stage:
     images    : scenes per step
     objects   : prompts on objects per scene
     grounds   : prompts per scene beside all objects, in steps without boxes
-    boxed     : share of the steps that begin with boxes
     frames    : of a sequence; 1 for single pictures
     """
 
@@ -38,7 +37,6 @@ class Stage:
     grounds: int
     lr: float
     warmup_steps: int = 150
-    boxed: float = 0.25
     frames: int = 1
 
     def __post_init__(self) -> None:
