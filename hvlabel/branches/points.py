@@ -12,6 +12,7 @@ from torchvision.ops import nms
 
 from hvlabel.config import GeneratorSettings
 from hvlabel.masks import Rle, encode_stack
+from hvlabel.masks.rle import boxes_xywh
 from hvlabel.models.batches import Ceilings, in_batches
 from hvlabel.models.two_way import Masks
 
@@ -55,11 +56,6 @@ class Crop:
 
     box: tuple[int, int, int, int]
     image_hw: tuple[int, int]
-
-    @property
-    def offset_xyxy(self) -> tuple[int, int, int, int]:
-        """What brings boxes of the crop into the frame of the image."""
-        return (*self.box[:2], *self.box[:2])
 
     def scaled(self, grid: np.ndarray) -> np.ndarray:
         """(N, 2) x, y in (0, 1) -> px of the crop."""
@@ -220,19 +216,18 @@ def _at_full_size(
     if settings.stability_score_thresh > 0:
         stable = stability >= settings.stability_score_thresh
         full, iou, stability, points = full[stable], iou[stable], stability[stable], points[stable.cpu().numpy()]
-    pixels = full > settings.mask_threshold
-    boxes = outer_boxes(pixels) + torch.tensor(crop.offset_xyxy, device=pixels.device)
-    keep = ~crop.cuts(boxes)
-    pixels, boxes, iou, stability = (t[keep].cpu() for t in (pixels, boxes, iou, stability))
-    points = points[keep.cpu().numpy()] + np.array(crop.box[:2])
-    return Found(
-        rles=encode_stack(crop.in_image(pixels.numpy())),
+    rles = encode_stack(crop.in_image((full > settings.mask_threshold).cpu().numpy()))
+    boxes = outer_boxes(rles, crop.box[:2])  # as published: an empty mask is at its crop's corner
+    found = Found(
+        rles=rles,
         boxes=list(boxes),
         iou=iou.tolist(),
         stability=stability.tolist(),
-        points=[(float(x), float(y)) for x, y in points],
-        crops=[crop.box] * len(pixels),
+        points=[(float(x), float(y)) for x, y in points + np.array(crop.box[:2])],
+        crops=[crop.box] * len(rles),
     )
+    cut = crop.cuts(boxes)
+    return found.take((~cut).nonzero()[:, 0].tolist()) if cut.any() else found
 
 
 def _decoded(
@@ -278,13 +273,8 @@ def _areas(logits: Tensor, threshold: float) -> Tensor:
     return torch.tensor([np.count_nonzero(mask > threshold) for mask in logits.numpy()], dtype=torch.int32)
 
 
-def outer_boxes(masks: Tensor) -> Tensor:
-    """(K, 4) x0, y0, x1, y1 of the outermost foreground px (inclusive); zeros for an empty mask."""
-    boxes = torch.zeros(len(masks), 4, dtype=torch.int64, device=masks.device)
-    for axis, (low, high) in ((2, (0, 2)), (1, (1, 3))):
-        seen = masks.any(dim=3 - axis).int()  # (K, columns) or (K, rows)
-        n = seen.shape[1]
-        boxes[:, low] = seen.argmax(dim=1)
-        boxes[:, high] = n - 1 - seen.flip(1).argmax(dim=1)
-    boxes[~masks.flatten(1).any(dim=1)] = 0
-    return boxes
+def outer_boxes(rles: list[Rle], nowhere_xy: tuple[int, int] = (0, 0)) -> Tensor:
+    """(K, 4) int64 x0, y0, x1, y1 of the outermost foreground px (inclusive); nowhere_xy twice for an empty mask."""
+    xywh = torch.from_numpy(boxes_xywh(rles)).long()
+    boxes = torch.cat([xywh[:, :2], xywh[:, :2] + xywh[:, 2:] - 1], dim=1)
+    return torch.where(xywh[:, 2:3] > 0, boxes, torch.tensor([*nowhere_xy, *nowhere_xy]))

@@ -27,8 +27,11 @@ def encode(mask: np.ndarray) -> Rle:
 def encode_stack(masks: np.ndarray) -> list[Rle]:
     """RLEs of (N, H, W) bool masks."""
     # pycocotools wants (H, W, N) in column-major order, which is (N, W, H) in row-major order
-    column_major = np.ascontiguousarray(masks.transpose(0, 2, 1)).view(np.uint8).transpose(2, 1, 0)
-    return list(coco.encode(column_major)) if len(masks) else []
+    n, height, width = masks.shape
+    columns = np.empty((n, width, height), np.uint8)
+    for mask, turned in zip(np.ascontiguousarray(masks).view(np.uint8), columns, strict=True):
+        cv2.transpose(mask, turned)
+    return list(coco.encode(columns.transpose(2, 1, 0))) if n else []
 
 
 def decode(rle: Rle) -> np.ndarray:

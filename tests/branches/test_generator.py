@@ -13,7 +13,7 @@ from hvlabel.branches.generator import crop_boxes, generate_masks, point_grid
 from hvlabel.branches.points import _fine_boxes, outer_boxes
 from hvlabel.config import GeneratorSettings
 from hvlabel.errors import DeviceMemoryError
-from hvlabel.masks import decode, iou_matrix
+from hvlabel.masks import decode, encode_stack, iou_matrix
 from hvlabel.models.batches import Ceilings, bytes_per_point, in_batches, plan_points
 from hvlabel.models.hyperfree import HyperFree, HyperFreePredictor, Topology
 from hvlabel.models.two_way import Masks, image_side, two_way
@@ -204,12 +204,19 @@ def test_fast_masks_are_nearly_the_exact_ones_and_pass_the_same_filters(predicto
     assert len(exact) > 10
 
 
+def test_boxes_end_at_the_outermost_pixels_and_an_empty_mask_has_a_place():
+    masks = np.zeros((3, 20, 30), bool)
+    masks[0, 4:9, 7:20] = True
+    masks[2, 19, 29] = masks[2, 0, 3] = True
+    assert outer_boxes(encode_stack(masks), (5, 6)).tolist() == [[7, 4, 19, 8], [5, 6, 5, 6], [3, 0, 29, 19]]
+
+
 def test_boxes_at_low_resolution_are_those_of_the_upsampled_masks():
     rng = np.random.default_rng(0)
     blobs = torch.from_numpy(np.stack([cv2.GaussianBlur(rng.normal(size=(40, 48)), (0, 0), 4) for _ in range(60)]))
     logits = blobs.float() - blobs.float().flatten(1).quantile(0.9, dim=1)[:, None, None]
     full = torch.nn.functional.interpolate(logits[:, None], scale_factor=4, mode="bilinear")[:, 0]
-    expected = outer_boxes(full > 0) + torch.tensor([0, 0, 1, 1])
+    expected = outer_boxes(encode_stack((full > 0).numpy())) + torch.tensor([0, 0, 1, 1])
     close = (_fine_boxes(logits) * 4 - expected).abs() < 2  # px; a cell has 4
     assert close.float().mean() > 0.95  # the others: specks of one cell that upsampling wipes out
 
