@@ -100,8 +100,9 @@ def own_tokens(decoder: Any) -> tuple[Tensor, int]:
 
 
 def _vectors(decoder: Any, tokens: Tensor) -> Tensor:
-    """(B, 3, D/8) what the hypernetworks make of the last three of the mask tokens (B, 4, D)."""
-    return torch.stack([decoder.output_hypernetworks_mlps[k](tokens[:, k]) for k in range(1, N_MASK_TOKENS)], dim=1)
+    """(B, 3, D/8) what the hypernetworks make of the tokens (B, 3, D) of the three masks."""
+    of_three = decoder.output_hypernetworks_mlps[1:]
+    return torch.stack([hyper(tokens[:, k]) for k, hyper in enumerate(of_three)], dim=1)
 
 
 @dataclass(frozen=True)
@@ -136,6 +137,10 @@ def confident_masks(decoder: Any, side: ImageSide, sparse: Tensor, min_iou: floa
     sparse  : (B, P, D) embedded prompts
     """
     own, first_mask = own_tokens(decoder)
+    read = [
+        first_mask - 1,
+        *range(first_mask + 1, first_mask + N_MASK_TOKENS),
+    ]  # the IoU token, those of the three masks
     parts = []
     per_prompt = side.image.numel() * side.image.element_size()
     on_cpu = sparse.device.type == "cpu"
@@ -147,7 +152,7 @@ def confident_masks(decoder: Any, side: ImageSide, sparse: Tensor, min_iou: floa
         if on_cpu:
             batch = torch.cat([batch, batch[-1:].expand(size - n, -1, -1)])
         prompts = torch.cat([own.expand(len(batch), -1, -1), batch], dim=1)
-        tokens, image = two_way(decoder.transformer, side, prompts, slice(first_mask - 1, first_mask + N_MASK_TOKENS))
+        tokens, image = two_way(decoder.transformer, side, prompts, read)
         iou = decoder.iou_prediction_head(tokens[:, 0].float())[:, 1:]  # (B, 3)
         keep = torch.ones_like(iou, dtype=torch.bool) if min_iou is None else iou > min_iou
         keep[n:] = False
@@ -171,7 +176,7 @@ def best_mask(decoder: Any, side: ImageSide, sparse: Tensor) -> tuple[Tensor, Te
     tokens, image = two_way(decoder.transformer, side, prompts, slice(0, len(own)))
     best = decoder.iou_prediction_head(tokens[:, first_mask - 1].float())[:, 1:].argmax(dim=1) + 1
     rows = torch.arange(len(best), device=best.device)
-    vector = _vectors(decoder, tokens[:, first_mask:])[rows, best - 1]
+    vector = _vectors(decoder, tokens[:, first_mask + 1 :])[rows, best - 1]
     return _masks(decoder, image, vector[:, None], side)[:, 0], tokens, best
 
 
@@ -207,7 +212,7 @@ def by_cell(features: Tensor, grid_hw: tuple[int, int]) -> Tensor:
     return split.permute(*order, 0).flatten(0, -2)
 
 
-def two_way(transformer: Any, side: ImageSide, prompts: Tensor, wanted: slice) -> tuple[Tensor, Tensor]:
+def two_way(transformer: Any, side: ImageSide, prompts: Tensor, wanted: slice | list[int]) -> tuple[Tensor, Tensor]:
     """prompts (B, T, D), output tokens included -> those of the tokens that are wanted (B, W, D), image (B, N, D)."""
     tokens, image = prompts, side.image
     for index, layer in enumerate(transformer.layers):

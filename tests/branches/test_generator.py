@@ -102,7 +102,7 @@ def test_the_lean_transformer_is_the_plain_one(tokens, grid):
     prompts = torch.randn(5, tokens, 32)
     with torch.inference_mode():
         expected = plain.transformer(image.expand(5, -1, -1, -1), code, prompts)
-        for wanted in (slice(None), slice(0, 1), slice(-3, None)):
+        for wanted in (slice(None), slice(0, 1), [0, -1]):
             found = two_way(plain.transformer, image_side(plain, image, code, []), prompts, wanted)
             torch.testing.assert_close(found[0], expected[0][:, wanted], rtol=1e-5, atol=1e-5)
             torch.testing.assert_close(found[1], expected[1], rtol=1e-5, atol=1e-5)
