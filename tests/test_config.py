@@ -151,6 +151,12 @@ def test_masks_of_networks_are_made_anew_when_their_version_changes_and_regions_
     assert [a == b for a, b in zip(before, after, strict=True)] == [False, False, True, True]
 
 
+def test_all_networks_of_the_embedded_configuration_come_with_the_repository(repository):
+    config = load_config(repository / "config/embedded.yaml")
+    networks = [branch.network() for branch in (config.rgb, config.sequence, config.material)]
+    assert all(network is not None and network.files() for network in networks)
+
+
 def test_the_embedded_network_needs_no_config_and_others_do():
     settings = RgbSettings(backend="sam2", sam2={"checkpoint": "embedded"})
     assert [p.name for p in settings.network().files()] == ["sam2_embedded.safetensors", "sam2_embedded.yaml"]
