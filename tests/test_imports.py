@@ -27,7 +27,7 @@ ROOMS = {
     "hvlabel.stages": {"", "branches", "cache", "config", "cube", "descriptors", "fusion", "layout", "manifest", "masks", "models", "readers"},
     "hvlabel.inspect": {"cache", "config", "cube", "descriptors", "evaluation", "layout", "manifest", "masks", "readers", "stages"},
     "hvtrain": {"", "config", "cube", "masks", "cache", "layout", "models.hyperfree", "models.weights"},
-    "hvtrain.embedded": {"config", "cube", "demo", "models.hyperfree", "models.sam2", "models.teacher"},
+    "hvtrain.embedded": {"config", "cube", "demo", "models.hyperfree", "models.sam2", "models.teacher", "models.weights"},
     "workflow": {"config", "manifest", "layout", "cache.index"},
 }  # fmt: skip
 
