@@ -57,7 +57,7 @@ def choose_device(wanted: str) -> torch.device:
 
 def _keep_freed_memory() -> None:
     """Let large tensors take the place of freed ones. The C library gives each back to the system, which then clears every
-    page of the next: a quarter of the time of a small network in bfloat16. Other C libraries stay as they are."""
+    page of the next: up to a quarter of the time of a small network in bfloat16. Other C libraries stay as they are."""
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:
         for parameter, value in KEEP_FREED.items():

@@ -137,10 +137,8 @@ def confident_masks(decoder: Any, side: ImageSide, sparse: Tensor, min_iou: floa
     sparse  : (B, P, D) embedded prompts
     """
     own, first_mask = own_tokens(decoder)
-    read = [
-        first_mask - 1,
-        *range(first_mask + 1, first_mask + N_MASK_TOKENS),
-    ]  # the IoU token, those of the three masks
+    # the IoU token and those of the three masks; the single mask is not asked for
+    read = [first_mask - 1, *range(first_mask + 1, first_mask + N_MASK_TOKENS)]
     parts = []
     per_prompt = side.image.numel() * side.image.element_size()
     on_cpu = sparse.device.type == "cpu"

@@ -15,7 +15,7 @@ from torch import Tensor
 from hvlabel.models.hyperfree import HyperFree, Topology
 from hvlabel.models.hyperfree.spectral import CUBE_SLOTS_NM, KEY_SLOTS_NM
 from hvtrain.embedded.batches import cube_batch
-from hvtrain.embedded.objective import PromptObjective
+from hvtrain.embedded.objective import PromptObjective, Prompts
 from hvtrain.embedded.run import Run, begin
 from hvtrain.embedded.stages import Batch, Stage
 from hvtrain.student import listen_to_prompts
@@ -55,24 +55,21 @@ class HyperFreeObjective(PromptObjective):
         super().__init__(network, network.mask_decoder, (network.topology.out_dim,))
 
     def encode(self, batch: Batch) -> tuple[list[Tensor], int]:
-        """Of cube (B, C, S, S), wavelengths_nm and gsd_m."""
+        """Of cube (B, C, S, S), wavelengths_nm (C,) and gsd_m (B,), m per px of the input."""
         set_side(self.network, batch["cube"].shape[-1])
         levels = self.network.encode(batch["cube"], batch["wavelengths_nm"], batch["gsd_m"].tolist())
         return levels[-1:], batch["cube"].shape[-1]
 
-    def decode(
-        self,
-        levels: list[Tensor],
-        points: tuple[Tensor, Tensor] | None,
-        boxes: Tensor | None,
-        masks: Tensor | None,
-        *,
-        single: bool,
-    ) -> tuple[Tensor, Tensor]:
+    def decode(self, levels: list[Tensor], asked: Prompts) -> tuple[Tensor, Tensor]:
         """As the published predictor does it."""
-        xy, labels = points or (None, None)
+        xy, labels = asked.points or (None, None)
         return self.network.decode(
-            levels[-1], points_xy=xy, labels=labels, boxes_xyxy=boxes, masks=masks, multimask=not single
+            levels[-1],
+            points_xy=xy,
+            labels=labels,
+            boxes_xyxy=asked.boxes,
+            masks=asked.masks,
+            multimask=not asked.single,
         )
 
 

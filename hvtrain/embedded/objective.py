@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -19,6 +20,22 @@ from hvtrain.objective import Shortcut, correction, distance, watch
 LOSS = LossSettings(balanced=0.2)
 WEIGHTS = {"mask": 1.0, "iou": 2.0, "shortcut": 1.0, "dense": 0.3, "material": 0.5, "size": 0.3}
 EMBEDDING = 24  # channels of the throw-away pixel embedding
+
+
+@dataclass(frozen=True)
+class Prompts:
+    """What N masks are asked for by.
+
+    points : (N, P, 2) px of the network's input and labels (N, P), 1 object, 0 not; or none
+    boxes  : (N, 4) x0, y0, x1, y1 px of the network's input, or none
+    masks  : (N, 1, L, L) logits, or none
+    single : for one answer each, else three
+    """
+
+    points: tuple[Tensor, Tensor] | None
+    boxes: Tensor | None
+    masks: Tensor | None
+    single: bool
 
 
 class PromptObjective(nn.Module):
@@ -42,19 +59,8 @@ class PromptObjective(nn.Module):
         """Levels (B, C, h, w), the decoder's input last, and the side of the network's input, px."""
         raise NotImplementedError
 
-    def decode(
-        self,
-        levels: list[Tensor],
-        points: tuple[Tensor, Tensor] | None,
-        boxes: Tensor | None,
-        masks: Tensor | None,
-        *,
-        single: bool,
-    ) -> tuple[Tensor, Tensor]:
-        """Logits (N, M, L, L) and predicted IoU (N, M) of N prompts with their levels, M = 1 if single, else 3.
-
-        points : (N, P, 2) px of the network's input and labels (N, P); boxes (N, 4); masks (N, 1, L, L) logits
-        """
+    def decode(self, levels: list[Tensor], asked: Prompts) -> tuple[Tensor, Tensor]:
+        """Logits (N, M, L, L) and predicted IoU (N, M) of N prompts with their levels (N, C, h, w), M = 1 if single, else 3."""
         raise NotImplementedError
 
     def size_of(self, levels: list[Tensor]) -> Tensor | float:
@@ -83,10 +89,13 @@ class PromptObjective(nn.Module):
                 point, label = correction(before > 0, target[:, 0], batch["luck"], side)
                 points = point if boxes is not None else torch.cat([points, point], dim=1)
                 labels = label.int() if boxes is not None else torch.cat([labels, label.int()], dim=1)
-            asked = None if boxes is not None and turn == 0 else (points, labels)
-            logits, iou = self.decode(
-                each, asked, boxes, None if before is None else before[:, None], single=turn > 0 or boxes is not None
+            asked = Prompts(
+                points=None if boxes is not None and turn == 0 else (points, labels),
+                boxes=boxes,
+                masks=None if before is None else before[:, None],
+                single=turn > 0 or boxes is not None,
             )
+            logits, iou = self.decode(each, asked)
             logits, iou = logits.float(), iou.float()
             losses, truth = mask_loss(logits, target.float(), LOSS), mask_iou(logits > 0, target)
             best = losses.detach().argmin(dim=1, keepdim=True)

@@ -16,7 +16,7 @@ from hvlabel.config import Sam2Model
 from hvlabel.models.sam2 import load_sam2
 from hvlabel.models.teacher import IMAGENET_MEAN, IMAGENET_STD
 from hvtrain.embedded.batches import photo_batch
-from hvtrain.embedded.objective import PromptObjective
+from hvtrain.embedded.objective import PromptObjective, Prompts
 from hvtrain.embedded.run import Run, begin
 from hvtrain.embedded.stages import Batch, Stage
 from hvtrain.student import listen_to_prompts
@@ -53,18 +53,10 @@ class Sam2Objective(PromptObjective):
         levels = self.network.forward_image(x)["backbone_fpn"]
         return [*levels[:2], levels[2] + self.network.no_mem_embed.permute(0, 2, 1)[..., None]], x.shape[-1]
 
-    def decode(
-        self,
-        levels: list[Tensor],
-        points: tuple[Tensor, Tensor] | None,
-        boxes: Tensor | None,
-        masks: Tensor | None,
-        *,
-        single: bool,
-    ) -> tuple[Tensor, Tensor]:
+    def decode(self, levels: list[Tensor], asked: Prompts) -> tuple[Tensor, Tensor]:
         """By the package's modules; boxes go in as boxes, for which sam2's own predictor gives two labelled points."""
         prompts, decoder = self.network.sam_prompt_encoder, self.network.sam_mask_decoder
-        sparse, dense = prompts(points=points, boxes=boxes, masks=masks)
+        sparse, dense = prompts(points=asked.points, boxes=asked.boxes, masks=asked.masks)
         logits, iou, _, _ = decoder.predict_masks(
             image_embeddings=levels[-1],
             image_pe=prompts.get_dense_pe(),
@@ -73,7 +65,7 @@ class Sam2Objective(PromptObjective):
             repeat_image=False,
             high_res_features=levels[:-1],
         )
-        wanted = slice(0, 1) if single else slice(1, None)
+        wanted = slice(0, 1) if asked.single else slice(1, None)
         return logits[:, wanted], iou[:, wanted]
 
     def size_of(self, levels: list[Tensor]) -> Tensor | float:
