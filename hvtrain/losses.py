@@ -9,6 +9,7 @@ from torch import Tensor
 from hvlabel.config import LossSettings
 
 FOCAL_ALPHA, FOCAL_GAMMA = 0.25, 2.0  # as in SAM
+EDGE_CELLS = 2  # on either side of an outline
 
 
 def focal_loss(logits: Tensor, target: Tensor) -> Tensor:
@@ -34,10 +35,22 @@ def balanced_loss(logits: Tensor, target: Tensor) -> Tensor:
     return parts[0] + parts[1]
 
 
+def edge_loss(logits: Tensor, target: Tensor) -> Tensor:
+    """(N, M) cross-entropy, mean over the cells within EDGE_CELLS of the object's outline; 0 where it has none."""
+    side = 2 * EDGE_CELLS + 1
+    grown, shrunk = (sign * F.max_pool2d(sign * target, side, stride=1, padding=EDGE_CELLS) for sign in (1, -1))
+    near = grown - shrunk
+    entropy = F.binary_cross_entropy_with_logits(logits, target.expand_as(logits), reduction="none")
+    return (entropy * near).sum(dim=(2, 3)) / near.sum(dim=(2, 3)).clamp(min=1)
+
+
 def mask_loss(logits: Tensor, target: Tensor, weights: LossSettings) -> Tensor:
-    """(N, M) weighted sum of focal, dice and balanced loss of logits (N, M, h, w) against targets (N, 1, h, w) in {0, 1}."""
+    """(N, M) weighted sum of the losses of masks above, of logits (N, M, h, w) against targets (N, 1, h, w) in {0, 1}."""
     total = weights.focal * focal_loss(logits, target) + weights.dice * dice_loss(logits, target)
-    return total + weights.balanced * balanced_loss(logits, target) if weights.balanced else total
+    for weight, loss in ((weights.balanced, balanced_loss), (weights.edge, edge_loss)):
+        if weight:
+            total = total + weight * loss(logits, target)
+    return total
 
 
 def mask_iou(masks: Tensor, target: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ from hvlabel.config import (
     CubeSettings,
     MaterialSettings,
     RgbSettings,
+    SequenceSettings,
     config_schema,
     load_config,
     parse_config,
@@ -137,6 +138,17 @@ def test_settings_of_the_unused_backend_are_not_in_the_key():
         for folder, n in (("a", 8), ("b", 64))
     )
     assert one.canonical() == other.canonical()  # where weights lie and batch sizes change no result
+
+
+@pytest.mark.parametrize("mode", ["fast", "exact"])
+def test_what_tracks_remember_counts_in_fast_mode_alone(mode):
+    one, other = (
+        SequenceSettings(
+            backend="sam2", sam2={"checkpoint": "embedded"}, generator={"mode": mode}, memory_frames=n
+        ).canonical()
+        for n in (0, 3)
+    )
+    assert (one == other) == (mode == "exact")
 
 
 def test_masks_of_networks_are_made_anew_when_their_version_changes_and_regions_are_not(monkeypatch):

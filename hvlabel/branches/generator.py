@@ -83,7 +83,7 @@ def _without_small_regions(found: Found, settings: GeneratorSettings) -> Found:
         changed.append(filled or dropped)
         if changed[-1]:
             found.rles[k] = encode(mask)
-            found.boxes[k] = outer_boxes([found.rles[k]])[0]
+            found.boxes[k] = outer_boxes(torch.from_numpy(mask)[None])[0]
     score = torch.tensor([0.0 if c else 1.0 for c in changed])
     return found.take(nms(found.box_tensor(), score, max(settings.box_nms_thresh, settings.crop_nms_thresh)).tolist())
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from math import ceil
 from typing import Any, Protocol
 
+import cv2
 import numpy as np
 import torch
 from torch import Tensor
@@ -12,13 +15,12 @@ from torchvision.ops import nms
 
 from hvlabel.config import GeneratorSettings
 from hvlabel.masks import Rle, encode_stack
-from hvlabel.masks.rle import boxes_xywh
 from hvlabel.models.batches import Ceilings, in_batches
 from hvlabel.models.two_way import Masks
 
 CROP_EDGE_TOL_PX = 20.0
-STABILITY_MARGIN, NMS_MARGIN = 0.1, 0.97  # of what is decided at low resolution, before it is decided at full size
-SURE_FIRST = 1000.0  # above any predicted IoU
+STABILITY_MARGIN = 0.1  # of what is decided at low resolution, before it is decided at full size
+FULL_SIZE_AT_ONCE = 16  # masks between two looks at what they suppress
 POINTS_BETWEEN_NMS = 1024
 LOW_RES_CLAMP = 32.0  # SAM2 clamps logits before they become a mask prompt
 
@@ -42,8 +44,8 @@ class PromptModel(Protocol):
     def upscale(self, logits: Tensor, embedding: Any) -> Tensor:
         """(N, h, w) low-resolution logits -> (N, H, W) float32 of the image."""
 
-    def valid_hw(self, logits: Tensor, embedding: Any) -> tuple[int, int]:
-        """Rows and columns of low-resolution logits (N, h, w) that cover the image; what follows is padding."""
+    def covered_hw(self, logits: Tensor, embedding: Any) -> tuple[float, float]:
+        """Rows and columns of low-resolution logits (N, h, w) that the image takes, the last perhaps in part; the rest is padding."""
 
 
 @dataclass(frozen=True)
@@ -110,87 +112,144 @@ def exact_masks(model: PromptModel, embedding: Any, crop: Crop, grid: np.ndarray
     points = crop.scaled(grid)
     found = Found()
 
-    def decode(part: slice) -> Found:
+    def decode(part: slice) -> _Sized:
         masks, batch = _decoded(model, embedding, points[part], settings)
         return _at_full_size(model, embedding, masks, batch, crop, settings)
 
-    for _, survivors in in_batches(len(points), settings.points_per_batch, model.ceilings, "points", decode):
-        found.extend(survivors)
+    for _, sized in in_batches(len(points), settings.points_per_batch, model.ceilings, "points", decode):
+        found.extend(sized.coded(crop))
     return found.take(nms(found.box_tensor(), torch.tensor(found.iou), settings.box_nms_thresh).tolist())
 
 
 def fast_masks(model: PromptModel, embedding: Any, crop: Crop, grid: np.ndarray, settings: GeneratorSettings) -> Found:
-    """Nearly the same survivors: most of those that fail are told at the decoder's resolution, and never upsampled.
+    """Nearly the same survivors: most masks that fail are told at the decoder's resolution, and never upsampled.
 
-    Stability and suppression are computed there first, with a margin, and then as published for those that are left.
+    Stability is computed there first, with a margin, and then as published for those that are left. The suppression takes the
+    best score first, and leaves out what bounds of its box show to be a copy of a mask that is kept.
     """
     asked = crop.scaled(grid)
 
     def decode(part: slice) -> _Draft:
         masks, batch = _decoded(model, embedding, asked[first:][part], settings)
-        return _stable_drafts(model, embedding, masks, batch, settings)
-
-    drafts: list[_Draft] = []
-    for first in range(0, len(asked), POINTS_BETWEEN_NMS):  # which bounds the masks that are held
-        n = min(POINTS_BETWEEN_NMS, len(asked) - first)
-        for _, draft in in_batches(n, settings.points_per_batch, model.ceilings, "points", decode):
-            drafts.append(draft)
-        drafts = [_without_copies(drafts, settings)]
-    (draft,) = drafts
-
-    def enlarge(part: slice) -> Found:
-        return _at_full_size(model, embedding, draft.masks.take(part), draft.points[part], crop, settings)
+        return _likely_stable(model, embedding, masks, batch, settings)
 
     found = Found()
-    for _, survivors in in_batches(len(draft.points), settings.points_per_batch, model.ceilings, "masks", enlarge):
-        found.extend(survivors)
+    for first in range(0, len(asked), POINTS_BETWEEN_NMS):  # which bounds the masks that are held
+        n = min(POINTS_BETWEEN_NMS, len(asked) - first)
+        drafts = [d for _, d in in_batches(n, settings.points_per_batch, model.ceilings, "points", decode)]
+        found.extend(_unsuppressed(model, embedding, _Draft.joined(drafts), crop, settings))
     return found.take(nms(found.box_tensor(), torch.tensor(found.iou), settings.box_nms_thresh).tolist())
-
-
-def _without_copies(drafts: list[_Draft], settings: GeneratorSettings) -> _Draft:
-    """All drafts but those that another one covers by far; those that may prove unstable at full size come last."""
-    order = torch.cat([d.masks.iou + d.sure.float() * SURE_FIRST for d in drafts])
-    loose = settings.box_nms_thresh + NMS_MARGIN * (1 - settings.box_nms_thresh)
-    kept = torch.zeros(len(order), dtype=torch.bool, device=order.device)
-    kept[nms(torch.cat([d.boxes for d in drafts]), order, loose)] = True
-    taken = [d.take(keep) for d, keep in zip(drafts, kept.split([len(d.boxes) for d in drafts]), strict=True)]
-    return _Draft(
-        Masks.joined([d.masks for d in taken]),
-        torch.cat([d.boxes for d in taken]),
-        torch.cat([d.sure for d in taken]),
-        np.concatenate([d.points for d in taken]),
-    )
 
 
 @dataclass(frozen=True)
 class _Draft:
-    """Masks of a batch before they are upsampled.
-
-    boxes  : (K, 4) float32 x0, y0, x1, y1 in cells of the decoder's output
-    sure   : (K,) bool, so stable that full size will not change it
-    points : (K, 2) px of the crop that each came from
-    """
+    """Masks before they are upsampled. points: (K, 2) px of the crop that each came from."""
 
     masks: Masks
-    boxes: Tensor
-    sure: Tensor
     points: np.ndarray
 
     def take(self, keep: Tensor) -> _Draft:
-        return _Draft(self.masks.take(keep), self.boxes[keep], self.sure[keep], self.points[keep.cpu().numpy()])
+        return _Draft(self.masks.take(keep), self.points[keep.cpu().numpy()])
+
+    @staticmethod
+    def joined(parts: Sequence[_Draft]) -> _Draft:
+        return _Draft(Masks.joined([p.masks for p in parts]), np.concatenate([p.points for p in parts]))
 
 
-def _stable_drafts(
+def _likely_stable(
     model: PromptModel, embedding: Any, masks: Masks, points: np.ndarray, settings: GeneratorSettings
 ) -> _Draft:
-    rows, columns = model.valid_hw(masks.logits, embedding)
-    valid = masks.logits[:, :rows, :columns].float().contiguous()
-    boxes, least = _fine_boxes(valid - settings.mask_threshold), settings.stability_score_thresh
+    """Those masks that may be stable at full size."""
+    draft, least = _Draft(masks, points), settings.stability_score_thresh
     if least <= 0:
-        return _Draft(masks, boxes, torch.ones_like(masks.iou, dtype=torch.bool), points)
-    stability = _stability(valid, settings)
-    draft = _Draft(masks, boxes, stability >= (1 + least) / 2, points)
+        return draft
+    stability = _stability(_valid(model, embedding, masks), settings)
     return draft.take(stability >= least - STABILITY_MARGIN)
+
+
+def _valid(model: PromptModel, embedding: Any, masks: Masks) -> Tensor:
+    """(K, h, w) float32 low-resolution logits that cover the image."""
+    rows, columns = (ceil(n) for n in model.covered_hw(masks.logits, embedding))
+    return masks.logits[:, :rows, :columns].float().contiguous()
+
+
+def _unsuppressed(model: PromptModel, embedding: Any, draft: _Draft, crop: Crop, settings: GeneratorSettings) -> Found:
+    """What filters and box NMS at full size leave of the drafts, best score first."""
+    valid = _valid(model, embedding, draft.masks) - settings.mask_threshold
+    covered_hw = model.covered_hw(draft.masks.logits, embedding)
+    inner, outer = (b.cpu().numpy() for b in box_bounds(valid, covered_hw, crop.box))
+    waiting = draft.masks.iou.argsort(descending=True, stable=True).cpu().numpy()
+    found, kept = Found(), np.zeros((0, 4), np.float32)
+    while len(waiting):
+        next_ones, waiting = waiting[:FULL_SIZE_AT_ONCE], waiting[FULL_SIZE_AT_ONCE:]
+
+        def enlarge(part: slice, these: np.ndarray = next_ones) -> _Sized:
+            taken = draft.take(torch.from_numpy(these[part]).to(draft.masks.iou.device))
+            return _at_full_size(model, embedding, taken.masks, taken.points, crop, settings)
+
+        for _, sized in in_batches(len(next_ones), settings.points_per_batch, model.ceilings, "masks", enlarge):
+            n_before, fresh = len(kept), []
+            for k, box in enumerate(sized.boxes.float().numpy()):
+                if not (_box_iou(kept, box) > settings.box_nms_thresh).any():
+                    kept = np.concatenate([kept, box[None]])
+                    fresh.append(k)
+            found.extend(sized.take(fresh).coded(crop))
+            for box in kept[n_before:]:
+                copies = least_iou(box, inner[waiting], outer[waiting]) > settings.box_nms_thresh
+                waiting = waiting[~copies]
+    return found
+
+
+def box_bounds(
+    logits: Tensor, covered_hw: tuple[float, float], box: tuple[int, int, int, int]
+) -> tuple[Tensor, Tensor]:
+    """Boxes inside and around the foreground that (K, h, w) logits will have when upsampled to a crop's box x0, y0, x1, y1.
+
+    covered_hw : rows and columns that the crop takes, the last perhaps in part
+    Both (K, 4) float32 x0, y0, x1, y1 px of the whole image, ends inclusive. Between four neighbours above 0 all
+    interpolated values are; the inner box is around all such fours, and empty without one. The outer box ends where the
+    interpolated profile of rows' or columns' maxima does.
+    """
+    x0, y0, x1, y1 = box
+    cell_px = logits.new_tensor([(x1 - x0) / covered_hw[1], (y1 - y0) / covered_hw[0]]).repeat(2)
+    start = logits.new_tensor([x0, y0, x0, y0])
+    above = logits > 0
+    pairs = above[:, 1:] & above[:, :-1]
+    fours = (pairs[:, :, 1:] & pairs[:, :, :-1]).to(torch.uint8)
+    inner = logits.new_zeros(len(logits), 4)
+    for axis in (0, 1):
+        there = fours.amax(dim=1 + axis)  # in which columns, in which rows
+        inner[:, axis] = there.argmax(dim=1) + 0.5
+        inner[:, axis + 2] = there.shape[1] - there.flip(1).argmax(dim=1) + 0.5
+    inner = inner * cell_px - 0.5  # px, between the centres of the outermost cells
+    inner = torch.cat([inner[:, :2].ceil(), inner[:, 2:].floor()], dim=1) + start
+    inner[fours.flatten(1).amax(dim=1) == 0] = 0.0
+    outer = _fine_boxes(logits) * cell_px - logits.new_tensor([0, 0, 1, 1]) + start
+    most = logits.new_tensor([x1 - 1, y1 - 1]).repeat(2)
+    return inner, torch.minimum(outer, most)
+
+
+def least_iou(box: np.ndarray, inner: np.ndarray, outer: np.ndarray) -> np.ndarray:
+    """(K,) least box IoU of a box (4,) with boxes that hold the inner (K, 4) and lie within the outer ones (K, 4)."""
+    sure = _overlap(inner, box)
+    beyond = _area(outer) - _overlap(outer, box)
+    return sure / np.maximum(_area(box) + np.maximum(beyond, 0), 1e-6)
+
+
+def _box_iou(boxes: np.ndarray, box: np.ndarray) -> np.ndarray:
+    """(K,) as torchvision's NMS counts it, widths without the last px; nan of two empty ones."""
+    common = _overlap(boxes, box)
+    with np.errstate(invalid="ignore"):
+        return common / (_area(boxes) + _area(box) - common)
+
+
+def _overlap(boxes: np.ndarray, box: np.ndarray) -> np.ndarray:
+    low, high = np.maximum(boxes[..., :2], box[:2]), np.minimum(boxes[..., 2:], box[2:])
+    return np.clip(high - low, 0, None).prod(axis=-1)
+
+
+def _area(boxes: np.ndarray) -> np.ndarray:
+    return np.clip(boxes[..., 2:] - boxes[..., :2], 0, None).prod(axis=-1)
 
 
 def _fine_boxes(logits: Tensor) -> Tensor:
@@ -207,27 +266,53 @@ def _fine_boxes(logits: Tensor) -> Tensor:
     return boxes
 
 
+@dataclass(frozen=True)
+class _Sized:
+    """Stable masks at full size.
+
+    masks  : (K, h, w) bool of the crop, on its device
+    boxes  : (K, 4) int64 px of the whole image, ends inclusive; an empty mask's is at the crop's corner, as published
+    points : (K, 2) px of the crop that each came from
+    """
+
+    masks: Tensor
+    boxes: Tensor
+    iou: Tensor
+    stability: Tensor
+    points: np.ndarray
+
+    def take(self, keep: Tensor | list[int]) -> _Sized:
+        """Those of a (K,) bool mask or of indices alone."""
+        index = torch.as_tensor(keep, dtype=torch.bool if isinstance(keep, Tensor) else torch.long)
+        here = index.to(self.masks.device)
+        points = self.points[index.cpu().numpy()]
+        return _Sized(self.masks[here], self.boxes[index.cpu()], self.iou[here], self.stability[here], points)
+
+    def coded(self, crop: Crop) -> Found:
+        """Run-length coded, in the frame of the whole image."""
+        return Found(
+            rles=encode_stack(crop.in_image(self.masks.cpu().numpy())),
+            boxes=list(self.boxes),
+            iou=self.iou.tolist(),
+            stability=self.stability.tolist(),
+            points=[(float(x), float(y)) for x, y in self.points + np.array(crop.box[:2])],
+            crops=[crop.box] * len(self.boxes),
+        )
+
+
 def _at_full_size(
     model: PromptModel, embedding: Any, masks: Masks, points: np.ndarray, crop: Crop, settings: GeneratorSettings
-) -> Found:
+) -> _Sized:
     """Those that are stable and not cut off by the crop. points: (K, 2) that each came from."""
     full, iou = model.upscale(masks.logits, embedding), masks.iou  # (K, h, w) of the crop
     stability = _stability(full, settings)
+    above = full > settings.mask_threshold
+    boxes = outer_boxes(above) + torch.tensor([*crop.box[:2], *crop.box[:2]])
+    keep = ~crop.cuts(boxes)
     if settings.stability_score_thresh > 0:
-        stable = stability >= settings.stability_score_thresh
-        full, iou, stability, points = full[stable], iou[stable], stability[stable], points[stable.cpu().numpy()]
-    rles = encode_stack(crop.in_image((full > settings.mask_threshold).cpu().numpy()))
-    boxes = outer_boxes(rles, crop.box[:2])  # as published: an empty mask is at its crop's corner
-    found = Found(
-        rles=rles,
-        boxes=list(boxes),
-        iou=iou.tolist(),
-        stability=stability.tolist(),
-        points=[(float(x), float(y)) for x, y in points + np.array(crop.box[:2])],
-        crops=[crop.box] * len(rles),
-    )
-    cut = crop.cuts(boxes)
-    return found.take((~cut).nonzero()[:, 0].tolist()) if cut.any() else found
+        keep &= (stability >= settings.stability_score_thresh).cpu()
+    sized = _Sized(above, boxes, iou, stability, points)
+    return sized if keep.all() else sized.take(keep)
 
 
 def _decoded(
@@ -273,8 +358,16 @@ def _areas(logits: Tensor, threshold: float) -> Tensor:
     return torch.tensor([np.count_nonzero(mask > threshold) for mask in logits.numpy()], dtype=torch.int32)
 
 
-def outer_boxes(rles: list[Rle], nowhere_xy: tuple[int, int] = (0, 0)) -> Tensor:
-    """(K, 4) int64 x0, y0, x1, y1 of the outermost foreground px (inclusive); nowhere_xy twice for an empty mask."""
-    xywh = torch.from_numpy(boxes_xywh(rles)).long()
-    boxes = torch.cat([xywh[:, :2], xywh[:, :2] + xywh[:, 2:] - 1], dim=1)
-    return torch.where(xywh[:, 2:3] > 0, boxes, torch.tensor([*nowhere_xy, *nowhere_xy]))
+def outer_boxes(masks: Tensor) -> Tensor:
+    """(K, 4) int64 x0, y0, x1, y1 of the outermost foreground px (inclusive) of (K, h, w) bool masks; zeros for an empty one."""
+    if masks.is_cuda:
+        ends = []
+        for there in (masks.any(dim=1), masks.any(dim=2)):
+            last = there.shape[1] - 1 - there.flip(1).int().argmax(dim=1)
+            ends.append((there.int().argmax(dim=1), torch.where(there.any(dim=1), last, 0)))
+        (x0, x1), (y0, y1) = ends
+        return torch.stack([x0, y0, x1, y1], dim=1).cpu()
+    xywh = [cv2.boundingRect(mask) for mask in masks.contiguous().view(torch.uint8).numpy()]
+    boxes = torch.tensor(xywh, dtype=torch.int64).reshape(-1, 4)
+    boxes[:, 2:] = (boxes[:, :2] + boxes[:, 2:] - 1).clamp(min=0)
+    return boxes

@@ -102,14 +102,15 @@ class GeneratorSettings(Settings):
 
 
 # bumped by hand when masks of networks change for equal settings; a stage's version would remake those of regions too
-NETWORK_MASKS_VERSION = 1
+NETWORK_MASKS_VERSION = 2
 
 
 def _no_result(generator: GeneratorSettings) -> dict[str, Any]:
     """What cannot change a result: batch sizes, where a checkpoint lies (its hash is in the key by itself), another mode's switches."""
-    only_fast = {"half_precision"} if generator.mode == "exact" else set()
+    exact = generator.mode == "exact"
     return {
-        "generator": {"points_per_batch"} | only_fast,
+        "generator": {"points_per_batch", "half_precision"} if exact else {"points_per_batch"},
+        "memory_frames": exact,
         "sam2": {"checkpoint", "sha256"},
         "hyperfree": {"checkpoint", "sha256"},
     }
@@ -155,12 +156,24 @@ class SequenceSettings(Sam2BranchSettings):
 
     version: ClassVar[int] = 2
 
-    only_sam2 = Sam2BranchSettings.only_sam2 | {"key_frames", "objects_per_batch", "max_objects", "new_object_iou"}
+    only_sam2 = Sam2BranchSettings.only_sam2 | {
+        "key_frames",
+        "objects_per_batch",
+        "memory_frames",
+        "max_objects",
+        "new_object_iou",
+    }
     only_regions = Sam2BranchSettings.only_regions | {"link_iou", "objects_per_batch"}
 
     max_frames: int = Field(8, ge=1, description="frames used, evenly spread over the S possible ones")
     key_frames: int = Field(3, ge=1, description="sam2: frames, evenly spread, in which new objects are started")
     objects_per_batch: int = Field(16, ge=1, description="sam2: objects carried at once; memory only")
+    memory_frames: int = Field(
+        0,
+        ge=0,
+        description="sam2, generator.mode fast: frames just passed that a track remembers beside the one it started on; "
+        "exact: as many as the network's config says",
+    )
     max_objects: int = Field(64, ge=1, description="sam2: tracks started per key frame at most, best score first")
     new_object_iou: float = Field(
         0.5, ge=0, le=1, description="sam2: a key frame's mask starts a track unless a track covers it at this mask IoU"

@@ -138,6 +138,11 @@ class LossSettings(Settings):
         ge=0,
         description="weight of a cross-entropy that counts object and background alike; keeps small masks from vanishing",
     )
+    edge: float = Field(
+        0.0,
+        ge=0,
+        description="weight of a cross-entropy over the cells along the outline; sharpens masks that have been found",
+    )
     dense: float = Field(
         0.0,
         ge=0,

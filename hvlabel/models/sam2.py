@@ -98,16 +98,25 @@ class Embedding:
 class Sam2Predictor:
     """Prompts on one image, and masks carried along frames.
 
-    half : compute embeddings, prompts and tracks in bfloat16; what comes out is float32 all the same, logits of decode_above excepted
+    half          : compute embeddings, prompts and tracks in bfloat16; what comes out is float32 all the same, logits of decode_above excepted
+    memory_frames : that a track remembers beside the one it started on, at most what the network's config says, which None means
     """
 
     def __init__(
-        self, network: SAM2Base, objects_per_batch: int = 16, *, half: bool = False, ceilings: Ceilings | None = None
+        self,
+        network: SAM2Base,
+        objects_per_batch: int = 16,
+        *,
+        half: bool = False,
+        memory_frames: int | None = None,
+        ceilings: Ceilings | None = None,
     ) -> None:
         self.network, self.half = network, half
         self.ceilings = ceilings or Ceilings()
         self._decoder = half_precision(network.sam_mask_decoder) if half else network.sam_mask_decoder
         self.objects_per_batch = objects_per_batch
+        most = network.num_maskmem - 1
+        self.memory_frames = most if memory_frames is None else min(memory_frames, most)
         self._side: tuple[Embedding, ImageSide] | None = None  # of the image decoded last
 
     @torch.inference_mode()
@@ -179,8 +188,8 @@ class Sam2Predictor:
         """(N, h, w) low-resolution logits -> (N, H, W) of the original image."""
         return F.interpolate(logits[:, None].float(), embedding.original_hw, mode="bilinear", align_corners=False)[:, 0]
 
-    def valid_hw(self, logits: Tensor, embedding: Embedding) -> tuple[int, int]:
-        """Rows and columns of low-resolution logits that cover the image: all, it was stretched."""
+    def covered_hw(self, logits: Tensor, embedding: Embedding) -> tuple[float, float]:
+        """Rows and columns of low-resolution logits that the image takes: all, it was stretched."""
         return logits.shape[-2], logits.shape[-1]
 
     @torch.inference_mode()
@@ -262,25 +271,25 @@ class Sam2Predictor:
         seen: dict[int, Remembered],
         pointers: dict[int, Tensor],
     ) -> Found:
-        """The objects on a frame, which is remembered. prompted, seen, pointers: the start frame's memory and those of others."""
+        """The objects on a frame, which may be remembered. prompted, seen, pointers: the start frame's memory and those of others."""
         embedding, back = embeddings[frame], 1 if frame > start else -1
-        reach = self.network.num_maskmem - 1
-        read = [(reach, prompted)]
-        read += [(age, seen[k]) for age in range(reach) if (k := frame - back * (age + 1)) in seen]
+        read = [(self.network.num_maskmem - 1, prompted)]
+        read += [(age, seen[k]) for age in range(self.memory_frames) if (k := frame - back * (age + 1)) in seen]
         told = [(abs(frame - start), prompted.pointer)]
         n_pointers = min(len(embeddings), self.network.max_obj_ptrs_in_encoder)
         told += [(d, pointers[k]) for d in range(1, n_pointers) if (k := frame - back * d) in pointers]
         side = self._memory.frame_side(embedding.features, embedding.codes[-1])
         found = self._memory.find(side, read, told, n_pointers - 1)
-        seen[frame], pointers[frame] = self._memory.remember(side, found), found.pointer
+        pointers[frame] = found.pointer
+        if self.memory_frames:
+            seen[frame] = self._memory.remember(side, found)
         return found
 
     def _forget(self, seen: dict[int, Remembered], frame: int, start: int) -> None:
         """Drop the frames that no later step reads: steps see a few frames back, the way back also those after its start."""
-        reach = self.network.num_maskmem - 1
         for k in list(seen):
-            on_the_way_back = frame > start > 0 and k - start < reach
-            if abs(k - frame) >= reach and not on_the_way_back:
+            on_the_way_back = frame > start > 0 and k - start < self.memory_frames
+            if abs(k - frame) >= self.memory_frames and not on_the_way_back:
                 del seen[k]
 
     @cached_property

@@ -156,9 +156,9 @@ def confident_masks(decoder: Any, side: ImageSide, sparse: Tensor, min_iou: floa
         keep[n:] = False
         used = keep.any(dim=1)
         hyper = _vectors(decoder, tokens[used, 1:])
-        logits = _masks(decoder, image if used.all() else image[used], hyper, side)
+        cells = _mask_cells(decoder, image if used.all() else image[used], hyper, side)
         prompt = keep.nonzero()[:, 0]
-        parts.append(Masks(logits[keep[used]], iou[keep], start + prompt))
+        parts.append(Masks(_in_rows(cells[keep[used]], side.grid_hw), iou[keep], start + prompt))
     return Masks.joined(parts)
 
 
@@ -175,25 +175,39 @@ def best_mask(decoder: Any, side: ImageSide, sparse: Tensor) -> tuple[Tensor, Te
     best = decoder.iou_prediction_head(tokens[:, first_mask - 1].float())[:, 1:].argmax(dim=1) + 1
     rows = torch.arange(len(best), device=best.device)
     vector = _vectors(decoder, tokens[:, first_mask + 1 :])[rows, best - 1]
-    return _masks(decoder, image, vector[:, None], side)[:, 0], tokens, best
+    cells = _mask_cells(decoder, image, vector[:, None], side)[:, 0]
+    return _in_rows(cells, side.grid_hw), tokens, best
 
 
-def _masks(decoder: Any, image: Tensor, hyper: Tensor, side: ImageSide) -> Tensor:
-    """Image tokens (U, N, D) and vectors (U, M, D/8) -> logits (U, M, 4g, 4g).
+def _mask_cells(decoder: Any, image: Tensor, hyper: Tensor, side: ImageSide) -> Tensor:
+    """Image tokens (U, N, D) and vectors (U, M, D/8) -> logits (U, M, 16N) in the order of _cells.
 
     The published upscaling is two transposed convolutions of 2 x 2 with stride 2, each a matrix product per token. All
-    stays in the order of tokens until the masks, which alone are put into rows and columns.
+    stays in the order of tokens; only the masks that are wanted are put into rows and columns.
     """
     to_2x, norm, activation, to_4x, last_activation = decoder.output_upscaling
     x = _cells(to_2x, image)
     if side.finer:
         x += side.finer[0]
-    x = _cells(to_4x, activation(F.layer_norm(x, norm.weight.shape, norm.weight, norm.bias, norm.eps)))
+    x = _cells(to_4x, activation(_normed(norm, x)))
     if side.finer:
         x += side.finer[1]
-    cells = (hyper @ last_activation(x).transpose(1, 2)).unflatten(2, (*side.grid_hw, 2, 2, 2, 2))
-    rows_then_columns = cells.permute(0, 1, 2, 4, 6, 3, 5, 7)
-    return rows_then_columns.flatten(5, 7).flatten(2, 4)
+    return hyper @ last_activation(x).transpose(1, 2)
+
+
+def _in_rows(cells: Tensor, grid_hw: tuple[int, int]) -> Tensor:
+    """(K, 16N) logits in the order of _cells, contiguous -> (K, 4g, 4g). Two neighbours in a row are moved as one number."""
+    two = {2: torch.int32, 4: torch.int64}[cells.element_size()]
+    height, width = grid_hw
+    split = cells.view(two).unflatten(1, (height, width, 2, 2, 2))
+    rows_then_columns = split.permute(0, 1, 3, 5, 2, 4)
+    return rows_then_columns.reshape(len(cells), 4 * height, 2 * width).view(cells.dtype)
+
+
+def _normed(norm: Any, x: Tensor) -> Tensor:
+    """Layer norm of (..., C), computed in float32: the CPU's kernel for rows of few bfloat16 channels takes twice the time."""
+    wide = F.layer_norm(x.float(), norm.weight.shape, norm.weight.float(), norm.bias.float(), norm.eps)
+    return wide.to(x.dtype)
 
 
 def _cells(conv: Any, x: Tensor) -> Tensor:

@@ -71,8 +71,14 @@ class BranchNetwork:
             assert isinstance(weights, Sam2Model)
             sam2 = load_sam2(weights, device)
             decoder, grid, side_px = sam2.sam_mask_decoder, sam2.sam_image_embedding_size, sam2.image_size
-            objects = settings.objects_per_batch if isinstance(settings, SequenceSettings) else 1
-            self.model = Sam2Predictor(sam2, objects, half=half, ceilings=self.ceilings)
+            of_tracks: dict[str, Any] = {}
+            if isinstance(settings, SequenceSettings):
+                exact = settings.generator.mode == "exact"
+                of_tracks = {
+                    "objects_per_batch": settings.objects_per_batch,
+                    "memory_frames": None if exact else settings.memory_frames,
+                }
+            self.model = Sam2Predictor(sam2, half=half, ceilings=self.ceilings, **of_tracks)
         asked = settings.generator.points_per_batch
         sentence = plan_points(asked, bytes_per_point(decoder, grid, side_px), device, self.ceilings)
         if sentence:

@@ -21,7 +21,6 @@ from hvtrain.student import network_input
 
 # of the demo's cameras; vnir61 is left out, so that there is one never trained on
 TRAINED_CAMERAS = tuple(name for name in CAMERAS if name != "vnir61")
-BOXED_SHARE = 0.25  # of the steps that begin with boxes
 MANY_BANDS = 64  # beyond which scenes are taken at their smallest: a batch would take seconds to make
 CUT_SHARE = 0.15  # of the batches of clips with a frame of another scene
 MIN_FRAMES, MAX_FRAMES = 8, 12  # of the sequence that a clip is part of
@@ -31,7 +30,7 @@ def photo_batch(stage: Stage, step: int) -> Batch:
     """Photographs: rgb (B, S, S, 3) uint8, materials (B, L, L) int64, and what `_prompts` adds."""
     rng = np.random.default_rng([step, 77])
     found: dict[str, list[Any]] = defaultdict(list)
-    boxed = bool(rng.random() < BOXED_SHARE)
+    boxed = bool(rng.random() < stage.boxed)
     for seed in stage.seeds(step):
         size = int(rng.choice(stage.scene_px))
         photo = make_photo(size, seed)
@@ -52,7 +51,7 @@ def cube_batch(stage: Stage, step: int) -> Batch:
     bands = np.sort(rng.permutation(len(camera.centres_nm))[: round(len(camera.centres_nm) * rng.uniform(0.8, 1))])
     gain = _gain(camera.centres_nm, rng)
     found: dict[str, list[Any]] = defaultdict(list)
-    boxed = bool(rng.random() < BOXED_SHARE)
+    boxed = bool(rng.random() < stage.boxed)
     size = int(min(stage.scene_px) if len(bands) > MANY_BANDS else rng.choice(stage.scene_px))
     for seed in stage.seeds(step):
         scene = make_scene(camera, size, seed)

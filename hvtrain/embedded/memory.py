@@ -14,11 +14,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from hvlabel.config import Sam2Model
+from hvlabel.config import LossSettings, Sam2Model
 from hvlabel.models.sam2 import load_sam2
 from hvlabel.models.weights import file_sha256
 from hvtrain.embedded.batches import clip_batch
-from hvtrain.embedded.objective import LOSS
 from hvtrain.embedded.run import Run, begin
 from hvtrain.embedded.sam2 import CONFIG, normalised, set_side
 from hvtrain.embedded.stages import Batch, Stage
@@ -55,17 +54,17 @@ class MemoryObjective(nn.Module):
         for name, parameter in network.named_parameters():
             parameter.requires_grad_(name.startswith(LEARNED))
 
-    def forward(self, batch: Batch) -> dict[str, Tensor]:
+    def forward(self, batch: Batch, loss: LossSettings) -> dict[str, Tensor]:
         """Terms of the loss, and figures, of a batch of clips."""
         attention = self.network.memory_attention
         # its one wide head is fast in the kernel that small heads are slow in
         attention.forward = sdpa_kernel(SDPBackend.FLASH_ATTENTION)(attention.forward)
         try:
-            return self._carried(batch)
+            return self._carried(batch, loss)
         finally:
             del attention.forward
 
-    def _carried(self, batch: Batch) -> dict[str, Tensor]:
+    def _carried(self, batch: Batch, loss: LossSettings) -> dict[str, Tensor]:
         """Terms of the loss, and the mean IoU of the chosen masks on the second and on the last frame."""
         net = self.network
         n_clips, n_frames, side = batch["rgb"].shape[:3]
@@ -99,11 +98,11 @@ class MemoryObjective(nn.Module):
             if not present[t]:
                 continue
             logits, iou = logits.float().clamp(min=ABSENT_LOGIT), iou.float()
-            losses, truth = mask_loss(logits, target.float(), LOSS), mask_iou(logits > 0, target)
+            losses, truth = mask_loss(logits, target.float(), loss), mask_iou(logits > 0, target)
             terms["mask"] = terms["mask"] + losses.amin(dim=1).mean() / n_found
             terms["iou"] = terms["iou"] + (iou - truth).square().mean() / n_found
             direct = F.interpolate(self.mark(marked).float(), size=target.shape[-2:], mode="bilinear")
-            terms["mark"] = terms["mark"] + mask_loss(direct, target.float(), LOSS).mean() / n_found
+            terms["mark"] = terms["mark"] + mask_loss(direct, target.float(), loss).mean() / n_found
             chosen = truth.gather(1, iou.detach().argmax(dim=1, keepdim=True)).mean().detach()
             terms[{1: "second_iou", n_frames - 1: "last_iou"}.get(t, "between_iou")] = chosen
         terms["loss"] = terms["mask"] + 2 * terms["iou"] + terms["presence"] + terms["mark"]

@@ -17,7 +17,6 @@ from hvtrain.embedded.stages import Batch
 from hvtrain.losses import embedding_logits, mask_iou, mask_loss
 from hvtrain.objective import Shortcut, correction, distance, watch
 
-LOSS = LossSettings(balanced=0.2)
 WEIGHTS = {"mask": 1.0, "iou": 2.0, "shortcut": 1.0, "dense": 0.3, "material": 0.5, "size": 0.3}
 EMBEDDING = 24  # channels of the throw-away pixel embedding
 
@@ -67,7 +66,7 @@ class PromptObjective(nn.Module):
         """What features cost that grow too large."""
         return 0.0
 
-    def forward(self, batch: Batch) -> dict[str, Tensor]:
+    def forward(self, batch: Batch, loss: LossSettings) -> dict[str, Tensor]:
         """Terms of the loss, and of prompts on objects the IoU of the best mask and of the mask after a correction."""
         levels, side = self.encode(batch)
         image, target = levels[-1], batch["masks"][:, None]
@@ -97,7 +96,7 @@ class PromptObjective(nn.Module):
             )
             logits, iou = self.decode(each, asked)
             logits, iou = logits.float(), iou.float()
-            losses, truth = mask_loss(logits, target.float(), LOSS), mask_iou(logits > 0, target)
+            losses, truth = mask_loss(logits, target.float(), loss), mask_iou(logits > 0, target)
             best = losses.detach().argmin(dim=1, keepdim=True)
             terms["mask"] = terms["mask"] + of_objects(losses.gather(1, best)) / 2
             terms["iou"] = terms["iou"] + (iou - truth).square().mean() / 2
@@ -105,7 +104,7 @@ class PromptObjective(nn.Module):
             terms["shortcut"] = terms["shortcut"] + of_objects(apart) / 2
             if turn == 0:
                 direct = torch.einsum("nc,nchw->nhw", vector, self.seen["map"].float())[:, None]
-                terms["shortcut"] = terms["shortcut"] + of_objects(mask_loss(direct, target.float(), LOSS))
+                terms["shortcut"] = terms["shortcut"] + of_objects(mask_loss(direct, target.float(), loss))
                 best_iou = truth.gather(1, best)
                 terms["box_iou" if batch["boxed"] else "best_iou"] = of_objects(best_iou).detach()
                 if not batch["boxed"]:
@@ -116,7 +115,7 @@ class PromptObjective(nn.Module):
             before = logits.detach().gather(1, best[..., None, None].expand(-1, -1, cells, cells))[:, 0]
         terms["corrected_iou"] = of_objects(truth).detach()
         pixels, classes = (_summed(head, levels, cells) for head in (self.embed, self.material))
-        terms["dense"] = of_objects(mask_loss(embedding_logits(pixels, places, self.gain, cells), target.float(), LOSS))
+        terms["dense"] = of_objects(mask_loss(embedding_logits(pixels, places, self.gain, cells), target.float(), loss))
         terms["material"] = F.cross_entropy(classes, batch["materials"], ignore_index=METAMER)
         terms["size"] = terms["size"] + self.size_of(levels)
         terms["loss"] = sum((WEIGHTS[k] * terms[k] for k in WEIGHTS), image.new_zeros(()))

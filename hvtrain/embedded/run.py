@@ -96,7 +96,7 @@ class Run:
         for batch in loader:  # type: ignore[attr-defined]
             for group in self.optimiser.param_groups:
                 group["lr"] = group["peak_lr"] * stage.lr * stage.rate(self.step - first_step)
-            for name, value in self._learn(batch).items():
+            for name, value in self._learn(batch, stage).items():
                 sums[name].append(float(value.detach()))
             if self.step % LOG_EVERY == 0:
                 self.seconds, clock = self.seconds + time.monotonic() - clock, time.monotonic()
@@ -111,11 +111,11 @@ class Run:
         with (self.out / "log.jsonl").open("a") as file:
             file.write(json.dumps(row) + "\n")
 
-    def _learn(self, batch: Batch) -> dict[str, Tensor]:
+    def _learn(self, batch: Batch, stage: Stage) -> dict[str, Tensor]:
         """One step of the optimiser."""
         # small heads are slow in the CPU's flash kernel
         with torch.autocast("cpu", torch.bfloat16), sdpa_kernel(SDPBackend.MATH):
-            terms: dict[str, Tensor] = self.objective(batch)
+            terms: dict[str, Tensor] = self.objective(batch, stage.loss)
         terms["loss"].backward()
         terms["grad_norm"] = nn.utils.clip_grad_norm_(self.objective.parameters(), 1.0)
         self.optimiser.step()

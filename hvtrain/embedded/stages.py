@@ -10,6 +10,8 @@ import cv2
 import torch
 from torch.utils.data import DataLoader, IterableDataset
 
+from hvlabel.config import LossSettings
+
 TRAIN_SEEDS = 1_000_000_000  # of training scenes, upwards; benches use seeds below a million
 SCENES_PER_STEP = 8  # seeds set aside for a step, so that no scene is made twice
 Batch = dict[str, Any]
@@ -17,7 +19,7 @@ Batch = dict[str, Any]
 
 @dataclass(frozen=True)
 class Stage:
-    """A part of the training. The rate rises over warmup_steps, stays, and falls linearly over the last fifth.
+    """A part of the training. The rate rises over warmup_steps, stays, and falls linearly to 0.
 
     side_px   : of the network's input
     logits_px : side of the decoder's output
@@ -26,6 +28,9 @@ class Stage:
     objects   : prompts on objects per scene
     grounds   : prompts per scene beside all objects, in steps without boxes
     frames    : of a sequence; 1 for single pictures
+    fall      : share of the steps over which the rate falls
+    boxed     : share of the steps that begin with boxes
+    balanced, edge : weights of these losses of masks
     """
 
     steps: int
@@ -38,13 +43,22 @@ class Stage:
     lr: float
     warmup_steps: int = 150
     frames: int = 1
+    fall: float = 0.2
+    boxed: float = 0.25
+    balanced: float = 0.2
+    edge: float = 0.0
 
     def __post_init__(self) -> None:
         assert self.images <= SCENES_PER_STEP
 
+    @property
+    def loss(self) -> LossSettings:
+        """Of masks."""
+        return LossSettings(balanced=self.balanced, edge=self.edge)
+
     def rate(self, step: int) -> float:
         """Factor on the peak rate at a step of this stage."""
-        left = (self.steps - step) / max(1, self.steps // 5)
+        left = (self.steps - step) / max(1.0, self.steps * self.fall)
         return min(1.0, (step + 1) / self.warmup_steps, left)
 
     def seeds(self, step: int) -> range:

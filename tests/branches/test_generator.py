@@ -8,12 +8,13 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torchvision.ops import box_iou
 
 from hvlabel.branches.generator import crop_boxes, generate_masks, point_grid
-from hvlabel.branches.points import _fine_boxes, outer_boxes
+from hvlabel.branches.points import Crop, box_bounds, exact_masks, fast_masks, least_iou, outer_boxes
 from hvlabel.config import GeneratorSettings
 from hvlabel.errors import DeviceMemoryError
-from hvlabel.masks import decode, encode_stack, iou_matrix
+from hvlabel.masks import decode, iou_matrix
 from hvlabel.models.batches import Ceilings, bytes_per_point, in_batches, plan_points
 from hvlabel.models.hyperfree import HyperFree, HyperFreePredictor, Topology
 from hvlabel.models.two_way import Masks, image_side, two_way
@@ -205,20 +206,81 @@ def test_fast_masks_are_nearly_the_exact_ones_and_pass_the_same_filters(predicto
 
 
 def test_boxes_end_at_the_outermost_pixels_and_an_empty_mask_has_a_place():
-    masks = np.zeros((3, 20, 30), bool)
+    masks = torch.zeros(3, 20, 30, dtype=torch.bool)
     masks[0, 4:9, 7:20] = True
     masks[2, 19, 29] = masks[2, 0, 3] = True
-    assert outer_boxes(encode_stack(masks), (5, 6)).tolist() == [[7, 4, 19, 8], [5, 6, 5, 6], [3, 0, 29, 19]]
+    assert outer_boxes(masks).tolist() == [[7, 4, 19, 8], [0, 0, 0, 0], [3, 0, 29, 19]]
 
 
-def test_boxes_at_low_resolution_are_those_of_the_upsampled_masks():
+@pytest.mark.parametrize("scale", [4, 2, 1.3])
+def test_a_mask_ends_between_the_bounds_told_at_low_resolution(scale):
+    logits = blobs(60)
+    height, width = round(40 * scale), round(48 * scale)
+    full = torch.nn.functional.interpolate(logits[:, None], (height, width), mode="bilinear")[:, 0]
+    boxes = outer_boxes(full > 0) + torch.tensor([5, 7, 5, 7])
+    inner, outer = box_bounds(logits, (40, 48), (5, 7, 5 + width, 7 + height))
+    there = (full > 0).flatten(1).any(dim=1) & (inner[:, 2] > 0)
+    assert there.sum() > 50
+    inner, outer, boxes = inner[there], outer[there], boxes[there]
+    assert ((outer[:, :2] - 0.5 <= boxes[:, :2]) & (boxes[:, :2] <= inner[:, :2])).all()
+    assert ((outer[:, 2:] + 0.5 >= boxes[:, 2:]) & (boxes[:, 2:] >= inner[:, 2:])).all()
+    assert (boxes - inner).abs().float().median() <= scale + 1
+
+
+def test_the_least_iou_is_one_that_a_box_between_the_bounds_has():
     rng = np.random.default_rng(0)
-    blobs = torch.from_numpy(np.stack([cv2.GaussianBlur(rng.normal(size=(40, 48)), (0, 0), 4) for _ in range(60)]))
-    logits = blobs.float() - blobs.float().flatten(1).quantile(0.9, dim=1)[:, None, None]
-    full = torch.nn.functional.interpolate(logits[:, None], scale_factor=4, mode="bilinear")[:, 0]
-    expected = outer_boxes(encode_stack((full > 0).numpy())) + torch.tensor([0, 0, 1, 1])
-    close = (_fine_boxes(logits) * 4 - expected).abs() < 2  # px; a cell has 4
-    assert close.float().mean() > 0.95  # the others: specks of one cell that upsampling wipes out
+    inner = np.concatenate([rng.uniform(0, 40, (200, 2)), rng.uniform(45, 90, (200, 2))], axis=1)
+    margin = rng.uniform(0, 12, (200, 4)) * [-1, -1, 1, 1]
+    box = np.array([20, 25, 70, 80.0])
+    least = least_iou(box, inner, inner + margin)
+    ious = []
+    for share in (0, 0.3, 0.7, 1):
+        between = torch.from_numpy(inner + share * margin)
+        iou = box_iou(torch.from_numpy(box)[None], between)[0].numpy()
+        assert (least <= iou + 1e-9).all()
+        ious.append(iou)
+    assert np.median(np.min(ious, axis=0) - least) < 0.1
+    np.testing.assert_allclose(least_iou(box, inner, inner), ious[0])
+
+
+class CountingModel:
+    """Answers with the same masks whatever it is asked; counts those that are upsampled."""
+
+    def __init__(self, logits, iou):
+        self.masks, self.upsampled, self.ceilings = Masks(logits, iou, torch.arange(len(iou))), 0, Ceilings()
+
+    def decode_above(self, embedding, points, min_iou):
+        return self.masks
+
+    def covered_hw(self, logits, embedding):
+        return logits.shape[1:]
+
+    def upscale(self, logits, embedding):
+        self.upsampled += len(logits)
+        return torch.nn.functional.interpolate(logits[:, None], (160, 192), mode="bilinear")[:, 0]
+
+
+def test_copies_of_kept_masks_are_never_upsampled_and_the_rest_is_what_the_published_order_leaves():
+    logits = torch.cat([blobs(50) + 0.01 * k for k in range(4)])
+    iou = torch.from_numpy(np.random.default_rng(2).permutation(200) / 200)
+    grid = np.zeros((200, 2))
+    settings = {"points_per_batch": 200, "stability_score_thresh": 0, "pred_iou_thresh": 0}
+    crop = Crop((0, 0, 192, 160), (160, 192))
+    model = CountingModel(logits, iou)
+    exact = exact_masks(model, None, crop, grid, GeneratorSettings(mode="exact", **settings))
+    assert model.upsampled == 200
+    fast = fast_masks(model, None, crop, grid, GeneratorSettings(**settings))
+    assert model.upsampled - 200 < 120
+    assert fast.rles == exact.rles
+    assert fast.iou == exact.iou
+    assert len(fast.rles) > 10
+
+
+def blobs(n):
+    """(n, 40, 48) smooth logits, the highest tenth above 0."""
+    rng = np.random.default_rng(0)
+    smooth = torch.from_numpy(np.stack([cv2.GaussianBlur(rng.normal(size=(40, 48)), (0, 0), 4) for _ in range(n)]))
+    return smooth.float() - smooth.float().flatten(1).quantile(0.9, dim=1)[:, None, None]
 
 
 @pytest.mark.parametrize("half", [False, True])

@@ -119,7 +119,7 @@ def test_clicks_beside_all_objects_teach_the_score_alone(make, stage, objective)
     other = dict(batch)
     real = batch["masks"].flatten(1).any(1)
     other["points_xy"] = torch.where(real[:, None], batch["points_xy"], torch.tensor([3.0, 5.0]))
-    terms, moved = objective(batch), objective(other)
+    terms, moved = objective(batch, stage.loss), objective(other, stage.loss)
     for name in ("mask", "shortcut", "dense", "best_iou"):
         torch.testing.assert_close(terms[name], moved[name])
     assert not torch.equal(terms["iou"], moved["iou"])
@@ -178,7 +178,7 @@ def test_masks_are_learned_through_the_memory_and_all_else_stays():
     with torch.no_grad():
         objective.network.sam_mask_decoder.pred_obj_score_head.layers[-1].bias.fill_(memory.PRESENT_BIAS)
     clip = next(b for n in range(40) if (b := clip_batch(CLIPS, n))["present"].all())
-    terms = objective(clip)
+    terms = objective(clip, CLIPS.loss)
     assert {"second_iou", "last_iou"} <= set(terms)
     terms["loss"].backward()
     network = objective.network
@@ -186,7 +186,7 @@ def test_masks_are_learned_through_the_memory_and_all_else_stays():
         assert all(p.grad is not None and p.grad.isfinite().all() for p in part.parameters())
     assert all(p.grad is None for n, p in network.named_parameters() if not n.startswith(memory.LEARNED))
     cut = dict(clip, present=torch.tensor([True, True, False]))
-    assert objective(cut)["presence"] > terms["presence"]
+    assert objective(cut, CLIPS.loss)["presence"] > terms["presence"]
 
 
 def test_the_memory_starts_from_a_file(tmp_path):

@@ -7,18 +7,22 @@ import pytest
 import torch
 
 from hvtrain.losses import (
+    EDGE_CELLS,
     balanced_loss,
     dice_loss,
     distillation_loss,
+    edge_loss,
     embedding_logits,
     focal_loss,
     mask_iou,
 )
 
 G = torch.Generator().manual_seed(0)
-LOGITS = torch.randn(3, 2, 5, 4, generator=G, dtype=torch.float64) * 2
-TARGET = (torch.rand(3, 1, 5, 4, generator=G) > 0.6).double()
-MASK_LOSSES = {"focal": focal_loss, "dice": dice_loss, "balanced": balanced_loss}
+LOGITS = torch.randn(4, 2, 7, 6, generator=G, dtype=torch.float64) * 2
+TARGET = (torch.rand(4, 1, 7, 6, generator=G) > 0.6).double()
+TARGET[2:] = 0
+TARGET[2, 0, :2, 0] = 1  # a small object in a corner, and none
+MASK_LOSSES = {"focal": focal_loss, "dice": dice_loss, "balanced": balanced_loss, "edge": edge_loss}
 
 
 def sigmoid(x):
@@ -45,13 +49,25 @@ def plain_balanced(logits, target):
     return sum(inside) / (len(inside) + 4) + sum(outside) / (len(outside) + 4)
 
 
-PLAIN = {"focal": plain_focal, "dice": plain_dice, "balanced": plain_balanced}
+def plain_edge(logits, target):
+    height, width = target.shape
+    terms = []
+    for y in range(height):
+        for x in range(width):
+            around = target[max(0, y - EDGE_CELLS) : y + EDGE_CELLS + 1, max(0, x - EDGE_CELLS) : x + EDGE_CELLS + 1]
+            if around.min() != around.max():
+                p = sigmoid(logits[y, x])
+                terms.append(-math.log(p if target[y, x] else 1 - p))
+    return float(np.mean(terms)) if terms else 0.0
+
+
+PLAIN = {"focal": plain_focal, "dice": plain_dice, "balanced": plain_balanced, "edge": plain_edge}
 
 
 @pytest.mark.parametrize("name", MASK_LOSSES)
 def test_mask_losses_equal_their_plain_twins(name):
     found = MASK_LOSSES[name](LOGITS, TARGET)
-    wanted = [[PLAIN[name](LOGITS[n, m].numpy(), TARGET[n, 0].numpy()) for m in range(2)] for n in range(3)]
+    wanted = [[PLAIN[name](LOGITS[n, m].numpy(), TARGET[n, 0].numpy()) for m in range(2)] for n in range(4)]
     np.testing.assert_allclose(found.numpy(), wanted, rtol=1e-9)
 
 

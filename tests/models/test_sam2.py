@@ -233,6 +233,22 @@ def test_a_long_sequence_agrees_too_though_old_frames_are_forgotten(network, fra
     assert max(kept) == 2 * (network.num_maskmem - 1) - 1
 
 
+def test_a_track_that_remembers_its_start_alone_encodes_no_other_frame(network, frames, monkeypatch):
+    embeddings = [Sam2Predictor(network).embed(f) for f in frames]
+
+    def logits(n):
+        predictor = Sam2Predictor(network, memory_frames=n)
+        return {frame: x for frame, _, x, _ in predictor.track(embeddings, 0, prompts())}
+
+    published, six, two = logits(None), logits(6), logits(2)
+    monkeypatch.setattr(memory.MemoryNetwork, "remember", None)
+    none = logits(0)
+    for frame in range(6):
+        assert torch.equal(six[frame], published[frame])
+        assert torch.equal(none[frame], published[frame]) == (frame <= 1)  # which has passed no other frame
+        assert torch.equal(two[frame], published[frame]) == (frame <= 3)
+
+
 def test_tracks_in_bfloat16_come_close_and_leave_float32(network, frames):
     logits = []
     for half in (False, True):
@@ -318,7 +334,7 @@ class RememberingModel:
     def upscale(self, logits, image):
         return logits
 
-    def valid_hw(self, logits, image):
+    def covered_hw(self, logits, image):
         return logits.shape[1:]
 
     def track(self, embeddings, start, masks):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import ceil
 
 import numpy as np
 import torch
@@ -111,10 +110,10 @@ class HyperFreePredictor:
         cropped = full[..., : embedding.resized_hw[0], : embedding.resized_hw[1]]
         return F.interpolate(cropped, embedding.original_hw, mode="bilinear", align_corners=False)[:, 0]
 
-    def valid_hw(self, logits: Tensor, embedding: Embedding) -> tuple[int, int]:
-        """Rows and columns of low-resolution logits that cover the image."""
+    def covered_hw(self, logits: Tensor, embedding: Embedding) -> tuple[float, float]:
+        """Rows and columns of low-resolution logits that the image takes."""
         scale = logits.shape[-1] / self.network.topology.image_size_px
-        return ceil(embedding.resized_hw[0] * scale), ceil(embedding.resized_hw[1] * scale)
+        return embedding.resized_hw[0] * scale, embedding.resized_hw[1] * scale
 
 
 def resized_hw(height_px: int, width_px: int, side_px: int) -> tuple[int, int]:
