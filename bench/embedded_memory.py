@@ -4,7 +4,7 @@ python bench/embedded_memory.py [--scenes 20] [--checkpoint embedded] [--cameras
 
 Every object's true mask is given on the first of nine frames and carried to the others: mean IoU with the truth, an object said to
 be absent counting 0. Beside it the same network whose memory says nothing of the object (memory features and pointers set to
-zero), and bfloat16 against float32. On all frames the objects stand still; what changes is which of them can be seen.
+zero), bfloat16 against float32, and tracks that remember their first frame alone. On all frames the objects stand still; what changes is which of them can be seen.
 """
 
 import argparse
@@ -59,6 +59,7 @@ def main() -> None:
     models = {
         "float32": Sam2Predictor(network),
         "bfloat16": Sam2Predictor(network, half=True),
+        "first frame alone": Sam2Predictor(network, half=True, memory_frames=0),
         "without memory": forgetful(weights, device),
     }
     for name in a.cameras:

@@ -2,7 +2,7 @@
 
 python bench/propagate.py [embedded|nano|tiny|base_plus] [N_OBJECTS ...]
 
-Both begin with the same masks on the first frame and embed each frame once, which counts. Ours decodes objects in batches of 16. The package
+Both begin with the same masks on the first frame and embed each frame once, which counts. Ours carries objects in batches of 16. The package
 runs in a process of its own, so that it has the memory allocator that it comes with and not the one that ours sets. Peak memory
 is what tracking takes on top of the network and the embedded frames, in a fresh process.
 """
@@ -13,7 +13,7 @@ import sys
 import time
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import ledger
 import numpy as np
@@ -27,6 +27,17 @@ from hvlabel.models.sam2 import Sam2Predictor
 from hvlabel.models.teacher import network_input
 
 FRAMES, OBJECTS = (8, 32), (1, 8, 32, 128)
+KINDS = {  # bfloat16, frames remembered beside the first one (None: as the package)
+    "exact": (False, None),
+    "bfloat16": (True, None),
+    "remembering the first frame alone": (False, 0),
+    "fast, which is both": (True, 0),
+}
+
+
+class Switches(TypedDict):
+    half: bool
+    memory_frames: int | None
 
 
 def sequence(side: int, n_frames: int, n_objects: int) -> tuple[list[np.ndarray], torch.Tensor]:
@@ -42,9 +53,9 @@ def sequence(side: int, n_frames: int, n_objects: int) -> tuple[list[np.ndarray]
 
 
 def ours(
-    network: Any, frames: list[np.ndarray], masks: torch.Tensor, *, half: bool
+    network: Any, frames: list[np.ndarray], masks: torch.Tensor, *, half: bool, memory_frames: int | None
 ) -> dict[tuple[int, int], np.ndarray]:
-    model = Sam2Predictor(network, half=half)
+    model = Sam2Predictor(network, half=half, memory_frames=memory_frames)
     embeddings = [model.embed(f) for f in frames]
     found = {}
     for frame, objects, logits, _ in model.track(embeddings, 0, masks):
@@ -90,20 +101,20 @@ def seconds(call: Any) -> tuple[float, dict[tuple[int, int], np.ndarray]]:
     return time.perf_counter() - start, found
 
 
-def peak_mib(name: str, n_frames: int, n_objects: int, *, half: bool) -> float:
+def peak_mib(name: str, n_frames: int, n_objects: int, switches: Switches) -> float:
     """Memory that tracking takes on top of network and embedded frames: the least of three fresh processes, allocators are noisy."""
     peaks = []
     for _ in range(3):
         with multiprocessing.get_context("spawn").Pool(1) as pool:
-            peaks.append(pool.apply(_peak, (name, n_frames, n_objects, half)))
+            peaks.append(pool.apply(_peak, (name, n_frames, n_objects, switches)))
     return float(min(peaks))
 
 
-def _peak(name: str, n_frames: int, n_objects: int, half: bool) -> float:
+def _peak(name: str, n_frames: int, n_objects: int, switches: Switches) -> float:
     device = choose_device("auto")
     network = network_of(name, device)
     frames, masks = sequence(CASES[name][2], n_frames, n_objects)
-    model = Sam2Predictor(network, half=half)
+    model = Sam2Predictor(network, **switches)
     embeddings = [model.embed(f) for f in frames]
     before = _memory_mib("VmRSS", device)
     if device.type == "cuda":
@@ -129,19 +140,29 @@ def compare(name: str, n_objects: int, n_frames: int) -> None:
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         package_s, expected = pool.apply(_package_alone, (name, n_frames, n_objects))
     where = torch.cuda.get_device_name() if device.type == "cuda" else f"{torch.get_num_threads()} threads"
-    for half in (False, True) if computes_in_bfloat16(device) else (False,):
-        ours_s, found = seconds(lambda half=half: ours(network, frames, masks, half=half))
+    for kind, (half, memory_frames) in KINDS.items():
+        if half and not computes_in_bfloat16(device):
+            continue
+        switches: Switches = {"half": half, "memory_frames": memory_frames}
+        ours_s, found = seconds(lambda s=switches: ours(network, frames, masks, **s))
         assert found.keys() == expected.keys()
         same = np.mean([np.array_equal(found[k], expected[k]) for k in found])
+        iou = np.mean([bits_iou(found[k], expected[k]) for k in found])
         ledger.append(
             "propagate",
-            f"SAM2 {name}, {n_objects} objects, {n_frames} frames, input {network.image_size} px, {where}: {'bfloat16' if half else 'float32'}",
+            f"SAM2 {name}, {n_objects} objects, {n_frames} frames, input {network.image_size} px, {where}: {kind}",
             ours_s,
             "SAM2VideoPredictor",
             package_s,
-            f"{same:.1%} of masks the same in every pixel; {ours_s / n_objects / n_frames * 1e3:.1f} ms per object and frame; "
-            f"tracking takes {peak_mib(name, n_frames, n_objects, half=half):.0f} MiB",
+            f"{same:.1%} of masks the same in every pixel, mean IoU {iou:.3f}; {ours_s / n_objects / n_frames * 1e3:.1f} ms per object "
+            f"and frame; tracking takes {peak_mib(name, n_frames, n_objects, switches):.0f} MiB",
         )
+
+
+def bits_iou(a: np.ndarray, b: np.ndarray) -> float:
+    """IoU of two packed masks; 1 if both are empty."""
+    either = int(np.bitwise_count(a | b).sum())
+    return int(np.bitwise_count(a & b).sum()) / either if either else 1.0
 
 
 if __name__ == "__main__":

@@ -121,18 +121,19 @@ class Attention:
 class MemoryNetwork:
     """The parts of a SAM2 that carry masks from frame to frame. WeightsError for settings that no published config has.
 
-    decoder : the network's, in the precision that is wanted
-    half    : compute in bfloat16, the predicted IoU and presence excepted; what comes out is cast to float32
+    decoder       : the network's, in the precision that is wanted
+    memory_frames : that are read at most, beside the one that was prompted
+    half          : compute in bfloat16, the predicted IoU and presence excepted; what comes out is cast to float32
     """
 
-    def __init__(self, network: Any, decoder: Any, *, half: bool = False) -> None:
+    def __init__(self, network: Any, decoder: Any, memory_frames: int, *, half: bool = False) -> None:
         layers = network.memory_attention.layers
         odd = _unpublished(network)
         if odd:
             raise WeightsError(
                 f"masks cannot be carried with this SAM2 config: {', '.join(odd)} as in no published one; use a published config"
             )
-        self.network, self.decoder = network, decoder
+        self.network, self.decoder, self.memory_frames = network, decoder, memory_frames
         self.dtype = dtype = torch.bfloat16 if half else torch.float32
         self.attention, self.encoder = (
             copy.deepcopy(m).to(dtype) if half else m for m in (network.memory_attention, network.memory_encoder)
@@ -155,6 +156,7 @@ class MemoryNetwork:
         self.no_prompt, dense = network.sam_prompt_encoder(points=empty, boxes=None, masks=None)
         self.no_mask = dense.flatten(2).transpose(1, 2).to(dtype)  # (1, N, C)
         self.code = network.sam_prompt_encoder.get_dense_pe()[0].flatten(1).T.to(dtype)  # (N, C)
+        self._kept_room: Tensor | None = None
 
     def frame_side(self, features: Sequence[Tensor], code: Tensor) -> FrameSide:
         """Of an image's features, per level (1, D, h, w), finest first, and the position code of the coarsest."""
@@ -238,6 +240,7 @@ class MemoryNetwork:
         """(B, N, C) tokens of the frame that have seen each object's memory."""
         tokens = frame.tokens
         n_objects = len(frames[0][1].pointer)
+        key, value = self._room(n_objects, len(frames) * tokens.shape[1] + pointers[0][0].shape[2])
         for index, layer in enumerate(self.attention.layers):
             cross, ages = self.cross[index], self.age[index]
             if index:
@@ -245,14 +248,27 @@ class MemoryNetwork:
                 query = cross.query(layer.norm2(tokens))
             else:
                 query = frame.query.expand(n_objects, -1, -1, -1)
-            read = [r.projected[index] if r.projected else self._projected(index, r.features) for _, r in frames]
-            key = torch.cat(
-                [*(k + ages[age] for (k, _), (age, _) in zip(read, frames, strict=True)), pointers[index][0]], dim=2
-            )
-            value = torch.cat([*(v for _, v in read), pointers[index][1]], dim=2)
+            start = 0
+            for age, frame in frames:
+                k, v = frame.projected[index] if frame.projected else self._projected(index, frame.features)
+                here = slice(start, start := start + k.shape[2])
+                torch.add(k, ages[age], out=key[:, :, here])
+                value[:, :, here] = v
+            key[:, :, start:], value[:, :, start:] = pointers[index]
             tokens = tokens + cross.seen(query, key, value)
             tokens = tokens + layer.linear2(layer.activation(layer.linear1(layer.norm3(tokens))))
         return self.attention.norm(tokens)
+
+    def _room(self, n_objects: int, n_tokens: int) -> tuple[Tensor, Tensor]:
+        """Keys and values (B, heads, n_tokens, d) to be filled: of one allocation for all frames, that memory does not break up."""
+        _, heads, _, width = self.place[0].shape
+        of_pointers = self.network.max_obj_ptrs_in_encoder * self.network.hidden_dim // self.network.mem_dim
+        most = (1 + self.memory_frames) * self.grid_hw[0] * self.grid_hw[1] + of_pointers
+        if self._kept_room is None or self._kept_room.shape[1] != n_objects:
+            self._kept_room = None  # first, so that there are never two
+            self._kept_room = torch.empty(2, n_objects, heads, most, width, dtype=self.dtype, device=self.no_mask.device)
+        key, value = self._kept_room[:, :, :, :n_tokens]
+        return key, value
 
     def _pointer_keys(self, pointers: Sequence[tuple[int, Tensor]], farthest: int) -> list[tuple[Tensor, Tensor]]:
         """Per layer keys and values (B, heads, tokens, d); a pointer is cut into tokens as wide as the memory."""

@@ -294,7 +294,7 @@ class Sam2Predictor:
 
     @cached_property
     def _memory(self) -> MemoryNetwork:
-        return MemoryNetwork(self.network, self._decoder, half=self.half)
+        return MemoryNetwork(self.network, self._decoder, self.memory_frames, half=self.half)
 
     def _frame_arguments(self, embedding: Embedding, n_objects: int) -> dict[str, Any]:
         """A frame's features in the package's (h*w, objects, D) layout."""
