@@ -249,8 +249,8 @@ class MemoryNetwork:
             else:
                 query = frame.query.expand(n_objects, -1, -1, -1)
             start = 0
-            for age, frame in frames:
-                k, v = frame.projected[index] if frame.projected else self._projected(index, frame.features)
+            for age, seen in frames:
+                k, v = seen.projected[index] if seen.projected else self._projected(index, seen.features)
                 here = slice(start, start := start + k.shape[2])
                 torch.add(k, ages[age], out=key[:, :, here])
                 value[:, :, here] = v
@@ -266,7 +266,9 @@ class MemoryNetwork:
         most = (1 + self.memory_frames) * self.grid_hw[0] * self.grid_hw[1] + of_pointers
         if self._kept_room is None or self._kept_room.shape[1] != n_objects:
             self._kept_room = None  # first, so that there are never two
-            self._kept_room = torch.empty(2, n_objects, heads, most, width, dtype=self.dtype, device=self.no_mask.device)
+            self._kept_room = torch.empty(
+                2, n_objects, heads, most, width, dtype=self.dtype, device=self.no_mask.device
+            )
         key, value = self._kept_room[:, :, :, :n_tokens]
         return key, value
 

@@ -1,11 +1,12 @@
 """The embedded HyperFree: masks of cubes of any camera, trained on generated scenes of many.
 
-First at 64 px, where steps are cheap and a prompt learns to matter, then at the 128 px of the file.
+First at 64 px, where steps are cheap and a prompt learns to matter, then at the 128 px of the file; at last with a loss along outlines.
 """
 
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -34,9 +35,21 @@ SIZES = Topology(
     iou_hidden=128,
 )
 SIZES_PX = (128, 128, 192, 256)
+FULL_SIZE = Stage(450, 128, 128, SIZES_PX, images=4, objects=8, grounds=2, lr=1e-3)
 STAGES = (
     Stage(1500, 64, 64, (96, 128), images=6, objects=8, grounds=0, lr=1.5e-3),
-    Stage(450, 128, 128, SIZES_PX, images=4, objects=8, grounds=2, lr=1e-3),
+    FULL_SIZE,
+    replace(
+        FULL_SIZE,
+        scene_px=(128, 192, 256, 256),
+        steps=550,
+        lr=9e-4,
+        warmup_steps=20,
+        fall=0.6,
+        boxed=0.35,
+        balanced=0.0,
+        edge=0.3,
+    ),
 )
 PERIODS_NM = (50.0, 900.0)  # of the first kernels along the spectrum
 # the rate of these is halved
