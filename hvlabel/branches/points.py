@@ -26,9 +26,13 @@ LOW_RES_CLAMP = 32.0  # SAM2 clamps logits before they become a mask prompt
 
 
 class PromptModel(Protocol):
-    """A network that embeds an image once and decodes point prompts on it."""
+    """A network that embeds an image once and decodes point prompts on it.
+
+    slack_cells : of its low-resolution logits, by which upscale may move an edge beside interpolating between them once
+    """
 
     ceilings: Ceilings
+    slack_cells: float
 
     def embed(self, image: np.ndarray) -> Any:
         """Embedding of an (H, W, C) image."""
@@ -131,7 +135,7 @@ def fast_masks(model: PromptModel, embedding: Any, crop: Crop, grid: np.ndarray,
 
     def decode(part: slice) -> _Draft:
         masks, batch = _decoded(model, embedding, asked[first:][part], settings)
-        return _likely_stable(model, embedding, masks, batch, settings)
+        return _likely_stable(model, embedding, masks, batch, crop, settings)
 
     found = Found()
     for first in range(0, len(asked), POINTS_BETWEEN_NMS):  # which bounds the masks that are held
@@ -143,90 +147,97 @@ def fast_masks(model: PromptModel, embedding: Any, crop: Crop, grid: np.ndarray,
 
 @dataclass(frozen=True)
 class _Draft:
-    """Masks before they are upsampled. points: (K, 2) px of the crop that each came from."""
+    """Masks before they are upsampled.
+
+    points       : (K, 2) px of the crop that each came from
+    inner, outer : (K, 4) float32 bounds of their boxes at full size, as box_bounds gives them
+    """
 
     masks: Masks
     points: np.ndarray
-
-    def take(self, keep: Tensor) -> _Draft:
-        return _Draft(self.masks.take(keep), self.points[keep.cpu().numpy()])
+    inner: np.ndarray
+    outer: np.ndarray
 
     @staticmethod
     def joined(parts: Sequence[_Draft]) -> _Draft:
-        return _Draft(Masks.joined([p.masks for p in parts]), np.concatenate([p.points for p in parts]))
+        arrays = [np.concatenate([getattr(p, name) for p in parts]) for name in ("points", "inner", "outer")]
+        return _Draft(Masks.joined([p.masks for p in parts]), *arrays)
 
 
 def _likely_stable(
-    model: PromptModel, embedding: Any, masks: Masks, points: np.ndarray, settings: GeneratorSettings
+    model: PromptModel, embedding: Any, masks: Masks, points: np.ndarray, crop: Crop, settings: GeneratorSettings
 ) -> _Draft:
-    """Those masks that may be stable at full size."""
-    draft, least = _Draft(masks, points), settings.stability_score_thresh
-    if least <= 0:
-        return draft
-    stability = _stability(_valid(model, embedding, masks), settings)
-    return draft.take(stability >= least - STABILITY_MARGIN)
-
-
-def _valid(model: PromptModel, embedding: Any, masks: Masks) -> Tensor:
-    """(K, h, w) float32 low-resolution logits that cover the image."""
-    rows, columns = (ceil(n) for n in model.covered_hw(masks.logits, embedding))
-    return masks.logits[:, :rows, :columns].float().contiguous()
+    """Those masks of a crop that may be stable at full size."""
+    covered_hw, least = model.covered_hw(masks.logits, embedding), settings.stability_score_thresh
+    rows, columns = (ceil(n) for n in covered_hw)
+    # one row and column of the padding: upsampling may look at them
+    logits = masks.logits[:, : rows + 1, : columns + 1].float()
+    if least > 0:
+        stability = _stability(logits[:, :rows, :columns].contiguous(), settings).to(logits.device)
+        likely = stability >= least - STABILITY_MARGIN
+        masks, logits, points = masks.take(likely), logits[likely], points[likely.cpu().numpy()]
+    bounds = box_bounds(logits - settings.mask_threshold, covered_hw, crop.box, model.slack_cells)
+    return _Draft(masks, points, *(b.cpu().numpy() for b in bounds))
 
 
 def _unsuppressed(model: PromptModel, embedding: Any, draft: _Draft, crop: Crop, settings: GeneratorSettings) -> Found:
     """What filters and box NMS at full size leave of the drafts, best score first."""
-    valid = _valid(model, embedding, draft.masks) - settings.mask_threshold
-    covered_hw = model.covered_hw(draft.masks.logits, embedding)
-    inner, outer = (b.cpu().numpy() for b in box_bounds(valid, covered_hw, crop.box))
+    threshold = np.float64(settings.box_nms_thresh)  # as torchvision compares
     waiting = draft.masks.iou.argsort(descending=True, stable=True).cpu().numpy()
     found, kept = Found(), np.zeros((0, 4), np.float32)
     while len(waiting):
         next_ones, waiting = waiting[:FULL_SIZE_AT_ONCE], waiting[FULL_SIZE_AT_ONCE:]
 
         def enlarge(part: slice, these: np.ndarray = next_ones) -> _Sized:
-            taken = draft.take(torch.from_numpy(these[part]).to(draft.masks.iou.device))
-            return _at_full_size(model, embedding, taken.masks, taken.points, crop, settings)
+            taken = draft.masks.take(torch.from_numpy(these[part]).to(draft.masks.iou.device))
+            return _at_full_size(model, embedding, taken, draft.points[these[part]], crop, settings)
 
         for _, sized in in_batches(len(next_ones), settings.points_per_batch, model.ceilings, "masks", enlarge):
-            n_before, fresh = len(kept), []
+            fresh: list[int] = []
             for k, box in enumerate(sized.boxes.float().numpy()):
-                if not (_box_iou(kept, box) > settings.box_nms_thresh).any():
+                if not (_box_iou(kept, box) > threshold).any():
                     kept = np.concatenate([kept, box[None]])
                     fresh.append(k)
-            found.extend(sized.take(fresh).coded(crop))
-            for box in kept[n_before:]:
-                copies = least_iou(box, inner[waiting], outer[waiting]) > settings.box_nms_thresh
-                waiting = waiting[~copies]
+            found.extend(sized.take(torch.tensor(fresh, dtype=torch.long)).coded(crop))
+            for box in kept[len(kept) - len(fresh) :]:
+                waiting = waiting[least_iou(box, draft.inner[waiting], draft.outer[waiting]) <= threshold]
     return found
 
 
 def box_bounds(
-    logits: Tensor, covered_hw: tuple[float, float], box: tuple[int, int, int, int]
+    logits: Tensor, covered_hw: tuple[float, float], box: tuple[int, int, int, int], slack_cells: float = 0.0
 ) -> tuple[Tensor, Tensor]:
     """Boxes inside and around the foreground that (K, h, w) logits will have when upsampled to a crop's box x0, y0, x1, y1.
 
-    covered_hw : rows and columns that the crop takes, the last perhaps in part
+    covered_hw  : rows and columns that the crop takes, the last perhaps in part
+    slack_cells : by which an edge may move because the upsampling takes more than one step
     Both (K, 4) float32 x0, y0, x1, y1 px of the whole image, ends inclusive. Between four neighbours above 0 all
-    interpolated values are; the inner box is around all such fours, and empty without one. The outer box ends where the
-    interpolated profile of rows' or columns' maxima does.
+    interpolated values are; the inner box is around the pixels of all such fours, and has no area without one or where a
+    pixel may miss a four. The outer box ends where the interpolated profile of rows' or columns' maxima does.
     """
     x0, y0, x1, y1 = box
     cell_px = logits.new_tensor([(x1 - x0) / covered_hw[1], (y1 - y0) / covered_hw[0]]).repeat(2)
-    start = logits.new_tensor([x0, y0, x0, y0])
-    above = logits > 0
-    pairs = above[:, 1:] & above[:, :-1]
-    fours = (pairs[:, :, 1:] & pairs[:, :, :-1]).to(torch.uint8)
-    inner = logits.new_zeros(len(logits), 4)
-    for axis in (0, 1):
-        there = fours.amax(dim=1 + axis)  # in which columns, in which rows
-        inner[:, axis] = there.argmax(dim=1) + 0.5
-        inner[:, axis + 2] = there.shape[1] - there.flip(1).argmax(dim=1) + 0.5
-    inner = inner * cell_px - 0.5  # px, between the centres of the outermost cells
-    inner = torch.cat([inner[:, :2].ceil(), inner[:, 2:].floor()], dim=1) + start
-    inner[fours.flatten(1).amax(dim=1) == 0] = 0.0
-    outer = _fine_boxes(logits) * cell_px - logits.new_tensor([0, 0, 1, 1]) + start
-    most = logits.new_tensor([x1 - 1, y1 - 1]).repeat(2)
-    return inner, torch.minimum(outer, most)
+    start, most = (logits.new_tensor([x, y, x, y]) for x, y in ((x0, y0), (x1 - 1, y1 - 1)))
+    slack = slack_cells * logits.new_tensor([1, 1, -1, -1])
+
+    def to_px(edges: Tensor) -> Tensor:
+        """Of the pixels whose centres lie between edges in cells."""
+        px = edges * cell_px - 0.5
+        return torch.minimum(torch.cat([px[:, :2].ceil(), px[:, 2:].floor()], dim=1) + start, most)
+
+    outer = to_px(_fine_boxes(logits) - slack)
+    inner = torch.zeros_like(outer)
+    if float(cell_px.min()) * (1 - 2 * slack_cells) >= 1 and min(logits.shape[1:]) > 1:
+        above = logits > 0
+        pairs = above[:, 1:] & above[:, :-1]
+        fours = (pairs[:, :, 1:] & pairs[:, :, :-1]).to(torch.uint8)
+        for axis in (0, 1):
+            there = fours.amax(dim=1 + axis)  # in which columns, in which rows
+            inner[:, axis] = there.argmax(dim=1) + 0.5
+            inner[:, axis + 2] = there.shape[1] - there.flip(1).argmax(dim=1) + 0.5
+        inner = to_px(inner + slack)
+        inner[fours.flatten(1).amax(dim=1) == 0] = 0.0
+    return inner, outer
 
 
 def least_iou(box: np.ndarray, inner: np.ndarray, outer: np.ndarray) -> np.ndarray:
@@ -261,7 +272,7 @@ def _fine_boxes(logits: Tensor) -> Tensor:
             first = (p > 0).int().argmax(dim=1, keepdim=True)
             inner, outer = p.gather(1, first), p.gather(1, (first - 1).clamp(min=0))
             beyond = inner / (inner - outer)  # of a cell, from the centre of the first that is foreground
-            boxes[:, side] = (first + 0.5 - torch.where(outer < 0, beyond, 0.5))[:, 0]
+            boxes[:, side] = (first + 0.5 - torch.where(first > 0, beyond, 0.5))[:, 0]
         boxes[:, high] = profile.shape[1] - boxes[:, high]
     return boxes
 
@@ -281,12 +292,14 @@ class _Sized:
     stability: Tensor
     points: np.ndarray
 
-    def take(self, keep: Tensor | list[int]) -> _Sized:
-        """Those of a (K,) bool mask or of indices alone."""
-        index = torch.as_tensor(keep, dtype=torch.bool if isinstance(keep, Tensor) else torch.long)
-        here = index.to(self.masks.device)
-        points = self.points[index.cpu().numpy()]
-        return _Sized(self.masks[here], self.boxes[index.cpu()], self.iou[here], self.stability[here], points)
+    def take(self, keep: Tensor) -> _Sized:
+        """Those of rising indices (on the CPU) alone."""
+        if len(keep) == len(self.boxes):
+            return self
+        iou, stability = (x[keep.to(x.device)] for x in (self.iou, self.stability))
+        return _Sized(
+            self.masks[keep.to(self.masks.device)], self.boxes[keep], iou, stability, self.points[keep.numpy()]
+        )
 
     def coded(self, crop: Crop) -> Found:
         """Run-length coded, in the frame of the whole image."""
@@ -311,8 +324,7 @@ def _at_full_size(
     keep = ~crop.cuts(boxes)
     if settings.stability_score_thresh > 0:
         keep &= (stability >= settings.stability_score_thresh).cpu()
-    sized = _Sized(above, boxes, iou, stability, points)
-    return sized if keep.all() else sized.take(keep)
+    return _Sized(above, boxes, iou, stability, points).take(keep.nonzero()[:, 0])
 
 
 def _decoded(

@@ -121,19 +121,18 @@ class Attention:
 class MemoryNetwork:
     """The parts of a SAM2 that carry masks from frame to frame. WeightsError for settings that no published config has.
 
-    decoder       : the network's, in the precision that is wanted
-    memory_frames : that are read at most, beside the one that was prompted
-    half          : compute in bfloat16, the predicted IoU and presence excepted; what comes out is cast to float32
+    decoder : the network's, in the precision that is wanted
+    half    : compute in bfloat16, the predicted IoU and presence excepted; what comes out is cast to float32
     """
 
-    def __init__(self, network: Any, decoder: Any, memory_frames: int, *, half: bool = False) -> None:
+    def __init__(self, network: Any, decoder: Any, *, half: bool = False) -> None:
         layers = network.memory_attention.layers
         odd = _unpublished(network)
         if odd:
             raise WeightsError(
                 f"masks cannot be carried with this SAM2 config: {', '.join(odd)} as in no published one; use a published config"
             )
-        self.network, self.decoder, self.memory_frames = network, decoder, memory_frames
+        self.network, self.decoder = network, decoder
         self.dtype = dtype = torch.bfloat16 if half else torch.float32
         self.attention, self.encoder = (
             copy.deepcopy(m).to(dtype) if half else m for m in (network.memory_attention, network.memory_encoder)
@@ -156,7 +155,6 @@ class MemoryNetwork:
         self.no_prompt, dense = network.sam_prompt_encoder(points=empty, boxes=None, masks=None)
         self.no_mask = dense.flatten(2).transpose(1, 2).to(dtype)  # (1, N, C)
         self.code = network.sam_prompt_encoder.get_dense_pe()[0].flatten(1).T.to(dtype)  # (N, C)
-        self._kept_room: Tensor | None = None
 
     def frame_side(self, features: Sequence[Tensor], code: Tensor) -> FrameSide:
         """Of an image's features, per level (1, D, h, w), finest first, and the position code of the coarsest."""
@@ -175,13 +173,15 @@ class MemoryNetwork:
         frames: Sequence[tuple[int, Remembered]],
         pointers: Sequence[tuple[int, Tensor]],
         farthest: int,
+        room: Tensor,
     ) -> Found:
         """The objects on a frame.
 
         frames   : (age, frame), 0 the youngest; the one that was prompted has the greatest age
         pointers : (distance in frames, (B, C)); distances are told in shares of `farthest`
+        room     : of these objects and at least these frames; overwritten
         """
-        tokens = self._with_memory(frame, frames, self._pointer_keys(pointers, farthest))
+        tokens = self._with_memory(frame, frames, self._pointer_keys(pointers, farthest), room)
         logits, token, present = self._decoded(tokens, frame)
         network = self.network
         pointer = network.obj_ptr_proj(token.float())
@@ -197,7 +197,7 @@ class MemoryNetwork:
         mask = mask.mul_(network.sigmoid_scale_for_mem_enc).add_(network.sigmoid_bias_for_mem_enc).to(self.dtype)
         x = frame.pixels + self._downsampled(mask)
         for layer in self.encoder.fuser.layers:
-            inner = layer.pwconv1(_normed(layer.norm, layer.dwconv(x)).permute(0, 2, 3, 1))
+            inner = layer.pwconv1(_channels_normed(layer.norm, layer.dwconv(x)).permute(0, 2, 3, 1))
             inner = layer.pwconv2(layer.act(inner))
             x = x + (inner if layer.gamma is None else inner.mul_(layer.gamma)).permute(0, 3, 1, 2)
         features = self.encoder.out_proj(x)
@@ -225,7 +225,7 @@ class MemoryNetwork:
                 wide = layer.out_channels >= MIN_CHANNELS_OF_KERNEL
                 mask = layer(mask.contiguous(memory_format=torch.channels_last if wide else torch.contiguous_format))
             else:
-                mask = _normed(layer, mask) if hasattr(layer, "eps") else layer(mask)
+                mask = _channels_normed(layer, mask) if hasattr(layer, "eps") else layer(mask)
         return mask
 
     def _with_itself(self, index: int, tokens: Tensor) -> Tensor:
@@ -235,12 +235,16 @@ class MemoryNetwork:
         return tokens + attention.seen(attention.query(normed), key, value)
 
     def _with_memory(
-        self, frame: FrameSide, frames: Sequence[tuple[int, Remembered]], pointers: list[tuple[Tensor, Tensor]]
+        self,
+        frame: FrameSide,
+        frames: Sequence[tuple[int, Remembered]],
+        pointers: list[tuple[Tensor, Tensor]],
+        room: Tensor,
     ) -> Tensor:
         """(B, N, C) tokens of the frame that have seen each object's memory."""
         tokens = frame.tokens
         n_objects = len(frames[0][1].pointer)
-        key, value = self._room(n_objects, len(frames) * tokens.shape[1] + pointers[0][0].shape[2])
+        key, value = room[..., : len(frames) * tokens.shape[1] + pointers[0][0].shape[2], :]
         for index, layer in enumerate(self.attention.layers):
             cross, ages = self.cross[index], self.age[index]
             if index:
@@ -259,18 +263,15 @@ class MemoryNetwork:
             tokens = tokens + layer.linear2(layer.activation(layer.linear1(layer.norm3(tokens))))
         return self.attention.norm(tokens)
 
-    def _room(self, n_objects: int, n_tokens: int) -> tuple[Tensor, Tensor]:
-        """Keys and values (B, heads, n_tokens, d) to be filled: of one allocation for all frames, that memory does not break up."""
-        _, heads, _, width = self.place[0].shape
+    def room(self, n_objects: int, n_frames: int) -> Tensor:
+        """(2, B, heads, tokens, d), to be filled with keys and values of that many remembered frames and all pointers.
+
+        One allocation for all steps of a track: growing ones would break up the memory.
+        """
+        _, heads, n_tokens, width = self.place[0].shape
         of_pointers = self.network.max_obj_ptrs_in_encoder * self.network.hidden_dim // self.network.mem_dim
-        most = (1 + self.memory_frames) * self.grid_hw[0] * self.grid_hw[1] + of_pointers
-        if self._kept_room is None or self._kept_room.shape[1] != n_objects:
-            self._kept_room = None  # first, so that there are never two
-            self._kept_room = torch.empty(
-                2, n_objects, heads, most, width, dtype=self.dtype, device=self.no_mask.device
-            )
-        key, value = self._kept_room[:, :, :, :n_tokens]
-        return key, value
+        shape = (2, n_objects, heads, n_frames * n_tokens + of_pointers, width)
+        return torch.empty(shape, dtype=self.dtype, device=self.no_mask.device)
 
     def _pointer_keys(self, pointers: Sequence[tuple[int, Tensor]], farthest: int) -> list[tuple[Tensor, Tensor]]:
         """Per layer keys and values (B, heads, tokens, d); a pointer is cut into tokens as wide as the memory."""
@@ -314,7 +315,7 @@ def _unpublished(network: Any) -> list[str]:
     return odd
 
 
-def _normed(norm: Any, x: Tensor) -> Tensor:
+def _channels_normed(norm: Any, x: Tensor) -> Tensor:
     """The package's LayerNorm2d over the channels of (B, C, h, w)."""
     if len(norm.weight) >= MIN_CHANNELS_OF_KERNEL:
         rows = x.permute(0, 2, 3, 1)  # contiguous where channels are last in memory

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -95,12 +95,30 @@ class Embedding:
     original_hw: tuple[int, int]
 
 
+@dataclass(frozen=True)
+class _Track:
+    """A batch of objects on its way.
+
+    start, prompted : the frame it began on, and its memory
+    room            : for the keys and values of a step
+    seen, pointers  : memory of other frames that a later step reads, and the objects' pointers of all
+    """
+
+    start: int
+    prompted: Remembered
+    room: Tensor
+    seen: dict[int, Remembered] = field(default_factory=dict)
+    pointers: dict[int, Tensor] = field(default_factory=dict)
+
+
 class Sam2Predictor:
     """Prompts on one image, and masks carried along frames.
 
     half          : compute embeddings, prompts and tracks in bfloat16; what comes out is float32 all the same, logits of decode_above excepted
     memory_frames : that a track remembers beside the one it started on, at most what the network's config says, which None means
     """
+
+    slack_cells = 0.0  # logits are resized in one step
 
     def __init__(
         self,
@@ -226,12 +244,12 @@ class Sam2Predictor:
             prompts = prompts.expand(2, -1, -1)  # one row goes through other products, which round otherwise
         logits, present, prompted = self._start(embeddings, start, prompts)
         yield start, objects, self.upscale(logits[:n], embeddings[start]), present[:n]
-        seen: dict[int, Remembered] = {}
-        pointers: dict[int, Tensor] = {}
+        frames = min(self.memory_frames, len(embeddings) - 1)
+        track = _Track(start, prompted, self._memory.room(len(prompts), 1 + frames))
         for frame in [*range(start + 1, len(embeddings)), *range(start - 1, -1, -1)]:
-            found = self._step(embeddings, frame, start, prompted, seen, pointers)
+            found = self._step(embeddings, frame, track)
             yield frame, objects, self.upscale(found.logits[:n], embeddings[frame]), found.present[:n, 0]
-            self._forget(seen, frame, start)
+            self._forget(track, frame)
 
     def _start(self, embeddings: list[Embedding], frame: int, masks: Tensor) -> tuple[Tensor, Tensor, Remembered]:
         """Logits, presence and memory of the prompted frame, encoded as the package does once the user's prompts are final."""
@@ -262,39 +280,33 @@ class Sam2Predictor:
         present = (out["object_score_logits"] > 0).reshape(-1)
         return out["pred_masks"][:, 0], present, self._memory.as_memory(features, out["obj_ptr"])
 
-    def _step(
-        self,
-        embeddings: list[Embedding],
-        frame: int,
-        start: int,
-        prompted: Remembered,
-        seen: dict[int, Remembered],
-        pointers: dict[int, Tensor],
-    ) -> Found:
-        """The objects on a frame, which may be remembered. prompted, seen, pointers: the start frame's memory and those of others."""
-        embedding, back = embeddings[frame], 1 if frame > start else -1
-        read = [(self.network.num_maskmem - 1, prompted)]
-        read += [(age, seen[k]) for age in range(self.memory_frames) if (k := frame - back * (age + 1)) in seen]
-        told = [(abs(frame - start), prompted.pointer)]
+    def _step(self, embeddings: list[Embedding], frame: int, track: _Track) -> Found:
+        """The objects on a frame, which may be remembered."""
+        embedding, start, back = embeddings[frame], track.start, 1 if frame > track.start else -1
+        read = [(self.network.num_maskmem - 1, track.prompted)]
+        read += [
+            (age, track.seen[k]) for age in range(self.memory_frames) if (k := frame - back * (age + 1)) in track.seen
+        ]
+        told = [(abs(frame - start), track.prompted.pointer)]
         n_pointers = min(len(embeddings), self.network.max_obj_ptrs_in_encoder)
-        told += [(d, pointers[k]) for d in range(1, n_pointers) if (k := frame - back * d) in pointers]
+        told += [(d, track.pointers[k]) for d in range(1, n_pointers) if (k := frame - back * d) in track.pointers]
         side = self._memory.frame_side(embedding.features, embedding.codes[-1])
-        found = self._memory.find(side, read, told, n_pointers - 1)
-        pointers[frame] = found.pointer
+        found = self._memory.find(side, read, told, n_pointers - 1, track.room)
+        track.pointers[frame] = found.pointer
         if self.memory_frames:
-            seen[frame] = self._memory.remember(side, found)
+            track.seen[frame] = self._memory.remember(side, found)
         return found
 
-    def _forget(self, seen: dict[int, Remembered], frame: int, start: int) -> None:
+    def _forget(self, track: _Track, frame: int) -> None:
         """Drop the frames that no later step reads: steps see a few frames back, the way back also those after its start."""
-        for k in list(seen):
-            on_the_way_back = frame > start > 0 and k - start < self.memory_frames
+        for k in list(track.seen):
+            on_the_way_back = frame > track.start > 0 and k - track.start < self.memory_frames
             if abs(k - frame) >= self.memory_frames and not on_the_way_back:
-                del seen[k]
+                del track.seen[k]
 
     @cached_property
     def _memory(self) -> MemoryNetwork:
-        return MemoryNetwork(self.network, self._decoder, self.memory_frames, half=self.half)
+        return MemoryNetwork(self.network, self._decoder, half=self.half)
 
     def _frame_arguments(self, embedding: Embedding, n_objects: int) -> dict[str, Any]:
         """A frame's features in the package's (h*w, objects, D) layout."""

@@ -220,9 +220,9 @@ def test_a_long_sequence_agrees_too_though_old_frames_are_forgotten(network, fra
     kept = []
     forget = predictor._forget
 
-    def watched(memory, frame, start):
-        forget(memory, frame, start)
-        kept.append(len(memory))
+    def watched(track, frame):
+        forget(track, frame)
+        kept.append(len(track.seen))
 
     monkeypatch.setattr(predictor, "_forget", watched)
     seen = 0
@@ -279,10 +279,10 @@ def test_objects_that_do_not_fit_are_carried_in_smaller_batches(local_network, f
     wanted = track_objects(predictor, frames, named, settings)
     step = predictor._step
 
-    def small_device(embeddings, frame, start, prompted, seen, pointers):
-        if frame > 4 and len(prompted.pointer) > 2:
+    def small_device(embeddings, frame, track):
+        if frame > 4 and len(track.prompted.pointer) > 2:
             raise torch.OutOfMemoryError("CUDA out of memory")
-        return step(embeddings, frame, start, prompted, seen, pointers)
+        return step(embeddings, frame, track)
 
     monkeypatch.setattr(predictor, "_step", small_device)
     found = track_objects(predictor, frames, named, settings)
@@ -312,7 +312,7 @@ class RememberingModel:
     """Carries every mask unchanged and 'sees' only what a frame shows: a stand-in that makes the rules visible."""
 
     def __init__(self, frames):
-        self.frames, self.ceilings = frames, Ceilings()
+        self.frames, self.ceilings, self.slack_cells = frames, Ceilings(), 0.0
 
     def embed(self, image):
         return image

@@ -43,6 +43,9 @@ class HyperFreePredictor:
     ) -> None:
         self.network, self.half = network, half
         self.ceilings = ceilings or Ceilings()
+        self.slack_cells = (
+            network.topology.decoder_grid * 4 / network.topology.image_size_px
+        )  # a px of the padded input
         self._decoder = half_precision(network.mask_decoder) if half else network.mask_decoder
         self.wavelengths_nm = [float(nm) for nm in wavelengths_nm]
         self.gsd_m = gsd_m
