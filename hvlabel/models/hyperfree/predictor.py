@@ -43,9 +43,10 @@ class HyperFreePredictor:
     ) -> None:
         self.network, self.half = network, half
         self.ceilings = ceilings or Ceilings()
+        cells, side_px = 4 * network.topology.decoder_grid, network.topology.image_size_px
         self.slack_cells = (
-            network.topology.decoder_grid * 4 / network.topology.image_size_px
-        )  # a px of the padded input
+            0.0 if cells == side_px else cells / side_px
+        )  # upscale's first step, if it is one: a px of the input
         self._decoder = half_precision(network.mask_decoder) if half else network.mask_decoder
         self.wavelengths_nm = [float(nm) for nm in wavelengths_nm]
         self.gsd_m = gsd_m
