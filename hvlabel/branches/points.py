@@ -281,9 +281,10 @@ def _fine_boxes(logits: Tensor) -> Tensor:
 class _Sized:
     """Stable masks at full size.
 
-    masks  : (K, h, w) bool of the crop, on its device
-    boxes  : (K, 4) int64 px of the whole image, ends inclusive; an empty mask's is at the crop's corner, as published
-    points : (K, 2) px of the crop that each came from
+    masks          : (K, h, w) bool of the crop, on its device
+    boxes          : (K, 4) int64 px of the whole image, ends inclusive; an empty mask's is at the crop's corner, as published
+    iou, stability : (K,) predicted IoU and stability score
+    points         : (K, 2) px of the crop that each came from
     """
 
     masks: Tensor

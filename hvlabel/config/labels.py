@@ -110,7 +110,7 @@ def _no_result(generator: GeneratorSettings) -> dict[str, Any]:
     exact = generator.mode == "exact"
     return {
         "generator": {"points_per_batch", "half_precision"} if exact else {"points_per_batch"},
-        "memory_frames": exact,
+        "memory_frames": exact,  # false: it stays in
         "sam2": {"checkpoint", "sha256"},
         "hyperfree": {"checkpoint", "sha256"},
     }

@@ -71,14 +71,11 @@ class BranchNetwork:
             assert isinstance(weights, Sam2Model)
             sam2 = load_sam2(weights, device)
             decoder, grid, side_px = sam2.sam_mask_decoder, sam2.sam_image_embedding_size, sam2.image_size
-            of_tracks: dict[str, Any] = {}
+            objects, memory_frames = 1, None
             if isinstance(settings, SequenceSettings):
-                exact = settings.generator.mode == "exact"
-                of_tracks = {
-                    "objects_per_batch": settings.objects_per_batch,
-                    "memory_frames": None if exact else settings.memory_frames,
-                }
-            self.model = Sam2Predictor(sam2, half=half, ceilings=self.ceilings, **of_tracks)
+                objects = settings.objects_per_batch
+                memory_frames = settings.memory_frames if settings.generator.mode == "fast" else None
+            self.model = Sam2Predictor(sam2, objects, half=half, memory_frames=memory_frames, ceilings=self.ceilings)
         asked = settings.generator.points_per_batch
         sentence = plan_points(asked, bytes_per_point(decoder, grid, side_px), device, self.ceilings)
         if sentence:
