@@ -21,6 +21,7 @@ from hvlabel.models import memory
 from hvlabel.models.batches import Ceilings
 from hvlabel.models.sam2 import Sam2Predictor, load_sam2
 from hvlabel.models.two_way import Masks
+from hvlabel.stages.network import BranchNetwork
 
 CPU = torch.device("cpu")
 
@@ -247,6 +248,13 @@ def test_a_track_that_remembers_its_start_alone_encodes_no_other_frame(network, 
         assert torch.equal(six[frame], published[frame])
         assert torch.equal(none[frame], published[frame]) == (frame <= 1)  # which has passed no other frame
         assert torch.equal(two[frame], published[frame]) == (frame <= 3)
+
+
+@pytest.mark.parametrize(("mode", "remembered"), [("fast", 2), ("exact", 6)])
+def test_a_branch_remembers_what_is_set_and_in_exact_mode_what_is_published(mode, remembered):
+    weights = Sam2Model(checkpoint="embedded")
+    settings = SequenceSettings(backend="sam2", sam2=weights, generator={"mode": mode}, memory_frames=2)
+    assert BranchNetwork("sequence", settings, weights, None).model.memory_frames == remembered
 
 
 def test_tracks_in_bfloat16_come_close_and_leave_float32(network, frames):
