@@ -81,7 +81,7 @@ def test_every_room_is_in_the_table(repository):
     rooms = {
         f"hvlabel.{p.stem}"
         for p in (repository / "hvlabel").iterdir()
-        if p.name not in ("__init__.py", "__main__.py", "cli.py", "__pycache__")
+        if p.name not in ("__init__.py", "__main__.py", "cli", "__pycache__")
     }
     assert rooms <= ROOMS.keys()
 

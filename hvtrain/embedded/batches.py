@@ -96,7 +96,7 @@ def clip_batch(stage: Stage, step: int) -> Batch:
             np.stack([_resized(_turned(p, turn).astype(np.uint8), stage.side_px, cv2.INTER_LINEAR) for p in pictures])
         )
         objects = _objects(scene.instances, turn, stage.logits_px, np.ones((size, size), bool))
-        found["masks"] += [o.cells for o in _drawn(objects, stage.objects, rng)]
+        found["masks"] += [o.cells for o in _drawn(objects, stage.objects, stage.hidden, rng)]
     batch = {**_stacked(found, rng), "places": places.tolist(), "n_frames": n_frames}
     batch["present"] = torch.ones(stage.frames, dtype=torch.bool)
     if stage.images > 1 and rng.random() < CUT_SHARE:
@@ -144,10 +144,10 @@ def _objects(instances: Sequence[Instance], turn: int, cells_side: int, seen: np
     return large or [_Object(seen, to_logits(seen, cells_side), spectral_only=False)]
 
 
-def _drawn(objects: list[_Object], n: int, rng: np.random.Generator) -> list[_Object]:
-    """n of them; those that only a spectrum shows as often as all others together."""
+def _drawn(objects: list[_Object], n: int, share: float, rng: np.random.Generator) -> list[_Object]:
+    """n of them, a share of them, if there are both kinds, such that only a spectrum shows."""
     hidden = np.array([o.spectral_only for o in objects])
-    weight = np.where(hidden, 1 / max(1, hidden.sum()), 1 / max(1, (~hidden).sum()))
+    weight = np.where(hidden, share / max(1, hidden.sum()), (1 - share) / max(1, (~hidden).sum()))
     return [objects[k] for k in rng.choice(len(objects), n, p=weight / weight.sum())]
 
 
@@ -165,7 +165,7 @@ def _prompts(
     nothing = seen & ~np.logical_or.reduce([o.mask for o in objects])
     n_grounds = stage.grounds if nothing.any() and not boxed else 0
     ground = _Object(nothing, np.zeros_like(objects[0].cells), spectral_only=False)
-    for o in [*_drawn(objects, stage.objects + stage.grounds - n_grounds, rng), *[ground] * n_grounds]:
+    for o in [*_drawn(objects, stage.objects + stage.grounds - n_grounds, stage.hidden, rng), *[ground] * n_grounds]:
         box = box_of(o.mask)
         box = box + rng.normal(0, 0.05, 4) * np.ptp(box.reshape(2, 2), axis=0).repeat(2)
         found["masks"].append(o.cells)

@@ -30,6 +30,7 @@ class Stage:
     frames    : of a sequence; 1 for single pictures
     fall      : share of the steps over which the rate falls
     boxed     : share of the steps that begin with boxes
+    hidden   : share of the prompts on objects that only a spectrum shows, where a scene has both kinds
     balanced, edge : weights of these losses of masks
     """
 
@@ -45,6 +46,7 @@ class Stage:
     frames: int = 1
     fall: float = 0.2
     boxed: float = 0.25
+    hidden: float = 0.5
     balanced: float = 0.2
     edge: float = 0.0
 

@@ -1,0 +1,238 @@
+"""One verb per stage: a single file, or a shard of a results folder as the workflow asks for it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from hvlabel.cli.app import (
+    DEFAULT_CONFIG,
+    RESULTS,
+    ConfigPath,
+    ResultsPath,
+    RunJson,
+    SettingsJson,
+    Shard,
+    app,
+    say,
+    settings_of,
+    warn,
+)
+from hvlabel.config import (
+    Branch,
+    Config,
+    CubeSettings,
+    Dataset,
+    FusionSettings,
+    MaterialSettings,
+    RgbSettings,
+    RunSettings,
+    SequenceSettings,
+    TeacherSettings,
+    load_config,
+    parse_stage,
+)
+from hvlabel.descriptors import Descriptor, load_descriptor
+from hvlabel.errors import ConfigError
+from hvlabel.layout import Layout
+from hvlabel.manifest import read_manifest
+from hvlabel.manifest import scan as scan_images
+
+BRANCH_SETTINGS: dict[Branch, type[RgbSettings | SequenceSettings | MaterialSettings]] = {
+    "rgb": RgbSettings, "sequence": SequenceSettings, "material": MaterialSettings,
+}  # fmt: skip
+
+
+@app.command()
+def scenes(
+    dataset: Annotated[str, typer.Argument(help="name of a demo data set")],
+    source: Annotated[str, typer.Option(metavar="JSON")],
+    results: ResultsPath = RESULTS,
+) -> None:
+    """Write the raw files and ground truth of a demo data set."""
+    from hvlabel.cache.publish import publish_bytes
+    from hvlabel.demo.files import write_scenes
+
+    layout = Layout(results)
+    n = write_scenes(dataset, parse_stage(Dataset, source), results)
+    publish_bytes(layout.scenes_index(dataset), json.dumps({"dataset": dataset, "scenes": n}).encode())
+    say(f"{n} scenes of {dataset} in {layout.demo(dataset)}")
+
+
+@app.command()
+def scan(
+    config: ConfigPath = DEFAULT_CONFIG,
+    table: Annotated[bool, typer.Option(help="look into every file and write a data card")] = False,
+) -> None:
+    """Find all images and write the manifest; says which data sets have none and why."""
+    from hvlabel.cache.index import publish_scan
+
+    settings = load_config(config)
+    found = scan_images(settings)
+    layout = Layout(Path(settings.results))
+    publish_scan(layout, found)
+    for problem in found.problems:
+        warn(problem)
+    if table:
+        from hvlabel.cache.publish import publish_bytes
+        from hvlabel.inspect.datacard import data_card
+
+        card = data_card(settings, found)
+        publish_bytes(layout.datacard, card.markdown().encode())
+        publish_bytes(layout.datacard.with_suffix(".tsv"), card.tsv().encode())
+        say(card.markdown().rstrip())
+    if not found.images:
+        raise ConfigError("no image found; see above")
+    say(
+        f"{len(found.images)} images in {len(found.shards())} shards of {len({i.dataset for i in found.images})} data sets: {layout.manifest}"
+    )
+
+
+@app.command()
+def convert(
+    raw: Annotated[Path | None, typer.Argument(help="raw file or folder")] = None,
+    out: Annotated[Path | None, typer.Argument(help="cube to write, .zarr")] = None,
+    dataset: Annotated[
+        str | None, typer.Option(help="data set of the configuration, shipped descriptor, or path of one")
+    ] = None,
+    shard: Shard = None,
+    source: Annotated[str | None, typer.Option(metavar="JSON", help="the data set, with --shard")] = None,
+    config: ConfigPath = DEFAULT_CONFIG,
+    settings: SettingsJson = None,
+    run: RunJson = None,
+    results: ResultsPath = RESULTS,
+) -> None:
+    """Raw files to cubes: one file, or a shard."""
+    from hvlabel.stages.convert import CubeStage, convert_file
+
+    cube_settings = settings_of(CubeSettings, "cube", settings, config)
+    threads = settings_of(RunSettings, "run", run, config).threads
+    if shard is None:
+        if raw is None or out is None or dataset is None:
+            raise ConfigError("convert needs --dataset NAME RAW OUT.zarr, or --shard DATASET/SHARD with --source")
+        attributes = convert_file(raw, _descriptor(dataset, config), cube_settings, out, threads)
+        say(f"{out}: {len(attributes['wavelengths_nm'])} bands, rgb from {attributes['rgb_source']}")
+        return
+    described = (
+        _dataset_descriptor(shard.split("/")[0], parse_stage(Dataset, source))
+        if source
+        else _descriptor(shard.split("/")[0], config)
+    )
+    _run_shard(CubeStage(Layout(results), described, cube_settings, threads), shard, results)
+
+
+@app.command()
+def segment(
+    branch: Annotated[Branch, typer.Argument()],
+    cube: Annotated[Path | None, typer.Argument(help="cube, .zarr")] = None,
+    out: Annotated[Path | None, typer.Argument(help="mask file to write, .json")] = None,
+    shard: Shard = None,
+    config: ConfigPath = DEFAULT_CONFIG,
+    settings: SettingsJson = None,
+    run: RunJson = None,
+    results: ResultsPath = RESULTS,
+) -> None:
+    """Cubes to the masks of one branch: one cube, or a shard."""
+    from hvlabel.stages.segment import BranchRunner, BranchStage, segment_file
+
+    branch_settings = settings_of(BRANCH_SETTINGS[branch], branch, settings, config)
+    runner = BranchRunner(branch, branch_settings, settings_of(RunSettings, "run", run, config))
+    if shard is None:
+        if cube is None or out is None:
+            raise ConfigError(f"segment {branch} needs CUBE.zarr OUT.json, or --shard DATASET/SHARD")
+        say(f"{out}: {len(segment_file(runner, cube, out))} masks")
+        return
+    _run_shard(BranchStage(Layout(results), runner, *_split(shard)), shard, results)
+
+
+@app.command()
+def teacher(
+    cube: Annotated[Path | None, typer.Argument(help="cube, .zarr")] = None,
+    out: Annotated[Path | None, typer.Argument(help="features to write, .zarr")] = None,
+    shard: Shard = None,
+    config: ConfigPath = DEFAULT_CONFIG,
+    settings: SettingsJson = None,
+    run: RunJson = None,
+    results: ResultsPath = RESULTS,
+) -> None:
+    """Pictures of cubes to features of a frozen RGB network, which pre-training follows: one cube, or a shard."""
+    import torch
+
+    from hvlabel.stages.teacher import TeacherRunner, TeacherStage
+
+    run_settings = settings_of(RunSettings, "run", run, config)
+    torch.set_num_threads(run_settings.threads)
+    runner = TeacherRunner(settings_of(TeacherSettings, "teacher", settings, config), run_settings.device)
+    if shard is None:
+        if cube is None or out is None:
+            raise ConfigError("teacher needs CUBE.zarr OUT.zarr, or --shard DATASET/SHARD")
+        h, w, d = runner.write(cube, out)["shape"]
+        say(f"{out}: {h} x {w} tokens of {d} channels")
+        return
+    _run_shard(TeacherStage(Layout(results), runner, *_split(shard)), shard, results)
+
+
+@app.command()
+def fuse(
+    files: Annotated[
+        list[Path] | None, typer.Argument(metavar="MASKS... OUT", help="mask files, then the label to write, .json")
+    ] = None,
+    cube: Annotated[Path | None, typer.Option(help="cube whose RGB is written beside the label")] = None,
+    shard: Shard = None,
+    config: ConfigPath = DEFAULT_CONFIG,
+    settings: SettingsJson = None,
+    results: ResultsPath = RESULTS,
+) -> None:
+    """Masks of the branches to labels: some files, or a shard."""
+    from hvlabel.stages.fuse import FuseStage, fuse_files
+
+    fusion = settings_of(FusionSettings, "fusion", settings, config)
+    if shard is None:
+        if not files or len(files) < 2:
+            raise ConfigError("fuse needs MASKS.json ... OUT.json, or --shard DATASET/SHARD")
+        label = fuse_files(files[:-1], fusion, files[-1], cube)
+        say(f"{files[-1]}: {len(label)} masks, {len(label.suppressed)} suppressed")
+        return
+    _run_shard(FuseStage(Layout(results), fusion, *_split(shard)), shard, results)
+
+
+def _run_shard(stage: Any, shard: str, results: Path) -> None:
+    from hvlabel.cache.shard import run_shard
+
+    layout = Layout(results)
+    dataset, number = _split(shard)
+    images = [i for i in read_manifest(layout.manifest) if (i.dataset, i.shard) == (dataset, number)]
+    if not images:
+        raise ConfigError(f"{layout.manifest}: no shard {shard!r}; run `hvlabel scan` first")
+    entries = run_shard(stage, images, layout, dataset, number).images.values()
+    made = sum(e.made for e in entries)
+    counts = {status: sum(e.status == status for e in entries) for status in ("ok", "failed", "skipped")}
+    say(
+        f"{stage.name} {shard}: {made} made, {counts['ok'] - made} kept, {counts['failed']} failed, {counts['skipped']} left out"
+    )
+
+
+def _split(shard: str) -> tuple[str, str]:
+    dataset, slash, number = shard.partition("/")
+    if not slash:
+        raise ConfigError(f"--shard {shard!r}: expected DATASET/SHARD, e.g. demo/0000")
+    return dataset, number
+
+
+def _descriptor(name: str, config: Path) -> Descriptor:
+    """Descriptor of a data set of the configuration, or one named or given by path."""
+    known: Config | None = load_config(config) if config.exists() else None
+    if known is not None and name in known.datasets:
+        return _dataset_descriptor(name, known.datasets[name])
+    return load_descriptor(name, name)
+
+
+def _dataset_descriptor(name: str, dataset: Dataset) -> Descriptor:
+    if dataset.demo is not None:
+        from hvlabel.demo.cameras import CAMERAS
+
+        return CAMERAS[dataset.demo].descriptor
+    return dataset.described(name)

@@ -1,0 +1,163 @@
+"""Verbs for people: look into files, pictures and pages of a run, its scores, its soundness."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hvlabel import __version__
+from hvlabel.cli.app import DEFAULT_CONFIG, RESULTS, ConfigPath, ResultsPath, RunJson, app, say, settings_of
+from hvlabel.config import RunSettings, config_schema
+from hvlabel.errors import ConfigError, TooManyFailuresError
+from hvlabel.layout import Layout
+from hvlabel.manifest import Image, read_manifest
+
+SHOWN_FAILURES = 20
+
+
+@app.command()
+def describe(raw: Annotated[Path, typer.Argument(help="raw file, or a folder with one PNG per band")]) -> None:
+    """Look into a raw file of an unknown camera: what it holds, and a descriptor to start from."""
+    from hvlabel.describe import describe as look
+
+    say(look(raw))
+
+
+@app.command()
+def show(
+    image: Annotated[str, typer.Argument(help="DATASET/IMAGE or IMAGE")],
+    out: Annotated[Path | None, typer.Argument(help="PNG to write")] = None,
+    results: ResultsPath = RESULTS,
+) -> None:
+    """One picture of an image: RGB, masks of each branch, fused label."""
+    from hvlabel.cache.publish import publish_bytes
+    from hvlabel.inspect.picture import encode_png, picture
+
+    found = _find_image(image, results)
+    target = out or Path(f"{found.image_id}.png")
+    publish_bytes(target, encode_png(picture(Layout(results), found.dataset, found.image_id)))
+    say(str(target))
+
+
+@app.command()
+def report(
+    results: ResultsPath = RESULTS,
+    max_pictures: Annotated[int, typer.Option(help="images drawn")] = 48,
+) -> None:
+    """One HTML page over a run: counts, seconds, failures, scores, pictures."""
+    from hvlabel.inspect.report import write_report
+
+    layout = Layout(results)
+    n = write_report(layout, max_pictures)
+    say(f"{layout.report}: {n} pictures")
+
+
+@app.command()
+def evaluate(
+    results: ResultsPath = RESULTS, top: Annotated[int, typer.Option(help="masks per image that count")] = 100
+) -> None:
+    """Scores of every branch and of the label where ground truth exists; also written as evaluation.tsv."""
+    from hvlabel.cache.publish import publish_bytes
+    from hvlabel.inspect.run import evaluate_run, evaluation_table, markdown
+
+    layout = Layout(results)
+    rows = evaluate_run(layout, top)
+    if not rows:
+        raise ConfigError(
+            f"{results}: no labelled image has ground truth (demo/<data set>/truth); only demo scenes bring their own"
+        )
+    table = evaluation_table(rows, top)
+    publish_bytes(layout.evaluation, "".join("\t".join(row) + "\n" for row in table).encode())
+    say(markdown(table))
+
+
+@app.command()
+def verify(
+    results: ResultsPath = RESULTS,
+    deep: Annotated[bool, typer.Option(help="read and hash every byte of every cube")] = False,
+    repair: Annotated[bool, typer.Option(help="remove what is damaged, so that the next run remakes it")] = False,
+) -> None:
+    """Check every file of a run against its index, key and seal; exit status 1 if one is missing or damaged."""
+    from hvlabel.inspect.verify import repair as remove
+    from hvlabel.inspect.verify import verify as check
+
+    checked, problems = check(Layout(results), deep=deep)
+    for problem in problems:
+        say(f"{problem.path}: {problem.what}")
+    if repair:
+        remove(problems)
+    advice = (
+        ("; removed, run the workflow to remake them" if repair else "; --repair removes them for the next run")
+        if problems
+        else ""
+    )
+    say(f"{checked} files checked, {len(problems)} missing or damaged{advice}")
+    if problems and not repair:
+        raise typer.Exit(1)
+
+
+@app.command()
+def summary(
+    results: ResultsPath = RESULTS,
+    check: Annotated[bool, typer.Option(help="fail if more images failed than run.max_failed_share allows")] = False,
+    config: ConfigPath = DEFAULT_CONFIG,
+    run: RunJson = None,
+) -> None:
+    """What a run has made, and where it is."""
+    from hvlabel.cache.index import read_problems
+    from hvlabel.inspect.run import summarise
+
+    layout = Layout(results)
+    made = summarise(layout)
+    labels = made.stages[-1]
+    say(f"{labels.n_ok} of {made.n_images} images labelled with {labels.masks} masks, {len(made.failures)} failures")
+    for stage, dataset, name, reason in made.failures[:SHOWN_FAILURES]:
+        say(f"  {stage} {dataset}/{name}: {reason}")
+    if len(made.failures) > SHOWN_FAILURES:
+        say(f"  ... and {len(made.failures) - SHOWN_FAILURES} more, all in the report")
+    for problem in read_problems(layout):
+        say(f"  {problem}")
+    if made.caution:
+        say(made.caution)
+    for what, path in (
+        ("labels", layout.root / "labels"),
+        ("pictures", layout.report.parent / "pictures"),
+        ("report", layout.report),
+    ):
+        say(f"{what + ':':10}{path}")
+    for evaluation in sorted(layout.pretrain("").glob("*/evaluation.md")):
+        if re.search(r"-[0-9a-f]{8}(-\d+)?$", evaluation.parent.name):
+            continue  # an older run, moved aside
+        say(f"{'trained:':10}{evaluation.parent}\n{evaluation.read_text().rstrip()}")
+    allowed = settings_of(RunSettings, "run", run, config).max_failed_share
+    if check and len(made.failures) > allowed * made.n_images:
+        raise TooManyFailuresError(
+            f"{len(made.failures)} of {made.n_images} images failed, more than run.max_failed_share {allowed:g} allows; "
+            "all others are done: mend the images or raise it"
+        )
+
+
+@app.command()
+def schema() -> None:
+    """The JSON schema of the configuration."""
+    say(config_schema().rstrip())
+
+
+@app.command()
+def version() -> None:
+    """The version of hvlabel."""
+    say(__version__)
+
+
+def _find_image(name: str, results: Path) -> Image:
+    rows = read_manifest(Layout(results).manifest)
+    found = [i for i in rows if name in (i.image_id, f"{i.dataset}/{i.image_id}")]
+    if len(found) != 1:
+        some = ", ".join(f"{i.dataset}/{i.image_id}" for i in (found or rows)[:5])
+        raise ConfigError(
+            f"{results}: {len(found)} images are called {name!r}, expected one; there are {some or 'none'}{', ...' if len(rows) > 5 else ''}"
+        )
+    return found[0]
