@@ -12,7 +12,7 @@ import numpy as np
 import PIL.Image
 import yaml
 
-from hvlabel.descriptors import BAND_FILE, Container, Descriptor, Form
+from hvlabel.descriptors import Container, Descriptor, Form, band_files
 from hvlabel.errors import RawFileError
 from hvlabel.readers import open_raw
 from hvlabel.readers.envi import header_of
@@ -21,7 +21,7 @@ from hvlabel.readers.matlab import HDF5_SIGNATURE
 from hvlabel.readers.matlab import variables as matlab_variables
 from hvlabel.readers.npy import is_zip
 from hvlabel.readers.npy import variables as npz_variables
-from hvlabel.readers.pictures import band_files, read_grey
+from hvlabel.readers.pictures import read_grey
 from hvlabel.readers.raw import one_sentence, read_stored
 from hvlabel.readers.variables import Variable, band_centres_nm
 
@@ -85,7 +85,7 @@ def sniff(path: Path) -> Container:
         if len(band_files(path)) >= FEWEST_BANDS:
             return "band_png"
         raise RawFileError(
-            f"{path}: a folder with fewer than {FEWEST_BANDS} {BAND_FILE}; name a raw file, or a folder with one PNG per band"
+            f"{path}: a folder with fewer than {FEWEST_BANDS} PNG files; name a raw file, or a folder with one PNG per band"
         )
     try:
         with path.open("rb") as file:

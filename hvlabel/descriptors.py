@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 from fnmatch import fnmatch
 from pathlib import Path, PurePath
 from typing import Annotated, Any, Literal, Self
@@ -14,8 +16,7 @@ from hvlabel.settings import Settings, read_yaml, validated
 SHIPPED = Path(__file__).resolve().parent.parent / "resources" / "datasets"
 
 Container = Literal["envi", "matlab", "hdf5", "npy", "tiff", "mosaic_png", "band_png", "hsd"]
-BAND_FILE = "*.png"  # band_png: the files of an image's folder
-ENVI_DATA_SUFFIXES = (".dat", ".raw", ".bin", ".img", ".float", ".bil", ".bip", ".bsq", "")
+ENVI_DATA_SUFFIXES = (".dat", ".raw", ".bin", ".img", ".float", ".hyspex", ".bil", ".bip", ".bsq", "")
 Confidence = Literal["calibrated", "nominal", "placeholder"]
 
 
@@ -103,6 +104,10 @@ class Form(Settings):
         None,
         description="array to read from matlab, hdf5 and npz; none: the 3-D numeric one, of several the one with as many bands as wavelengths",
     )
+    of_several: Literal["refuse", "last"] = Field(
+        "refuse",
+        description="what to do if more than one array may be the cube: refuse the file, or read the last of them",
+    )
     axes: str = Field(
         "yxc",
         description="axis order of the stored array: a permutation of y (row), x (column), c (band); of ENVI files: of lines, samples, bands",
@@ -158,8 +163,13 @@ class Form(Settings):
         return self.container == "band_png"
 
     def companion_of(self, raw: Path) -> Path | None:
-        """RGB companion that belongs to a raw file, or None if there is no rule."""
-        return None if self.rgb_companion is None else self.rgb_companion.of(raw, raw if self.is_folder else raw.parent)
+        """RGB companion that belongs to a raw file, or None if there is no rule; its suffix may be in capital or small letters."""
+        if self.rgb_companion is None:
+            return None
+        raw = Path(os.path.abspath(raw))  # rules name folders above the raw file
+        path = self.rgb_companion.of(raw, raw if self.is_folder else raw.parent)
+        suffixes = (path.suffix, path.suffix.lower(), path.suffix.upper())
+        return next((p for p in map(path.with_suffix, suffixes) if p.is_file()), path)
 
     def known_wavelengths_nm(self) -> list[float] | None:
         """Band centres of the kept bands in file order, nm, if the descriptor gives them."""
@@ -198,13 +208,18 @@ class Descriptor(Form):
         return (self, *self.other_forms)
 
     def form_for(self, raw: Path) -> Form:
-        """The first of the other forms whose `files` fit the name of a raw file; the main one if none does."""
+        """The first of the other forms whose `files` fit the name of a raw file; else the first form with its suffix; else the main one."""
+        raw = Path(os.path.abspath(raw))  # "." has no name
         names = {raw.name.lower()}
         if raw.suffix.lower() in ENVI_DATA_SUFFIXES:  # named by its data file instead of its header
             names.add(raw.with_suffix(".hdr").name.lower())
-        for form in self.other_forms:
-            if form.files is not None and any(fnmatch(n, PurePath(form.files).name.lower()) for n in names):
+        patterns = [(form, PurePath(form.files.lower())) for form in self.other_forms if form.files is not None]
+        for form, pattern in patterns:
+            if any(fnmatch(n, pattern.name) for n in names):
                 return form
+        suffix = raw.suffix.lower()
+        if suffix and (self.files is None or PurePath(self.files.lower()).suffix != suffix):
+            return next((form for form, pattern in patterns if pattern.suffix == suffix), self)
         return self
 
     def with_own(self, every: int | None, wavelengths_nm: list[float] | WavelengthRange | None) -> Descriptor:
@@ -218,6 +233,19 @@ class Descriptor(Form):
             }
             change |= {**own, "other_forms": tuple(f.model_copy(update=own) for f in self.other_forms)}
         return self.model_copy(update=change)
+
+
+def band_files(folder: Path) -> list[Path]:
+    """PNG files of a folder, ordered by the numbers in their names: band 2 comes before band 10.
+
+    If there are files whose names end in a number, others are no bands: an RGB picture may lie among them.
+    """
+
+    def order(path: Path) -> list[tuple[int, str]]:
+        return [(int(w), "") if w.isdigit() else (0, w) for w in re.split(r"(\d+)", path.name.lower())]
+
+    found = [p for p in folder.iterdir() if p.suffix.lower() == ".png" and p.name[0] != "." and p.is_file()]
+    return sorted([p for p in found if p.stem[-1].isdigit()] or found, key=order)
 
 
 def load_descriptor(dataset: str, named: str | Descriptor) -> Descriptor:

@@ -27,7 +27,7 @@ def read(path: Path, form: Form) -> StoredArray:
     """An ENVI image named by its header or by its data file.
 
     Lenient where headers in the wild are: a missing byte order or header offset is 0, lists may end in a comma,
-    wavelengths below 100 without a unit are micrometres.
+    wavelengths below 100 without a unit are micrometres. What the form itself says is not asked of the header.
     """
     header_path = header_of(path)
     header = parse_header(header_path)
@@ -48,15 +48,15 @@ def read(path: Path, form: Form) -> StoredArray:
     offset = _integer(header_path, header, "header offset", 0)
     if offset < 0 or _integer(header_path, header, "file compression", 0) != 0:
         raise RawFileError(f"{header_path}: a negative header offset or a compressed data file; export it uncompressed")
-    data_path = _data_of(header_path) if path == header_path else path
     expected = offset + int(np.prod(shape, dtype=object)) * dtype.itemsize
+    data_path = _data_of(header_path, expected) if path == header_path else path
     found = data_path.stat().st_size
     if found < expected:
         raise RawFileError(
             f"{data_path}: {found} bytes, but the header promises {expected} ({'x'.join(map(str, shape))} {dtype}); "
             "the file is truncated or the header belongs to another image; copy both again"
         )
-    text = header.get("reflectance scale factor")
+    text = header.get("reflectance scale factor") if form.scale is None else None
     factor = _number(header_path, "reflectance scale factor", text) if text else None
     if factor is not None and not 0 < factor < math.inf:
         raise RawFileError(
@@ -68,7 +68,7 @@ def read(path: Path, form: Form) -> StoredArray:
         array=FileArray(data_path, dtype, (first, second, third), offset),
         axes="".join(renamed[a] for a in axes),
         files=(header_path, data_path),
-        wavelengths_nm=_wavelengths_nm(header_path, header),
+        wavelengths_nm=_wavelengths_nm(header_path, header, required=form.wavelengths_nm is None),
         scale=1.0 / factor if factor else None,
         unit="reflectance" if factor else None,
     )
@@ -86,13 +86,18 @@ def parse_header(path: Path) -> dict[str, str]:
     return {key.strip().lower(): value.strip().strip("{}").strip() for key, value in fields}
 
 
-def _wavelengths_nm(path: Path, header: dict[str, str]) -> tuple[float, ...] | None:
+def _wavelengths_nm(path: Path, header: dict[str, str], *, required: bool) -> tuple[float, ...] | None:
     words = [w for w in re.split(r"[,\s]+", header.get("wavelength", "")) if w]
     if not words:
         return None
     unit = header.get("wavelength units", "").lower()
     unit = unit.removesuffix("s")
-    values = [_number(path, "wavelength", w) for w in words]
+    try:
+        values = [_number(path, "wavelength", w) for w in words]
+    except RawFileError:
+        if required:
+            raise
+        return None
     if unit in UNIT_IN_NM:
         factor = UNIT_IN_NM[unit]
     elif unit in ("", "unknown"):
@@ -128,12 +133,13 @@ def header_of(path: Path) -> Path:
     raise RawFileError(f"{path}: no header {path.with_suffix('.hdr').name} beside it; an ENVI image needs one")
 
 
-def _data_of(header_path: Path) -> Path:
+def _data_of(header_path: Path, n_bytes: int) -> Path:
+    """The data file beside a header: of several the first that holds n_bytes, else the first."""
     stem = header_path.with_suffix("")
-    for suffix in ENVI_DATA_SUFFIXES:
-        for candidate in (stem.with_name(stem.name + suffix), stem.with_name(stem.name + suffix.upper())):
-            if candidate.is_file():
-                return candidate
-    raise RawFileError(
-        f"{header_path}: no data file beside the header; expected {stem.name}.dat, .raw, .img or the like"
-    )
+    names = [stem.name + s for suffix in ENVI_DATA_SUFFIXES for s in (suffix, suffix.upper())]
+    found = [p for p in map(stem.with_name, names) if p.is_file()]
+    if not found:
+        raise RawFileError(
+            f"{header_path}: no data file beside the header; expected {stem.name}.dat, .raw, .img or the like"
+        )
+    return next((p for p in found if p.stat().st_size >= n_bytes), found[0])

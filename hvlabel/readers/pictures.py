@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,7 +9,7 @@ import cv2
 import numpy as np
 import PIL.Image
 
-from hvlabel.descriptors import BAND_FILE, Form
+from hvlabel.descriptors import Form, band_files
 from hvlabel.errors import RawFileError
 from hvlabel.readers.stored import MemoryArray, Packed, StoredArray
 
@@ -28,15 +27,6 @@ def read_mosaic(path: Path, form: Form) -> StoredArray:
     tiles = frame[: rows * side, : cols * side].reshape(rows, side, cols, side)
     cube = tiles.transpose(1, 3, 0, 2).reshape(side * side, rows, cols)
     return StoredArray(MemoryArray(cube), "cyx", (path,))
-
-
-def band_files(folder: Path) -> list[Path]:
-    """PNG files of a folder, ordered by the numbers in their names: band 2 comes before band 10."""
-
-    def order(path: Path) -> list[tuple[int, str]]:
-        return [(int(w), "") if w.isdigit() else (0, w) for w in re.split(r"(\d+)", path.name.lower())]
-
-    return sorted((p for p in folder.glob(BAND_FILE) if p.is_file()), key=order)
 
 
 def read_bands(path: Path, form: Form) -> StoredArray:

@@ -21,7 +21,7 @@ from hvlabel.readers.hdf5 import Hdf5Array
 from hvlabel.readers.hsd import PcaArray
 from hvlabel.readers.stored import Packed, Slabs, StoredArray, unpack
 
-READER_VERSION = 2
+READER_VERSION = 3
 READERS: dict[str, Callable[[Path, Form], StoredArray]] = {
     "band_png": pictures.read_bands,
     "envi": envi.read,
@@ -105,7 +105,8 @@ class RawImage:
     def inner_rgb(self) -> np.ndarray | None:
         """(H, W, 3) uint8 picture inside the file, or None.
 
-        Integers are shifted until the largest fits 8 bits, floats up to 1 are scaled by 255, larger ones taken as they are.
+        Integers are shifted until the largest fits 8 bits. Floats whose largest is up to 2 are shares of white, up to 255 they
+        are taken as they are; larger ones are divided by the largest.
         """
         array, path = self.stored.rgb, self.files[0]
         if array is None:
@@ -124,7 +125,9 @@ class RawImage:
             shift = max(0, int(values.max()).bit_length() - 8)
             return np.ascontiguousarray(np.clip(values, 0, None) >> shift).astype(np.uint8)
         clean = np.nan_to_num(values.astype(np.float32), posinf=0.0, neginf=0.0)
-        return np.clip(clean * (255 if clean.max() <= 1 else 1) + 0.5, 0, 255).astype(np.uint8)
+        largest = float(clean.max())
+        white = 1.0 if largest <= 2 else max(largest, 255.0)
+        return np.clip(clean * (255 / white) + 0.5, 0, 255).astype(np.uint8)
 
     def read(self) -> np.ndarray:
         """The whole (C, H, W) cube in memory."""
@@ -260,7 +263,7 @@ def _wavelengths(path: Path, form: Form, stored: StoredArray, bands: np.ndarray)
     candidates: dict[str, tuple[float, ...]] = {}
     if given is not None:
         candidates["descriptor"] = tuple(given)
-    if stored.wavelengths_nm is not None:
+    if stored.wavelengths_nm is not None and (given is None or _are_centres(stored.wavelengths_nm)):
         if len(stored.wavelengths_nm) == n_stored:
             candidates["file"] = tuple(stored.wavelengths_nm[k] for k in bands)
         elif given is None:
@@ -273,11 +276,15 @@ def _wavelengths(path: Path, form: Form, stored: StoredArray, bands: np.ndarray)
     chosen = candidates[origin]
     if len(chosen) != len(bands):
         raise _unequal(path, len(chosen), len(bands), stored)
-    if not all(math.isfinite(w) and w > 0 for w in chosen):
+    if not _are_centres(chosen):
         raise RawFileError(
             f"{path}: wavelengths must be positive numbers in nm; check the header or give descriptor.wavelengths_nm"
         )
     return tuple(float(w) for w in chosen), origin
+
+
+def _are_centres(values_nm: tuple[float, ...]) -> bool:
+    return all(math.isfinite(w) and w > 0 for w in values_nm)
 
 
 def _unequal(path: Path, n_wavelengths: int, n_bands: int, stored: StoredArray) -> RawFileError:

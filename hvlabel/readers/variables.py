@@ -58,12 +58,15 @@ def read_cube(path: Path, form: Form, variables: Mapping[str, Variable]) -> Stor
 
 
 def choose_variable(path: Path, form: Form, variables: Mapping[str, Variable], n_bands: int | None) -> str:
-    """Name of the cube: the form's variable, else the only 3-D numeric one, of several the only one with n_bands bands."""
+    """Name of the cube: the form's variable, else the 3-D numeric one, of several the one with n_bands bands; form.of_several
+    decides about the rest."""
     if form.variable is not None:
         return form.variable
     cubes = [n for n, v in variables.items() if v.numeric and len(v.shape) == 3 and n != form.rgb_variable]
     if len(cubes) > 1 and n_bands is not None:
         cubes = [n for n in cubes if variables[n].shape[form.axes.index("c")] == n_bands] or cubes
+    if cubes and form.of_several == "last":
+        return cubes[-1]
     if len(cubes) != 1:
         raise RawFileError(
             f"{path}: {len(cubes)} three-dimensional numeric arrays, expected one; it holds {listing(variables)}; set descriptor.variable"

@@ -23,7 +23,7 @@ from hvtrain.student import listen_to_prompts
 
 # patches of 4 px: the smallest objects of a scene are a few px wide, and a mask has four cells along a patch
 SIZES = Topology(
-    image_size_px=256,
+    image_size_px=192,
     patch_px=4,
     embed_dim=128,
     depth=6,

@@ -52,6 +52,7 @@ class Stage:
 
     def __post_init__(self) -> None:
         assert self.images <= SCENES_PER_STEP
+        assert 0 < self.hidden < 1
 
     @property
     def loss(self) -> LossSettings:

@@ -2,6 +2,7 @@
 
 import json
 import struct
+from pathlib import Path
 
 import cv2
 import h5py
@@ -275,7 +276,12 @@ def test_cave_with_eight_bit_colour_bands_and_without_a_picture(tmp_path):
     attributes = convert_file(raw, load_descriptor("x", "cave"), CubeSettings(), tmp_path / "a.zarr")
     assert attributes["rgb_source"] == "cie"
     np.testing.assert_array_equal(open_cube(tmp_path / "a.zarr").read(bands=4)[0], grey.astype(int) * 257)
-    (raw / "balloons_ms_17.png").unlink()
+    for band in (17, 18):
+        (raw / f"balloons_ms_{band}.png").rename(raw / f"balloons_ms_{band}.PNG")
+    cv2.imwrite(str(raw / "balloons_RGB.png"), smooth_rgb())  # no band
+    (raw / "._balloons_ms_05.png").write_bytes(b"of a file manager")
+    assert open_raw(raw, load_descriptor("x", "cave").form_for(raw)).shape == (31, H, W)
+    (raw / "balloons_ms_17.PNG").unlink()
     with pytest.raises(RawFileError, match="30 PNG files for 31 bands"):
         open_raw(raw, load_descriptor("x", "cave").form_for(raw))
 
@@ -290,6 +296,37 @@ def test_hyperblood_original_with_all_bands(tmp_path):
     other = tmp_path / "F_2k.tif"
     tifffile.imwrite(other, values(116).transpose(2, 0, 1), photometric="minisblack")
     assert open_raw(other, descriptor.form_for(other)).shape == (113, H, W)
+    for name in ("F_2k", "F(2k)"):  # the other camera's, whose header may name no wavelengths
+        envi(tmp_path / f"{name}.hdr", tmp_path / f"{name}.float", values(116))
+        raw = open_raw(tmp_path / f"{name}.hdr", descriptor.form_for(tmp_path / f"{name}.hdr"))
+        assert raw.shape == (116, H, W)
+        assert (raw.wavelengths_nm[0], raw.wavelengths_nm[-1]) == (401.5636, 1006.7258)
+
+
+def test_the_last_of_several_scenes_in_a_file_is_read_as_the_published_reader_does(tmp_path):
+    radiances, reflectances = values(33), values(33, seed=1)
+    mat5(tmp_path / "scene.mat", radiances=radiances, reflectances=reflectances, shown=values(3))
+    raw = open_raw(tmp_path / "scene.mat", load_descriptor("x", "umns2004"))
+    np.testing.assert_array_equal(raw.read(), reflectances.transpose(2, 0, 1))
+
+
+def test_a_file_of_unusual_name_is_read_by_the_form_of_its_suffix(tmp_path):
+    cube = values(25)
+    mat5(tmp_path / "nf3112_104_MF.mat", cube=cube)
+    form = load_descriptor("x", "hsidrive20").form_for(tmp_path / "nf3112_104_MF.mat")
+    np.testing.assert_array_equal(open_raw(tmp_path / "nf3112_104_MF.mat", form).read(), cube.transpose(2, 0, 1))
+
+
+def test_companions_are_found_from_inside_their_folder_and_in_capitals(tmp_path, monkeypatch):
+    raw, _, _ = make("hotnir", tmp_path)
+    companion = load_descriptor("x", "hotnir").companion_of(raw)
+    companion.rename(companion.with_suffix(".JPG"))
+    monkeypatch.chdir(raw.parent)
+    attributes = convert_file(Path(raw.name), load_descriptor("x", "hotnir"), CubeSettings(), tmp_path / "a.zarr")
+    assert attributes["rgb_source"] == "companion"
+    assert (
+        run(monkeypatch, "convert", "--dataset", "cave", ".", tmp_path / "b.zarr") == 2
+    )  # a sentence, whatever it says
 
 
 def test_matlab_versions_are_told_apart_by_signature(tmp_path):
@@ -307,6 +344,8 @@ def test_hyko_takes_the_wavelengths_of_the_file_where_it_has_them(tmp_path):
         opened = open_raw(raw, load_descriptor("x", key))
         assert opened.wavelengths_from == source
     assert opened.wavelengths_nm[0] == 673.37
+    mat5(tmp_path / "z.mat", data=values(25, "u2"), wavelengths=np.zeros(25))  # never filled in
+    assert open_raw(tmp_path / "z.mat", load_descriptor("x", "hykov2nir")).wavelengths_from == "descriptor"
 
 
 def test_one_frame_of_every_hundred_and_a_calibrated_table(tmp_path):

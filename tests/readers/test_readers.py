@@ -145,6 +145,10 @@ def test_envi_headers_as_found_in_the_wild(tmp_path):
         0.5,
         "radiance",
     )
+    assert open_raw(big, Descriptor(container="envi")).files == raw.files  # the .dat is too small for the header
+    text = envi(tmp_path / "c.hdr", wavelengths="Band 1, Band 2", extra="reflectance scale factor = 0\n")
+    known = open_raw(text, Descriptor(container="envi", wavelengths_nm=NM, scale=0.5))  # what is known is not asked for
+    assert (list(known.wavelengths_nm), known.scale) == (NM, 0.5)
 
 
 def replace(path, old, new):
@@ -319,6 +323,13 @@ def test_singular_units_odd_members_and_integer_pictures(tmp_path):
     with zipfile.ZipFile(path, "a") as archive:
         archive.writestr("README.txt", "hello")
     np.testing.assert_array_equal(open_raw(path, descriptor).read(), CUBE)
+    for name in ("cube.npy.npy", "cube"):  # NumPy finds both as cube or cube.npy
+        np.save(tmp_path / "cube.npy", CUBE.transpose(1, 2, 0))
+        with zipfile.ZipFile(tmp_path / "odd.npz", "w") as archive:
+            archive.write(tmp_path / "cube.npy", name)
+            archive.writestr("short", "h")
+        odd = Descriptor(container="npy", variable="cube", wavelengths_nm=NM)
+        np.testing.assert_array_equal(open_raw(tmp_path / "odd.npz", odd).read(), CUBE)
     picture = np.random.default_rng(0).integers(0, 255, (9, 13, 3))
     for dtype in ("int16", "uint16", "uint8", "int64"):
         scipy.io.savemat(tmp_path / "b.mat", {"cube": CUBE.transpose(1, 2, 0), "rgb": picture.astype(dtype)})
@@ -326,6 +337,15 @@ def test_singular_units_odd_members_and_integer_pictures(tmp_path):
             tmp_path / "b.mat", Descriptor(container="matlab", rgb_variable="rgb", wavelengths_nm=NM)
         ).inner_rgb()
         np.testing.assert_array_equal(inner, picture)
+
+
+@pytest.mark.parametrize(("largest", "white"), [(0.9, 1), (1.04, 1), (250, 255), (4095, 4095)])
+def test_float_pictures_inside_a_file_are_shown_by_their_range(tmp_path, largest, white):
+    picture = np.linspace(0, largest, 9 * 13 * 3).reshape(9, 13, 3)
+    scipy.io.savemat(tmp_path / "a.mat", {"cube": CUBE.transpose(1, 2, 0), "rgb": picture})
+    descriptor = Descriptor(container="matlab", rgb_variable="rgb", wavelengths_nm=NM)
+    inner = open_raw(tmp_path / "a.mat", descriptor).inner_rgb()
+    assert np.abs(inner - np.clip(picture / white, 0, 1) * 255).max() <= 0.5001
 
 
 def test_a_foreign_zarr_group_is_never_replaced(tmp_path):
