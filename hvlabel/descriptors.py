@@ -208,7 +208,8 @@ class Descriptor(Form):
         return (self, *self.other_forms)
 
     def form_for(self, raw: Path) -> Form:
-        """The first of the other forms whose `files` fit the name of a raw file; else the first form with its suffix; else the main one."""
+        """The first of the other forms whose `files` fit the name of a raw file; else the first for a folder, if it is one, or with
+        its suffix; else the main one."""
         raw = Path(os.path.abspath(raw))  # "." has no name
         names = {raw.name.lower()}
         if raw.suffix.lower() in ENVI_DATA_SUFFIXES:  # named by its data file instead of its header
@@ -217,6 +218,8 @@ class Descriptor(Form):
         for form, pattern in patterns:
             if any(fnmatch(n, pattern.name) for n in names):
                 return form
+        if raw.is_dir():
+            return next((form for form in self.forms if form.is_folder), self)
         suffix = raw.suffix.lower()
         if suffix and (self.files is None or PurePath(self.files.lower()).suffix != suffix):
             return next((form for form, pattern in patterns if pattern.suffix == suffix), self)

@@ -281,6 +281,8 @@ def test_cave_with_eight_bit_colour_bands_and_without_a_picture(tmp_path):
     cv2.imwrite(str(raw / "balloons_RGB.png"), smooth_rgb())  # no band
     (raw / "._balloons_ms_05.png").write_bytes(b"of a file manager")
     assert open_raw(raw, load_descriptor("x", "cave").form_for(raw)).shape == (31, H, W)
+    raw = raw.rename(tmp_path / "renamed")
+    assert open_raw(raw, load_descriptor("x", "cave").form_for(raw)).shape == (31, H, W)
     (raw / "balloons_ms_17.PNG").unlink()
     with pytest.raises(RawFileError, match="30 PNG files for 31 bands"):
         open_raw(raw, load_descriptor("x", "cave").form_for(raw))
