@@ -20,6 +20,7 @@ CIE_LOBES = (
 )
 # IEC 61966-2-1: CIE XYZ (D65) to linear sRGB
 XYZ_TO_SRGB = np.array([[3.2406, -1.5372, -0.4986], [-0.9689, 1.8758, 0.0415], [0.0557, -0.2040, 1.0570]])
+FAINT = 1e-4  # of the largest weight: bands below it are not read for the picture
 # A colour needs samples over the visible range at least this dense
 VISIBLE_NM = (450.0, 650.0)
 VISIBLE_GAP_NM = 25.0
@@ -71,12 +72,13 @@ def covers_visible(wavelengths_nm: np.ndarray) -> bool:
 
 
 def cie_weights(wavelengths_nm: np.ndarray) -> np.ndarray:
-    """(3, C) float32: bands to linear sRGB, each row summing to 1, so that a flat spectrum is neutral."""
+    """(3, C) float32: bands to linear sRGB, each row summing to 1, so that a flat spectrum is neutral; 0 for bands beyond sight."""
     order = np.argsort(wavelengths_nm, kind="stable")
     spacing_nm = np.empty(len(order))
     spacing_nm[order] = np.gradient(wavelengths_nm[order])
     matching = np.stack([sum(_lobe(wavelengths_nm, *lobe) for lobe in lobes) for lobes in CIE_LOBES])  # (3, C)
     weights = XYZ_TO_SRGB @ (matching * spacing_nm)
+    weights[:, np.abs(weights).max(axis=0) < FAINT * np.abs(weights).max()] = 0
     return (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
 
 

@@ -64,6 +64,8 @@ def test_a_flat_spectrum_is_neutral_and_pure_bands_have_their_colour():
     weights = cie_weights(VISIBLE)
     np.testing.assert_allclose(weights @ np.ones(31), 1, rtol=1e-5)
     assert (weights[:, 5] @ [0, 0, 1], weights[:, 14].argmax(), weights[:, 23].argmax()) == (weights[:, 5].max(), 1, 0)
+    far = np.linspace(400, 1000, 61)
+    np.testing.assert_array_equal(far[np.abs(cie_weights(far)).sum(axis=0) > 0].max(), 730)  # nothing is seen beyond
 
 
 def test_rendering_is_chosen_by_coverage():
