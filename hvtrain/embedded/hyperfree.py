@@ -1,6 +1,7 @@
 """The embedded HyperFree: masks of cubes of any camera, trained on generated scenes of many.
 
-First at 64 px, where steps are cheap and a prompt learns to matter, then at the 128 px of the file; at last with a loss along outlines.
+First at 64 px, where steps are cheap and a prompt learns to matter, then at 128 px; at last with a loss along outlines, the second
+half of it at the 192 px of the file and mostly on objects that a photograph shows too.
 """
 
 from __future__ import annotations
@@ -34,22 +35,14 @@ SIZES = Topology(
     decoder_mlp=512,
     iou_hidden=128,
 )
-SIZES_PX = (128, 128, 192, 256)
-FULL_SIZE = Stage(450, 128, 128, SIZES_PX, images=4, objects=8, grounds=2, lr=1e-3)
+LARGER = Stage(450, 128, 128, (128, 128, 192, 256), images=4, objects=8, grounds=2, lr=1e-3)
+OUTLINES = replace(LARGER, warmup_steps=20, boxed=0.35, balanced=0.0, edge=0.3)
+FULL_SIZE = replace(OUTLINES, side_px=192, logits_px=192, scene_px=(192, 256, 256), images=2, objects=10, hidden=0.2)
 STAGES = (
     Stage(1500, 64, 64, (96, 128), images=6, objects=8, grounds=0, lr=1.5e-3),
-    FULL_SIZE,
-    replace(
-        FULL_SIZE,
-        scene_px=(128, 192, 256, 256),
-        steps=550,
-        lr=9e-4,
-        warmup_steps=20,
-        fall=0.6,
-        boxed=0.35,
-        balanced=0.0,
-        edge=0.3,
-    ),
+    LARGER,
+    replace(OUTLINES, steps=550, scene_px=(128, 192, 256, 256), lr=9e-4, fall=0.6),
+    replace(FULL_SIZE, steps=560, lr=8e-4, fall=0.7),
 )
 PERIODS_NM = (50.0, 900.0)  # of the first kernels along the spectrum
 # the rate of these is halved

@@ -1,7 +1,8 @@
 """The embedded SAM2, part one: masks of single photographs. Its memory is trained afterwards (`memory`).
 
 First at 256 px, where steps are cheap and a prompt learns to matter; then at the 512 px of the published config, on photographs of
-several sizes and with clicks beside all objects, whose mask shall be told to be of no worth; at last with a loss along outlines.
+several sizes and with clicks beside all objects, whose mask shall be told to be of no worth; at last, in two stages, with a loss
+along outlines.
 """
 
 from __future__ import annotations
@@ -25,10 +26,12 @@ from hvtrain.student import listen_to_prompts
 CONFIG = str(Path(__file__).resolve().parents[2] / "resources/models/sam2_embedded.yaml")
 SIZES_PX = (192, 256, 256, 320, 384)
 FULL_SIZE = Stage(1200, 512, 128, SIZES_PX, images=4, objects=8, grounds=2, lr=8e-4)
+OUTLINES = replace(FULL_SIZE, lr=7e-4, warmup_steps=20, balanced=0.0, edge=0.3)
 STAGES = (
     Stage(2200, 256, 64, (256,), images=6, objects=8, grounds=0, lr=1.5e-3),
     FULL_SIZE,
-    replace(FULL_SIZE, steps=580, lr=7e-4, warmup_steps=20, fall=0.6, boxed=0.35, balanced=0.0, edge=0.3),
+    replace(OUTLINES, steps=580, boxed=0.35, fall=0.6),
+    replace(OUTLINES, steps=900, boxed=0.3, fall=0.7),
 )
 # the rate of these is halved
 PROMPTED = tuple(
