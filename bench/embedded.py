@@ -1,6 +1,6 @@
 """The embedded networks on generated scenes they were never trained on, against the weight-free regions and the best answer that ignores the prompt.
 
-python bench/embedded.py sam2       [--scenes 200] [--checkpoint embedded] [--thresholds 0.4 0.5] [--first-seed 0]
+python bench/embedded.py sam2       [--scenes 200] [--checkpoint embedded] [--thresholds 0.3 0.4 0.75] [--first-seed 0]
 python bench/embedded.py hyperfree  the same, of each of --cameras vis31 nir25 vnir128 vnir61; it was never trained on vnir61
 
 click   : on the pixel deepest inside the object. Network: its mask of the best predicted IoU, and the best of its three.
@@ -156,12 +156,15 @@ def main() -> None:
     parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--checkpoint", default="embedded")
     parser.add_argument("--config", help="of a SAM2 that is not the embedded one")
-    parser.add_argument("--thresholds", type=float, nargs=2, default=(0.4, 0.5), metavar=("IOU", "STABILITY"))
+    parser.add_argument(
+        "--thresholds", type=float, nargs=3, default=(0.3, 0.4, 0.75), metavar=("IOU", "STABILITY", "NMS")
+    )
     parser.add_argument("--cameras", nargs="+", choices=CAMERAS, default=["vis31", "nir25", "vnir128", "vnir61"])
     a = parser.parse_args()
     device, seeds = choose_device("auto"), range(a.first_seed, a.first_seed + a.scenes)
-    settings = GeneratorSettings(pred_iou_thresh=a.thresholds[0], stability_score_thresh=a.thresholds[1])
-    known = f"{a.checkpoint}, {a.scenes} scenes {{}} from seed {a.first_seed}, thresholds {a.thresholds[0]:g} {a.thresholds[1]:g}"
+    iou, stability, nms = a.thresholds
+    settings = GeneratorSettings(pred_iou_thresh=iou, stability_score_thresh=stability, box_nms_thresh=nms)
+    known = f"{a.checkpoint}, {a.scenes} scenes {{}} from seed {a.first_seed}, thresholds {iou:g} {stability:g} {nms:g}"
     if a.network == "sam2":
         photos = (make_photo(SIDE_PX, seed) for seed in seeds)
         scenes = (Scene(p.rgb, p.rgb.astype(np.float32) / 255, p.instances) for p in photos)
