@@ -26,7 +26,7 @@ from hvlabel.models.sam2 import Sam2Predictor, load_sam2
 from hvlabel.stages.network import hyperfree_of
 
 SHOWN, SIDE_PX = 40, 512
-SETTINGS = GeneratorSettings(mode="exact", pred_iou_thresh=0.4, stability_score_thresh=0.5)
+SETTINGS = GeneratorSettings(mode="exact", pred_iou_thresh=0.3, stability_score_thresh=0.4, box_nms_thresh=0.75)
 
 
 def panel(rgb: np.ndarray, masks: list[Mask]) -> np.ndarray:

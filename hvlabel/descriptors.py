@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from fnmatch import fnmatch
 from pathlib import Path, PurePath
@@ -16,6 +15,7 @@ from hvlabel.settings import Settings, read_yaml, validated
 SHIPPED = Path(__file__).resolve().parent.parent / "resources" / "datasets"
 
 Container = Literal["envi", "matlab", "hdf5", "npy", "tiff", "mosaic_png", "band_png", "hsd"]
+BAND_FILES, DIGITS = "*.[pP][nN][gG]", frozenset("0123456789")  # band_png: the files of an image's folder
 ENVI_DATA_SUFFIXES = (".dat", ".raw", ".bin", ".img", ".float", ".hyspex", ".bil", ".bip", ".bsq", "")
 Confidence = Literal["calibrated", "nominal", "placeholder"]
 
@@ -106,7 +106,7 @@ class Form(Settings):
     )
     of_several: Literal["refuse", "last"] = Field(
         "refuse",
-        description="what to do if more than one array may be the cube: refuse the file, or read the last of them",
+        description="what to do if more than one array may be the cube: refuse the file, or read the last of them (of MATLAB v5 in the order of the file, else by name)",
     )
     axes: str = Field(
         "yxc",
@@ -166,7 +166,7 @@ class Form(Settings):
         """RGB companion that belongs to a raw file, or None if there is no rule; its suffix may be in capital or small letters."""
         if self.rgb_companion is None:
             return None
-        raw = Path(os.path.abspath(raw))  # rules name folders above the raw file
+        raw = raw.absolute()  # rules name folders above the raw file
         path = self.rgb_companion.of(raw, raw if self.is_folder else raw.parent)
         suffixes = (path.suffix, path.suffix.lower(), path.suffix.upper())
         return next((p for p in map(path.with_suffix, suffixes) if p.is_file()), path)
@@ -208,20 +208,24 @@ class Descriptor(Form):
         return (self, *self.other_forms)
 
     def form_for(self, raw: Path) -> Form:
-        """The first of the other forms whose `files` fit the name of a raw file; else the first for a folder, if it is one, or with
-        its suffix; else the main one."""
-        raw = Path(os.path.abspath(raw))  # "." has no name
+        """The first of the other forms whose `files` fit the name of a raw file.
+
+        If none does, the first for folders, if it is one; the first of its suffix, if the main form's `files` have another;
+        else the main form.
+        """
+        raw = raw.absolute()  # "." has no name
+        is_folder, suffix = raw.is_dir(), raw.suffix.lower()
         names = {raw.name.lower()}
-        if raw.suffix.lower() in ENVI_DATA_SUFFIXES:  # named by its data file instead of its header
+        if suffix in ENVI_DATA_SUFFIXES and not is_folder:  # named by its data file instead of its header
             names.add(raw.with_suffix(".hdr").name.lower())
         patterns = [(form, PurePath(form.files.lower())) for form in self.other_forms if form.files is not None]
         for form, pattern in patterns:
             if any(fnmatch(n, pattern.name) for n in names):
                 return form
-        if raw.is_dir():
+        if is_folder:
             return next((form for form in self.forms if form.is_folder), self)
-        suffix = raw.suffix.lower()
-        if suffix and (self.files is None or PurePath(self.files.lower()).suffix != suffix):
+        own = PurePath((self.files or "").lower()).suffix
+        if own and suffix and own != suffix:
             return next((form for form, pattern in patterns if pattern.suffix == suffix), self)
         return self
 
@@ -241,14 +245,15 @@ class Descriptor(Form):
 def band_files(folder: Path) -> list[Path]:
     """PNG files of a folder, ordered by the numbers in their names: band 2 comes before band 10.
 
-    If there are files whose names end in a number, others are no bands: an RGB picture may lie among them.
+    If the names of most of them end in a number, the others are no bands: an RGB picture may lie among them.
     """
 
     def order(path: Path) -> list[tuple[int, str]]:
-        return [(int(w), "") if w.isdigit() else (0, w) for w in re.split(r"(\d+)", path.name.lower())]
+        return [(int(w), "") if w[:1] in DIGITS else (0, w) for w in re.split("([0-9]+)", path.name.lower())]
 
-    found = [p for p in folder.iterdir() if p.suffix.lower() == ".png" and p.name[0] != "." and p.is_file()]
-    return sorted([p for p in found if p.stem[-1].isdigit()] or found, key=order)
+    found = [p for p in folder.glob(BAND_FILES) if p.name[0] != "." and p.is_file()]
+    numbered = [p for p in found if p.stem[-1] in DIGITS]
+    return sorted(numbered if 2 * len(numbered) > len(found) else found, key=order)
 
 
 def load_descriptor(dataset: str, named: str | Descriptor) -> Descriptor:

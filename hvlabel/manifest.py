@@ -11,7 +11,7 @@ from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 
 from hvlabel.config import Config, Dataset
-from hvlabel.descriptors import Descriptor, band_files
+from hvlabel.descriptors import BAND_FILES, Descriptor
 from hvlabel.errors import ConfigError, ResultsError
 from hvlabel.layout import Layout
 
@@ -158,7 +158,7 @@ def _files(name: str, dataset: Dataset, problems: list[str]) -> dict[str, tuple[
 def _is_image(path: Path, descriptor: Descriptor) -> bool:
     """Whether a match is what its form expects: a file, or a folder that directly holds band pictures."""
     if descriptor.form_for(path).is_folder:
-        return path.is_dir() and bool(band_files(path))
+        return path.is_dir() and any(path.glob(BAND_FILES))
     status = _status(path)
     return path.is_file() and status is not None and status.st_size >= descriptor.min_kib << 10
 

@@ -27,7 +27,7 @@ def read(path: Path, form: Form) -> StoredArray:
     """An ENVI image named by its header or by its data file.
 
     Lenient where headers in the wild are: a missing byte order or header offset is 0, lists may end in a comma,
-    wavelengths below 100 without a unit are micrometres. What the form itself says is not asked of the header.
+    wavelengths below 100 without a unit are micrometres. What the form itself says need not be sound in the header.
     """
     header_path = header_of(path)
     header = parse_header(header_path)
@@ -56,12 +56,7 @@ def read(path: Path, form: Form) -> StoredArray:
             f"{data_path}: {found} bytes, but the header promises {expected} ({'x'.join(map(str, shape))} {dtype}); "
             "the file is truncated or the header belongs to another image; copy both again"
         )
-    text = header.get("reflectance scale factor") if form.scale is None else None
-    factor = _number(header_path, "reflectance scale factor", text) if text else None
-    if factor is not None and not 0 < factor < math.inf:
-        raise RawFileError(
-            f"{header_path}: reflectance scale factor is {text}, expected a positive number; mend the header"
-        )
+    factor = _scale_factor(header_path, header, required=form.scale is None)
     first, second, third = shape
     renamed = dict(zip("yxc", form.axes, strict=True))  # the form's axes for lines, samples, bands
     return StoredArray(
@@ -84,6 +79,23 @@ def parse_header(path: Path) -> dict[str, str]:
         raise RawFileError(f"{path}: the first line is not 'ENVI'; expected an ENVI header")
     fields = re.findall(r"^[ \t]*([^=;{}\n]+?)[ \t]*=[ \t]*(\{[^}]*\}|[^\n]*)", text, flags=re.MULTILINE)
     return {key.strip().lower(): value.strip().strip("{}").strip() for key, value in fields}
+
+
+def _scale_factor(path: Path, header: dict[str, str], *, required: bool) -> float | None:
+    text = header.get("reflectance scale factor")
+    if not text:
+        return None
+    try:
+        factor = _number(path, "reflectance scale factor", text)
+        if not 0 < factor < math.inf:
+            raise RawFileError(
+                f"{path}: reflectance scale factor is {text}, expected a positive number; mend the header"
+            )
+    except RawFileError:
+        if required:
+            raise
+        return None
+    return factor
 
 
 def _wavelengths_nm(path: Path, header: dict[str, str], *, required: bool) -> tuple[float, ...] | None:
@@ -134,7 +146,7 @@ def header_of(path: Path) -> Path:
 
 
 def _data_of(header_path: Path, n_bytes: int) -> Path:
-    """The data file beside a header: of several the first that holds n_bytes, else the first."""
+    """The data file beside a header: of several the first of exactly n_bytes, else the first."""
     stem = header_path.with_suffix("")
     names = [stem.name + s for suffix in ENVI_DATA_SUFFIXES for s in (suffix, suffix.upper())]
     found = [p for p in map(stem.with_name, names) if p.is_file()]
@@ -142,4 +154,4 @@ def _data_of(header_path: Path, n_bytes: int) -> Path:
         raise RawFileError(
             f"{header_path}: no data file beside the header; expected {stem.name}.dat, .raw, .img or the like"
         )
-    return next((p for p in found if p.stat().st_size >= n_bytes), found[0])
+    return next((p for p in found if p.stat().st_size == n_bytes), found[0])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +14,7 @@ from hvlabel.errors import RawFileError
 from hvlabel.readers.stored import FileArray, Packed, StoredArray, require_cube, require_plausible
 from hvlabel.readers.variables import Variable, read_cube
 
-ZIP_SIGNATURE, MAGIC = b"PK", b"\x93NUMPY"
+ZIP_SIGNATURE = b"PK"
 BLOCK_BYTES = 4 << 20
 
 
@@ -48,16 +47,19 @@ def npy_header(path: Path) -> tuple[tuple[int, ...], bool, np.dtype[Any], int]:
 
 
 def variables(path: Path) -> dict[str, Variable]:
-    """All arrays of a .npz file, by their names without .npy; only their headers are read."""
+    """All arrays of a .npz file; only their headers are read."""
     found = {}
     with zipfile.ZipFile(path) as archive:
         for info in archive.infolist():
+            if not info.filename.endswith(".npy"):
+                continue
+            if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+                raise RawFileError(
+                    f"{path}: {info.filename} is packed by method {info.compress_type}, NumPy packs by deflate; save it again by NumPy"
+                )
             with archive.open(info) as member:
-                if not info.filename.endswith(".npy") and member.read(len(MAGIC)) != MAGIC:
-                    continue
-                member.seek(0)
                 shape, fortran, dtype = _parse(path, info.filename, member)
-            found[re.sub(r"(\.npy)+$", "", info.filename)] = _variable(path, info, shape, fortran, dtype)
+            found[info.filename.removesuffix(".npy")] = _variable(path, info, shape, fortran, dtype)
     return found
 
 

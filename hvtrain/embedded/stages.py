@@ -30,7 +30,7 @@ class Stage:
     frames    : of a sequence; 1 for single pictures
     fall      : share of the steps over which the rate falls
     boxed     : share of the steps that begin with boxes
-    hidden   : share of the prompts on objects that only a spectrum shows, where a scene has both kinds
+    hidden    : share of the prompts on objects that only a spectrum shows, where a scene has both kinds
     balanced, edge : weights of these losses of masks
     """
 

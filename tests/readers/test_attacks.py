@@ -242,6 +242,15 @@ def test_lies_and_attacks(tmp_path, attack):
 # ------------------------------------------------------------------------------------- bombs inside pieces
 
 
+def test_an_npz_packed_by_another_method(tmp_path):
+    path = tmp_path / "a.npz"
+    np.save(tmp_path / "cube.npy", np.zeros((4000, 4000, C), "<u2"))
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_BZIP2) as archive:
+        archive.write(tmp_path / "cube.npy", "cube.npy")
+    (tmp_path / "cube.npy").unlink()
+    assert "cube.npy is packed by method 12" in refused(path, settings("npy", variable="cube"), tmp_path)
+
+
 def test_a_tiff_strip_that_unpacks_to_more_than_its_page(tmp_path):
     path = tiff(tmp_path / "a.tif", compression="zlib")
     bomb = zlib.compress(bytes(300 << 20))

@@ -15,7 +15,7 @@ import tifffile
 from hvlabel.cli import main
 from hvlabel.config import CubeSettings, Dataset
 from hvlabel.cube import open_cube
-from hvlabel.descriptors import SHIPPED, load_descriptor
+from hvlabel.descriptors import SHIPPED, Descriptor, band_files, load_descriptor
 from hvlabel.errors import RawFileError
 from hvlabel.readers import open_raw
 from hvlabel.stages.convert import convert_file
@@ -307,7 +307,7 @@ def test_hyperblood_original_with_all_bands(tmp_path):
 
 def test_the_last_of_several_scenes_in_a_file_is_read_as_the_published_reader_does(tmp_path):
     radiances, reflectances = values(33), values(33, seed=1)
-    mat5(tmp_path / "scene.mat", radiances=radiances, reflectances=reflectances, shown=values(3))
+    mat5(tmp_path / "scene.mat", some_radiances=radiances, reflectances=reflectances, shown=values(3))
     raw = open_raw(tmp_path / "scene.mat", load_descriptor("x", "umns2004"))
     np.testing.assert_array_equal(raw.read(), reflectances.transpose(2, 0, 1))
 
@@ -319,16 +319,35 @@ def test_a_file_of_unusual_name_is_read_by_the_form_of_its_suffix(tmp_path):
     np.testing.assert_array_equal(open_raw(tmp_path / "nf3112_104_MF.mat", form).read(), cube.transpose(2, 0, 1))
 
 
-def test_companions_are_found_from_inside_their_folder_and_in_capitals(tmp_path, monkeypatch):
+def test_forms_by_suffix_and_for_folders(tmp_path):
+    def forms(**main):
+        other = [{"files": "*_TC.mat", "variable": "tc"}, {"files": "*.hdr", "container": "envi"}]
+        bands = {"files": "*_ms", "container": "band_png"}
+        return Descriptor(container="matlab", variable="cube", other_forms=[*other, bands], **main)
+
+    for files in (None, "hyper/*", "*.mat"):
+        assert forms(files=files).form_for(tmp_path / "scene1.mat").variable == "cube"
+    assert forms(files="*.npy").form_for(tmp_path / "scene1.mat").variable == "tc"
+    assert forms().form_for(tmp_path).container == "band_png"
+
+
+def test_foreign_pictures_in_a_folder_of_bands(tmp_path):
+    for nm in range(400, 710, 10):
+        (tmp_path / f"{nm}nm.png").touch()
+    for name in ("thumb_1.png", "a².png"):
+        (tmp_path / name).touch()
+    assert len(band_files(tmp_path)) == 33  # most names end in letters: who could tell which are none
+
+
+def test_companions_are_found_from_inside_their_folder_and_in_capitals(tmp_path, monkeypatch, capsys):
     raw, _, _ = make("hotnir", tmp_path)
     companion = load_descriptor("x", "hotnir").companion_of(raw)
     companion.rename(companion.with_suffix(".JPG"))
     monkeypatch.chdir(raw.parent)
     attributes = convert_file(Path(raw.name), load_descriptor("x", "hotnir"), CubeSettings(), tmp_path / "a.zarr")
     assert attributes["rgb_source"] == "companion"
-    assert (
-        run(monkeypatch, "convert", "--dataset", "cave", ".", tmp_path / "b.zarr") == 2
-    )  # a sentence, whatever it says
+    assert run(monkeypatch, "convert", "--dataset", "cave", ".", tmp_path / "b.zarr") == 2
+    assert "1 PNG files for 31 bands" in capsys.readouterr().err
 
 
 def test_matlab_versions_are_told_apart_by_signature(tmp_path):
