@@ -148,7 +148,7 @@ def _draw_objects(layout: _Layout, rng: np.random.Generator) -> None:
         name = str(rng.choice([m for m in MATERIALS if m != under]))
         layout.cover(mask)
         layout.paint(mask, _vary(name, rng), name)
-        layout.shading[mask] = _relief(size, centre, radius_px, rng)[mask]
+        _shade(layout.shading, mask, centre, radius_px, rng)
         layout.objects.append((mask, mask.copy(), name, False))
         if rng.random() < PART_SHARE and radius_px > 0.06 * size:
             part = (
@@ -215,7 +215,7 @@ def _expose(
     per_surface: np.ndarray, surface: np.ndarray, brightness: np.ndarray, rng: np.random.Generator
 ) -> np.ndarray:
     """(C, H, W) float32 noisy, slightly blurred signal of (S, C) surface signals."""
-    clean = per_surface.T[:, surface].astype(np.float32) * brightness  # (C, H, W)
+    clean = np.take(per_surface.T.astype(np.float32), surface, axis=1) * brightness  # (C, H, W)
     blurred = np.stack([cv2.GaussianBlur(band, (0, 0), PSF_SIGMA_PX) for band in clean])
     sigma = READ_NOISE + SHOT_NOISE * np.sqrt(np.clip(blurred, 0, None))
     return np.clip(blurred + sigma * rng.standard_normal(blurred.shape, dtype=np.float32), 0, None)
@@ -243,12 +243,14 @@ def _shadows(size_px: int, rng: np.random.Generator) -> np.ndarray:
     return light * (1 + 0.25 * (xx * np.cos(angle) + yy * np.sin(angle))).astype(np.float32)
 
 
-def _relief(size_px: int, centre: np.ndarray, radius_px: float, rng: np.random.Generator) -> np.ndarray:
-    """(H, W) float32 shading of a slightly curved object lit from one side."""
-    yy, xx = np.mgrid[:size_px, :size_px]
+def _shade(
+    shading: np.ndarray, mask: np.ndarray, centre: np.ndarray, radius_px: float, rng: np.random.Generator
+) -> None:
+    """Shade a slightly curved object lit from one side."""
+    yy, xx = np.nonzero(mask)
     angle = rng.uniform(0, 2 * np.pi)
     tilt = ((xx - centre[0]) * np.cos(angle) + (yy - centre[1]) * np.sin(angle)) / radius_px
-    return (1 + rng.uniform(0.0, 0.15) * np.clip(tilt, -1, 1)).astype(np.float32)
+    shading[yy, xx] = 1 + rng.uniform(0.0, 0.15) * np.clip(tilt, -1, 1)
 
 
 def _blob(size_px: int, centre: np.ndarray, radius_px: float, rng: np.random.Generator) -> np.ndarray:
