@@ -15,7 +15,7 @@ from hvlabel.settings import Settings, read_yaml, validated
 SHIPPED = Path(__file__).resolve().parent.parent / "resources" / "datasets"
 
 Container = Literal["envi", "matlab", "hdf5", "npy", "tiff", "mosaic_png", "band_png", "hsd"]
-BAND_FILES, DIGITS = "*.[pP][nN][gG]", frozenset("0123456789")  # band_png: the files of an image's folder
+BAND_FILES = "*.[pP][nN][gG]"  # band_png: the files of an image's folder
 ENVI_DATA_SUFFIXES = (".dat", ".raw", ".bin", ".img", ".float", ".hyspex", ".bil", ".bip", ".bsq", "")
 Confidence = Literal["calibrated", "nominal", "placeholder"]
 
@@ -249,10 +249,10 @@ def band_files(folder: Path) -> list[Path]:
     """
 
     def order(path: Path) -> list[tuple[int, str]]:
-        return [(int(w), "") if w[:1] in DIGITS else (0, w) for w in re.split("([0-9]+)", path.name.lower())]
+        return [(int(w), "") if w.isdecimal() else (0, w) for w in re.split(r"(\d+)", path.name.lower())]
 
     found = [p for p in folder.glob(BAND_FILES) if p.name[0] != "." and p.is_file()]
-    numbered = [p for p in found if p.stem[-1] in DIGITS]
+    numbered = [p for p in found if p.stem[-1].isdecimal()]
     return sorted(numbered if 2 * len(numbered) > len(found) else found, key=order)
 
 

@@ -246,7 +246,7 @@ def _shadows(size_px: int, rng: np.random.Generator) -> np.ndarray:
 def _shade(
     shading: np.ndarray, mask: np.ndarray, centre: np.ndarray, radius_px: float, rng: np.random.Generator
 ) -> None:
-    """Shade a slightly curved object lit from one side."""
+    """Shade (H, W) float32 where the mask (H, W) bool is: a slightly curved object around centre (x, y) px, lit from one side."""
     yy, xx = np.nonzero(mask)
     angle = rng.uniform(0, 2 * np.pi)
     tilt = ((xx - centre[0]) * np.cos(angle) + (yy - centre[1]) * np.sin(angle)) / radius_px

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
@@ -12,6 +14,7 @@ from hvlabel.descriptors import ENVI_DATA_SUFFIXES, Form
 from hvlabel.errors import RawFileError
 from hvlabel.readers.stored import FileArray, StoredArray
 
+T = TypeVar("T")
 # ENVI's numeric type codes; complex ones (6, 9) are no images
 TYPE_CODES = {1: "u1", 2: "i2", 3: "i4", 4: "f4", 5: "f8", 12: "u2", 13: "u4", 14: "i8", 15: "u8"}
 # interleave -> (axis order, names of the sizes in that order)
@@ -56,14 +59,14 @@ def read(path: Path, form: Form) -> StoredArray:
             f"{data_path}: {found} bytes, but the header promises {expected} ({'x'.join(map(str, shape))} {dtype}); "
             "the file is truncated or the header belongs to another image; copy both again"
         )
-    factor = _scale_factor(header_path, header, required=form.scale is None)
+    factor = _told(_scale_factor, header_path, header, needed=form.scale is None)
     first, second, third = shape
     renamed = dict(zip("yxc", form.axes, strict=True))  # the form's axes for lines, samples, bands
     return StoredArray(
         array=FileArray(data_path, dtype, (first, second, third), offset),
         axes="".join(renamed[a] for a in axes),
         files=(header_path, data_path),
-        wavelengths_nm=_wavelengths_nm(header_path, header, required=form.wavelengths_nm is None),
+        wavelengths_nm=_told(_wavelengths_nm, header_path, header, needed=form.wavelengths_nm is None),
         scale=1.0 / factor if factor else None,
         unit="reflectance" if factor else None,
     )
@@ -81,35 +84,21 @@ def parse_header(path: Path) -> dict[str, str]:
     return {key.strip().lower(): value.strip().strip("{}").strip() for key, value in fields}
 
 
-def _scale_factor(path: Path, header: dict[str, str], *, required: bool) -> float | None:
+def _scale_factor(path: Path, header: dict[str, str]) -> float | None:
     text = header.get("reflectance scale factor")
-    if not text:
-        return None
-    try:
-        factor = _number(path, "reflectance scale factor", text)
-        if not 0 < factor < math.inf:
-            raise RawFileError(
-                f"{path}: reflectance scale factor is {text}, expected a positive number; mend the header"
-            )
-    except RawFileError:
-        if required:
-            raise
-        return None
+    factor = _number(path, "reflectance scale factor", text) if text else None
+    if factor is not None and not 0 < factor < math.inf:
+        raise RawFileError(f"{path}: reflectance scale factor is {text}, expected a positive number; mend the header")
     return factor
 
 
-def _wavelengths_nm(path: Path, header: dict[str, str], *, required: bool) -> tuple[float, ...] | None:
+def _wavelengths_nm(path: Path, header: dict[str, str]) -> tuple[float, ...] | None:
     words = [w for w in re.split(r"[,\s]+", header.get("wavelength", "")) if w]
     if not words:
         return None
     unit = header.get("wavelength units", "").lower()
     unit = unit.removesuffix("s")
-    try:
-        values = [_number(path, "wavelength", w) for w in words]
-    except RawFileError:
-        if required:
-            raise
-        return None
+    values = [_number(path, "wavelength", w) for w in words]
     if unit in UNIT_IN_NM:
         factor = UNIT_IN_NM[unit]
     elif unit in ("", "unknown"):
@@ -117,6 +106,18 @@ def _wavelengths_nm(path: Path, header: dict[str, str], *, required: bool) -> tu
     else:
         return None  # set points, wave numbers, indices: no band centres
     return tuple(v * factor for v in values)
+
+
+def _told(
+    say: Callable[[Path, dict[str, str]], T | None], path: Path, header: dict[str, str], *, needed: bool
+) -> T | None:
+    """What a header says, or None where that is unsound and not needed."""
+    try:
+        return say(path, header)
+    except RawFileError:
+        if needed:
+            raise
+        return None
 
 
 def _integer(path: Path, header: dict[str, str], name: str, default: int | None = None) -> int:

@@ -37,26 +37,12 @@ SIZES = Topology(
 )
 LARGER = Stage(450, 128, 128, (128, 128, 192, 256), images=4, objects=8, grounds=2, lr=1e-3)
 OUTLINES = replace(LARGER, warmup_steps=20, boxed=0.35, balanced=0.0, edge=0.3)
+FULL_SIZE = replace(OUTLINES, side_px=192, logits_px=192, images=2, objects=10, hidden=0.2)
 STAGES = (
     Stage(1500, 64, 64, (96, 128), images=6, objects=8, grounds=0, lr=1.5e-3),
     LARGER,
     replace(OUTLINES, steps=550, scene_px=(128, 192, 256, 256), lr=9e-4, fall=0.6),
-    Stage(
-        560,
-        192,
-        192,
-        (192, 256, 256),
-        images=2,
-        objects=10,
-        grounds=2,
-        lr=8e-4,
-        warmup_steps=20,
-        fall=0.7,
-        boxed=0.35,
-        hidden=0.2,
-        balanced=0.0,
-        edge=0.3,
-    ),
+    replace(FULL_SIZE, steps=560, scene_px=(192, 256, 256), lr=8e-4, fall=0.7),
 )
 PERIODS_NM = (50.0, 900.0)  # of the first kernels along the spectrum
 # the rate of these is halved
