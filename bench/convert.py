@@ -2,10 +2,13 @@
 
 python bench/convert.py [GiB] [envi|npy|mat73 ...]
 
-Once with the file on the disk alone, as data sets lie there, and once with all of it in the page cache.
+Once with the file on the disk alone, as data sets lie there, and once with all of it in the page cache. Rows hold medians: what
+fresh memory costs, and so one copy beside the next, differs several times over on a virtual machine.
 """
 
 import os
+import shutil
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -17,7 +20,7 @@ import ledger
 import numpy as np
 
 BANDS, COLUMNS = 128, 2048
-ROUNDS = 3
+ROUNDS = 5
 CODE = """
 import re, sys, time
 from pathlib import Path
@@ -112,7 +115,7 @@ def main() -> None:
 
 
 def compare(folder: Path, raw: Path, kind: str, where: str, gib: float) -> None:
-    """Append rows: our conversion against each peer, the file being in one place."""
+    """Append rows: our conversion against each peer, the file being in one place; medians, and the ratios of single rounds."""
     container = {"envi": "envi", "npy": "npy", "mat73": "matlab"}[kind]
     out = folder / "a.zarr"
     peer: dict[str, list[float]] = {}
@@ -127,6 +130,7 @@ def compare(folder: Path, raw: Path, kind: str, where: str, gib: float) -> None:
         peer.setdefault("cp and sync of the file", []).append(copied + seconds("sync", folder / "copy"))
         (folder / "copy").unlink()
         place(raw, where)
+        shutil.rmtree(out, ignore_errors=True)
         command = [sys.executable, "-c", CODE, raw, out, container, str(BANDS)]
         done = subprocess.run(command, capture_output=True, text=True, check=True)
         took, peak = map(float, done.stdout.split())
@@ -135,13 +139,14 @@ def compare(folder: Path, raw: Path, kind: str, where: str, gib: float) -> None:
     stored = sum(p.stat().st_size for p in out.rglob("*") if p.is_file()) / 2**30
     size = raw.stat().st_size / 2**30
     for what, times in peer.items():
+        ratios = sorted(theirs / mine for theirs, mine in zip(times, ours, strict=True))
         ledger.append(
             "convert",
             f"{kind} uint16 {gib:g} GiB of values, {size:.2f} GiB on disk, from the {where}",
-            min(ours),
+            statistics.median(ours),
             what,
-            min(times),
-            f"peak memory {max(peaks):.0f} MiB, {stored:.2f} GiB as cube",
+            statistics.median(times),
+            f"rounds {ratios[0]:.2f}-{ratios[-1]:.2f}, peak memory {max(peaks):.0f} MiB, {stored:.2f} GiB as cube",
         )
 
 

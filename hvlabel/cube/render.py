@@ -120,14 +120,19 @@ def stretch_limits(sample: np.ndarray, percentiles: tuple[float, float], *, join
 def stretched(linear: np.ndarray, limits: np.ndarray) -> np.ndarray:
     """(H, W, 3) uint8 of (H, W, 3) float32 between the limits of stretch_limits."""
     low, high = limits
-    span = np.where(high > low, high - low, np.float32(1))
+    gain = np.float32(STRETCH_LEVELS - 1) / np.where(high > low, high - low, np.float32(1))
     shown = np.empty(linear.shape, np.uint8)
     for start in range(0, len(linear), STRETCH_ROWS):
         rows = linear[start : start + STRETCH_ROWS]
-        rows = np.where(np.isfinite(rows).all(axis=2)[..., None], rows, low)
+        finite = np.isfinite(rows)
+        if not finite.all():
+            rows = np.where(finite.all(axis=2)[..., None], rows, low)
         with np.errstate(over="ignore"):  # what overflows is white or black
-            level = np.clip((rows - low) * (np.float32(STRETCH_LEVELS - 1) / span), 0, STRETCH_LEVELS - 1)
-        shown[start : start + STRETCH_ROWS] = GAMMA_TABLE[(level + np.float32(0.5)).astype(np.uint16)]
+            level = rows - low
+            level *= gain
+        np.clip(level, 0, STRETCH_LEVELS - 1, out=level)
+        level += np.float32(0.5)
+        np.take(GAMMA_TABLE, level.astype(np.uint16), mode="clip", out=shown[start : start + STRETCH_ROWS])
     return shown
 
 

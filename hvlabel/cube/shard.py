@@ -68,10 +68,11 @@ class ShardWriter:
         self._end += len(encoded)
 
     def close(self) -> None:
-        """Write the index; every chunk must be there."""
+        """Write the index and hand everything to the system; every chunk must be there."""
         assert not (self._index == ABSENT).any()
         index = self._index.tobytes()
         self._append(index + CRC.pack(google_crc32c.value(index)))
+        self._file.flush()
 
     def _append(self, content: bytes) -> None:
         self._file.write(content)

@@ -24,6 +24,7 @@ from hvlabel.readers import RawImage, Strip, fit
 
 SHARD_FILE = "cube/c/0/0/0"
 PIXEL_BYTES, PICTURE_CHUNK_PX = 12, 512  # of a float32 RGB pixel; side of a chunk of the picture
+TRANSPOSED_BYTES = 64 << 10  # at a time, to stay in the cache
 # types that OpenCV can transpose, by size in bytes
 MOVED_AS: dict[int, np.dtype[Any]] = {
     1: np.dtype(np.uint8),
@@ -87,28 +88,22 @@ def write_cube(
             ]
         drain(pending)
         writer.close()
-        synced.result()  # a disk error is told only once
-    statistics.require_image(raw.files[0])
+        syncs = (synced, disk.submit(os.fdatasync, file.fileno()))
 
-    picture = zarr.open_group(path, mode="r+").create_array(
-        "rgb",
-        shape=(height, width, 3),
-        dtype="u1",
-        chunks=(min(height, PICTURE_CHUNK_PX), min(width, PICTURE_CHUNK_PX), 3),
-        compressors=shard.codecs(1),
-        dimension_names=("y", "x", "channel"),
-    )
-    if rgb is not None:
-        picture[:] = fit(rgb, height, width)
-    elif rendering is not None and linear is not None:
-        limits = stretch_limits(linear.sample(), settings.stretch_percentiles, joint=rendering.joint)
-        starts = range(0, height, PICTURE_CHUNK_PX)
-        with ThreadPoolExecutor(threads) as pool:
+        statistics.require_image(raw.files[0])
+        picture = _create_picture(path, height, width)
+        if rgb is not None:
+            picture[:] = fit(rgb, height, width)
+        elif rendering is not None and linear is not None:
+            limits = stretch_limits(linear.sample(), settings.stretch_percentiles, joint=rendering.joint)
+            starts = range(0, height, PICTURE_CHUNK_PX)
             for part in (starts[k : k + threads] for k in range(0, len(starts), threads)):
                 rows = [linear.rows(start, min(start + PICTURE_CHUNK_PX, height)) for start in part]
                 for start, shown in zip(part, pool.map(stretched, rows, repeat(limits)), strict=True):
                     picture[start : start + len(shown)] = shown
-        linear.close()
+            linear.close()
+        for sync in syncs:
+            sync.result()  # a disk error is told only once
     facts = {
         "wavelengths_nm": list(raw.wavelengths_nm),
         "wavelengths_from": raw.wavelengths_from,
@@ -168,6 +163,17 @@ def _create_arrays(path: Path, raw: RawImage, side: int, grid: tuple[int, int]) 
     wavelength[:] = np.asarray(raw.wavelengths_nm)
 
 
+def _create_picture(path: Path, height: int, width: int) -> zarr.Array[Any]:
+    return zarr.open_group(path, mode="r+").create_array(
+        "rgb",
+        shape=(height, width, 3),
+        dtype="u1",
+        chunks=(min(height, PICTURE_CHUNK_PX), min(width, PICTURE_CHUNK_PX), 3),
+        compressors=shard.codecs(1),
+        dimension_names=("y", "x", "channel"),
+    )
+
+
 def _cut(strip: Strip, side: int) -> list[tuple[_Place, np.ndarray]]:
     """Chunks of a strip, row by row, as views."""
     _, height, width = strip.values.shape
@@ -201,13 +207,19 @@ def _gather(view: np.ndarray, dtype: np.dtype[Any]) -> np.ndarray:
         return np.ascontiguousarray(view, dtype=dtype)
     same_size = MOVED_AS[dtype.itemsize]
     if view.strides[0] == dtype.itemsize:  # interleaved pixels
-        pixels = np.ascontiguousarray(view.transpose(1, 2, 0)).reshape(height * width, n_bands)
-        return cv2.transpose(pixels.view(same_size)).view(dtype).reshape(n_bands, height, width)
+        chunk = np.empty((n_bands, height, width), same_size)
+        step = max(1, TRANSPOSED_BYTES // (width * n_bands * dtype.itemsize))
+        for y in range(0, height, step):
+            pixels = np.ascontiguousarray(view[:, y : y + step].transpose(1, 2, 0)).reshape(-1, n_bands)
+            chunk[:, y : y + step] = cv2.transpose(pixels.view(same_size)).reshape(n_bands, -1, width)
+        return chunk.view(dtype)
     if view.strides[1] == dtype.itemsize and view.strides[2] > 0:  # columns before rows
         chunk = np.empty((n_bands, height, width), dtype)
         for band, target in zip(view.transpose(0, 2, 1).view(same_size), chunk.view(same_size), strict=True):
             cv2.transpose(band, target)
         return chunk
+    if view.strides[2] == dtype.itemsize:  # rows of pixels: NumPy moves them faster as one item each
+        return np.ascontiguousarray(view.view(np.dtype((np.void, width * dtype.itemsize)))).view(dtype)
     return np.ascontiguousarray(view)
 
 
@@ -225,7 +237,8 @@ def _render(values: np.ndarray, rendering: Rendering) -> np.ndarray:
     used = np.flatnonzero(np.abs(rendering.weights).sum(axis=0))
     bands = values[used[0] : used[-1] + 1] if len(used) == used[-1] - used[0] + 1 else values[used]
     flat = bands.reshape(len(used), -1).astype(np.float32)
-    return (flat.T @ rendering.weights[:, used].T).reshape(*values.shape[1:], 3)
+    channels = [weights @ flat for weights in rendering.weights[:, used]]  # one by one: half the time of one product
+    return np.stack(channels, axis=-1).reshape(*values.shape[1:], 3)
 
 
 class _Statistics:

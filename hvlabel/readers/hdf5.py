@@ -17,7 +17,7 @@ from isal import isal_zlib
 
 from hvlabel.descriptors import Form
 from hvlabel.errors import RawFileError
-from hvlabel.readers.stored import FileArray, Packed, Slabs, StoredArray, require_cube, require_plausible
+from hvlabel.readers.stored import FileArray, Packed, Slabs, StoredArray, empty_slab, require_cube, require_plausible
 from hvlabel.readers.variables import Variable, read_cube
 
 with contextlib.suppress(ImportError):  # filters of third parties, where installed
@@ -81,14 +81,14 @@ class Hdf5Array:
         """Unpacked size of one chunk; it may be larger than the data set."""
         return math.prod(self.chunk) * self.dtype.itemsize
 
-    def read(self, axis: int, start: int, stop: int) -> np.ndarray:
+    def read(self, axis: int, start: int, stop: int, reuse: np.ndarray | None = None) -> np.ndarray:
         """[start, stop) of one axis."""
         box = tuple((start, stop) if k == axis else (0, n) for k, n in enumerate(self.shape))
         with h5py.File(self.path, "r") as file:
             stored = file[self.name]
             if self.filters not in OWN_FILTERS:
                 return stored[tuple(slice(*b) for b in box)]
-            out = np.empty(tuple(b - a for a, b in box), self.dtype)
+            out = empty_slab(tuple(b - a for a, b in box), self.dtype, reuse)
             grid = itertools.product(
                 *(range(a // c * c, b, c) for (a, b), c in zip(box, self.chunk, strict=True))
             )  # corners of the chunks

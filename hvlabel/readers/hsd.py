@@ -43,7 +43,7 @@ class PcaArray:
         """Always float32."""
         return np.dtype(np.float32)
 
-    def read(self, axis: int, start: int, stop: int) -> np.ndarray:
+    def read(self, axis: int, start: int, stop: int, reuse: np.ndarray | None = None) -> np.ndarray:
         """Rows [start, stop); only axis 0, the slowest one, can be read so."""
         assert axis == 0
         scores = self.scores.read(axis, start, stop)

@@ -97,7 +97,8 @@ class RawImage:
 
         All strips lie along the same axis, the one that suits the file. At most about half of memory_bytes is used for
         one strip and its predecessor; what can only be read from front to back and exceeds a quarter is unpacked into a
-        file in scratch_folder first. threads: for unpacking HDF5 chunks. RawFileError where the file turns out to be damaged.
+        file in scratch_folder first. threads: for unpacking HDF5 chunks. A strip is overwritten when the next but one is
+        asked for. RawFileError where the file turns out to be damaged.
         """
         with one_sentence(self.files[0]), _readable(self, memory_bytes, scratch_folder, threads) as array:
             yield from self._strips(array, side_px, memory_bytes)
@@ -146,10 +147,13 @@ class RawImage:
         thickness = _thickness(self.files[0], array, axis, side_px, memory_bytes)
         starts = range(0, array.shape[axis], thickness)
         carried: np.ndarray | None = None
+        slab: np.ndarray | None = None
+        before: np.ndarray | None = None  # the slab before it
         done = 0
         for start in reversed(starts) if backwards else starts:
             stop = min(start + thickness, array.shape[axis])
-            block = self._upright(array.read(axis, start, stop), letter, start, stop)
+            slab, before = array.read(axis, start, stop, reuse=before), slab
+            block = self._upright(slab, letter, start, stop)
             if carried is not None:
                 block = np.concatenate([carried, block], axis=final_axis)
             whole = block.shape[final_axis] - block.shape[final_axis] % side_px
@@ -248,8 +252,7 @@ def raw_sha256(files: tuple[Path, ...]) -> str:
     for path in files:
         try:
             with path.open("rb", buffering=0) as file:
-                while block := file.read(1 << 20):
-                    digest.update(block)
+                hashlib.file_digest(file, lambda: digest)
         except OSError as error:
             raise RawFileError(
                 f"{path}: cannot be read ({error.strerror}); restore it or check its permissions"

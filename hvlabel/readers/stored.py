@@ -35,8 +35,11 @@ class Slabs(Protocol):
     def chunk(self) -> tuple[int, int, int] | None:
         """See above."""
 
-    def read(self, axis: int, start: int, stop: int) -> np.ndarray:
-        """[start, stop) of one axis, everything of the other two."""
+    def read(self, axis: int, start: int, stop: int, reuse: np.ndarray | None = None) -> np.ndarray:
+        """[start, stop) of one axis, everything of the other two.
+
+        reuse : what an earlier call returned and nobody needs any more: fresh memory costs as much as filling it
+        """
 
 
 @dataclass(frozen=True)
@@ -74,7 +77,7 @@ class MemoryArray:
         """Type as stored."""
         return self.array.dtype
 
-    def read(self, axis: int, start: int, stop: int) -> np.ndarray:
+    def read(self, axis: int, start: int, stop: int, reuse: np.ndarray | None = None) -> np.ndarray:
         """A view."""
         return self.array[(slice(None),) * axis + (slice(start, stop),)]
 
@@ -89,10 +92,10 @@ class FileArray:
     offset: int = 0
     chunk: None = None
 
-    def read(self, axis: int, start: int, stop: int) -> np.ndarray:
+    def read(self, axis: int, start: int, stop: int, reuse: np.ndarray | None = None) -> np.ndarray:
         """[start, stop) of one axis; RawFileError if the file ends early."""
         outer, inner = _product(self.shape[:axis]), _product(self.shape[axis + 1 :]) * self.dtype.itemsize
-        block = np.empty((*self.shape[:axis], stop - start, *self.shape[axis + 1 :]), self.dtype)
+        block = empty_slab((*self.shape[:axis], stop - start, *self.shape[axis + 1 :]), self.dtype, reuse)
         runs = block.reshape(-1).view(np.uint8).data
         length = (stop - start) * inner
         with self.path.open("rb", buffering=0) as file:
@@ -153,6 +156,11 @@ def unpack(packed: Packed, path: Path, scratch: BinaryIO | None) -> Slabs:
         return MemoryArray(target.reshape(packed.shape))
     scratch.flush()
     return FileArray(Path(scratch.name), packed.dtype, packed.shape)
+
+
+def empty_slab(shape: tuple[int, ...], dtype: np.dtype[Any], reuse: np.ndarray | None) -> np.ndarray:
+    """An array to be filled: the one that may be overwritten, if it has this shape."""
+    return reuse if reuse is not None and reuse.shape == shape else np.empty(shape, dtype)
 
 
 def require_cube(path: Path, what: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> tuple[int, int, int]:

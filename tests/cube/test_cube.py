@@ -15,7 +15,9 @@ from hvlabel.cube import open_cube
 from hvlabel.cube.bands import evenly_spread, false_colour_frames, nearest_band
 from hvlabel.cube.plan import chunk_side_px
 from hvlabel.cube.render import choose_rendering, cie_weights, false_colour, stretch
+from hvlabel.descriptors import Descriptor
 from hvlabel.errors import BandError, CubeError, RawFileError
+from hvlabel.stages.convert import convert_file
 
 VISIBLE = np.linspace(400, 700, 31)
 
@@ -110,6 +112,19 @@ def test_values_survive_conversion_exactly(tmp_path, make_cube, dtype, shape):
     assert cube.dtype == np.dtype(dtype).newbyteorder("=")
     assert cube.rgb.shape == (*shape[1:], 3)
     assert (cube.attributes["min"], cube.attributes["max"]) == (float(values.min()), float(values.max()))
+
+
+@pytest.mark.parametrize("rot90", [0, 1, 3])
+@pytest.mark.parametrize("axes", ["yxc", "ycx", "cyx", "xyc", "cxy"])
+@pytest.mark.parametrize("dtype", ["uint16", "float32"])
+def test_any_memory_order_survives_conversion_in_many_strips(tmp_path, monkeypatch, axes, rot90, dtype):
+    monkeypatch.setattr("hvlabel.readers.raw.SLAB_BYTES", 1 << 20)
+    upright = np.random.default_rng(2).integers(0, 4000, (31, 530, 140)).astype(dtype)
+    stored = np.rot90(upright, -rot90, axes=(1, 2)).transpose(["cyx".index(a) for a in axes])
+    np.save(tmp_path / "a.npy", np.ascontiguousarray(stored))
+    descriptor = Descriptor(container="npy", axes=axes, rot90=rot90, wavelengths_nm=tuple(np.linspace(400, 700, 31)))
+    convert_file(tmp_path / "a.npy", descriptor, CubeSettings(), tmp_path / "a.zarr", threads=2)
+    np.testing.assert_array_equal(open_cube(tmp_path / "a.zarr").read(), upright)
 
 
 @given(st.data())

@@ -303,7 +303,10 @@ def test_strips_in_little_memory_are_the_cube(tmp_path, rot90, chunks):
     raw = open_raw(tmp_path / "a.h5", descriptor)
     whole = np.rot90(np.delete(cube, (3, 50, 89), axis=1), rot90, axes=(1, 2))
     seen = np.zeros(raw.shape, int)
+    last: tuple[np.ndarray, np.ndarray] | None = None
     for strip in raw.strips(16, 200_000, tmp_path, threads=2):
+        if last is not None:  # still whole while the next one is at hand
+            np.testing.assert_array_equal(*last)
         stop = strip.start + strip.values.shape[strip.axis]
         box = (
             (slice(None), slice(strip.start, stop))
@@ -311,6 +314,7 @@ def test_strips_in_little_memory_are_the_cube(tmp_path, rot90, chunks):
             else (slice(None), slice(None), slice(strip.start, stop))
         )
         np.testing.assert_array_equal(strip.values, whole[box])
+        last = strip.values, whole[box]
         assert strip.start % 16 == 0
         assert strip.values.nbytes <= 100_000
         seen[box] += 1
