@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import repeat
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -96,11 +96,7 @@ def write_cube(
             picture[:] = fit(rgb, height, width)
         elif rendering is not None and linear is not None:
             limits = stretch_limits(linear.sample(), settings.stretch_percentiles, joint=rendering.joint)
-            starts = range(0, height, PICTURE_CHUNK_PX)
-            for part in (starts[k : k + threads] for k in range(0, len(starts), threads)):
-                rows = [linear.rows(start, min(start + PICTURE_CHUNK_PX, height)) for start in part]
-                for start, shown in zip(part, pool.map(stretched, rows, repeat(limits)), strict=True):
-                    picture[start : start + len(shown)] = shown
+            list(pool.map(partial(_show, picture, linear, limits), range(0, height, PICTURE_CHUNK_PX)))
             linear.close()
         for sync in syncs:
             sync.result()  # a disk error is told only once
@@ -172,6 +168,12 @@ def _create_picture(path: Path, height: int, width: int) -> zarr.Array[Any]:
         compressors=shard.codecs(1),
         dimension_names=("y", "x", "channel"),
     )
+
+
+def _show(picture: zarr.Array[Any], linear: _Linear, limits: np.ndarray, start: int) -> None:
+    """Stretch one row of chunks into the picture. Threads may call this at once."""
+    stop = min(start + PICTURE_CHUNK_PX, picture.shape[0])
+    picture[start:stop] = stretched(linear.rows(start, stop), limits)
 
 
 def _cut(strip: Strip, side: int) -> list[tuple[_Place, np.ndarray]]:
