@@ -8,6 +8,7 @@ import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -91,29 +92,35 @@ class Cube:
             raise ValueError(f"out has shape {out.shape}, the box {shape}")
         if not out.size:
             return out
-        chunks_x = range(x0 // side, (x1 - 1) // side + 1)
+        places = list(product(range(y0 // side, (y1 - 1) // side + 1), range(x0 // side, (x1 - 1) // side + 1)))
+        todo = iter(places)  # shared: whoever is done takes the next chunk
 
-        def read_row(row: int) -> None:
-            chunk = np.empty((self.shape[0], side, side), self.dtype)
-            top, bottom = max(y0, row * side), min(y1, (row + 1) * side)
+        def read_chunks(memory: tuple[np.ndarray, np.ndarray]) -> None:
+            stored, chunk = memory
             with (self.path / SHARD_FILE).open("rb", buffering=0) as file:
-                for column in chunks_x:
+                for row, column in todo:
+                    top, bottom = max(y0, row * side), min(y1, (row + 1) * side)
                     left, right = max(x0, column * side), min(x1, (column + 1) * side)
                     offset, n_bytes = self._index[row, column].tolist()
-                    shard.decode(self.path, os.pread(file.fileno(), n_bytes, offset), chunk)
+                    n_read = os.preadv(file.fileno(), [stored[:n_bytes]], offset)
+                    shard.decode(self.path, stored[:n_read], chunk)
                     out[:, top - y0 : bottom - y0, left - x0 : right - x0] = chunk[
                         b0:b1, top - row * side : bottom - row * side, left - column * side : right - column * side
                     ]
 
-        n_rows = range(y0 // side, (y1 - 1) // side + 1)
-        workers = min(len(n_rows), threads or min(MAX_THREADS, len(os.sched_getaffinity(0))))
-        self._index  # noqa: B018 (read before the threads share it)
-        if workers == 1 or out.nbytes < WORTH_THREADS_BYTES:
-            for row in n_rows:
-                read_row(row)
+        workers = min(len(places), threads or min(MAX_THREADS, len(os.sched_getaffinity(0))))
+        if out.nbytes < WORTH_THREADS_BYTES:
+            workers = 1
+        longest = int(self._index[..., 1].max())
+        # allocated here: in a thread of its own all memory would be fresh, and zeroed first
+        memory = [
+            (np.empty(longest, np.uint8), np.empty((self.shape[0], side, side), self.dtype)) for _ in range(workers)
+        ]
+        if workers == 1:
+            read_chunks(*memory)
         else:
             with ThreadPoolExecutor(workers) as pool:  # no pool is kept: it would not survive a fork
-                list(pool.map(read_row, n_rows))
+                list(pool.map(read_chunks, memory))
         return out
 
     def values(self, rows: slice | int = ALL, columns: slice | int = ALL, bands: slice | int = ALL) -> np.ndarray:

@@ -20,7 +20,7 @@ from zarr.codecs import BloscCodec, Crc32cCodec
 from hvlabel.errors import CubeError
 
 LEVEL = 5
-BYTE_SHUFFLED = 4  # bytes per value from which whole bytes are shuffled: noise fills the lower bits of floats anyway
+BYTE_SHUFFLED = 2  # bytes per value from which whole bytes are shuffled: larger by a tenth than bits, read back faster by a fifth
 blosc.use_threads = False  # Blosc's own thread pool does not survive a fork; threads here each encode their own chunk
 CRC = struct.Struct("<I")
 RESIDUE = 0x48674BC7  # CRC32C of anything followed by its own CRC32C
@@ -41,8 +41,8 @@ def encode(chunk: np.ndarray) -> bytes:
     return packed + CRC.pack(google_crc32c.value(packed))
 
 
-def decode(path: Path, stored: bytes, chunk: np.ndarray) -> None:
-    """Fill a C-contiguous chunk from its encoded bytes; CubeError if they do not match their checksum."""
+def decode(path: Path, stored: np.ndarray, chunk: np.ndarray) -> None:
+    """Fill a C-contiguous chunk from its encoded bytes (uint8); CubeError if they do not match their checksum."""
     if len(stored) <= CRC.size or google_crc32c.value(stored) != RESIDUE:
         raise CubeError(f"{path}: a chunk is damaged; delete the cube and run again to convert it anew")
     blosc.decompress(stored, chunk)  # the length of the content stands in its header
