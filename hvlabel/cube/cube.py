@@ -102,7 +102,7 @@ class Cube:
                     top, bottom = max(y0, row * side), min(y1, (row + 1) * side)
                     left, right = max(x0, column * side), min(x1, (column + 1) * side)
                     offset, n_bytes = self._index[row, column].tolist()
-                    n_read = os.preadv(file.fileno(), [stored[:n_bytes]], offset)
+                    n_read = os.preadv(file.fileno(), [stored.data[:n_bytes]], offset)
                     shard.decode(self.path, stored[:n_read], chunk)
                     out[:, top - y0 : bottom - y0, left - x0 : right - x0] = chunk[
                         b0:b1, top - row * side : bottom - row * side, left - column * side : right - column * side
