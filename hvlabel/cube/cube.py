@@ -117,7 +117,7 @@ class Cube:
             (np.empty(longest, np.uint8), np.empty((self.shape[0], side, side), self.dtype)) for _ in range(workers)
         ]
         if workers == 1:
-            read_chunks(*memory)
+            read_chunks(memory[0])
         else:
             with ThreadPoolExecutor(workers) as pool:  # no pool is kept: it would not survive a fork
                 list(pool.map(read_chunks, memory))

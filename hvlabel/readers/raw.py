@@ -147,12 +147,12 @@ class RawImage:
         thickness = _thickness(self.files[0], array, axis, side_px, memory_bytes)
         starts = range(0, array.shape[axis], thickness)
         carried: np.ndarray | None = None
-        slab: np.ndarray | None = None
-        before: np.ndarray | None = None  # the slab before it
+        lent: np.ndarray | None = None  # slab of the last strip
+        spare: np.ndarray | None = None  # slab that no strip needs any more
         done = 0
         for start in reversed(starts) if backwards else starts:
             stop = min(start + thickness, array.shape[axis])
-            slab, before = array.read(axis, start, stop, reuse=before), slab
+            slab = array.read(axis, start, stop, reuse=spare)
             block = self._upright(slab, letter, start, stop)
             if carried is not None:
                 block = np.concatenate([carried, block], axis=final_axis)
@@ -162,6 +162,7 @@ class RawImage:
                 yield Strip(final_axis, done, strip)
                 done += whole
             carried = carried.copy() if carried.shape[final_axis] else None
+            spare, lent = (lent, slab) if whole else (slab, lent)
         if carried is not None:
             yield Strip(final_axis, done, carried)
 
