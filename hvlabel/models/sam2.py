@@ -23,7 +23,7 @@ from hvlabel.errors import WeightsError
 from hvlabel.models.batches import Ceilings, halved
 from hvlabel.models.memory import Found, MemoryNetwork, Remembered
 from hvlabel.models.teacher import network_input
-from hvlabel.models.two_way import ImageSide, Masks, confident_masks, half_precision, image_side
+from hvlabel.models.two_way import ImageSide, Masks, confident_masks, embeddable, half_precision, image_side
 from hvlabel.models.weights import read_state_dict
 
 # What the package's own builders set at inference: a single unstable mask falls back to the best of three,
@@ -177,14 +177,14 @@ class Sam2Predictor:
     def decode_above(self, embedding: Embedding, points_xy: np.ndarray, min_iou: float | None) -> Masks:
         """Like decode with multimask, but only masks above a predicted IoU (None: all); prompts without one are never upscaled."""
         network, decoder = self.network, self._decoder
-        sparse, dense = self._prompts(embedding, points_xy, None)
+        sparse, dense = self._prompts(embedding, embeddable(points_xy), None)
         if self._side is None or self._side[0] is not embedding:
             code = network.sam_prompt_encoder.get_dense_pe()
             self._side = (
                 embedding,
                 image_side(decoder, self._image(embedding) + dense[:1], code, embedding.features[:-1]),
             )
-        return confident_masks(decoder, self._side[1], sparse, min_iou)
+        return confident_masks(decoder, self._side[1], sparse[: len(points_xy)], min_iou)
 
     def _image(self, embedding: Embedding) -> Tensor:
         """(1, D, g, g) features as the decoder takes them."""

@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -24,6 +25,7 @@ N_MASK_TOKENS = 4  # one mask for clear prompts, three for ambiguous ones
 # image tokens of the prompts that a CPU decodes at once: few enough for its cache; bfloat16 has more to gain from large products
 CACHED_BYTES_CPU = {torch.float32: 3 << 20, torch.bfloat16: 16 << 20}
 MAX_AT_ONCE_CPU = 64
+FEWEST_POINTS = 8  # products of fewer than four rows are rounded differently on some CPUs
 
 
 @dataclass(frozen=True)
@@ -126,6 +128,11 @@ class Masks:
     def joined(parts: Sequence[Masks]) -> Masks:
         """All of them, in their order; there is at least one part."""
         return Masks(*(torch.cat([getattr(p, name) for p in parts]) for name in ("logits", "iou", "prompt")))
+
+
+def embeddable(points_xy: np.ndarray) -> np.ndarray:
+    """Points (N, 2), a few repeated to FEWEST_POINTS, so that their embedding does not depend on how many they are."""
+    return np.resize(points_xy, (max(len(points_xy), FEWEST_POINTS), 2))
 
 
 def confident_masks(decoder: Any, side: ImageSide, sparse: Tensor, min_iou: float | None) -> Masks:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from hvlabel.models.batches import Ceilings
 from hvlabel.models.hyperfree.network import HyperFree
-from hvlabel.models.two_way import ImageSide, Masks, confident_masks, half_precision, image_side
+from hvlabel.models.two_way import ImageSide, Masks, confident_masks, embeddable, half_precision, image_side
 
 
 @dataclass(frozen=True)
@@ -93,12 +93,12 @@ class HyperFreePredictor:
     def decode_above(self, embedding: Embedding, points_xy: np.ndarray, min_iou: float | None) -> Masks:
         """Like decode with multimask, but only masks above a predicted IoU (None: all); prompts without one are never upscaled."""
         encoder, decoder = self.network.prompt_encoder, self._decoder
-        points, labels = self._points(embedding, points_xy)
+        points, labels = self._points(embedding, embeddable(points_xy))
         sparse, dense = encoder(points, labels, None, None)
         if self._side is None or self._side[0] is not embedding:
             features = embedding.features + dense[:1]
             self._side = embedding, image_side(decoder, features, encoder.dense_code(), [])
-        return confident_masks(decoder, self._side[1], sparse, min_iou)
+        return confident_masks(decoder, self._side[1], sparse[: len(points_xy)], min_iou)
 
     def _points(self, embedding: Embedding, points_xy: np.ndarray) -> tuple[Tensor, Tensor]:
         """(N, 1, 2) px of the padded input and (N, 1) labels of foreground points."""
