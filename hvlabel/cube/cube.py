@@ -92,7 +92,8 @@ class Cube:
             raise ValueError(f"out has shape {out.shape}, the box {shape}")
         if not out.size:
             return out
-        places = list(product(range(y0 // side, (y1 - 1) // side + 1), range(x0 // side, (x1 - 1) // side + 1)))
+        grid = (slice(y0 // side, (y1 - 1) // side + 1), slice(x0 // side, (x1 - 1) // side + 1))
+        places = list(product(*(range(s.start, s.stop) for s in grid)))
         todo = iter(places)  # shared: whoever is done takes the next chunk
 
         def read_chunks(memory: tuple[np.ndarray, np.ndarray]) -> None:
@@ -111,7 +112,9 @@ class Cube:
         workers = min(len(places), threads or min(MAX_THREADS, len(os.sched_getaffinity(0))))
         if out.nbytes < WORTH_THREADS_BYTES:
             workers = 1
-        longest = int(self._index[..., 1].max())
+        longest = int(self._index[grid][..., 1].max())
+        if longest == shard.ABSENT:
+            raise CubeError(f"{self.path}: a chunk is missing; delete the cube and run again to convert it anew")
         # allocated here: in a thread of its own all memory would be fresh, and zeroed first
         memory = [
             (np.empty(longest, np.uint8), np.empty((self.shape[0], side, side), self.dtype)) for _ in range(workers)

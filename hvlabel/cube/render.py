@@ -26,6 +26,7 @@ VISIBLE_NM = (450.0, 650.0)
 VISIBLE_GAP_NM = 25.0
 GAMMA = 1 / 2.2
 STRETCH_PIXELS, STRETCH_ROWS, STRETCH_LEVELS = 1_000_000, 64, 65_536
+FLAT = 1e-30  # a picture whose values span less is even: the gain would overflow
 GAMMA_TABLE = (np.linspace(0, 1, STRETCH_LEVELS) ** GAMMA * 255 + 0.5).astype(np.uint8)
 
 
@@ -120,7 +121,8 @@ def stretch_limits(sample: np.ndarray, percentiles: tuple[float, float], *, join
 def stretched(linear: np.ndarray, limits: np.ndarray) -> np.ndarray:
     """(H, W, 3) uint8 of (H, W, 3) float32 between the limits of stretch_limits."""
     low, high = limits
-    gain = np.float32(STRETCH_LEVELS - 1) / np.where(high > low, high - low, np.float32(1))
+    span = high - low
+    gain = np.float32(STRETCH_LEVELS - 1) / np.where(span > FLAT, span, np.float32(1))
     shown = np.empty(linear.shape, np.uint8)
     for start in range(0, len(linear), STRETCH_ROWS):
         rows = linear[start : start + STRETCH_ROWS]

@@ -147,7 +147,7 @@ class RawImage:
         thickness = _thickness(self.files[0], array, axis, side_px, memory_bytes)
         starts = range(0, array.shape[axis], thickness)
         carried: np.ndarray | None = None
-        lent: np.ndarray | None = None  # slab of the last strip
+        lent: np.ndarray | None = None  # slab that the last strip is a view of
         spare: np.ndarray | None = None  # slab that no strip needs any more
         done = 0
         for start in reversed(starts) if backwards else starts:
@@ -162,7 +162,10 @@ class RawImage:
                 yield Strip(final_axis, done, strip)
                 done += whole
             carried = carried.copy() if carried.shape[final_axis] else None
-            spare, lent = (lent, slab) if whole else (slab, lent)
+            if whole and np.may_share_memory(block, slab):
+                spare, lent = lent, slab
+            else:  # copied; the strip before, if it is a view, is done with once this one was taken
+                spare, lent = slab, None if whole else lent
         if carried is not None:
             yield Strip(final_axis, done, carried)
 

@@ -159,8 +159,11 @@ def unpack(packed: Packed, path: Path, scratch: BinaryIO | None) -> Slabs:
 
 
 def empty_slab(shape: tuple[int, ...], dtype: np.dtype[Any], reuse: np.ndarray | None) -> np.ndarray:
-    """An array to be filled: the one that may be overwritten, if it has this shape."""
-    return reuse if reuse is not None and reuse.shape == shape else np.empty(shape, dtype)
+    """An array to be filled, in the memory of one that may be overwritten if that is large enough."""
+    n_values = _product(shape)
+    if reuse is None or reuse.size < n_values:
+        return np.empty(shape, dtype)
+    return reuse.reshape(-1)[:n_values].reshape(shape)
 
 
 def require_cube(path: Path, what: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> tuple[int, int, int]:

@@ -94,6 +94,7 @@ def test_stretch_survives_outliers_and_missing_values():
     assert shown[2:].std() > 40
     assert shown[1, 1].tolist() == [0, 0, 0]
     assert stretch(np.full((4, 4, 3), 7.0, np.float32), (1, 99), joint=True).std() == 0
+    assert stretch(linear * np.float32(1e-38), (1, 99), joint=True).shape == linear.shape  # without a warning
     assert false_colour(linear.transpose(2, 0, 1)[:, 2:]).shape == (48, 60, 3)
 
 
@@ -189,6 +190,17 @@ def test_flipped_bits_are_noticed_by_us_and_by_zarr(tmp_path, make_cube):
     shard.write_bytes(content[:-1000])
     with pytest.raises(CubeError, match="index is damaged"):
         open_cube(tmp_path / "a.zarr").values()
+
+
+def test_a_missing_chunk_is_told_and_the_others_are_read(tmp_path, make_cube):
+    values = np.random.default_rng(5).integers(1, 4000, (250, 77, 130)).astype("uint16")
+    cube = make_cube(tmp_path / "a.zarr", values)
+    side = cube.chunk_side_px
+    zarr.open_group(cube.path, mode="r+")["cube"][:, :side, :side] = 0  # which zarr leaves out
+    edited = open_cube(cube.path)
+    np.testing.assert_array_equal(edited.read(columns=slice(side, None)), values[:, :, side:])
+    with pytest.raises(CubeError, match="a chunk is missing"):
+        edited.read(rows=0)
 
 
 def test_foreign_and_missing_folders_are_refused(tmp_path):
