@@ -8,7 +8,7 @@ import math
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +17,8 @@ import numpy as np
 from hvlabel.descriptors import Form
 from hvlabel.errors import RawFileError
 from hvlabel.readers import envi, hdf5, hsd, matlab, npy, pictures, tiff
-from hvlabel.readers.hdf5 import Hdf5Array
 from hvlabel.readers.hsd import PcaArray
+from hvlabel.readers.slabs import readable, slab_axis, slab_thickness
 from hvlabel.readers.stored import Packed, Slabs, StoredArray, unpack
 
 READER_VERSION = 3
@@ -34,7 +34,6 @@ READERS: dict[str, Callable[[Path, Form], StoredArray]] = {
 }
 # what quarter turns do: whether a stored image axis is walked backwards to go forwards in the upright image
 BACKWARDS = {0: "", 1: "x", 2: "xy", 3: "y"}
-SLAB_BYTES = 32 << 20  # large enough for the disk, small enough to stay in reused memory
 MAX_RGB_BYTES = 128 << 20
 
 
@@ -100,7 +99,7 @@ class RawImage:
         file in scratch_folder first. threads: for unpacking HDF5 chunks. A strip is overwritten when the next but one is
         asked for. RawFileError where the file turns out to be damaged.
         """
-        with one_sentence(self.files[0]), _readable(self, memory_bytes, scratch_folder, threads) as array:
+        with one_sentence(self.files[0]), readable(self.stored, memory_bytes, scratch_folder, threads) as array:
             yield from self._strips(array, side_px, memory_bytes)
 
     def inner_rgb(self) -> np.ndarray | None:
@@ -140,11 +139,11 @@ class RawImage:
 
     def _strips(self, array: Slabs, side_px: int, memory_bytes: int) -> Iterator[Strip]:
         axes = self.stored.axes
-        letter = _slab_axis(array, axes)
+        letter = slab_axis(array, axes)
         axis = axes.index(letter)
         backwards = letter in BACKWARDS[self.rot90]
         final_axis = 1 if (letter == "y") == (self.rot90 % 2 == 0) else 2
-        thickness = _thickness(self.files[0], array, axis, side_px, memory_bytes)
+        thickness = slab_thickness(self.files[0], array, axis, side_px, memory_bytes)
         starts = range(0, array.shape[axis], thickness)
         carried: np.ndarray | None = None
         lent: np.ndarray | None = None  # slab that the last strip is a view of
@@ -300,73 +299,6 @@ def _unequal(path: Path, n_wavelengths: int, n_bands: int, stored: StoredArray) 
         f"{path}: {n_wavelengths} wavelengths for {n_bands} bands (stored band x row x column {sizes}); "
         "they must be equal: check descriptor.axes, drop_bands and wavelengths_nm"
     )
-
-
-def _slab_axis(array: Slabs, axes: str) -> str:
-    """The image axis along which slabs cost least: of chunked arrays the one with the smaller chunk rows, else the outer one."""
-    outer, inner = (a for a in axes if a != "c")
-    if array.chunk is None:
-        return outer
-
-    return min((outer, inner), key=lambda letter: _chunk_row_bytes(array, axes.index(letter)))
-
-
-def _plane(array: Slabs, axis: int) -> int:
-    return math.prod(n for k, n in enumerate(array.shape) if k != axis)
-
-
-def _chunk_length(array: Slabs, axis: int) -> int:
-    return 1 if array.chunk is None else min(array.chunk[axis], array.shape[axis])
-
-
-def _chunk_row_bytes(array: Slabs, axis: int) -> int:
-    """Bytes of all chunks that lie side by side across an axis."""
-    return _chunk_length(array, axis) * _plane(array, axis) * array.dtype.itemsize
-
-
-def _thickness(path: Path, array: Slabs, axis: int, side_px: int, memory_bytes: int) -> int:
-    """Slab thickness along a stored axis: whole chunks, whole multiples of side_px where that is affordable."""
-    chunk = _chunk_length(array, axis)
-    one = _plane(array, axis) * array.dtype.itemsize
-    unit = math.lcm(side_px, chunk)
-    if unit * one > max(min(SLAB_BYTES, memory_bytes // 8), 2 * chunk * one) and chunk > 1:
-        unit = chunk  # strips are cut across slabs then, and what is left over is carried
-    needed = (unit if unit % side_px == 0 else unit + side_px) * one
-    if needed > memory_bytes // 4:
-        raise RawFileError(
-            f"{path}: {max(unit, chunk)} rows or columns of all bands take {needed >> 20} MiB, more than a quarter of cube.memory_mib; raise it"
-        )
-    return unit * max(1, min(SLAB_BYTES, memory_bytes // 8) // (unit * one))
-
-
-@contextmanager
-def _readable(raw: RawImage, memory_bytes: int, scratch_folder: Path, threads: int) -> Iterator[Slabs]:
-    """The stored array as slabs, unpacked if it has to be."""
-    array = raw.stored.array
-    if isinstance(array, Hdf5Array):
-        letter = _slab_axis(array, raw.stored.axes)
-        axis = raw.stored.axes.index(letter)
-        if array.chunk_bytes > memory_bytes // 4:
-            raise RawFileError(
-                f"{raw.files[0]}: one chunk {array.chunk} unpacks to {array.chunk_bytes >> 20} MiB, more than cube.memory_mib allows for; "
-                "raise it or rewrite the file with h5repack"
-            )
-        array = replace(array, threads=max(1, min(threads, memory_bytes // 4 // array.chunk_bytes)))
-        if _chunk_row_bytes(array, axis) > memory_bytes // 8:
-            if _chunk_row_bytes(array, 0) > memory_bytes // 8:
-                raise RawFileError(
-                    f"{raw.files[0]}: chunks of {array.chunk} need {_chunk_row_bytes(array, 0) >> 20} MiB to be read once each, "
-                    "more than an eighth of cube.memory_mib; raise it or rewrite the file with h5repack"
-                )
-            array = array.packed()
-    if not isinstance(array, Packed):
-        yield array
-        return
-    if array.nbytes <= memory_bytes // 4:
-        yield unpack(array, raw.files[0], None)
-        return
-    with tempfile.NamedTemporaryFile(dir=scratch_folder, prefix="unpacked-") as scratch:
-        yield unpack(array, raw.files[0], scratch.file)  # type: ignore[arg-type]
 
 
 @contextmanager

@@ -119,7 +119,7 @@ def test_values_survive_conversion_exactly(tmp_path, make_cube, dtype, shape):
 @pytest.mark.parametrize("axes", ["yxc", "ycx", "cyx", "xyc", "cxy"])
 @pytest.mark.parametrize("dtype", ["uint16", "float32"])
 def test_any_memory_order_survives_conversion_in_many_strips(tmp_path, monkeypatch, axes, rot90, dtype):
-    monkeypatch.setattr("hvlabel.readers.raw.SLAB_BYTES", 1 << 20)
+    monkeypatch.setattr("hvlabel.readers.slabs.SLAB_BYTES", 1 << 20)
     upright = np.random.default_rng(2).integers(0, 4000, (31, 530, 140)).astype(dtype)
     stored = np.rot90(upright, -rot90, axes=(1, 2)).transpose(["cyx".index(a) for a in axes])
     np.save(tmp_path / "a.npy", np.ascontiguousarray(stored))
