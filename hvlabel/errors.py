@@ -29,6 +29,14 @@ class WeightsError(HvError, ValueError):
     """A checkpoint is missing, of the wrong kind, or does not match its config."""
 
 
+class FetchError(WeightsError):
+    """Weights could not be had from a package registry, or are not what was expected."""
+
+
+class PictureError(HvError, ValueError):
+    """A picture whose values are not what a network was trained on."""
+
+
 class ResultsError(HvError, OSError):
     """The results folder cannot be read or written."""
 

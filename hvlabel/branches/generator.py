@@ -34,14 +34,18 @@ def generate_masks(
     A mask's score is its predicted IoU clipped to [0, 1].
     """
     height, width = image.shape[:2]
-    in_crop = exact_masks if settings.mode == "exact" else fast_masks
     found = Found()
     crops = crop_boxes(height, width, settings.crop_n_layers, settings.crop_overlap_ratio)
     for box, layer in crops:
         x0, y0, x1, y1 = box
-        features = embedding if layer == 0 and embedding is not None else model.embed(image[y0:y1, x0:x1])
+        picture = image[y0:y1, x0:x1]
+        features = embedding if layer == 0 and embedding is not None else model.embed(picture)
         per_side = max(1, int(settings.points_per_side / settings.crop_n_points_downscale_factor**layer))
-        found.extend(in_crop(model, features, Crop(box, (height, width)), point_grid(per_side), settings))
+        crop, grid = Crop(box, (height, width)), point_grid(per_side)
+        if settings.mode == "exact":
+            found.extend(exact_masks(model, features, crop, grid, settings))
+        else:
+            found.extend(fast_masks(model, features, crop, grid, settings, picture))
     if len(crops) > 1:
         sizes = [(x1 - x0) * (y1 - y0) for x0, y0, x1, y1 in found.crops]
         smaller_first = 1 / torch.tensor(sizes, dtype=torch.float32)

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torchvision.ops import nms
 
+from hvlabel.branches.covered import CoveredPoints, rounds
 from hvlabel.config import GeneratorSettings
 from hvlabel.masks import Rle, encode_stack
 from hvlabel.models.batches import Ceilings, in_batches
@@ -125,22 +126,47 @@ def exact_masks(model: PromptModel, embedding: Any, crop: Crop, grid: np.ndarray
     return found.take(nms(found.box_tensor(), torch.tensor(found.iou), settings.box_nms_thresh).tolist())
 
 
-def fast_masks(model: PromptModel, embedding: Any, crop: Crop, grid: np.ndarray, settings: GeneratorSettings) -> Found:
+def fast_masks(
+    model: PromptModel,
+    embedding: Any,
+    crop: Crop,
+    grid: np.ndarray,
+    settings: GeneratorSettings,
+    picture: np.ndarray | None = None,
+) -> Found:
     """Nearly the same survivors: most masks that fail are told at the decoder's resolution, and never upsampled.
 
     Stability is computed there first, with a margin, and then as published for those that are left. The suppression takes the
     best score first, and leaves out what bounds of its box show to be a copy of a mask that is kept.
+    picture : (h, w, C) of the crop: with it, and settings.skip_after, points that look like what covers them are left out
     """
-    asked = crop.scaled(grid)
-
-    def decode(part: slice) -> _Draft:
-        masks, batch = _decoded(model, embedding, asked[first:][part], settings)
-        return _likely_stable(model, embedding, masks, batch, crop, settings)
-
+    points = crop.scaled(grid)
+    covered: CoveredPoints | None = None
+    enough = settings.skip_after if picture is not None else 0
+    passes = rounds(len(points)) if enough else [np.arange(len(points))]
+    drafts: list[_Draft] = []
     found = Found()
-    for first in range(0, len(asked), POINTS_BETWEEN_NMS):  # which bounds the masks that are held
-        n = min(POINTS_BETWEEN_NMS, len(asked) - first)
-        drafts = [d for _, d in in_batches(n, settings.points_per_batch, model.ceilings, "points", decode)]
+    n_held = 0
+    for among in passes:
+        asked = among if covered is None else covered.open_points(among, enough)
+        for first in range(0, len(asked), POINTS_BETWEEN_NMS):  # which bounds the masks that are held
+            group = asked[first : first + POINTS_BETWEEN_NMS]
+
+            def decode(part: slice, group: np.ndarray = group) -> _Draft:
+                masks, _ = _decoded(model, embedding, points[group[part]], settings)
+                return _likely_stable(model, embedding, masks, points, group[part], crop, settings)
+
+            fresh = [d for _, d in in_batches(len(group), settings.points_per_batch, model.ceilings, "points", decode)]
+            if enough and picture is not None:
+                covered = covered or CoveredPoints(points, picture, fresh[0].hw)
+                for draft in fresh:
+                    draft.cover(covered, settings)
+            drafts += fresh
+            n_held += len(group)
+            if n_held >= POINTS_BETWEEN_NMS:
+                found.extend(_unsuppressed(model, embedding, _Draft.joined(drafts), crop, settings))
+                drafts, n_held = [], 0
+    if drafts:
         found.extend(_unsuppressed(model, embedding, _Draft.joined(drafts), crop, settings))
     return found.take(nms(found.box_tensor(), torch.tensor(found.iou), settings.box_nms_thresh).tolist())
 
@@ -150,34 +176,61 @@ class _Draft:
     """Masks before they are upsampled.
 
     points       : (K, 2) px of the crop that each came from
+    asked        : (K,) index of that point in the grid
+    stability    : (K,) at low resolution; 1 where it is not asked for
     inner, outer : (K, 4) float32 bounds of their boxes at full size, as box_bounds gives them
+    hw           : rows and columns of the low-resolution masks that the crop takes
     """
 
     masks: Masks
     points: np.ndarray
+    asked: np.ndarray
+    stability: np.ndarray
     inner: np.ndarray
     outer: np.ndarray
+    hw: tuple[int, int]
 
     @staticmethod
     def joined(parts: Sequence[_Draft]) -> _Draft:
-        arrays = [np.concatenate([getattr(p, name) for p in parts]) for name in ("points", "inner", "outer")]
-        return _Draft(Masks.joined([p.masks for p in parts]), *arrays)
+        names = ("points", "asked", "stability", "inner", "outer")
+        arrays = [np.concatenate([getattr(p, name) for p in parts]) for name in names]
+        return _Draft(Masks.joined([p.masks for p in parts]), *arrays, hw=parts[0].hw)
+
+    def cover(self, covered: CoveredPoints, settings: GeneratorSettings) -> None:
+        """Tell which grid points these masks cover."""
+        rows, columns = self.hw
+        above = self.masks.logits[:, :rows, :columns] > settings.mask_threshold
+        covered.note(above.cpu().numpy(), self.masks.iou.float().cpu().numpy(), self.stability, self.asked)
 
 
 def _likely_stable(
-    model: PromptModel, embedding: Any, masks: Masks, points: np.ndarray, crop: Crop, settings: GeneratorSettings
+    model: PromptModel,
+    embedding: Any,
+    masks: Masks,
+    points: np.ndarray,
+    asked: np.ndarray,
+    crop: Crop,
+    settings: GeneratorSettings,
 ) -> _Draft:
-    """Those masks of a crop that may be stable at full size."""
+    """Those masks of a crop that may be stable at full size.
+
+    points : (N, 2) the grid, px of the crop
+    asked  : which of them the masks' prompts are
+    """
     covered_hw, least = model.covered_hw(masks.logits, embedding), settings.stability_score_thresh
     rows, columns = (ceil(n) for n in covered_hw)
     # one row and column of the padding: upsampling may look at them
     logits = masks.logits[:, : rows + 1, : columns + 1].float()
+    stability = np.ones(len(logits))
     if least > 0:
-        stability = _stability(logits[:, :rows, :columns].contiguous(), settings).to(logits.device)
-        likely = stability >= least - STABILITY_MARGIN
-        masks, logits, points = masks.take(likely), logits[likely], points[likely.cpu().numpy()]
+        at_low_resolution = _stability(logits[:, :rows, :columns].contiguous(), settings).to(logits.device)
+        likely = at_low_resolution >= least - STABILITY_MARGIN
+        masks, logits = masks.take(likely), logits[likely]
+        stability = at_low_resolution[likely].cpu().numpy()
     bounds = box_bounds(logits - settings.mask_threshold, covered_hw, crop.box, model.slack_cells)
-    return _Draft(masks, points, *(b.cpu().numpy() for b in bounds))
+    origin = asked[masks.prompt.cpu().numpy()]
+    inner, outer = (b.cpu().numpy() for b in bounds)
+    return _Draft(masks, points[origin], origin, stability, inner, outer, (rows, columns))
 
 
 def _unsuppressed(model: PromptModel, embedding: Any, draft: _Draft, crop: Crop, settings: GeneratorSettings) -> Found:

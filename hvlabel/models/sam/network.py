@@ -27,3 +27,20 @@ class Sam(nn.Module):
     def encode(self, pixels: Tensor) -> Tensor:
         """(B, 256, S/16, S/16) embedding of (B, 3, S, S) float32 normalised pictures."""
         return self.image_encoder(pixels)
+
+    def decode(
+        self,
+        features: Tensor,
+        *,
+        points_xy: Tensor | None = None,
+        labels: Tensor | None = None,
+        boxes_xyxy: Tensor | None = None,
+        masks: Tensor | None = None,
+        multimask: bool = True,
+    ) -> tuple[Tensor, Tensor]:
+        """Logits (N, M, S/4, S/4) and predicted IoU (N, M) of N prompts on one embedding; M is 3 with multimask, else 1.
+
+        The prompts are those of PromptEncoder, px of the padded input.
+        """
+        sparse, dense = self.prompt_encoder(points_xy, labels, boxes_xyxy, masks)
+        return self.mask_decoder(features, self.prompt_encoder.dense_code(), sparse, dense, multimask=multimask)

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hvlabel.errors import HvError
+from hvlabel.errors import PictureError
 from hvlabel.models.batches import Ceilings
 from hvlabel.models.prompts import Embedding, PaddedPredictor, fitted, padded
 from hvlabel.models.sam.network import Sam
@@ -16,10 +16,6 @@ PIXEL_MEAN, PIXEL_STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
 FLOAT_TOL = 1e-3  # by which a float picture may exceed 1
 
 
-class PictureError(HvError, ValueError):
-    """A picture whose values are not what a network was trained on."""
-
-
 class SamPredictor(PaddedPredictor):
     """Embeds pictures and decodes prompts on them.
 
@@ -27,8 +23,8 @@ class SamPredictor(PaddedPredictor):
     """
 
     def __init__(self, network: Sam, *, half: bool = False, ceilings: Ceilings | None = None) -> None:
-        super().__init__(network.prompt_encoder, network.mask_decoder, half=half, ceilings=ceilings)
-        self.network = network
+        super().__init__(network, half=half, ceilings=ceilings)
+        self._network = network
 
     def prepare(self, image: np.ndarray) -> tuple[Tensor, tuple[int, int]]:
         """(1, 3, S, S) float32 network input and the size of the picture in it.
@@ -46,7 +42,7 @@ class SamPredictor(PaddedPredictor):
         """Embedding of an (H, W, 3) picture, uint8 or float in [0, 1]."""
         x, size = self.prepare(image)
         with torch.autocast(x.device.type, torch.bfloat16, enabled=self.half):
-            features = self.network.encode(x)
+            features = self._network.encode(x)
         return Embedding(features.float(), (image.shape[0], image.shape[1]), size)
 
     def tokens(self, rgb: np.ndarray) -> np.ndarray:
@@ -59,7 +55,7 @@ class SamPredictor(PaddedPredictor):
     @property
     def device(self) -> torch.device:
         """Where the network is."""
-        return next(self.network.parameters()).device
+        return next(self._network.parameters()).device
 
 
 def grey_levels(image: np.ndarray) -> np.ndarray:

@@ -1,0 +1,69 @@
+"""Grid points that need not be asked: neighbours in one object give the same masks again.
+
+A point counts as covered once for every asked point whose smallest confident mask holds it, if the picture looks there as
+it does inside that mask. The look is what keeps parts: a badge on a coat lies in the coat's mask and has another colour.
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+SURE_IOU, SURE_STABILITY = 0.8, 0.9  # of masks that cover
+LIKE_DEVIATIONS = 1.5  # of a mask's values around their mean, in every channel
+LIKE_FLOOR = 0.012  # share of the picture's range that is no difference in any case: three grey levels
+ROUNDS = 4
+
+
+def rounds(n_points: int) -> list[np.ndarray]:
+    """Indices of a square grid's points, coarse to fine: every fourth, every second, then the two diagonals' rest."""
+    side = round(n_points**0.5)
+    row, column = np.divmod(np.arange(n_points), side)
+    level = np.full(n_points, ROUNDS - 1)
+    level[(row % 2) == (column % 2)] = 2
+    level[(row % 2 == 1) & (column % 2 == 1)] = 1
+    level[(row % 4 == 1) & (column % 4 == 1)] = 0
+    return [np.flatnonzero(level == k) for k in range(ROUNDS)]
+
+
+class CoveredPoints:
+    """How often each grid point of a picture is covered.
+
+    points_xy : (N, 2) px of the picture
+    picture   : (H, W, C), any unit
+    hw        : (rows, columns) of the low-resolution masks that the picture takes
+    """
+
+    def __init__(self, points_xy: np.ndarray, picture: np.ndarray, hw: tuple[int, int]) -> None:
+        rows, columns = hw
+        height, width = picture.shape[:2]
+        small = cv2.resize(picture.astype(np.float32), (columns, rows), interpolation=cv2.INTER_AREA)
+        self._look = cv2.blur(small, (3, 3)).reshape(rows * columns, -1)  # (cells, C)
+        self._floor = LIKE_FLOOR * float(np.ptp(self._look))
+        x = np.minimum(points_xy[:, 0] * columns / width, columns - 1).astype(int)
+        y = np.minimum(points_xy[:, 1] * rows / height, rows - 1).astype(int)
+        self._cells = y * columns + x
+        self.counts = np.zeros(len(points_xy), int)
+
+    def open_points(self, among: np.ndarray, enough: int) -> np.ndarray:
+        """Those of some indices that fewer than `enough` masks cover."""
+        return among[self.counts[among] < enough]
+
+    def note(self, masks: np.ndarray, iou: np.ndarray, stability: np.ndarray, prompt: np.ndarray) -> None:
+        """Count what new masks cover: of each prompt the smallest confident one.
+
+        masks          : (K, rows, columns) bool
+        iou, stability : (K,) predicted IoU and stability
+        prompt         : (K,) which point each came from
+        """
+        sure = np.flatnonzero((iou > SURE_IOU) & (stability >= SURE_STABILITY))
+        flat = masks[sure].reshape(len(sure), -1)
+        area = flat.sum(axis=1)
+        smallest_first = np.lexsort((area, prompt[sure]))
+        _, first = np.unique(prompt[sure][smallest_first], return_index=True)
+        chosen = flat[smallest_first[first]]
+        for inside in chosen[chosen.any(axis=1)]:
+            values = self._look[inside]
+            near = LIKE_DEVIATIONS * values.std(axis=0) + self._floor
+            alike = (np.abs(self._look[self._cells] - values.mean(axis=0)) <= near).all(axis=1)
+            self.counts += inside[self._cells] & alike

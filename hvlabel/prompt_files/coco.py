@@ -1,0 +1,102 @@
+"""COCO detection files of many images, and SA-1B files of one (masks/sa1b.py writes those)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from hvlabel.prompt_files.json_values import id_or_none, list_of, mapping_of, number_of, numbers_of, text_or_none
+from hvlabel.prompt_files.prompt import Box, ObjectPrompt, Stated
+from hvlabel.prompt_files.segmentation import tight_box
+from hvlabel.prompt_files.source import Source, shown
+
+
+def read_coco(source: Source, document: dict[str, object]) -> Iterator[Stated]:
+    """The annotations of this image. Crowds and keypoints are no prompts."""
+    images = _images(source, document)
+    annotations = list_of(source, "annotations", document["annotations"])
+    if not images and not annotations:
+        return
+    if not images:
+        raise source.error(f"{len(annotations)} annotations but no image; list the image that they belong to")
+    ids = [id_or_none(image.get("id")) for image in images]
+    chosen = source.which_image([_file_name(source, k, image) for k, image in enumerate(images)])
+    _require_same_size(source, images[chosen])
+    if ids[chosen] is None or ids.count(ids[chosen]) != 1:
+        raise source.error(
+            f"images[{chosen}]: the id {shown(images[chosen].get('id'))} is no id or several images have it; give it its own"
+        )
+    categories = _categories(source, document)
+    known_ids = set(ids)
+    for k, item in enumerate(annotations):
+        annotation = mapping_of(source, f"annotations[{k}]", item)
+        image_id = id_or_none(annotation.get("image_id"))
+        if image_id is None or image_id not in known_ids:
+            raise source.error(
+                f"annotations[{k}]: no image has its image_id {shown(annotation.get('image_id'))}; add the image or correct the id"
+            )
+        if image_id == ids[chosen] and not _is_crowd(annotation):
+            yield _stated(source, k, annotation, categories)
+
+
+def read_sa1b(source: Source, document: dict[str, object]) -> Iterator[Stated]:
+    """All annotations of a file of one image."""
+    image = document.get("image")
+    if isinstance(image, dict):
+        _require_same_size(source, image)
+    categories = _categories(source, document)
+    for k, item in enumerate(list_of(source, "annotations", document["annotations"])):
+        annotation = mapping_of(source, f"annotations[{k}]", item)
+        if not _is_crowd(annotation):
+            yield _stated(source, k, annotation, categories)
+
+
+def _images(source: Source, document: dict[str, object]) -> list[dict[str, object]]:
+    images = list_of(source, "images", document["images"])
+    return [mapping_of(source, f"images[{k}]", image) for k, image in enumerate(images)]
+
+
+def _file_name(source: Source, k: int, image: dict[str, object]) -> str:
+    """The name of an image; its id where it has none."""
+    name = text_or_none(source, f"images[{k}].file_name", image.get("file_name"))
+    return name or id_or_none(image.get("id")) or ""
+
+
+def _require_same_size(source: Source, image: dict[str, object]) -> None:
+    width = number_of(source, "image width", image.get("width", source.width_px))
+    height = number_of(source, "image height", image.get("height", source.height_px))
+    source.require_size(width, height)
+
+
+def _categories(source: Source, document: dict[str, object]) -> dict[str, str | None]:
+    """Names by id."""
+    names = {}
+    for k, item in enumerate(list_of(source, "categories", document.get("categories", []))):
+        category = mapping_of(source, f"categories[{k}]", item)
+        category_id = id_or_none(category.get("id"))
+        if category_id is None:
+            raise source.error(f"categories[{k}]: the id {shown(category.get('id'))} is no whole number; correct it")
+        names[category_id] = text_or_none(source, f"categories[{k}].name", category.get("name"))
+    return names
+
+
+def _is_crowd(annotation: dict[str, object]) -> bool:
+    return annotation.get("iscrowd") == 1
+
+
+def _stated(source: Source, k: int, annotation: dict[str, object], categories: dict[str, str | None]) -> Stated:
+    """An annotation as a prompt; the name of its category, or its category's id where that has no name."""
+    where = f"annotations[{k}] (id {shown(annotation.get('id'))})"
+    category_id = id_or_none(annotation.get("category_id"))
+    name = None if category_id is None else categories.get(category_id) or category_id
+    object_id = id_or_none(annotation.get("id")) or str(k)
+    return Stated(where, ObjectPrompt(_box(source, where, annotation), name=name, object_id=object_id))
+
+
+def _box(source: Source, where: str, annotation: dict[str, object]) -> Box:
+    """The box that the annotation states, or else the tight one of its mask."""
+    if annotation.get("bbox") not in (None, []):
+        x, y, width, height = numbers_of(source, where, annotation["bbox"], "4 numbers x, y, width, height", n=(4,))
+        return x, y, x + width, y + height
+    if annotation.get("segmentation") not in (None, []):
+        return tight_box(source, where, annotation["segmentation"])
+    raise source.error(f"{where}: neither a bbox nor a segmentation; expected one of them, add it or take it away")
