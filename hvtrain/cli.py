@@ -113,7 +113,7 @@ def _settings(
     """Settings, whether tokens of a teacher are to be followed, and the results folder."""
     tree = None if settings and teacher and results else load_config(config)
     pretrain = parse_stage(PretrainSettings, settings) if settings else _of(tree).pretrain
-    teacher_settings = parse_stage(TeacherSettings, teacher) if teacher else _of(tree).teacher
+    teacher_settings = parse_stage(TeacherSettings, teacher) if teacher else _of(tree).teacher.resolved()
     distill = teacher_settings.backend != "none" and pretrain.loss.distill > 0
     return pretrain, distill, results or Path(_of(tree).results)
 

@@ -551,7 +551,10 @@ WRONG_PICTURES = {
         tiff(np.ones((H, W, 3), np.uint8), photometric="rgb"),
         "axes .40, 60, 3., expected an instance mask",
     ),
-    "float.tif": (tiff(GREY.astype(np.float32)), "values of type float32"),
+    "float.tif": (tiff(GREY.astype(np.float32)), "a TIFF page of float32, 32 bits, MINISBLACK"),
+    "white.tif": (tiff(GREY, photometric="miniswhite"), "8 bits, MINISWHITE, .* expected an instance mask"),
+    "turned.tif": (tiff(GREY, extratags=[(274, "H", 1, 6)]), "the TIFF tag Orientation is 6, expected 1"),
+    "rare.tif": (tiff(GREY, compression="zstd"), r"not a readable TIFF file \(compression ZSTD\)"),
     "pages.tiff": (tiff(np.ones((2, H, W), np.uint8), photometric="minisblack"), "2 pages in this TIFF file"),
 }
 

@@ -6,12 +6,15 @@ it does inside that mask. The look is what keeps parts: a badge on a coat lies i
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import cv2
 import numpy as np
 
 SURE_IOU, SURE_STABILITY = 0.8, 0.9  # of masks that cover
 LIKE_DEVIATIONS = 1.5  # of a mask's values around their mean, in every channel
 LIKE_FLOOR = 0.012  # share of the picture's range that is no difference in any case: three grey levels
+RASTER_PX = 256  # longest side of the raster on which looks are compared
 ROUNDS = 4
 
 
@@ -31,12 +34,13 @@ class CoveredPoints:
 
     points_xy : (N, 2) px of the picture
     picture   : (H, W, C), any unit
-    hw        : (rows, columns) of the low-resolution masks that the picture takes
     """
 
-    def __init__(self, points_xy: np.ndarray, picture: np.ndarray, hw: tuple[int, int]) -> None:
-        rows, columns = hw
+    def __init__(self, points_xy: np.ndarray, picture: np.ndarray) -> None:
         height, width = picture.shape[:2]
+        scale = RASTER_PX / max(height, width)
+        self._hw = (max(1, round(height * scale)), max(1, round(width * scale)))
+        rows, columns = self._hw
         small = cv2.resize(picture.astype(np.float32), (columns, rows), interpolation=cv2.INTER_AREA)
         self._look = cv2.blur(small, (3, 3)).reshape(rows * columns, -1)  # (cells, C)
         self._floor = LIKE_FLOOR * float(np.ptp(self._look))
@@ -52,18 +56,25 @@ class CoveredPoints:
     def note(self, masks: np.ndarray, iou: np.ndarray, stability: np.ndarray, prompt: np.ndarray) -> None:
         """Count what new masks cover: of each prompt the smallest confident one.
 
-        masks          : (K, rows, columns) bool
+        masks          : (K, h, w) bool of the whole picture, at any resolution
         iou, stability : (K,) predicted IoU and stability
         prompt         : (K,) which point each came from
         """
         sure = np.flatnonzero((iou > SURE_IOU) & (stability >= SURE_STABILITY))
-        flat = masks[sure].reshape(len(sure), -1)
-        area = flat.sum(axis=1)
-        smallest_first = np.lexsort((area, prompt[sure]))
-        _, first = np.unique(prompt[sure][smallest_first], return_index=True)
-        chosen = flat[smallest_first[first]]
-        for inside in chosen[chosen.any(axis=1)]:
+        area = masks[sure].sum(axis=(1, 2))
+        smallest_first = sure[np.lexsort((area, prompt[sure]))]
+        _, first = np.unique(prompt[smallest_first], return_index=True)
+        self.cover(masks[smallest_first[first]])
+
+    def cover(self, masks: Iterable[np.ndarray], times: int = 1) -> None:
+        """Count the points inside (h, w) bool masks of the whole picture that look like the rest of the mask."""
+        rows, columns = self._hw
+        for mask in masks:
+            small = cv2.resize(mask.view(np.uint8), (columns, rows), interpolation=cv2.INTER_NEAREST)
+            inside = small.ravel() > 0
+            if not inside.any():
+                continue
             values = self._look[inside]
             near = LIKE_DEVIATIONS * values.std(axis=0) + self._floor
             alike = (np.abs(self._look[self._cells] - values.mean(axis=0)) <= near).all(axis=1)
-            self.counts += inside[self._cells] & alike
+            self.counts += times * (inside[self._cells] & alike)

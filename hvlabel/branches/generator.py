@@ -6,6 +6,7 @@ mode exact gives its result.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import product
 from math import ceil
 from typing import Any
@@ -15,6 +16,7 @@ import numpy as np
 import torch
 from torchvision.ops import nms
 
+from hvlabel.branches.covered import CoveredPoints
 from hvlabel.branches.points import Crop, Found, PromptModel, exact_masks, fast_masks, outer_boxes
 from hvlabel.config import Branch, GeneratorSettings
 from hvlabel.masks import Mask, decode, encode
@@ -27,10 +29,13 @@ def generate_masks(
     settings: GeneratorSettings,
     branch: Branch,
     embedding: Any = None,
+    known: Sequence[np.ndarray] = (),
 ) -> list[Mask]:
     """Masks of an (H, W, C) image in the order of the last suppression that ran (one crop: best predicted IoU first).
 
     embedding : the whole image's, if it is at hand already
+    known     : (H, W) bool masks that were found otherwise: with settings.skip_after, points inside whose look is theirs are
+                not asked
     A mask's score is its predicted IoU clipped to [0, 1].
     """
     height, width = image.shape[:2]
@@ -45,7 +50,10 @@ def generate_masks(
         if settings.mode == "exact":
             found.extend(exact_masks(model, features, crop, grid, settings))
         else:
-            found.extend(fast_masks(model, features, crop, grid, settings, picture))
+            covered = CoveredPoints(crop.scaled(grid), picture) if settings.skip_after else None
+            if covered is not None:
+                covered.cover(np.ascontiguousarray(m[y0:y1, x0:x1]) for m in known)
+            found.extend(fast_masks(model, features, crop, grid, settings, covered))
     if len(crops) > 1:
         sizes = [(x1 - x0) * (y1 - y0) for x0, y0, x1, y1 in found.crops]
         smaller_first = 1 / torch.tensor(sizes, dtype=torch.float32)

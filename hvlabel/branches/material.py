@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from hvlabel.branches.pictures import confirmed, scored
 from hvlabel.branches.regions import multiscale_regions
 from hvlabel.config import MaterialSettings
 from hvlabel.cube import Cube
-from hvlabel.masks import MaskSet, ranked
+from hvlabel.cube.render import as_picture, false_colour
+from hvlabel.masks import MaskSet, best_masks, ranked
 
 if TYPE_CHECKING:
     from hvlabel.branches.points import PromptModel
@@ -19,11 +22,12 @@ NOISE_RIDGE = 1e-3  # share of the mean noise variance added to its diagonal, so
 
 
 def run(
-    cube: Cube, settings: MaterialSettings, model: Callable[[Sequence[float], float], PromptModel] | None = None
+    cube: Cube, settings: MaterialSettings, model: PromptModel | Callable[[Sequence[float], float], PromptModel] | None = None
 ) -> MaskSet:
     """Masks of the cube's spectra, best first.
 
-    model : of backend hyperfree, from a camera's wavelengths (nm) and its ground sampling distance (m) to its network
+    model : of backend sam, the network; of backend hyperfree, a function from a camera's wavelengths (nm) and its ground
+            sampling distance (m) to its network
     """
     if model is None:
         regions = multiscale_regions(
@@ -32,10 +36,36 @@ def run(
         return ranked(regions, cube.height_px, cube.width_px)
     from hvlabel.branches.generator import generate_masks  # only here: torch takes seconds to import
 
+    if settings.backend == "sam":
+        per_composite = []
+        for components, picture in composites(cube.values(), settings.n_composites):
+            made = generate_masks(model, picture, settings.generator, "material")
+            extra = {"composite": list(components)}
+            per_composite.append([scored(replace(m, extra=extra)) for m in made])
+        found = best_masks(confirmed(per_composite, settings.link_iou), settings.nms_iou, settings.max_masks)
+        return ranked(found, cube.height_px, cube.width_px)
     assert settings.hyperfree is not None  # the settings' validator
     camera = model(cube.wavelengths_nm.tolist(), settings.hyperfree.gsd_m)
     found = generate_masks(camera, cube.values().transpose(1, 2, 0), settings.generator, "material")
     return ranked(found, cube.height_px, cube.width_px)
+
+
+def composites(values: np.ndarray, n_composites: int) -> list[tuple[tuple[int, int, int], np.ndarray]]:
+    """Up to n_composites false-colour pictures of a cube's spectral components, the strongest three first.
+
+    values : (C, H, W) float32, any unit
+    Each comes with its components, counted from 1 as (red, green, blue), and as (H, W, 3) uint8. The last one shares
+    components with the one before where they do not suffice for three of its own.
+    """
+    components = spectral_components(values, 3 * n_composites)
+    n_components = components.shape[2]
+    pictures: list[tuple[tuple[int, int, int], np.ndarray]] = []
+    for first in range(0, n_components, 3):
+        start = max(0, min(first, n_components - 3))
+        red, green, blue = (min(start + k, n_components - 1) for k in range(3))
+        planes = np.stack([components[:, :, k] for k in (red, green, blue)])
+        pictures.append(((red + 1, green + 1, blue + 1), as_picture(false_colour(planes))))
+    return pictures
 
 
 def spectral_components(values: np.ndarray, n_components: int) -> np.ndarray:

@@ -132,23 +132,21 @@ def fast_masks(
     crop: Crop,
     grid: np.ndarray,
     settings: GeneratorSettings,
-    picture: np.ndarray | None = None,
+    covered: CoveredPoints | None = None,
 ) -> Found:
     """Nearly the same survivors: most masks that fail are told at the decoder's resolution, and never upsampled.
 
     Stability is computed there first, with a margin, and then as published for those that are left. The suppression takes the
     best score first, and leaves out what bounds of its box show to be a copy of a mask that is kept.
-    picture : (h, w, C) of the crop: with it, and settings.skip_after, points that look like what covers them are left out
+    covered : of the grid's points; those that settings.skip_after masks cover are not asked; None: all are
     """
     points = crop.scaled(grid)
-    covered: CoveredPoints | None = None
-    enough = settings.skip_after if picture is not None else 0
-    passes = rounds(len(points)) if enough else [np.arange(len(points))]
+    passes = [np.arange(len(points))] if covered is None else rounds(len(points))
     drafts: list[_Draft] = []
     found = Found()
     n_held = 0
     for among in passes:
-        asked = among if covered is None else covered.open_points(among, enough)
+        asked = among if covered is None else covered.open_points(among, settings.skip_after)
         for first in range(0, len(asked), POINTS_BETWEEN_NMS):  # which bounds the masks that are held
             group = asked[first : first + POINTS_BETWEEN_NMS]
 
@@ -157,8 +155,7 @@ def fast_masks(
                 return _likely_stable(model, embedding, masks, points, group[part], crop, settings)
 
             fresh = [d for _, d in in_batches(len(group), settings.points_per_batch, model.ceilings, "points", decode)]
-            if enough and picture is not None:
-                covered = covered or CoveredPoints(points, picture, fresh[0].hw)
+            if covered is not None:
                 for draft in fresh:
                     draft.cover(covered, settings)
             drafts += fresh

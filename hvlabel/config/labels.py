@@ -6,7 +6,8 @@ from typing import Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from hvlabel.config.stage import HyperFreeModel, Sam2Model, StageSettings, Weights
+from hvlabel.config.stage import HyperFreeModel, Sam2Model, SamModel, StageSettings, Weights
+from hvlabel.errors import WeightsError
 from hvlabel.settings import Settings
 
 BRANCHES = ("rgb", "sequence", "material")
@@ -110,69 +111,138 @@ class GeneratorSettings(Settings):
 # bumped by hand when masks of networks change for equal settings; a stage's version would remake those of regions too
 NETWORK_MASKS_VERSION = 2
 
-
-def _no_result(generator: GeneratorSettings) -> dict[str, Any]:
-    """What cannot change a result: batch sizes, where a checkpoint lies (its hash is in the key by itself), another mode's switches."""
-    exact = generator.mode == "exact"
-    return {
-        "generator": {"points_per_batch", "half_precision"} if exact else {"points_per_batch"},
-        "memory_frames": exact,  # false: it stays in
-        "sam2": {"checkpoint", "sha256"},
-        "hyperfree": {"checkpoint", "sha256"},
-    }
+# What suits SAM: it is sure of what it finds, so fewer points and lower thresholds than the published ones do.
+SAM_GENERATOR: dict[str, Any] = {
+    "points_per_side": 16,
+    "pred_iou_thresh": 0.7,
+    "stability_score_thresh": 0.88,
+    "skip_after": 2,
+}
 
 
-class Sam2BranchSettings(StageSettings):
-    """What the branches that SAM2 can serve have in common."""
+class BranchSettings(StageSettings):
+    """What the settings of all branches share.
 
-    # settings that one backend alone reads; batch sizes, which change no result, are listed with both
-    only_sam2: ClassVar[frozenset[str]] = frozenset({"sam2", "generator"})
-    only_regions: ClassVar[frozenset[str]] = frozenset({"regions"})
+    used_by : backend -> the settings that its masks depend on
+    """
 
-    backend: Literal["regions", "sam2"] = Field("regions", description="regions needs no weights")
+    used_by: ClassVar[dict[str, frozenset[str]]]
+
+    backend: str
+    fallback: str | None = Field(
+        None, description="why backend auto became regions; written by the program, leave it out"
+    )
     regions: RegionSettings = RegionSettings()
-    sam2: Sam2Model | None = Field(None, description="required by backend sam2")
-    generator: GeneratorSettings = GeneratorSettings()
+    sam: SamModel = Field(SamModel(), description="the network of backend sam")
+    generator: GeneratorSettings = Field(
+        GeneratorSettings(),
+        description="points to masks; with backend sam (and auto), what is left out is "
+        + ", ".join(f"{name} {value:g}" for name, value in SAM_GENERATOR.items()),
+    )
 
-    @model_validator(mode="after")
-    def _has_model(self) -> Self:
-        if self.backend == "sam2" and self.sam2 is None:
-            raise ValueError("backend sam2 needs the group sam2 with a checkpoint")
-        return self
+    @model_validator(mode="before")
+    @classmethod
+    def _generator_of_sam(cls, tree: Any) -> Any:
+        if not isinstance(tree, dict):
+            return tree
+        backend, given = tree.get("backend", "auto"), tree.get("generator", {})
+        if backend in ("auto", "sam") and isinstance(given, dict):
+            return {**tree, "generator": {**SAM_GENERATOR, **given}}
+        return tree
+
+    def resolved(self) -> Self:
+        """The settings with backend auto decided: sam where its weights are at hand, else regions, and why."""
+        if self.backend != "auto":
+            return self
+        try:
+            self.sam.path()
+        except WeightsError as error:
+            return self.model_copy(update={"backend": "regions", "fallback": str(error)})
+        return self.model_copy(update={"backend": "sam"})
 
     def network(self) -> Weights | None:
-        """SAM2, or None for regions."""
-        return self.sam2 if self.backend == "sam2" else None
+        """The network of the chosen backend, or None for regions. Backend auto has to be resolved before."""
+        return None if self.backend in ("auto", "regions") else getattr(self, self.backend)
 
     def relevant(self) -> dict[str, Any]:
         """Only the chosen backend's settings."""
-        unused = self.only_sam2 if self.backend == "regions" else self.only_regions
-        found = self.model_dump(mode="json", exclude=_no_result(self.generator) | dict.fromkeys(unused, True))
-        return found if self.backend == "regions" else {**found, "network_masks": NETWORK_MASKS_VERSION}
+        used = set(self.used_by[self.backend]) | {"backend"}
+        chosen = self.model_dump(mode="json", include=used, exclude=self._no_result())
+        return chosen if self.backend == "regions" else {**chosen, "network_masks": NETWORK_MASKS_VERSION}
+
+    def _no_result(self) -> dict[str, Any]:
+        """What cannot change a result: batch sizes, where a checkpoint lies (its hash is in the key by itself), another mode's
+        switches, and switches that are off which older masks did not know."""
+        exact = self.generator.mode == "exact"
+        generator = {"points_per_batch"}
+        if exact:
+            generator |= {"half_precision", "skip_after"}
+        if not self.generator.skip_after:
+            generator |= {"skip_after"}
+        return {
+            "generator": generator,
+            "memory_frames": exact,  # false: it stays in
+            **{name: {"checkpoint", "sha256"} for name in ("sam", "sam2", "hyperfree")},
+        }
+
+    @model_validator(mode="after")
+    def _has_model(self) -> Self:
+        if self.backend in ("sam2", "hyperfree") and getattr(self, self.backend) is None:
+            raise ValueError(f"backend {self.backend} needs the group {self.backend} with a checkpoint")
+        return self
 
 
-class RgbSettings(Sam2BranchSettings):
+class RgbSettings(BranchSettings):
     """Masks on the RGB rendering."""
 
     version: ClassVar[int] = 2
+    used_by: ClassVar = {
+        "regions": frozenset({"regions"}),
+        "sam": frozenset({"sam", "generator"}),
+        "sam2": frozenset({"sam2", "generator"}),
+    }
+
+    backend: Literal["auto", "sam", "sam2", "regions"] = Field(
+        "auto", description="auto: sam where its weights are at hand, else regions, which needs none"
+    )
+    sam2: Sam2Model | None = Field(None, description="required by backend sam2")
 
 
-class SequenceSettings(Sam2BranchSettings):
+class SequenceSettings(BranchSettings):
     """Masks along the sequence of false-colour frames, bands (k, k+S, k+2S) with S = floor(C/3)."""
 
     version: ClassVar[int] = 2
-
-    only_sam2 = Sam2BranchSettings.only_sam2 | {
-        "key_frames",
-        "objects_per_batch",
-        "memory_frames",
-        "max_objects",
-        "new_object_iou",
+    used_by: ClassVar = {
+        "regions": frozenset({"regions", "max_frames", "link_iou", "nms_iou", "max_masks"}),
+        "sam": frozenset(
+            {"sam", "generator", "max_frames", "key_frames", "carry", "new_object_iou", "link_iou", "nms_iou", "max_masks"}
+        ),
+        "sam2": frozenset(
+            {
+                "sam2",
+                "generator",
+                "max_frames",
+                "key_frames",
+                "memory_frames",
+                "max_objects",
+                "new_object_iou",
+                "nms_iou",
+                "max_masks",
+            }
+        ),
     }
-    only_regions = Sam2BranchSettings.only_regions | {"link_iou", "objects_per_batch"}
 
+    backend: Literal["auto", "sam", "sam2", "regions"] = Field(
+        "auto", description="auto: sam where its weights are at hand, else regions, which needs none"
+    )
+    sam2: Sam2Model | None = Field(None, description="required by backend sam2")
     max_frames: int = Field(8, ge=1, description="frames used, evenly spread over the S possible ones")
-    key_frames: int = Field(3, ge=1, description="sam2: frames, evenly spread, in which new objects are started")
+    key_frames: int = Field(
+        3,
+        ge=1,
+        description="frames in which new objects are started; sam2: evenly spread, sam: those that differ most, no others are used",
+    )
+    carry: bool = Field(True, description="sam: objects of earlier frames are carried on by one prompt each")
     objects_per_batch: int = Field(16, ge=1, description="sam2: objects carried at once; memory only")
     memory_frames: int = Field(
         0,
@@ -182,47 +252,50 @@ class SequenceSettings(Sam2BranchSettings):
     )
     max_objects: int = Field(64, ge=1, description="sam2: tracks started per key frame at most, best score first")
     new_object_iou: float = Field(
-        0.5, ge=0, le=1, description="sam2: a key frame's mask starts a track unless a track covers it at this mask IoU"
+        0.5,
+        ge=0,
+        le=1,
+        description="sam, sam2: a key frame's mask starts a track unless a track covers it at this mask IoU",
     )
     link_iou: float = Field(
-        0.5, gt=0, le=1, description="regions: a mask of another frame at or above this mask IoU supports a mask"
+        0.5, gt=0, le=1, description="regions, sam: a mask of another frame at or above this mask IoU supports a mask"
     )
     nms_iou: float = Field(0.8, gt=0, le=1, description="(object, frame) masks above this mask IoU are one")
     max_masks: int = Field(300, ge=1, description="best masks kept per image")
 
 
-class MaterialSettings(StageSettings):
+class MaterialSettings(BranchSettings):
     """Masks on the full spectrum."""
 
     version: ClassVar[int] = 2
+    used_by: ClassVar = {
+        "regions": frozenset({"n_components", "regions"}),
+        "sam": frozenset({"sam", "generator", "n_composites", "link_iou", "nms_iou", "max_masks"}),
+        "hyperfree": frozenset({"hyperfree", "generator"}),
+    }
 
-    backend: Literal["regions", "hyperfree"] = Field("regions", description="regions needs no weights")
+    backend: Literal["auto", "sam", "hyperfree", "regions"] = Field(
+        "auto", description="auto: sam where its weights are at hand, else regions, which needs none"
+    )
     n_components: int = Field(
         6, ge=1, le=32, description="regions: whitened spectral components that carry the segmentation"
     )
-    regions: RegionSettings = RegionSettings()
+    n_composites: int = Field(
+        2, ge=1, le=8, description="sam: false-colour pictures of three whitened spectral components each, strongest first"
+    )
+    link_iou: float = Field(
+        0.5, gt=0, le=1, description="sam: a mask of another composite at or above this mask IoU supports a mask"
+    )
+    nms_iou: float = Field(0.8, gt=0, le=1, description="sam: masks of the composites above this mask IoU are one")
+    max_masks: int = Field(300, ge=1, description="sam: best masks kept per image")
     hyperfree: HyperFreeModel | None = Field(None, description="required by backend hyperfree")
     generator: GeneratorSettings = GeneratorSettings(pred_iou_thresh=0.6, stability_score_thresh=0.6)
 
     @model_validator(mode="after")
-    def _has_model(self) -> Self:
-        if self.backend == "hyperfree" and self.hyperfree is None:
-            raise ValueError("backend hyperfree needs the group hyperfree with checkpoint")
+    def _no_refinement(self) -> Self:
         if self.generator.use_m2m:
             raise ValueError("generator.use_m2m refines with SAM2's decoder; leave it false for material")
         return self
-
-    def network(self) -> Weights | None:
-        """HyperFree, or None for regions."""
-        return self.hyperfree if self.backend == "hyperfree" else None
-
-    def relevant(self) -> dict[str, Any]:
-        """Only the chosen backend's settings."""
-        if self.backend == "regions":
-            return self.model_dump(mode="json", include={"backend", "n_components", "regions"})
-        used = {"backend", "hyperfree", "generator"}
-        found = self.model_dump(mode="json", include=used, exclude=_no_result(self.generator))
-        return {**found, "network_masks": NETWORK_MASKS_VERSION}
 
 
 class BranchWeights(Settings):

@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from hvlabel.config.stage import Sam2Model, StageSettings
+from hvlabel.config.stage import Sam2Model, SamModel, StageSettings
 from hvlabel.errors import WeightsError
 from hvlabel.settings import Settings
 
@@ -33,7 +33,12 @@ class DinoModel(Settings):
 class TeacherSettings(StageSettings):
     """Features of a frozen RGB network on the picture of every cube."""
 
-    backend: Literal["none", "sam2", "dino"] = Field("none", description="none: pre-training without distillation")
+    backend: Literal["none", "auto", "sam", "sam2", "dino"] = Field(
+        "none",
+        description="none: pre-training without distillation; auto: sam where its weights are at hand, else sam2 if that "
+        "group is given, else none",
+    )
+    sam: SamModel = Field(SamModel(), description="the network of backend sam: its image encoder")
     sam2: Sam2Model | None = Field(None, description="required by backend sam2: its image encoder")
     dino: DinoModel | None = Field(None, description="required by backend dino")
     tile_px: int = Field(
@@ -44,19 +49,33 @@ class TeacherSettings(StageSettings):
 
     @model_validator(mode="after")
     def _has_model(self) -> Self:
-        if self.backend != "none" and getattr(self, self.backend) is None:
+        if self.backend not in ("none", "auto") and getattr(self, self.backend) is None:
             raise ValueError(f"backend {self.backend} needs the group {self.backend}")
         return self
 
+    def resolved(self) -> Self:
+        """The settings with backend auto decided."""
+        if self.backend != "auto":
+            return self
+        try:
+            self.sam.path()
+        except WeightsError:
+            return self.model_copy(update={"backend": "none" if self.sam2 is None else "sam2"})
+        return self.model_copy(update={"backend": "sam"})
+
+    def network(self) -> SamModel | Sam2Model | DinoModel | None:
+        """The network of the chosen backend. Backend auto has to be resolved before."""
+        return None if self.backend in ("none", "auto") else getattr(self, self.backend)
+
     def files(self) -> list[Path]:
         """Every file that the network is made from; WeightsError where one is missing."""
-        chosen = None if self.backend == "none" else getattr(self, self.backend)
+        chosen = self.network()
         return [] if chosen is None else list(chosen.files())
 
     def relevant(self) -> dict[str, Any]:
         """Only the chosen network's settings; where its files lie is no part, their content is in the key."""
-        unused = {"sam2", "dino"} - {self.backend}
-        places: dict[str, Any] = {"sam2": {"checkpoint", "sha256"}, "dino": {"folder"}}
+        unused = {"sam", "sam2", "dino"} - {self.backend}
+        places: dict[str, Any] = {"sam": {"checkpoint", "sha256"}, "sam2": {"checkpoint", "sha256"}, "dino": {"folder"}}
         return self.model_dump(mode="json", exclude={**places, **dict.fromkeys(unused, True)})
 
 

@@ -9,7 +9,7 @@ from typing import Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from hvlabel.config.labels import CubeSettings, FusionSettings, MaterialSettings, RgbSettings, SequenceSettings
+from hvlabel.config.labels import BRANCHES, CubeSettings, FusionSettings, MaterialSettings, RgbSettings, SequenceSettings
 from hvlabel.config.pretrain import PretrainSettings, TeacherSettings
 from hvlabel.descriptors import Descriptor, WavelengthRange, load_descriptor
 from hvlabel.errors import ConfigError
@@ -83,6 +83,11 @@ class Config(Settings):
     teacher: TeacherSettings = TeacherSettings()
     pretrain: PretrainSettings = PretrainSettings()
     run: RunSettings = RunSettings()
+
+    def resolved(self) -> Self:
+        """The configuration with every backend auto decided by what is at hand now."""
+        decided = {name: getattr(self, name).resolved() for name in (*BRANCHES, "teacher")}
+        return self.model_copy(update=decided)
 
     @field_validator("results")
     @classmethod

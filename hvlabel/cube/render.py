@@ -145,6 +145,11 @@ def false_colour(bands: np.ndarray, percentiles: tuple[float, float] = (1.0, 99.
     return np.ascontiguousarray(np.clip((bands - low) / span, 0, 1).transpose(1, 2, 0), dtype=np.float32)
 
 
+def as_picture(image: np.ndarray) -> np.ndarray:
+    """(H, W, 3) uint8 grey levels of a float image in [0, 1]."""
+    return (np.clip(image, 0, 1) * 255 + 0.5).astype(np.uint8)
+
+
 def _lobe(
     wavelengths_nm: np.ndarray, amplitude: float, centre_nm: float, below_nm: float, above_nm: float
 ) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 from hvlabel.masks.maskset import Mask, MaskSet, Suppressed
 from hvlabel.masks.nms import best_masks, mask_nms, rank, ranked
-from hvlabel.masks.rle import Rle, areas, decode, encode, encode_stack, interior_point, iou_matrix
+from hvlabel.masks.rle import Rle, areas, boxes_xyxy, decode, encode, encode_stack, interior_point, iou_matrix
 from hvlabel.masks.sa1b import dump_masks, masks_of, read_document, read_masks
 
 __all__ = [
@@ -12,6 +12,7 @@ __all__ = [
     "Suppressed",
     "areas",
     "best_masks",
+    "boxes_xyxy",
     "decode",
     "dump_masks",
     "encode",

@@ -50,6 +50,13 @@ def boxes_xywh(rles: Sequence[Rle]) -> np.ndarray:
     return np.asarray(coco.toBbox(list(rles))).reshape(-1, 4) if rles else np.zeros((0, 4))
 
 
+def boxes_xyxy(rles: Sequence[Rle]) -> np.ndarray:
+    """(N, 4) float64 tight boxes x0, y0, x1, y1, ends excluded."""
+    boxes = boxes_xywh(rles)
+    boxes[:, 2:] += boxes[:, :2]
+    return boxes
+
+
 def iou_matrix(first: Sequence[Rle], second: Sequence[Rle]) -> np.ndarray:
     """(N, M) float64 exact mask IoU in [0, 1]; 0 where either mask is empty."""
     if not first or not second:

@@ -23,6 +23,7 @@ from hvlabel.models.two_way import (
 )
 
 LOW_RES_CLAMP = 32.0  # SAM2 clamps logits before they become a mask prompt
+SURE_LOGIT = 8.0  # of a finished mask that becomes a prompt
 CLEAR_AT_ONCE = 8  # prompts with an image of their own each: few, so that a CPU's cache holds them
 
 if TYPE_CHECKING:
@@ -64,9 +65,9 @@ class PaddedPredictor:
     ceilings : of batches, kept from image to image
     """
 
-    def __init__(
-        self, network: PromptNetwork, *, half: bool, ceilings: Ceilings | None
-    ) -> None:
+    network: PromptNetwork
+
+    def __init__(self, network: PromptNetwork, *, half: bool, ceilings: Ceilings | None) -> None:
         self.half = half
         self.ceilings = ceilings or Ceilings()
         self.network = network
@@ -136,6 +137,16 @@ class PaddedPredictor:
             return embedding.features.new_zeros(0, cells, cells), embedding.features.new_zeros(0)
         logits, iou = zip(*parts, strict=True)
         return torch.cat(logits).float(), torch.cat(iou)
+
+    def mask_prompt(self, masks: np.ndarray, embedding: Embedding) -> Tensor:
+        """(N, 4g, 4g) logits that ask for (N, H, W) bool masks of the original image: sure inside, sure of nothing around."""
+        cells = 4 * self.prompt_encoder.grid
+        whole = torch.as_tensor(masks, device=embedding.features.device)[:, None].float()
+        rows, columns = (max(1, round(n * cells / self.side_px)) for n in embedding.resized_hw)
+        share = F.interpolate(whole, size=(rows, columns), mode="area")[:, 0]
+        prompt = share.new_full((len(masks), cells, cells), -SURE_LOGIT)
+        prompt[:, :rows, :columns] = SURE_LOGIT * (2 * share - 1)
+        return prompt
 
     def _clear(self, embedding: Embedding, boxes_xyxy: np.ndarray, masks: Tensor | None) -> tuple[Tensor, Tensor]:
         boxes = self._scaled(embedding, boxes_xyxy.reshape(-1, 2, 2)).reshape(-1, 4)

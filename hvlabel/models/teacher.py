@@ -11,6 +11,7 @@ from torchvision.transforms.functional import normalize, resize
 
 from hvlabel.config import DinoModel, TeacherSettings
 from hvlabel.errors import WeightsError
+from hvlabel.models.sam import SamPredictor, sam_of
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
@@ -29,6 +30,8 @@ def load_teacher(settings: TeacherSettings, device: torch.device) -> Teacher:
 
         assert settings.sam2 is not None  # the validator
         return Sam2Predictor(load_sam2(settings.sam2, device))
+    if settings.backend == "sam":
+        return SamPredictor(sam_of(settings.sam).to(device))
     assert settings.dino is not None
     return DinoTeacher(settings.dino, device)
 

@@ -7,6 +7,7 @@ import logging
 import math
 import struct
 from collections.abc import Iterator
+from typing import Any
 
 import cv2
 import numpy as np
@@ -22,6 +23,7 @@ PNG_CHUNK = struct.Struct(">I4s")  # length of the data, type; then the data and
 PNG_CHECKSUM_BYTES = 4
 PNG_COLOUR_TYPES = {0: "grey", 2: "RGB", 3: "palette", 4: "grey with alpha", 6: "RGB with alpha"}
 DTYPES = (np.dtype(np.uint8), np.dtype(np.uint16))
+TIFF_KINDS = ("uint8, 8 bits, MINISBLACK", "uint16, 16 bits, MINISBLACK")
 MAX_PADDING = 4  # times the image: what the tiles of a sound TIFF file may unpack to
 HARMLESS_PX = 1 << 20
 
@@ -37,13 +39,7 @@ def read_png(source: Source) -> Iterator[Stated]:
         raise _not_a_mask(source, f"a PNG of {bits} bits, {PNG_COLOUR_TYPES.get(colour_type, 'unknown colours')}")
     source.require_size(width, height)
     _require_whole_chunks(source, content)
-    try:
-        mask = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
-    except cv2.error as error:
-        raise source.error(f"not a readable PNG ({error.err[:80]}); copy it again") from error
-    if mask is None:
-        raise source.error("not a readable PNG, it is damaged; copy it again")
-    return _objects(source, np.asarray(mask))
+    return _objects(source, _decoded(source, content, "PNG"))
 
 
 def _require_whole_chunks(source: Source, content: bytes) -> None:
@@ -62,41 +58,59 @@ def _require_whole_chunks(source: Source, content: bytes) -> None:
 
 def read_tiff(source: Source) -> Iterator[Stated]:
     """The objects of a TIFF file with one page of 8 or 16 bits."""
-    return _objects(source, _tiff_page(source, source.content()))
+    content = source.content()
+    compression = _require_one_mask(source, content)
+    # not with tifffile: the LZW decoder of imagecodecs 2026.3.6 can crash the process on damaged data
+    return _objects(source, _decoded(source, content, f"TIFF file (compression {compression})"))
 
 
-def _tiff_page(source: Source, content: bytes) -> np.ndarray:
+def _require_one_mask(source: Source, content: bytes) -> str:
+    """Refuse by its tags a TIFF file that is no instance mask of the image; returns the compression's name."""
     import tifffile  # only here: it takes a sixth of a second to import, which every job would wait for
 
     try:
         with tifffile.TiffFile(io.BytesIO(content)) as file:
             n_pages = len(file.pages)
-            page = file.pages.first
-            shape = page.shape
-            outside = any(o + n > len(content) for o, n in zip(page.dataoffsets, page.databytecounts, strict=False))
-            padded_px = math.prod(page.chunks)
-            allowed_px = MAX_PADDING * math.prod(shape) + HARMLESS_PX
-            sound = not outside and padded_px <= allowed_px
-            fits = shape == (source.height_px, source.width_px)
-            mask = page.asarray() if fits and sound and n_pages == 1 else None
+            page: Any = file.pages.first
+            # int(): a damaged tag may be a tuple, bytes or None
+            shape = tuple(int(n) for n in page.shape)
+            kind = f"{np.dtype(page.dtype).name}, {page.bitspersample} bits, {page.photometric.name}"
+            compression = str(page.compression.name)
+            orientation = int(page.tags.valueof("Orientation", 1))
+            pieces = zip(page.dataoffsets, page.databytecounts, strict=True)
+            end = max(int(offset) + int(n_bytes) for offset, n_bytes in pieces)
+            padded_px = math.prod(int(n) for n in page.chunks)
     except Exception as error:  # tifffile raises many kinds on damaged files; each means a damaged file
-        raise source.error(f"not a readable TIFF file ({str(error)[:80]}); copy it again") from error
+        raise source.error("not a readable TIFF file, it is damaged; copy it again") from error
     if n_pages != 1:
         raise source.error(f"{n_pages} pages in this TIFF file, expected one with an instance mask; write it again")
-    if len(shape) != 2:
-        raise _not_a_mask(source, f"a TIFF page with the axes {shape}")
-    if not fits:
-        source.require_size(shape[1], shape[0])
-    if mask is None:
+    if len(shape) != 2 or kind not in TIFF_KINDS:
+        raise _not_a_mask(source, f"a TIFF page of {kind}, with the axes {shape}")
+    if orientation != 1:
+        raise source.error(
+            f"the TIFF tag Orientation is {orientation}, expected 1 (upright); write the mask without it"
+        )
+    source.require_size(shape[1], shape[0])
+    if end > len(content) or padded_px > MAX_PADDING * math.prod(shape) + HARMLESS_PX:
         raise source.error("the tags of this TIFF file promise what it does not hold; it is damaged, copy it again")
-    return mask
+    return compression
+
+
+def _decoded(source: Source, content: bytes, format_name: str) -> np.ndarray:
+    try:
+        mask = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
+    except cv2.error as error:
+        raise source.error(f"not a readable {format_name}: {error.err[:80]}; copy it again") from error
+    if mask is None:
+        raise source.error(f"not a readable {format_name}, it is damaged or of a rare kind; copy or write it again")
+    return np.asarray(mask)
 
 
 def _objects(source: Source, mask: np.ndarray) -> Iterator[Stated]:
     """One object for each non-zero value of an (H, W) uint8 or uint16 mask."""
     from scipy import ndimage  # only here: most annotation files do without
 
-    if mask.ndim != 2 or mask.dtype.newbyteorder("=") not in DTYPES:
+    if mask.ndim != 2 or mask.dtype not in DTYPES:
         raise _not_a_mask(source, f"values of type {mask.dtype} with the axes {mask.shape}")
     source.require_size(mask.shape[1], mask.shape[0])
     for k, slices in enumerate(ndimage.find_objects(mask.astype(np.int32)), start=1):

@@ -15,12 +15,14 @@ from hvlabel.config import (
     RgbSettings,
     RunSettings,
     Sam2Model,
+    SamModel,
     SequenceSettings,
     Weights,
 )
 from hvlabel.models.batches import Ceilings, bytes_per_point, plan_points
 from hvlabel.models.device import choose_device, computes_in_bfloat16
 from hvlabel.models.hyperfree import HyperFree, HyperFreePredictor, Topology, load_hyperfree
+from hvlabel.models.sam import SamPredictor, sam_of
 from hvlabel.models.weights import read_state_dict
 
 # the network of untrained weights: small enough for a laptop
@@ -41,7 +43,7 @@ SMALL_HYPERFREE = Topology(
 class BranchNetwork:
     """What a branch asks for masks.
 
-    model     : SAM2 as a PromptModel (rgb) or TrackModel (sequence); HyperFree as a function (wavelengths_nm, gsd_m) -> PromptModel
+    model     : SAM as a BoxModel; SAM2 as a PromptModel (rgb) or TrackModel (sequence); HyperFree as a function (wavelengths_nm, gsd_m) -> PromptModel
     precision : float32 or bfloat16
     ceilings  : of the batches, lowered where memory ran out
     """
@@ -65,6 +67,10 @@ class BranchNetwork:
             decoder, topology = hyperfree.mask_decoder, hyperfree.topology
             grid, side_px = topology.decoder_grid, topology.image_size_px
             self.model = partial(HyperFreePredictor, hyperfree, half=half, ceilings=self.ceilings)
+        elif isinstance(weights, SamModel):
+            sam = sam_of(weights).to(device)
+            decoder, grid, side_px = sam.mask_decoder, sam.prompt_encoder.grid, sam.input_px
+            self.model = SamPredictor(sam, half=half, ceilings=self.ceilings)
         else:
             from hvlabel.models.sam2 import Sam2Predictor, load_sam2  # only here: a machine without sam2 runs all else
 

@@ -33,8 +33,8 @@ class BranchRunner:
     """One branch with its settings; the network is loaded when the first image needs it, and torch's threads are then set as the run asks."""
 
     def __init__(self, branch: Branch, settings: BranchSettings, run: RunSettings | None = None) -> None:
-        self.branch, self.settings, self._run = branch, settings, run
-        self.weights = settings.network()
+        self.branch, self.settings, self._run = branch, settings.resolved(), run
+        self.weights = self.settings.network()
         self.weights_sha256 = weights_sha256(self.weights)
         # a network's config file counts as much as its weights
         self._config_sha256 = (
@@ -64,6 +64,7 @@ class BranchRunner:
             "stage": self.branch,
             "key": self.key(cube.attributes["key"]),
             "backend": self.settings.backend,
+            **({"fallback": self.settings.fallback} if self.settings.fallback else {}),
             "learned_model": self.weights is not None,
             "precision": network.precision if network else None,
             "untrained_weights": self.weights is not None and self.weights.seed is not None,

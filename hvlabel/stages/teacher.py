@@ -12,7 +12,7 @@ from hvlabel.cache.features import write_features
 from hvlabel.cache.index import Entry, read_index
 from hvlabel.cache.key import cache_key
 from hvlabel.cache.receipt import damage, read_attributes
-from hvlabel.config import TeacherSettings
+from hvlabel.config import TeacherSettings, Weights
 from hvlabel.cube import open_cube
 from hvlabel.errors import ConfigError, CubeError
 from hvlabel.layout import Layout
@@ -27,12 +27,14 @@ class TeacherRunner:
     """A teacher with its settings; the network is loaded when the first image needs it."""
 
     def __init__(self, settings: TeacherSettings, device: str = "auto") -> None:
-        if settings.backend == "none":
-            raise ConfigError("teacher.backend is none: there are no features to make; choose sam2 or dino")
+        settings = settings.resolved()
+        network = settings.network()
+        if network is None:
+            raise ConfigError("teacher.backend is none: there are no features to make; choose sam, sam2 or dino")
         self.settings, self._device = settings, device
         self.weights = [file_sha256(path) for path in settings.files()]
-        if settings.backend == "sam2":
-            self.weights.append(str(weights_sha256(settings.sam2)))  # also checks the expected hash
+        if isinstance(network, Weights):
+            self.weights.append(str(weights_sha256(network)))  # also checks the expected hash
 
     def key(self, cube_key: str) -> str:
         """Cache key of the features of a cube."""

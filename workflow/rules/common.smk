@@ -9,7 +9,7 @@ from hvlabel.layout import Layout
 from hvlabel.manifest import scan
 
 try:
-    CONFIG = parse_config(config, "configuration")
+    CONFIG = parse_config(config, "configuration").resolved()
     LAYOUT = Layout(Path(CONFIG.results))
     BRANCH_SETTINGS = {branch: getattr(CONFIG, branch) for branch in BRANCHES}
     NETWORKS = {b: s.network() for b, s in BRANCH_SETTINGS.items()}

@@ -21,6 +21,8 @@ class HyperFreePredictor(PaddedPredictor):
     ceilings : of batches, kept from image to image
     """
 
+    network: HyperFree
+
     def __init__(
         self,
         network: HyperFree,
@@ -31,7 +33,6 @@ class HyperFreePredictor(PaddedPredictor):
         ceilings: Ceilings | None = None,
     ) -> None:
         super().__init__(network, half=half, ceilings=ceilings)
-        self._network = network
         self.wavelengths_nm = [float(nm) for nm in wavelengths_nm]
         self.gsd_m = gsd_m
 
@@ -40,7 +41,7 @@ class HyperFreePredictor(PaddedPredictor):
 
         image : (H, W, C), any unit; resized to longest side S (antialiased), divided by its maximum, zero-padded
         """
-        device = next(self._network.parameters()).device
+        device = next(self.network.parameters()).device
         x = torch.as_tensor(np.ascontiguousarray(image), device=device).float().permute(2, 0, 1)[None]
         x, size = fitted(x, self.side_px)
         peak = x.max()
@@ -54,5 +55,5 @@ class HyperFreePredictor(PaddedPredictor):
         original = (image.shape[0], image.shape[1])
         gsd_m = self.gsd_m * max(original) / self.side_px
         with torch.autocast(x.device.type, torch.bfloat16, enabled=self.half):
-            features = self._network.encode(x, self.wavelengths_nm, [gsd_m])[-1]
+            features = self.network.encode(x, self.wavelengths_nm, [gsd_m])[-1]
         return Embedding(features.float(), original, size)

@@ -7,10 +7,12 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
+from hvlabel.config import SamModel
 from hvlabel.errors import WeightsError
 from hvlabel.models.sam.network import STRIDE_PX, Sam
 from hvlabel.models.sam.tiny_vit import TinyViT
 from hvlabel.models.sam.vit import VisionTransformer
+from hvlabel.models.weights import read_state_dict
 
 ENCODER = "image_encoder."
 # of ImageNet pre-training, in MobileSAM's file but never run
@@ -45,6 +47,16 @@ def load_sam(state: Mapping[str, Tensor], *, input_px: int = 1024, source: str =
         )
     _fill(network, state, source)
     return network.eval()
+
+
+def sam_of(model: SamModel) -> Sam:
+    """The network of the settings, in evaluation mode; WeightsError where its file is missing or does not fit."""
+    path = model.path()
+    if path is not None:
+        return load_sam(read_state_dict(path), input_px=model.input_px, source=str(path))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(model.seed or 0)
+        return Sam(TinyViT(), model.input_px).eval()
 
 
 def folded(state: Mapping[str, Tensor]) -> dict[str, Tensor]:

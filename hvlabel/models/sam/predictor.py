@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from hvlabel.errors import PictureError
@@ -22,9 +23,10 @@ class SamPredictor(PaddedPredictor):
     half : compute in bfloat16; what comes out is float32 all the same, logits of decode_above excepted
     """
 
+    network: Sam
+
     def __init__(self, network: Sam, *, half: bool = False, ceilings: Ceilings | None = None) -> None:
         super().__init__(network, half=half, ceilings=ceilings)
-        self._network = network
 
     def prepare(self, image: np.ndarray) -> tuple[Tensor, tuple[int, int]]:
         """(1, 3, S, S) float32 network input and the size of the picture in it.
@@ -42,20 +44,26 @@ class SamPredictor(PaddedPredictor):
         """Embedding of an (H, W, 3) picture, uint8 or float in [0, 1]."""
         x, size = self.prepare(image)
         with torch.autocast(x.device.type, torch.bfloat16, enabled=self.half):
-            features = self._network.encode(x)
+            features = self.network.encode(x)
         return Embedding(features.float(), (image.shape[0], image.shape[1]), size)
 
     def tokens(self, rgb: np.ndarray) -> np.ndarray:
-        """(h, w, 256) float32 embedding of a picture without its padding: features for a student."""
-        embedding = self.embed(rgb)
-        grid = self.prompt_encoder.grid
+        """(g, g, 256) float32 features of an (H, W, 3) picture, for a student; padding is left out.
+
+        The grid spans the picture: one that is not square fills fewer rows or columns of the network's, which are
+        interpolated to all.
+        """
+        embedding, grid = self.embed(rgb), self.prompt_encoder.grid
         rows, columns = (max(1, round(n * grid / self.side_px)) for n in embedding.resized_hw)
-        return embedding.features[0, :, :rows, :columns].permute(1, 2, 0).cpu().numpy()
+        features = embedding.features[..., :rows, :columns]
+        if (rows, columns) != (grid, grid):
+            features = F.interpolate(features, size=(grid, grid), mode="bilinear", align_corners=False)
+        return features[0].permute(1, 2, 0).cpu().numpy()
 
     @property
     def device(self) -> torch.device:
         """Where the network is."""
-        return next(self._network.parameters()).device
+        return next(self.network.parameters()).device
 
 
 def grey_levels(image: np.ndarray) -> np.ndarray:

@@ -1,0 +1,155 @@
+"""Objects found on several frames of a cube by a network without memory: the frames are registered, so nothing moves.
+
+What a further frame adds is objects that the earlier ones do not show. Those already found are carried on by one prompt
+each - the last logits and the first box, which stays, since boxes taken from masks drift - and need no grid point.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+
+from hvlabel.branches.generator import generate_masks
+from hvlabel.branches.pictures import confirmed, scored
+from hvlabel.branches.points import PromptModel
+from hvlabel.config import GeneratorSettings, SequenceSettings
+from hvlabel.cube.bands import Frame
+from hvlabel.masks import Mask, Rle, boxes_xyxy, decode, encode, interior_point, iou_matrix
+
+THUMBNAIL_PX = 64  # frames are compared at this size
+
+
+class BoxModel(PromptModel, Protocol):
+    """A prompt model that also decodes a box, with the logits of an earlier call or without."""
+
+    def decode_clear(self, embedding: Any, boxes_xyxy: np.ndarray, masks: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """One mask per box (N, 4): low-resolution logits (N, h, w) and predicted IoU (N,)."""
+
+    def mask_prompt(self, masks: np.ndarray, embedding: Any) -> Tensor:
+        """(N, h, w) low-resolution logits that ask for (N, H, W) bool masks."""
+
+
+@dataclass
+class Track:
+    """An object on its way along the frames.
+
+    box_xyxy : (4,) px, of its first mask
+    prior    : (h, w) low-resolution logits that its next prompt starts from
+    last     : its latest mask
+    """
+
+    object_id: int
+    start: Frame
+    box_xyxy: np.ndarray
+    prior: Tensor
+    last: Rle
+
+
+def discover_objects(
+    model: BoxModel, pictures: Sequence[np.ndarray], frames: Sequence[Frame], settings: SequenceSettings
+) -> list[Mask]:
+    """All masks of all frames, unsuppressed.
+
+    pictures : T x (H, W, 3) uint8 of registered frames
+    A mask's extra says which object it is, on which frame that began, and on how many frames the mask was confirmed.
+    """
+    tracks: list[Track] = []
+    per_frame: list[list[Mask]] = []
+    for picture, frame in zip(pictures, frames, strict=True):
+        embedding = model.embed(picture)
+        carried = carry(model, embedding, tracks, settings.generator, settings.link_iou) if settings.carry else []
+        known = [decode(m.rle) for m in carried]
+        generated = generate_masks(model, picture, settings.generator, "sequence", embedding, known)
+        overlap = iou_matrix([m.rle for m in generated], [m.rle for m in carried])
+        met = [replace(m, frame=frame.index, bands=frame.bands) for m in carried]
+        for mask, iou in zip(generated, overlap, strict=True):
+            nearest = int(iou.argmax()) if len(iou) else -1
+            if nearest >= 0 and iou[nearest] >= settings.new_object_iou:
+                origin = carried[nearest].extra
+            else:
+                tracks.append(_track(model, embedding, mask, frame, len(tracks)))
+                origin = _origin(tracks[-1])
+            met.append(replace(mask, frame=frame.index, bands=frame.bands, extra=origin))
+        per_frame.append([scored(m) for m in met])
+    return confirmed(per_frame, settings.link_iou)
+
+
+def carry(
+    model: BoxModel, embedding: Any, tracks: Sequence[Track], settings: GeneratorSettings, link_iou: float
+) -> list[Mask]:
+    """The tracks' masks on another frame, where the network is sure of them; those tracks go on from there.
+
+    link_iou : least IoU with a track's latest mask
+    """
+    if not tracks:
+        return []
+    boxes = np.stack([t.box_xyxy for t in tracks])
+    logits, iou = model.decode_clear(embedding, boxes, torch.stack([t.prior for t in tracks]))
+    full = model.upscale(logits, embedding)  # (N, H, W)
+    above = (full > settings.mask_threshold + settings.stability_score_offset).flatten(1).sum(1)
+    below = (full > settings.mask_threshold - settings.stability_score_offset).flatten(1).sum(1)
+    stability = (above / below.clamp(min=1)).tolist()
+    masks = (full > settings.mask_threshold).cpu().numpy()
+    carried = []
+    for k, track in enumerate(tracks):
+        sure = float(iou[k]) > settings.pred_iou_thresh and stability[k] >= settings.stability_score_thresh
+        if not sure or not masks[k].any():
+            continue
+        rle = encode(masks[k])
+        if iou_matrix([rle], [track.last])[0, 0] < link_iou:
+            continue
+        track.prior, track.last = logits[k], rle
+        carried.append(
+            Mask(
+                rle,
+                score=0.0,
+                branch="sequence",
+                point_xy=interior_point(masks[k]),
+                predicted_iou=float(iou[k]),
+                stability_score=stability[k],
+                extra=_origin(track),
+            )
+        )
+    return carried
+
+
+def _track(model: BoxModel, embedding: Any, mask: Mask, frame: Frame, object_id: int) -> Track:
+    """A track that begins with a mask."""
+    prior = model.mask_prompt(decode(mask.rle)[None], embedding)[0]
+    return Track(object_id, frame, boxes_xyxy([mask.rle])[0], prior, mask.rle)
+
+
+def _origin(track: Track) -> dict[str, int]:
+    return {"object": track.object_id, "start_frame": track.start.index}
+
+
+def most_different(pictures: Sequence[np.ndarray], n_chosen: int) -> list[int]:
+    """Up to n_chosen positions of pictures that differ most, in rising order.
+
+    pictures : T x (H, W, 3), any unit
+    The first is the middle one; each further one is the farthest from all chosen so far. Their distance is the mean absolute
+    difference of thumbnails whose channels have mean 0 and deviation 1.
+    """
+    looks = np.stack([_look(p) for p in pictures])
+    chosen = [len(pictures) // 2]
+    while len(chosen) < min(n_chosen, len(pictures)):
+        apart = np.abs(looks[:, None] - looks[chosen]).mean(axis=2).min(axis=1)  # (T,)
+        apart[chosen] = -1
+        chosen.append(int(apart.argmax()))
+    return sorted(chosen)
+
+
+def _look(picture: np.ndarray) -> np.ndarray:
+    """(values,) float32 thumbnail of a picture, its channels standardised."""
+    height, width = picture.shape[:2]
+    scale = min(1.0, THUMBNAIL_PX / max(height, width))
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    small = cv2.resize(picture.astype(np.float32), size, interpolation=cv2.INTER_AREA).reshape(-1, 3)
+    spread = np.maximum(small.std(axis=0), 1e-6)
+    return ((small - small.mean(axis=0)) / spread).ravel()
