@@ -6,17 +6,18 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 CORES ?= 2
-# MODELS=regions needs no weights; embedded and random drive SAM2 and HyperFree with small networks, trained and untrained
-MODELS ?= regions
-CONFIG := $(if $(filter regions,$(MODELS)),config/config.yaml,config/$(MODELS).yaml)
-RESULTS := $(if $(filter regions,$(MODELS)),results,results-$(MODELS))
+# MODELS=sam, and regions where SAM's weights cannot be had; regions needs none; embedded and random drive SAM2 and HyperFree
+# with small networks, trained and untrained
+MODELS ?= sam
+CONFIG := $(if $(filter sam,$(MODELS)),config/config.yaml,config/$(MODELS).yaml)
+RESULTS := $(if $(filter sam,$(MODELS)),results,results-$(MODELS))
 
-.PHONY: help install demo demo-pretrain test test-slow check format bench lock clean
+.PHONY: help install models demo demo-pretrain test test-slow check format bench lock clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
 
-install: $(READY)  ## the environment in .venv
+install: $(READY) models  ## the environment in .venv, and SAM's weights in the model cache
 
 $(READY): requirements/lock.txt requirements/sam2.txt pyproject.toml
 	@command -v $(PYTHON) >/dev/null || { echo "no $(PYTHON) on PATH: install Python 3.11, or run make PYTHON=/path/to/python3.11"; exit 2; }
@@ -27,20 +28,23 @@ $(READY): requirements/lock.txt requirements/sam2.txt pyproject.toml
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-build-isolation --no-deps -e .
 	@touch $@
 
-demo: $(READY)  ## the whole pipeline on twelve generated scenes (MODELS=regions, embedded or random)
+models: $(READY)  ## SAM's weights, fetched once into the model cache and verified
+	@$(BIN)/hvlabel models fetch --optional
+
+demo: $(READY) $(if $(filter sam,$(MODELS)),models)  ## the whole pipeline on twelve generated scenes (MODELS=sam, regions, embedded or random)
 	$(BIN)/snakemake --cores $(CORES) --no-hooks --configfile $(CONFIG) -- pseudolabels
 	@$(BIN)/hvlabel evaluate --results $(RESULTS) > /dev/null
 	@$(BIN)/hvlabel summary --results $(RESULTS)
 	@echo "scores:   $(RESULTS)/evaluation.tsv"
 
-demo-pretrain: $(READY)  ## a small backbone, trained on the demo's labels and evaluated
+demo-pretrain: $(READY) models  ## a small backbone, trained on the demo's labels and evaluated
 	$(BIN)/snakemake --cores $(CORES) --no-hooks --configfile config/config.yaml -- pretrain
 	@$(BIN)/hvlabel summary --results results
 
-test: $(READY)  ## the tests
+test: $(READY) models  ## the tests
 	$(BIN)/python -m pytest -m "not slow"
 
-test-slow: $(READY)  ## the tests that take minutes
+test-slow: $(READY) models  ## the tests that take minutes
 	$(BIN)/python -m pytest -m slow
 
 check: $(READY)  ## linters and types
@@ -68,4 +72,4 @@ lock: $(READY)  ## renew the pinned versions
 	$(BIN)/python requirements/conda.py
 
 clean:  ## remove results and the environment
-	rm -rf results results-embedded results-random results-scenes .snakemake $(VENV)
+	rm -rf results results-regions results-embedded results-random results-scenes .snakemake $(VENV)

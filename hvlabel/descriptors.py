@@ -78,7 +78,8 @@ class Companion(Settings):
         return Path(*parts) / self.path.format(stem=stem)
 
 
-def _as_rule(given: Any) -> Any:
+def as_rule(given: Any) -> Any:
+    """A companion's rule from a mere path."""
     return {"path": given} if isinstance(given, str) else given
 
 
@@ -140,8 +141,15 @@ class Form(Settings):
         None, description="unit of the physical values (reflectance, radiance); none: from the file, else counts"
     )
     rgb_companion: Annotated[
-        Companion | None, BeforeValidator(_as_rule, json_schema_input_type=str | Companion | None)
+        Companion | None, BeforeValidator(as_rule, json_schema_input_type=str | Companion | None)
     ] = Field(None, description="RGB file of the same image: a path, or a rule")
+    prompts: Annotated[Companion | None, BeforeValidator(as_rule, json_schema_input_type=str | Companion | None)] = (
+        Field(
+            None,
+            description="file with boxes, points or masks that people drew: a path, or a rule; COCO or plain .json, .csv, "
+            "Pascal VOC .xml, YOLO .txt, or an instance mask as .png or .tif",
+        )
+    )
     rgb_variable: str | None = Field(None, description="RGB picture inside the raw file, axes as of the cube")
     rgb_rot90: int = Field(0, ge=0, le=3, description="quarter turns counter-clockwise of rgb_variable")
 
@@ -164,10 +172,18 @@ class Form(Settings):
 
     def companion_of(self, raw: Path) -> Path | None:
         """RGB companion that belongs to a raw file, or None if there is no rule; its suffix may be in capital or small letters."""
-        if self.rgb_companion is None:
+        return self._beside(self.rgb_companion, raw)
+
+    def prompts_of(self, raw: Path) -> Path | None:
+        """File of what people drew on a raw file, or None if there is no rule."""
+        return self._beside(self.prompts, raw)
+
+    def _beside(self, rule: Companion | None, raw: Path) -> Path | None:
+        """The file that a rule names for a raw file; its suffix may be in capital or small letters."""
+        if rule is None:
             return None
         raw = raw.absolute()  # rules name folders above the raw file
-        path = self.rgb_companion.of(raw, raw if self.is_folder else raw.parent)
+        path = rule.of(raw, raw if self.is_folder else raw.parent)
         suffixes = (path.suffix, path.suffix.lower(), path.suffix.upper())
         return next((p for p in map(path.with_suffix, suffixes) if p.is_file()), path)
 
@@ -179,7 +195,7 @@ class Form(Settings):
 
     def canonical(self) -> str:
         """JSON of what a cube's content depends on: part of its cache key, and kept in the cube."""
-        return self.model_dump_json(exclude_defaults=True, include=set(Form.model_fields) - {"files"})
+        return self.model_dump_json(exclude_defaults=True, include=set(Form.model_fields) - {"files", "prompts"})
 
 
 class Descriptor(Form):
@@ -229,15 +245,22 @@ class Descriptor(Form):
             return next((form for form, pattern in patterns if pattern.suffix == suffix), self)
         return self
 
-    def with_own(self, every: int | None, wavelengths_nm: list[float] | WavelengthRange | None) -> Descriptor:
-        """This descriptor with a data set's own frame sampling and calibrated band centres where they are not None."""
+    def with_own(
+        self,
+        every: int | None,
+        wavelengths_nm: list[float] | WavelengthRange | None,
+        prompts: Companion | None = None,
+    ) -> Descriptor:
+        """This descriptor with a data set's own frame sampling, calibrated band centres and prompts where they are not None."""
         change: dict[str, Any] = {} if every is None else {"every": every}
+        own: dict[str, Any] = {} if prompts is None else {"prompts": prompts}
         if wavelengths_nm is not None:
-            own = {
+            own |= {
                 "wavelengths_nm": wavelengths_nm,
                 "wavelengths_first": "descriptor",
                 "wavelength_confidence": "calibrated",
             }
+        if own:
             change |= {**own, "other_forms": tuple(f.model_copy(update=own) for f in self.other_forms)}
         return self.model_copy(update=change)
 

@@ -9,6 +9,8 @@ import numpy as np
 
 from hvlabel.masks import MaskSet, iou_matrix
 
+RIGHT_IOU = 0.5  # from which on a mask shows an object
+N_BEST = 20  # masks of an image that someone who looks at it sees first
 IOU_THRESHOLDS = np.linspace(0.50, 0.95, 10).round(2)  # COCO's ten
 
 
@@ -19,6 +21,8 @@ class Scores:
     ar             : recall averaged over IoU .50:.05:.95, at most `n_proposals` best masks per image
     mean_best_iou  : mean over objects of the best mask's IoU
     spectral_only  : share of spectral-only objects found at IoU .5; nan if there are none
+    precision      : share of all masks whose IoU with some object is at least .5; nan without masks
+    precision_best : the same of each image's N_BEST best masks
     """
 
     n_images: int
@@ -28,6 +32,8 @@ class Scores:
     ar: float
     mean_best_iou: float
     spectral_only: float
+    precision: float
+    precision_best: float
 
 
 def best_iou(found: MaskSet, truth: MaskSet, n_proposals: int) -> np.ndarray:
@@ -38,6 +44,7 @@ def best_iou(found: MaskSet, truth: MaskSet, n_proposals: int) -> np.ndarray:
 def score(pairs: Sequence[tuple[MaskSet, MaskSet]], n_proposals: int = 100) -> Scores:
     """Scores of (found, truth) mask sets; masks are taken in their order, best first."""
     best = np.concatenate([best_iou(found, truth, n_proposals) for found, truth in pairs])
+    right = [iou_matrix(f.rles, t.rles).max(axis=1, initial=0.0) >= RIGHT_IOU for f, t in pairs]
     spectral_only = np.array([m.extra["spectral_only"] for _, truth in pairs for m in truth.masks], bool)
     return Scores(
         n_images=len(pairs),
@@ -46,5 +53,11 @@ def score(pairs: Sequence[tuple[MaskSet, MaskSet]], n_proposals: int = 100) -> S
         masks_per_image=float(np.mean([len(found) for found, _ in pairs])),
         ar=float((best[:, None] >= IOU_THRESHOLDS).mean()),
         mean_best_iou=float(best.mean()),
-        spectral_only=float((best[spectral_only] >= 0.5).mean()) if spectral_only.any() else float("nan"),
+        spectral_only=float((best[spectral_only] >= RIGHT_IOU).mean()) if spectral_only.any() else float("nan"),
+        precision=_share(np.concatenate(right)),
+        precision_best=_share(np.concatenate([r[:N_BEST] for r in right])),
     )
+
+
+def _share(right: np.ndarray) -> float:
+    return float(right.mean()) if len(right) else float("nan")

@@ -10,14 +10,15 @@ import numpy as np
 
 from hvlabel.config import FusionSettings
 from hvlabel.errors import MaskFileError
-from hvlabel.masks import Mask, MaskSet, Suppressed, areas, decode, mask_nms, rank
+from hvlabel.masks import Mask, MaskSet, Suppressed, areas, decode, iou_matrix, mask_nms, rank
 
 
 def fuse(branches: Sequence[MaskSet], settings: FusionSettings) -> MaskSet:
     """The label of one image: masks that win the NMS of all branches' weighted scores, best first.
 
     A kept mask's votes name its own branch and those of the masks it suppressed. Its final score, which ranks the label,
-    is (score + vote_bonus * further votes) / (1 + vote_bonus * further branches). Every mask that is not in the label is
+    follows settings.ranking: by votes (score + vote_bonus * further votes) / (1 + vote_bonus * further branches), by
+    agreement the mean over branches of the best IoU with a mask there, 1 for its own. Every mask that is not in the label is
     recorded with its position in its branch's file and the reason.
     MaskFileError if the branches disagree about the size of the image.
     """
@@ -37,15 +38,13 @@ def fuse(branches: Sequence[MaskSet], settings: FusionSettings) -> MaskSet:
     votes = {k: {masks[k].branch} for k in kept}
     for loser, (winner, _) in lost.items():
         votes[winner].add(masks[loser].branch)
-    most = 1 + settings.vote_bonus * (len(branches) - 1)
-    winners = [
-        replace(
-            masks[k],
-            votes=tuple(sorted(votes[k])),
-            score=(masks[k].score + settings.vote_bonus * (len(votes[k]) - 1)) / most,
-        )
-        for k in kept
-    ]
+    winners = [replace(masks[k], votes=tuple(sorted(votes[k]))) for k in kept]
+    if settings.ranking == "agreement":
+        final = agreement(winners, branches)
+    else:
+        most = 1 + settings.vote_bonus * (len(branches) - 1)
+        final = [(m.score + settings.vote_bonus * (len(m.votes) - 1)) / most for m in winners]
+    winners = [replace(m, score=s) for m, s in zip(winners, final, strict=True)]
     order = rank(winners).tolist()
     place = {kept[k]: position for position, k in enumerate(order)}
     beaten = [
@@ -53,6 +52,13 @@ def fuse(branches: Sequence[MaskSet], settings: FusionSettings) -> MaskSet:
         for loser, (winner, iou) in sorted(lost.items())
     ]
     return MaskSet(height, width, tuple(winners[k] for k in order), (*beaten, *small))
+
+
+def agreement(masks: Sequence[Mask], branches: Sequence[MaskSet]) -> list[float]:
+    """Of each mask the mean over branches of its best IoU with one of their masks, in [0, 1]; 1 for the branch it is of."""
+    rles = [m.rle for m in masks]
+    met = np.stack([iou_matrix(rles, b.rles).max(axis=1, initial=0) for b in branches])  # (branches, N)
+    return [float(mean) for mean in met.mean(axis=0)]
 
 
 def foreground(label: MaskSet) -> np.ndarray:

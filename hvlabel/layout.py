@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-STAGES = ("cubes", "rgb", "sequence", "material", "teacher", "labels")
-# what each stage builds on
-BEFORE: dict[str, tuple[str, ...]] = {
-    "cubes": (),
-    "rgb": ("cubes",),
-    "sequence": ("cubes",),
-    "material": ("cubes",),
-    "teacher": ("cubes",),
-    "labels": ("rgb", "sequence", "material"),
-}
+STAGES = ("cubes", "rgb", "sequence", "material", "regions", "prompts", "teacher", "labels")
+CORE_BRANCHES = ("rgb", "sequence", "material")
+
+
+def before(stage: str, branches: Sequence[str] = CORE_BRANCHES) -> tuple[str, ...]:
+    """The stages that a stage builds on. branches: those that labels are fused from."""
+    if stage == "labels":
+        return tuple(branches)
+    return () if stage == "cubes" else ("cubes",)
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,7 @@ class Image:
 
     raw, companion : paths of the raw file and of its RGB picture ("" without one)
     stamp          : hash of the sizes and times of all files of that name, and of the companion: tells whether they changed
+    prompts        : path of the file with what people drew on the image ("" without a rule), and its stamp
     """
 
     dataset: str
@@ -32,6 +33,15 @@ class Image:
     raw: str
     companion: str
     stamp: str
+    prompts: str = ""
+    prompts_stamp: str = ""
+
+    def drawn(self) -> tuple[str, str]:
+        """What the branch `prompts` alone depends on."""
+        return self.prompts, self.prompts_stamp
+
+
+PROMPTS_FROM = [f.name for f in fields(Image)].index("prompts")  # columns from here on are no part of an image's cube
 
 
 @dataclass(frozen=True)
@@ -63,7 +73,12 @@ class Scan:
 
     def fingerprint(self, dataset: str, shard: str) -> str:
         """Hash of a shard's rows: changes when an image comes, goes or is replaced."""
-        rows = "\n".join("\t".join(astuple(i)) for i in self.in_shard(dataset, shard))
+        rows = "\n".join("\t".join(astuple(i)[:PROMPTS_FROM]) for i in self.in_shard(dataset, shard))
+        return hashlib.sha256(rows.encode()).hexdigest()[:16]
+
+    def drawn_fingerprint(self, dataset: str, shard: str) -> str:
+        """Hash of a shard's prompts: changes when one comes, goes or is replaced."""
+        rows = "\n".join("\t".join(i.drawn()) for i in self.in_shard(dataset, shard))
         return hashlib.sha256(rows.encode()).hexdigest()[:16]
 
 
@@ -100,7 +115,15 @@ def read_manifest(path: Path) -> list[Image]:
         if not path.exists():
             return []
         rows = list(csv.DictReader(path.read_text().splitlines(), delimiter="\t"))
-        return [Image(**{f.name: row[f.name] for f in fields(Image)}) for row in rows]
+        return [
+            Image(
+                **{
+                    f.name: row[f.name] if k < PROMPTS_FROM else row.get(f.name) or ""
+                    for k, f in enumerate(fields(Image))
+                }
+            )
+            for row in rows
+        ]
     except OSError as error:
         raise ResultsError(
             f"{path}: cannot read the manifest ({error.strerror}); check permissions and the setting `results`"
@@ -111,8 +134,8 @@ def read_manifest(path: Path) -> list[Image]:
         ) from error
 
 
-def _files(name: str, dataset: Dataset, problems: list[str]) -> dict[str, tuple[str, str, str]]:
-    """image_id -> (raw path, companion, stamp); a data set without any image adds a sentence to `problems`."""
+def _files(name: str, dataset: Dataset, problems: list[str]) -> dict[str, tuple[str, ...]]:
+    """image_id -> (raw path, companion, stamp, prompts, their stamp); a data set without any image adds a sentence to `problems`."""
     assert dataset.root is not None  # the data set's validator
     root, descriptor = Path(dataset.root).expanduser(), dataset.described(name)
     patterns = [dataset.glob] if dataset.glob else [f"**/{f.files}" for f in descriptor.forms if f.files]
@@ -130,7 +153,7 @@ def _files(name: str, dataset: Dataset, problems: list[str]) -> dict[str, tuple[
         paths = sorted({p for pattern in patterns for p in root.glob(pattern) if _is_image(p, descriptor)})
         paths = _every(paths, descriptor.every)
         siblings = _siblings(paths)
-        found: dict[str, tuple[str, str, str]] = {}
+        found: dict[str, tuple[str, ...]] = {}
         clashes = 0
         for path in paths:
             relative = path.relative_to(root)
@@ -139,10 +162,17 @@ def _files(name: str, dataset: Dataset, problems: list[str]) -> dict[str, tuple[
                 clashes += 1
                 example = f"{path} and {found[image_id][0]} would both be image {image_id}"
                 continue
-            companion = descriptor.form_for(path).companion_of(path)
+            form = descriptor.form_for(path)
+            companion, drawn = form.companion_of(path), form.prompts_of(path)
             own = list(path.iterdir()) if path.is_dir() else siblings[path.parent, path.stem]
             files = [*own, *([companion] if companion and companion.is_file() else [])]
-            found[image_id] = (str(path), str(companion or ""), _stamp(files))
+            found[image_id] = (
+                str(path),
+                str(companion or ""),
+                _stamp(files),
+                str(drawn or ""),
+                _stamp([drawn]) if drawn else "",
+            )
     except (OSError, NotImplementedError, ValueError) as error:
         problems.append(
             f"data set {name}: cannot list {sought} below {root} ({str(error)[:80]}); correct datasets.{name}.root or .glob"

@@ -28,7 +28,9 @@ THUMBNAIL_PX = 64  # frames are compared at this size
 class BoxModel(PromptModel, Protocol):
     """A prompt model that also decodes a box, with the logits of an earlier call or without."""
 
-    def decode_clear(self, embedding: Any, boxes_xyxy: np.ndarray, masks: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def decode_clear(
+        self, embedding: Any, boxes_xyxy: np.ndarray, masks: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         """One mask per box (N, 4): low-resolution logits (N, h, w) and predicted IoU (N,)."""
 
     def mask_prompt(self, masks: np.ndarray, embedding: Any) -> Tensor:

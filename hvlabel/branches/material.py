@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
@@ -22,7 +22,9 @@ NOISE_RIDGE = 1e-3  # share of the mean noise variance added to its diagonal, so
 
 
 def run(
-    cube: Cube, settings: MaterialSettings, model: PromptModel | Callable[[Sequence[float], float], PromptModel] | None = None
+    cube: Cube,
+    settings: MaterialSettings,
+    model: PromptModel | Callable[[Sequence[float], float], PromptModel] | None = None,
 ) -> MaskSet:
     """Masks of the cube's spectra, best first.
 
@@ -39,13 +41,14 @@ def run(
     if settings.backend == "sam":
         per_composite = []
         for components, picture in composites(cube.values(), settings.n_composites):
-            made = generate_masks(model, picture, settings.generator, "material")
+            made = generate_masks(cast("PromptModel", model), picture, settings.generator, "material")
             extra = {"composite": list(components)}
             per_composite.append([scored(replace(m, extra=extra)) for m in made])
         found = best_masks(confirmed(per_composite, settings.link_iou), settings.nms_iou, settings.max_masks)
         return ranked(found, cube.height_px, cube.width_px)
     assert settings.hyperfree is not None  # the settings' validator
-    camera = model(cube.wavelengths_nm.tolist(), settings.hyperfree.gsd_m)
+    of_camera = cast("Callable[[Sequence[float], float], PromptModel]", model)
+    camera = of_camera(cube.wavelengths_nm.tolist(), settings.hyperfree.gsd_m)
     found = generate_masks(camera, cube.values().transpose(1, 2, 0), settings.generator, "material")
     return ranked(found, cube.height_px, cube.width_px)
 

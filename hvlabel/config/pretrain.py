@@ -63,13 +63,13 @@ class TeacherSettings(StageSettings):
             return self.model_copy(update={"backend": "none" if self.sam2 is None else "sam2"})
         return self.model_copy(update={"backend": "sam"})
 
-    def network(self) -> SamModel | Sam2Model | DinoModel | None:
+    def chosen(self) -> SamModel | Sam2Model | DinoModel | None:
         """The network of the chosen backend. Backend auto has to be resolved before."""
         return None if self.backend in ("none", "auto") else getattr(self, self.backend)
 
     def files(self) -> list[Path]:
         """Every file that the network is made from; WeightsError where one is missing."""
-        chosen = self.network()
+        chosen = self.chosen()
         return [] if chosen is None else list(chosen.files())
 
     def relevant(self) -> dict[str, Any]:

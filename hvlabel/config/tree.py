@@ -5,13 +5,23 @@ from __future__ import annotations
 import json
 from functools import cache
 from pathlib import Path
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
-from hvlabel.config.labels import BRANCHES, CubeSettings, FusionSettings, MaterialSettings, RgbSettings, SequenceSettings
+from hvlabel.config.labels import (
+    BRANCHES,
+    Branch,
+    CubeSettings,
+    FusionSettings,
+    MaterialSettings,
+    PromptsSettings,
+    RegionsSettings,
+    RgbSettings,
+    SequenceSettings,
+)
 from hvlabel.config.pretrain import PretrainSettings, TeacherSettings
-from hvlabel.descriptors import Descriptor, WavelengthRange, load_descriptor
+from hvlabel.descriptors import Companion, Descriptor, WavelengthRange, as_rule, load_descriptor
 from hvlabel.errors import ConfigError
 from hvlabel.settings import S, Settings, read_yaml, validated
 
@@ -32,6 +42,9 @@ class Dataset(Settings):
     wavelengths_nm: list[float] | WavelengthRange | None = Field(
         None, description="calibrated band centres in file order, nm, instead of the descriptor's"
     )
+    prompts: Annotated[Companion | None, BeforeValidator(as_rule, json_schema_input_type=str | Companion | None)] = (
+        Field(None, description="file with boxes, points or masks of each image, instead of the descriptor's rule")
+    )
     demo: Camera | None = Field(None, description="generate demo scenes of this camera instead of reading own files")
     demo_scenes: int = Field(3, ge=1, description="demo: number of scenes")
     demo_size_px: int = Field(256, ge=64, le=2048, description="demo: height and width, px")
@@ -42,14 +55,18 @@ class Dataset(Settings):
         own = (self.root, self.descriptor)
         if self.demo is None and None in own:
             raise ValueError("a data set needs root and descriptor (or demo: a camera name)")
-        if self.demo is not None and (*own, self.glob, self.every, self.wavelengths_nm) != (None,) * 5:
+        if self.demo is not None and (*own, self.glob, self.every, self.wavelengths_nm, self.prompts) != (None,) * 6:
             raise ValueError("demo scenes bring their own root, glob, descriptor and bands; leave them out")
         return self
 
     def described(self, name: str) -> Descriptor:
         """The descriptor with this data set's own settings put in; ConfigError where it cannot be found. name: of the data set."""
         assert self.descriptor is not None  # the validator; demo scenes have none
-        return load_descriptor(name, self.descriptor).with_own(self.every, self.wavelengths_nm)
+        return load_descriptor(name, self.descriptor).with_own(self.every, self.wavelengths_nm, self.prompts)
+
+    def has_prompts(self, name: str) -> bool:
+        """Whether files beside the images say what to segment. name: of the data set."""
+        return self.demo is None and any(f.prompts is not None for f in self.described(name).forms)
 
 
 class RunSettings(Settings):
@@ -79,15 +96,27 @@ class Config(Settings):
     rgb: RgbSettings = RgbSettings()
     sequence: SequenceSettings = SequenceSettings()
     material: MaterialSettings = MaterialSettings()
+    regions: RegionsSettings = RegionsSettings()
+    prompts: PromptsSettings = PromptsSettings()
     fusion: FusionSettings = FusionSettings()
     teacher: TeacherSettings = TeacherSettings()
     pretrain: PretrainSettings = PretrainSettings()
     run: RunSettings = RunSettings()
 
     def resolved(self) -> Self:
-        """The configuration with every backend auto decided by what is at hand now."""
+        """The configuration with every backend auto decided by what is at hand now, and the branches that run named."""
         decided = {name: getattr(self, name).resolved() for name in (*BRANCHES, "teacher")}
-        return self.model_copy(update=decided)
+        branches: list[Branch] = ["rgb", "sequence", "material"]
+        beside_sam = any(decided[name].backend == "sam" for name in BRANCHES)
+        if self.regions.backend == "regions" or (self.regions.backend == "auto" and beside_sam):
+            branches.append("regions")
+        if self.prompts.backend != "off" and any(d.has_prompts(name) for name, d in self.datasets.items()):
+            branches.append("prompts")
+        fusion = self.fusion.model_copy(update={"branches": self.fusion.branches or tuple(branches)})
+        for name in ("regions", "prompts"):
+            if name in (fusion.branches or ()):
+                decided[name] = getattr(self, name).resolved()
+        return self.model_copy(update={**decided, "fusion": fusion})
 
     @field_validator("results")
     @classmethod

@@ -8,10 +8,9 @@ from dataclasses import replace
 import cv2
 import numpy as np
 
-from hvlabel.config import BRANCHES
 from hvlabel.cube import open_cube
 from hvlabel.layout import Layout
-from hvlabel.masks import MaskSet, areas, decode, encode, read_masks
+from hvlabel.masks import MaskSet, areas, decode, encode, masks_of, read_document, read_masks
 
 PANEL_PX = 320
 CAPTION_PX = 26
@@ -36,16 +35,17 @@ def overlay(rgb: np.ndarray, masks: MaskSet, n_shown: int = SHOWN_MASKS) -> np.n
 
 
 def picture(layout: Layout, dataset: str, image_id: str) -> np.ndarray:
-    """(h, w, 3) uint8: RGB | rgb masks | sequence masks | material masks | fused label, counts below.
+    """(h, w, 3) uint8: RGB | the masks of each branch | fused label, counts below.
 
     CubeError or MaskFileError if one of the files is missing or damaged.
     """
     rgb = open_cube(layout.cube(dataset, image_id)).rgb
     panels = [_panel(rgb, f"{dataset}/{image_id}"[-38:])]
-    for branch in BRANCHES:
+    document = read_document(layout.label(dataset, image_id))
+    for branch in document["provenance"]["branches"]:
         masks = read_masks(layout.masks(branch, dataset, image_id))
         panels.append(_panel(overlay(_fitted(rgb), _scaled(masks, rgb)), f"{branch}: {len(masks)} masks"))
-    label = read_masks(layout.label(dataset, image_id))
+    label = masks_of(document)
     agreed = sum(len(m.votes) > 1 for m in label.masks)
     panels.append(_panel(overlay(_fitted(rgb), _scaled(label, rgb)), f"fused: {len(label)}, {agreed} by 2+ branches"))
     gap = np.full((panels[0].shape[0], GAP_PX, 3), 255, np.uint8)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from jinja2 import Environment
 
 from hvlabel.cache.index import all_indexes, read_problems
 from hvlabel.cache.publish import publish_bytes
-from hvlabel.config import BRANCHES
+from hvlabel.config import BRANCHES, OPTIONAL_BRANCHES
 from hvlabel.cube.bands import evenly_spread
 from hvlabel.errors import HvError
 from hvlabel.inspect.picture import encode_png, picture
@@ -39,7 +41,7 @@ figure{margin:0 0 1.4rem}img{max-width:100%;border:1px solid #d7dce1}figcaption{
 <table><tr>{% for cell in evaluation[0] %}<th>{{ cell }}</th>{% endfor %}</tr>
 {% for row in evaluation[1:] %}<tr>{% for cell in row %}<td>{{ cell }}</td>{% endfor %}</tr>{% endfor %}</table>{% endif %}
 <h2>Masks per image</h2>
-<table><tr><th>image</th><th>rgb</th><th>sequence</th><th>material</th><th>fused</th><th>suppressed</th><th>foreground</th></tr>
+<table><tr><th>image</th>{% for b in branches %}<th>{{ b }}</th>{% endfor %}<th>fused</th><th>suppressed</th><th>foreground</th></tr>
 {% for row in counts %}<tr>{% for cell in row %}<td>{{ cell }}</td>{% endfor %}</tr>{% endfor %}</table>
 <h2>Pictures</h2>
 <p>{{ pictures|length }} of {{ run.labelled|length }} images, evenly spread: RGB, then the best 60 masks of each branch, then the fused label.
@@ -53,6 +55,7 @@ def write_report(layout: Layout, max_pictures: int) -> int:
     """Write the page and its pictures; returns the number of pictures."""
     run = summarise(layout)
     problems = read_problems(layout)
+    branches = [s.stage for s in run.stages if s.stage in (*BRANCHES, *OPTIONAL_BRANCHES)]
     pictures = []
     for k in evenly_spread(len(run.labelled), max_pictures):
         dataset, image_id = run.labelled[k]
@@ -75,7 +78,8 @@ def write_report(layout: Layout, max_pictures: int) -> int:
             run=run,
             problems=problems,
             evaluation=evaluation_table(evaluation) if evaluation else None,
-            counts=_counts(layout),
+            branches=branches,
+            counts=_counts(layout, branches),
             pictures=pictures,
         )
     )
@@ -83,11 +87,11 @@ def write_report(layout: Layout, max_pictures: int) -> int:
     return len(pictures)
 
 
-def _counts(layout: Layout) -> list[list[str]]:
+def _counts(layout: Layout, shown: Sequence[str]) -> list[list[str]]:
     """image, masks per branch, label, suppressed, foreground share, as text."""
     masks = {
         (stage, index.dataset, name): entry.counts.get("masks", "")
-        for stage in BRANCHES
+        for stage in shown
         for index in all_indexes(layout, stage)
         for name, entry in index.images.items()
     }
@@ -95,7 +99,7 @@ def _counts(layout: Layout) -> list[list[str]]:
     for index in all_indexes(layout, "labels"):
         for name, entry in index.images.items():
             if entry.status == "ok":
-                branches = [str(masks.get((b, index.dataset, name), "")) for b in BRANCHES]
+                branches = [str(masks.get((b, index.dataset, name), "")) for b in shown]
                 c = entry.counts
                 rows.append(
                     [

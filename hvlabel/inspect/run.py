@@ -6,9 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from hvlabel.cache.index import Entry, all_indexes, require_results
-from hvlabel.config import BRANCHES
 from hvlabel.errors import MaskFileError
-from hvlabel.evaluation import Scores, score
+from hvlabel.evaluation import N_BEST, Scores, score
 from hvlabel.layout import STAGES, Layout
 from hvlabel.manifest import read_manifest
 from hvlabel.masks import read_document, read_masks
@@ -53,8 +52,8 @@ def summarise(layout: Layout) -> RunSummary:
             ]
             if stage == "labels":
                 labelled += [(index.dataset, name) for name, e in index.images.items() if e.status == "ok"]
-        if stage == "teacher" and not entries:
-            continue  # no part of the labels: only shown where it ran
+        if stage in ("teacher", "regions", "prompts") and not entries:
+            continue  # no part of every run: only shown where it ran
         stages.append(
             StageSummary(
                 stage,
@@ -81,14 +80,16 @@ def _models(layout: Layout, labelled: Sequence[tuple[str, str]]) -> tuple[tuple[
             continue
     if provenance is None:
         return (), ""
-    backends = tuple(f"{b}: {provenance['branches'][b]['backend']}" for b in BRANCHES if b in provenance["branches"])
+    backends = tuple(f"{b}: {of['backend']}" for b, of in provenance["branches"].items())
     if provenance["untrained_weights"]:
         return (
             backends,
             "Untrained random weights were used: these masks mean nothing, they only show that the pipeline runs.",
         )
     if not provenance["learned_model"]:
-        return backends, "No learned model was used: all masks are classical graph regions (backend `regions`)."
+        sentence = "No learned model was used: all masks are classical graph regions (backend `regions`)."
+        reasons = {of["fallback"] for of in provenance["branches"].values() if of.get("fallback")}
+        return backends, " ".join([sentence, *(f"No SAM: {reason}." for reason in sorted(reasons))])
     return backends, ""
 
 
@@ -111,12 +112,18 @@ def evaluate_run(layout: Layout, n_proposals: int = 100) -> list[tuple[str, str,
         return rows
     truth = {image: read_masks(layout.truth(*image)) for image in labelled}
     datasets = list(dict.fromkeys(dataset for dataset, _ in labelled))
-    for source in (*BRANCHES, "fused"):
+    for source in (*branches_of(layout, labelled), "fused"):
         found = {i: read_masks(layout.label(*i) if source == "fused" else layout.masks(source, *i)) for i in labelled}
         for group in ("all", *datasets):
             pairs = [(found[i], truth[i]) for i in labelled if group in ("all", i[0])]
             rows.append((group, source, score(pairs, n_proposals)))
     return sorted(rows, key=lambda row: ("all", *datasets).index(row[0]))
+
+
+def branches_of(layout: Layout, labelled: Sequence[tuple[str, str]]) -> tuple[str, ...]:
+    """The branches that all of some labels were fused from, in the order of the first one."""
+    made_from = [read_document(layout.label(*image))["provenance"]["branches"] for image in labelled]
+    return tuple(b for b in made_from[0] if all(b in others for others in made_from))
 
 
 def evaluation_table(rows: Sequence[tuple[str, str, Scores]], n_proposals: int = 100) -> list[list[str]]:
@@ -131,6 +138,8 @@ def evaluation_table(rows: Sequence[tuple[str, str, Scores]], n_proposals: int =
             f"AR@{n_proposals}",
             "mean best IoU",
             "spectral-only recall@.5",
+            f"right of best {N_BEST}",
+            "right of all",
         ]
     ]
     for group, source, s in rows:
@@ -144,6 +153,8 @@ def evaluation_table(rows: Sequence[tuple[str, str, Scores]], n_proposals: int =
                 f"{s.ar:.3f}",
                 f"{s.mean_best_iou:.3f}",
                 f"{s.spectral_only:.3f}",
+                f"{s.precision_best:.2f}",
+                f"{s.precision:.2f}",
             ]
         )
     return table

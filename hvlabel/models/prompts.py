@@ -175,9 +175,7 @@ class PaddedPredictor:
         scale = logits.shape[-1] / self.side_px
         return embedding.resized_hw[0] * scale, embedding.resized_hw[1] * scale
 
-    def _points(
-        self, embedding: Embedding, points_xy: np.ndarray, labels: np.ndarray | None
-    ) -> tuple[Tensor, Tensor]:
+    def _points(self, embedding: Embedding, points_xy: np.ndarray, labels: np.ndarray | None) -> tuple[Tensor, Tensor]:
         """(N, P, 2) px of the padded input and (N, P) labels."""
         several = points_xy if points_xy.ndim == 3 else points_xy[:, None]
         points = self._scaled(embedding, several)

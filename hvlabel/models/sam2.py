@@ -153,25 +153,39 @@ class Sam2Predictor:
 
     @torch.inference_mode()
     def decode(
-        self, embedding: Embedding, points_xy: np.ndarray, masks: Tensor | None = None, *, multimask: bool = True
+        self,
+        embedding: Embedding,
+        points_xy: np.ndarray | None,
+        masks: Tensor | None = None,
+        *,
+        labels: np.ndarray | None = None,
+        boxes_xyxy: np.ndarray | None = None,
+        multimask: bool = True,
     ) -> tuple[Tensor, Tensor]:
-        """Low-resolution logits (N, M, S/4, S/4) and predicted IoU (N, M) of one foreground point each.
+        """Low-resolution logits (N, M, S/4, S/4) and predicted IoU (N, M) of N prompts.
 
-        points_xy : (N, 2) float64 px of the original image
-        masks     : (N, 1, S/4, S/4) logits, or None
+        points_xy  : (N, 2) or (N, P, 2) float64 px of the original image, or None
+        masks      : (N, 1, S/4, S/4) logits, or None
+        labels     : (N, P) 1 foreground, 0 background; None: all foreground
+        boxes_xyxy : (N, 4) px of the original image, or None
         """
         network = self.network
-        sparse, dense = self._prompts(embedding, points_xy, masks)
+        sparse, dense = self._prompts(embedding, points_xy, masks, labels, boxes_xyxy)
         logits, iou, _, _ = network.sam_mask_decoder(
             image_embeddings=self._image(embedding),
             image_pe=network.sam_prompt_encoder.get_dense_pe(),
             sparse_prompt_embeddings=sparse,
             dense_prompt_embeddings=dense,
             multimask_output=multimask,
-            repeat_image=len(points_xy) > 1,
+            repeat_image=len(sparse) > 1,
             high_res_features=embedding.features[:-1] or None,
         )
         return logits, iou
+
+    def decode_clear(self, embedding: Embedding, boxes_xyxy: np.ndarray) -> tuple[Tensor, Tensor]:
+        """One mask per box (N, 4), px of the original image: logits (N, S/4, S/4) and predicted IoU (N,)."""
+        logits, iou = self.decode(embedding, None, boxes_xyxy=boxes_xyxy, multimask=False)
+        return logits[:, 0], iou[:, 0]
 
     @torch.inference_mode()
     def decode_above(self, embedding: Embedding, points_xy: np.ndarray, min_iou: float | None) -> Masks:
@@ -193,14 +207,29 @@ class Sam2Predictor:
             image = image + self.network.no_mem_embed.reshape(1, -1, 1, 1)
         return image
 
-    def _prompts(self, embedding: Embedding, points_xy: np.ndarray, masks: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Sparse and dense embedding of one foreground point each."""
-        network = self.network
+    def _prompts(
+        self,
+        embedding: Embedding,
+        points_xy: np.ndarray | None,
+        masks: Tensor | None,
+        labels: np.ndarray | None = None,
+        boxes_xyxy: np.ndarray | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """Sparse and dense embedding of N prompts, as `decode` takes them."""
+        points = boxes = None
+        if points_xy is not None:
+            xy = self._scaled(embedding, points_xy if points_xy.ndim == 3 else points_xy[:, None])
+            kinds = np.ones(xy.shape[:2]) if labels is None else labels
+            points = (xy, torch.as_tensor(kinds, dtype=torch.int32, device=xy.device))
+        if boxes_xyxy is not None:
+            boxes = self._scaled(embedding, boxes_xyxy.reshape(-1, 2, 2)).reshape(-1, 4)
+        return self.network.sam_prompt_encoder(points=points, boxes=boxes, masks=masks)
+
+    def _scaled(self, embedding: Embedding, xy: np.ndarray) -> Tensor:
+        """(..., 2) px of the original image -> px of the network's input."""
         height, width = embedding.original_hw
-        points = torch.as_tensor(points_xy, dtype=torch.float32, device=network.device)
-        points = points / points.new_tensor([width, height]) * network.image_size
-        labels = torch.ones(len(points), 1, dtype=torch.int32, device=network.device)
-        return network.sam_prompt_encoder(points=(points[:, None], labels), boxes=None, masks=masks)
+        there = torch.as_tensor(xy, dtype=torch.float32, device=self.network.device)
+        return there / there.new_tensor([width, height]) * self.network.image_size
 
     def upscale(self, logits: Tensor, embedding: Embedding) -> Tensor:
         """(N, h, w) low-resolution logits -> (N, H, W) of the original image."""

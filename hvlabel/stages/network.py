@@ -10,9 +10,8 @@ import torch
 
 from hvlabel.config import (
     Branch,
+    BranchSettings,
     HyperFreeModel,
-    MaterialSettings,
-    RgbSettings,
     RunSettings,
     Sam2Model,
     SamModel,
@@ -51,7 +50,7 @@ class BranchNetwork:
     def __init__(
         self,
         branch: Branch,
-        settings: RgbSettings | SequenceSettings | MaterialSettings,
+        settings: BranchSettings,
         weights: Weights,
         run: RunSettings | None,
     ) -> None:

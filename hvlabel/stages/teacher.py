@@ -28,7 +28,7 @@ class TeacherRunner:
 
     def __init__(self, settings: TeacherSettings, device: str = "auto") -> None:
         settings = settings.resolved()
-        network = settings.network()
+        network = settings.chosen()
         if network is None:
             raise ConfigError("teacher.backend is none: there are no features to make; choose sam, sam2 or dino")
         self.settings, self._device = settings, device

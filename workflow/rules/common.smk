@@ -3,7 +3,7 @@ REPOSITORY = Path(workflow.basedir).parent
 sys.path.insert(0, str(REPOSITORY))
 
 from hvlabel.cache.index import drop_untrue, publish_scan
-from hvlabel.config import BRANCHES, parse_config
+from hvlabel.config import parse_config
 from hvlabel.errors import HvError
 from hvlabel.layout import Layout
 from hvlabel.manifest import scan
@@ -11,6 +11,7 @@ from hvlabel.manifest import scan
 try:
     CONFIG = parse_config(config, "configuration").resolved()
     LAYOUT = Layout(Path(CONFIG.results))
+    BRANCHES = CONFIG.fusion.branches
     BRANCH_SETTINGS = {branch: getattr(CONFIG, branch) for branch in BRANCHES}
     NETWORKS = {b: s.network() for b, s in BRANCH_SETTINGS.items()}
     NETWORK_FILES = {
@@ -27,11 +28,15 @@ try:
     if workflow.is_main_process:
         for problem in SCAN.problems:
             logger.warning(problem)
+        for reason in {
+            s.fallback for s in BRANCH_SETTINGS.values() if getattr(s, "fallback", None)
+        }:
+            logger.warning(f"no SAM, branches set to auto use regions: {reason}")
         dry = workflow.output_settings.dryrun
         if not dry:
             publish_scan(LAYOUT, SCAN)
         # an index that lists a vanished file, or builds on one, would pass for up to date
-        for index, reason in drop_untrue(LAYOUT, dry=dry).items():
+        for index, reason in drop_untrue(LAYOUT, dry=dry, branches=BRANCHES).items():
             logger.info(f"{index}: {reason}; will be made again")
 except HvError as error:
     raise WorkflowError(str(error))
@@ -67,6 +72,19 @@ PREFIX = (
 shell.prefix(PREFIX.replace("{", "{{").replace("}", "}}"))
 
 
+def gpus_for(network):
+    """GPUs that a job asks the scheduler for: one for a network, none where this machine runs the jobs and has none.
+
+    Asking for what is not there would let jobs of CPUs wait for each other.
+    """
+    if network is None or CONFIG.run.device == "cpu":
+        return 0
+    executor = workflow.executor_plugin
+    elsewhere = executor is not None and executor.common_settings.non_local_exec
+    here = any(Path("/dev").glob("nvidia[0-9]*"))
+    return int(elsewhere or here or CONFIG.run.device == "cuda")
+
+
 wildcard_constraints:
     dataset="[^/]+",
     shard=r"\d{4}",
@@ -86,3 +104,10 @@ def index_of(stage):
 def images(wildcards):
     """Changes when an image of the shard comes, goes or is replaced."""
     return SCAN.fingerprint(wildcards.dataset, wildcards.shard)
+
+
+def drawn(wildcards):
+    """Changes when a box or point file of the shard comes, goes or is replaced; only the branch prompts reads them."""
+    if wildcards.branch != "prompts":
+        return ""
+    return SCAN.drawn_fingerprint(wildcards.dataset, wildcards.shard)

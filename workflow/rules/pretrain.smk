@@ -14,7 +14,7 @@ rule teacher:
         "../envs/hvlabel.yaml"
     threads: CONFIG.run.threads
     resources:
-        gpu=int(CONFIG.run.device != "cpu"),
+        gpu=lambda w: gpus_for(CONFIG.teacher.chosen()),
     params:
         settings=CONFIG.teacher.to_json(),
     shell:

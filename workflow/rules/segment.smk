@@ -11,9 +11,10 @@ rule segment:
         "../envs/hvlabel.yaml"
     threads: CONFIG.run.threads
     resources:
-        gpu=lambda w: int(NETWORKS[w.branch] is not None and CONFIG.run.device != "cpu"),
+        gpu=lambda w: gpus_for(NETWORKS[w.branch]),
     params:
         settings=lambda w: BRANCH_SETTINGS[w.branch].to_json(),
+        drawn=drawn,
     shell:
         "hvlabel segment {wildcards.branch} --shard {wildcards.dataset}/{wildcards.shard}"
         " --settings {params.settings:q} 2> {log:q}"

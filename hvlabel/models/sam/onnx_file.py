@@ -51,7 +51,7 @@ def read_graph(content: bytes) -> Graph:
     return Graph(tuple(_node(part) for part in graph.get(1, [])), tensors)
 
 
-def _node(message: memoryview) -> Node:
+def _node(message: memoryview | int) -> Node:
     fields = _fields(message)
     constant = None
     for attribute in map(_fields, fields.get(5, [])):
@@ -61,7 +61,7 @@ def _node(message: memoryview) -> Node:
     return Node(_text(fields.get(3)), _text(fields.get(4)), inputs, outputs, constant)
 
 
-def _tensor(message: memoryview) -> tuple[str, np.ndarray | None]:
+def _tensor(message: memoryview | int) -> tuple[str, np.ndarray | None]:
     """Name and float32 values; None for another type, or for values stored otherwise than raw."""
     fields = _fields(message)
     name = _text(fields.get(8))
@@ -70,6 +70,8 @@ def _tensor(message: memoryview) -> tuple[str, np.ndarray | None]:
         return name, None
     shape = _shape(fields.get(1, []))
     raw = fields[9][0]
+    if isinstance(raw, int):
+        raise OnnxError(f"tensor {name!r} has a number for its bytes")
     if len(raw) != 4 * int(np.prod(shape, dtype=np.int64)):
         raise OnnxError(f"tensor {name!r} has {len(raw)} bytes, its shape {shape} needs another number")
     return name, np.frombuffer(raw, "<f4").reshape(shape)

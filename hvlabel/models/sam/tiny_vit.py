@@ -46,7 +46,8 @@ class Conv(nn.Module):
         c = self.c
         if self.pointwise:
             return F.linear(x, c.weight.flatten(1), c.bias)
-        padding = (0, c.padding[1]) if rows_padded else c.padding
+        beside = c.kernel_size[1] // 2
+        padding = (0 if rows_padded else beside, beside)
         planes = F.conv2d(x.permute(0, 3, 1, 2), c.weight, c.bias, c.stride, padding, groups=c.groups)
         return planes.permute(0, 2, 3, 1)
 
@@ -144,7 +145,10 @@ class WindowAttention(nn.Module):
 
 def offset_index(window: int) -> Tensor:
     """(w*w, w*w) int64: place in the bias table of the offset between two tokens, |rows| * w + |columns|."""
-    row, column = torch.arange(window * window).div(window, rounding_mode="floor"), torch.arange(window * window) % window
+    row, column = (
+        torch.arange(window * window).div(window, rounding_mode="floor"),
+        torch.arange(window * window) % window,
+    )
     rows_apart = (row[:, None] - row[None, :]).abs()
     columns_apart = (column[:, None] - column[None, :]).abs()
     return rows_apart * window + columns_apart
@@ -187,9 +191,7 @@ class Stage(nn.Module):
     def __init__(self, index: int) -> None:
         super().__init__()
         dim, window = DIMS[index], WINDOWS[index]
-        self.blocks = nn.ModuleList(
-            WindowBlock(dim, window) if window else MBConv(dim) for _ in range(DEPTHS[index])
-        )
+        self.blocks = nn.ModuleList(WindowBlock(dim, window) if window else MBConv(dim) for _ in range(DEPTHS[index]))
         self.downsample: Downsample | None = None
         if index + 1 < len(DIMS):
             last = index + 2 == len(DIMS)  # the last stage keeps the grid of the one before
@@ -207,7 +209,9 @@ class PatchEmbed(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.seq = nn.Sequential(Conv(3, DIMS[0] // 2, 3, stride=2), nn.GELU(), Conv(DIMS[0] // 2, DIMS[0], 3, stride=2))
+        self.seq = nn.Sequential(
+            Conv(3, DIMS[0] // 2, 3, stride=2), nn.GELU(), Conv(DIMS[0] // 2, DIMS[0], 3, stride=2)
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, H, W, 3) -> (B, H/4, W/4, C)."""
