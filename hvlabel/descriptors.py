@@ -50,7 +50,9 @@ class Companion(Settings):
         description="folder names on the way to the raw file that differ for the picture; null: left out, if it lies below the others. Of equal names the last counts",
     )
     remove: tuple[str, ...] = Field((), description="parts of the raw name that {stem} goes without")
-    optional: bool = Field(False, description="images without the picture are rendered from their bands")
+    optional: bool = Field(
+        False, description="images without the file do without: they are rendered from their bands, or have no prompts"
+    )
     transpose: bool = Field(False, description="the picture's rows are the columns of the upright cube")
 
     @model_validator(mode="after")

@@ -164,6 +164,8 @@ def _files(name: str, dataset: Dataset, problems: list[str]) -> dict[str, tuple[
                 continue
             form = descriptor.form_for(path)
             companion, drawn = form.companion_of(path), form.prompts_of(path)
+            if drawn and form.prompts and form.prompts.optional and not drawn.is_file():
+                drawn = None
             own = list(path.iterdir()) if path.is_dir() else siblings[path.parent, path.stem]
             files = [*own, *([companion] if companion and companion.is_file() else [])]
             found[image_id] = (

@@ -264,11 +264,11 @@ def test_checkpoints_of_other_networks_are_refused(small):
     state = small.state_dict()
     with pytest.raises(WeightsError, match=r"x\.pt: no SAM.*mobile_sam"):
         load_sam({"layer.weight": torch.zeros(1)}, source="x.pt")
-    with pytest.raises(WeightsError, match="missing.*mask_decoder.iou_token.weight"):
+    with pytest.raises(WeightsError, match=r"missing.*mask_decoder.iou_token.weight"):
         load_sam({k: v for k, v in state.items() if k != "mask_decoder.iou_token.weight"})
-    with pytest.raises(WeightsError, match="unknown.*extra"):
+    with pytest.raises(WeightsError, match=r"unknown.*extra"):
         load_sam({**state, "extra": torch.zeros(1)})
-    with pytest.raises(WeightsError, match="wrong shape.*image_encoder.neck.0.weight"):
+    with pytest.raises(WeightsError, match=r"wrong shape.*image_encoder.neck.0.weight"):
         load_sam({**state, "image_encoder.neck.0.weight": torch.zeros(3)})
     with pytest.raises(WeightsError, match="pictures of 64 px"):
         load_sam(vit_state(small), input_px=1024)
