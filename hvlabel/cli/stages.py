@@ -163,9 +163,9 @@ def segment(
     if shard is None:
         if cube is None or out is None:
             raise ConfigError(f"segment {branch} needs CUBE.zarr OUT.json, or --shard DATASET/SHARD")
+        say(f"{out}: {len(segment_file(runner, cube, out, drawn))} masks")
         if runner.fallback:
             warn(f"no SAM, so regions: {runner.fallback}")
-        say(f"{out}: {len(segment_file(runner, cube, out, drawn))} masks")
         return
     _run_shard(BranchStage(Layout(results), runner, *_split(shard)), shard, results)
 

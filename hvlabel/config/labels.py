@@ -167,7 +167,9 @@ class BranchSettings(StageSettings):
         return None if self.backend in ("auto", "regions") else getattr(self, self.backend)
 
     def relevant(self) -> dict[str, Any]:
-        """Only the chosen backend's settings."""
+        """Only the chosen backend's settings; of backend auto those of what it comes to."""
+        if self.backend == "auto":
+            return self.resolved().relevant()
         used = set(self.used_by[self.backend]) | {"backend"}
         chosen = self.model_dump(mode="json", include=used, exclude=self._no_result())
         return chosen if self.backend == "regions" else {**chosen, "network_masks": NETWORK_MASKS_VERSION}

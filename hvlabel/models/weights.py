@@ -27,7 +27,8 @@ def weights_sha256(weights: Weights | None) -> str | None:
     found = file_sha256(path)
     expected = weights.expected_sha256()
     if expected is not None and found != expected:
-        raise WeightsError(f"{path}: sha256 is {found}, expected {expected}; download it again or correct sha256")
+        who = "the configuration expects" if weights.sha256 else "expected"
+        raise WeightsError(f"{path}: sha256 is {found}, {who} {expected}; download it again or correct sha256")
     return found
 
 

@@ -81,7 +81,7 @@ def gpus_for(network):
         return 0
     executor = workflow.executor_plugin
     elsewhere = executor is not None and executor.common_settings.non_local_exec
-    here = any(Path("/dev").glob("nvidia[0-9]*"))
+    here = shutil.which("nvidia-smi") is not None
     return int(elsewhere or here or CONFIG.run.device == "cuda")
 
 
