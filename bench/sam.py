@@ -296,10 +296,10 @@ def header() -> None:
 
 def sequences() -> None:
     """Objects found by number of frames, with and without carrying."""
-    model, of = predictor(), scenes(2)
+    model, of = predictor(), scenes(1)
     header()
     branch_row("RGB", lambda cube: rgb.run(cube, RgbSettings(backend="sam"), model), of)
-    for key_frames in (1, 2, 3, 4, 6):
+    for key_frames in (1, 2, 3, 4):
         for carries in (False, True) if key_frames > 1 else (False,):
             settings = SequenceSettings(backend="sam", key_frames=key_frames, carry=carries)
             how = ", carried" if carries else ""
@@ -307,7 +307,7 @@ def sequences() -> None:
 
 
 def composites_table() -> None:
-    model, of = predictor(), scenes(2)
+    model, of = predictor(), scenes(1)
     header()
     for n in (1, 2, 3):
         settings = MaterialSettings(backend="sam", n_composites=n)
@@ -340,7 +340,7 @@ def carrying() -> None:
 
 def boxes_table() -> None:
     """Masks from true boxes: mean IoU, of all objects and of those that only the spectrum shows."""
-    model, of = predictor(), scenes(2)
+    model, of = predictor(), scenes(1)
     print("| pictures | mean IoU | spectral-only | decoded on RGB |\n|---|---|---|---|")
     for n in (0, 1, 2):
         ious, only, on_rgb = [], [], []
@@ -405,7 +405,7 @@ def sizes() -> None:
 
 def skipping() -> None:
     """The same pictures with all grid points and with those that lie in confident masks left out."""
-    model, of = predictor(), scenes(2)
+    model, of = predictor(), scenes(1)
     header()
     for enough in (0, 1, 2, 3):
         settings = MaterialSettings(
