@@ -12,8 +12,8 @@ import cv2
 import numpy as np
 
 SURE_IOU, SURE_STABILITY = 0.8, 0.9  # of masks that cover
-LIKE_DEVIATIONS = 1.5  # of a mask's values around their mean, in every channel
-LIKE_FLOOR = 0.012  # share of the picture's range that is no difference in any case: three grey levels
+LIKE_DEVIATIONS = 1.0  # of a mask's values around their mean, in every channel
+LIKE_FLOOR = 0.008  # share of the picture's range that is no difference in any case: two grey levels
 RASTER_PX = 256  # longest side of the raster on which looks are compared
 ROUNDS = 4
 

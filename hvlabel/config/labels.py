@@ -118,7 +118,7 @@ SAM_GENERATOR: dict[str, Any] = {
     "points_per_side": 16,
     "pred_iou_thresh": 0.7,
     "stability_score_thresh": 0.88,
-    "skip_after": 2,
+    "skip_after": 8,
 }
 
 
