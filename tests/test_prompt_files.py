@@ -17,7 +17,8 @@ from hvlabel.prompt_files import READERS, ObjectPrompt, PromptFileError, read_pr
 
 H, W = 40, 60
 SUFFIXES = sorted(READERS)
-once_a_file = settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
+SLOW_MACHINES_TOO = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+once_a_file = settings(deadline=None, suppress_health_check=SLOW_MACHINES_TOO, max_examples=60)
 
 
 def written(folder, name, content):
