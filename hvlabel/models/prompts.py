@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -27,7 +27,7 @@ SURE_LOGIT = 8.0  # of a finished mask that becomes a prompt
 CLEAR_AT_ONCE = 8  # prompts with an image of their own each: few, so that a CPU's cache holds them
 
 if TYPE_CHECKING:
-    from hvlabel.models.hyperfree.decoder import MaskDecoder, PromptEncoder
+    from hvlabel.models.hyperfree.decoder import PromptedNetwork
 
 
 @dataclass(frozen=True)
@@ -39,25 +39,6 @@ class Embedding:
     resized_hw: tuple[int, int]
 
 
-class PromptNetwork(Protocol):
-    """A network whose image features, prompts and masks are SAM's."""
-
-    prompt_encoder: PromptEncoder
-    mask_decoder: MaskDecoder
-
-    def decode(
-        self,
-        features: Tensor,
-        *,
-        points_xy: Tensor | None = None,
-        labels: Tensor | None = None,
-        boxes_xyxy: Tensor | None = None,
-        masks: Tensor | None = None,
-        multimask: bool = True,
-    ) -> tuple[Tensor, Tensor]:
-        """Logits (N, M, 4g, 4g) and predicted IoU (N, M) of N prompts on one image."""
-
-
 class PaddedPredictor:
     """Decodes prompts on images that were scaled to the input's longest side and padded right and below.
 
@@ -65,9 +46,9 @@ class PaddedPredictor:
     ceilings : of batches, kept from image to image
     """
 
-    network: PromptNetwork
+    network: PromptedNetwork
 
-    def __init__(self, network: PromptNetwork, *, half: bool, ceilings: Ceilings | None) -> None:
+    def __init__(self, network: PromptedNetwork, *, half: bool, ceilings: Ceilings | None) -> None:
         self.half = half
         self.ceilings = ceilings or Ceilings()
         self.network = network

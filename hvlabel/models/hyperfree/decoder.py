@@ -209,3 +209,27 @@ class MaskDecoder(nn.Module):
         hyper = torch.stack([self.output_hypernetworks_mlps[k](tokens[:, 1 + k]) for k in chosen], dim=1)  # (N, M, D/8)
         logits = torch.einsum("nmc,nchw->nmhw", hyper, upscaled)
         return logits, self.iou_prediction_head(tokens[:, 0])[:, list(chosen)]
+
+
+class PromptedNetwork(nn.Module):
+    """A network that answers prompts on its image features as SAM does; what makes the features is its own."""
+
+    prompt_encoder: PromptEncoder
+    mask_decoder: MaskDecoder
+
+    def decode(
+        self,
+        features: Tensor,
+        *,
+        points_xy: Tensor | None = None,
+        labels: Tensor | None = None,
+        boxes_xyxy: Tensor | None = None,
+        masks: Tensor | None = None,
+        multimask: bool = True,
+    ) -> tuple[Tensor, Tensor]:
+        """Logits (N, M, 4g, 4g) and predicted IoU (N, M) of N prompts on one image, or of N images with a prompt each.
+
+        features : (1 or N, D, g, g), what `encode` gives last; the prompts are those of PromptEncoder, px of the padded input
+        """
+        sparse, dense = self.prompt_encoder(points_xy, labels, boxes_xyxy, masks)
+        return self.mask_decoder(features, self.prompt_encoder.dense_code(), sparse, dense, multimask=multimask)

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from hvlabel.errors import BandError
-from hvlabel.models.hyperfree.decoder import MaskDecoder, PromptEncoder
+from hvlabel.models.hyperfree.decoder import MaskDecoder, PromptedNetwork, PromptEncoder
 from hvlabel.models.hyperfree.encoder import ImageEncoder
 from hvlabel.models.hyperfree.spectral import choose_channels
 
@@ -47,7 +47,7 @@ class Topology:
         return self.grid // 2**merges
 
 
-class HyperFree(nn.Module):
+class HyperFree(PromptedNetwork):
     """Channel-adaptive ViT with prompt decoder; it keeps no state between calls."""
 
     def __init__(self, topology: Topology) -> None:
@@ -96,20 +96,3 @@ class HyperFree(nn.Module):
         return self.image_encoder(
             image, channels, torch.as_tensor(list(gsd_m), dtype=torch.float32, device=image.device)
         )
-
-    def decode(
-        self,
-        features: Tensor,
-        *,
-        points_xy: Tensor | None = None,
-        labels: Tensor | None = None,
-        boxes_xyxy: Tensor | None = None,
-        masks: Tensor | None = None,
-        multimask: bool = True,
-    ) -> tuple[Tensor, Tensor]:
-        """Logits (N, M, 4g, 4g) and predicted IoU (N, M) of N prompts on one image, or of N images with a prompt each.
-
-        features : (1 or N, D, g, g), the last map of `encode`; the prompts are those of PromptEncoder, px of the padded input
-        """
-        sparse, dense = self.prompt_encoder(points_xy, labels, boxes_xyxy, masks)
-        return self.mask_decoder(features, self.prompt_encoder.dense_code(), sparse, dense, multimask=multimask)
