@@ -19,19 +19,37 @@ from hvlabel.readers.envi import header_of
 from hvlabel.readers.hdf5 import variables as hdf5_variables
 from hvlabel.readers.matlab import HDF5_SIGNATURE
 from hvlabel.readers.matlab import variables as matlab_variables
-from hvlabel.readers.npy import is_zip
+from hvlabel.readers.netcdf import V3_SIGNATURES
+from hvlabel.readers.netcdf import variables as netcdf_variables
+from hvlabel.readers.npy import is_zip, npy_header
 from hvlabel.readers.npy import variables as npz_variables
 from hvlabel.readers.pictures import read_grey
-from hvlabel.readers.raw import one_sentence, read_stored
-from hvlabel.readers.variables import Variable, band_centres_nm
+from hvlabel.readers.raw import RawImage, one_sentence, read_stored
+from hvlabel.readers.stored import StoredArray, squeezed
+from hvlabel.readers.variables import Variable, find_centres, is_centre_name, size_in
+from hvlabel.walk import visible_files
 
-SENSIBLE_NM = (200.0, 30_000.0)  # ultraviolet to thermal infrared
 PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff")
 PICTURE_FOLDERS = ("rgb", "RGB", "color", "colour", "images", "false_color", "pseudocolor")
-RISING_SHARE = 0.9  # centres rise but where one spectrometer's range ends inside the next one's
+RAW_SUFFIXES = (
+    ".hdr",
+    ".mat",
+    ".h5",
+    ".hdf5",
+    ".he5",
+    ".hdf",
+    ".nc",
+    ".nc4",
+    ".cdf",
+    ".npy",
+    ".npz",
+    ".tif",
+    ".tiff",
+    ".hsd",
+)
 GUESSED_RANGE_NM = (400.0, 1000.0)
-LISTED, FEWEST_BANDS = 40, 4
-CENTRE_NAMES = ("wave", "wvl", "lambda", "centre", "center", "nm")
+LISTED, FEWEST_BANDS, TRIED = 40, 4, 3
+LEAST_SQUARE_PX = 8  # side of a matrix of pixels that is guessed to be a square
 
 
 @dataclass
@@ -46,11 +64,66 @@ class _Findings:
 def describe(path: Path) -> str:
     """A descriptor as YAML, ready to be saved and used; what the file holds and what to check stand in its comments.
 
-    RawFileError if the file is of no known format or damaged.
+    A folder that is no image gives one for every kind of raw file below it. RawFileError if the file is of no known format
+    or damaged, or the folder holds none.
     """
+    if path.is_dir() and not _is_band_folder(path):
+        return _describe_folder(path)
     container = sniff(path)
     with one_sentence(path, container):
         return _describe(path, container)
+
+
+def _describe_folder(folder: Path) -> str:
+    """The descriptors of all kinds of images below a folder, each from the first one that can be read."""
+    kinds = _kinds(folder)
+    if not kinds:
+        raise RawFileError(
+            f"{folder}: no raw file of a known kind below this folder ({', '.join(RAW_SUFFIXES)}, or a folder with one PNG per "
+            "band); name a raw file"
+        )
+    parts = []
+    for kind, paths in kinds.items():
+        parts.append(f"# {len(paths)} images: {kind}\n{_first_described(paths)}")
+    return "\n---\n".join(parts)
+
+
+def _first_described(paths: list[Path]) -> str:
+    refused = []
+    for path in paths[:TRIED]:
+        try:
+            return describe(path)
+        except RawFileError as error:
+            refused.append(f"# {_printable(str(error))}")
+    return "\n".join(refused)
+
+
+def _kinds(folder: Path) -> dict[str, list[Path]]:
+    """Raw files and folders of band pictures below a folder, by suffix; what belongs to an ENVI header is not counted apart."""
+    kinds: dict[str, list[Path]] = {}
+    band_folders: set[Path] = set()
+    for path in visible_files(folder):
+        suffix = path.suffix.lower()
+        if suffix in RAW_SUFFIXES:
+            kinds.setdefault(f"*{suffix}", []).append(path)
+        elif (
+            suffix == ".png"
+            and path.parent != folder
+            and path.parent not in band_folders
+            and _is_band_folder(path.parent)
+        ):
+            band_folders.add(path.parent)
+    if band_folders:
+        kinds["folders with one PNG per band"] = sorted(band_folders)
+    return kinds
+
+
+def _is_band_folder(path: Path) -> bool:
+    """Whether a folder holds grey pictures that may be bands, and no raw file of another kind."""
+    files = band_files(path)
+    if len(files) < FEWEST_BANDS or any(p.suffix.lower() in RAW_SUFFIXES for p in path.iterdir()):
+        return False
+    return not _is_colour(files[0]) or not _is_colour(files[-1])
 
 
 def _describe(path: Path, container: Container) -> str:
@@ -68,6 +141,7 @@ def _describe(path: Path, container: Container) -> str:
     found.holds.append(
         f"read so: {n_bands} bands of {width}x{height} px (width x height), {min(raw.wavelengths_nm):g}-{max(raw.wavelengths_nm):g} nm, {raw.dtype}"
     )
+    found.holds += _remarks(raw)
     if "unit" not in found.settings and raw.unit == "counts":
         found.questions.append(
             "what are the values? Set `unit` (reflectance, radiance) and `scale`, or leave them as counts"
@@ -77,6 +151,25 @@ def _describe(path: Path, container: Container) -> str:
             "are rows, columns and bands the right way round? Convert and look at the picture; else change `axes` or `rot90`"
         )
     return _text(path, found)
+
+
+def _remarks(raw: RawImage) -> list[str]:
+    """What the file says about its values, and what is made of it."""
+    remarks = []
+    if raw.bad_bands:
+        shown = ", ".join(map(str, raw.bad_bands[:12])) + (", ..." if len(raw.bad_bands) > 12 else "")
+        remarks.append(
+            f"its bad band list names {len(raw.bad_bands)} bands, which are left out: {shown}; else bad_bands: keep"
+        )
+    if raw.stored.ignore_value is not None:
+        remarks.append(f"{raw.stored.ignore_value:g} stands for no data; such pixels take no part")
+    if raw.gain is not None:
+        remarks.append(f"its gains and offsets by band are applied; values are {raw.unit}")
+    elif raw.scale != 1:
+        remarks.append(f"stored values times {raw.scale:g} are {raw.unit}")
+    if raw.georeference is not None:
+        remarks.append(f"georeferenced: {raw.georeference.crs or 'coordinate system not named'}")
+    return remarks
 
 
 def sniff(path: Path) -> Container:
@@ -96,7 +189,7 @@ def sniff(path: Path) -> Container:
         return "matlab" if path.suffix.lower() == ".mat" or head[:6] == b"MATLAB" else "hdf5"
     signatures: dict[bytes, Container] = {
         b"\x93NUMPY": "npy", b"PK\x03\x04": "npy", b"II*\0": "tiff", b"MM\0*": "tiff", b"II+\0": "tiff", b"MM\0+": "tiff",
-        b"\x89PNG": "mosaic_png",
+        b"\x89PNG": "mosaic_png", V3_SIGNATURES[0]: "netcdf", V3_SIGNATURES[1]: "netcdf",
     }  # fmt: skip
     for signature, container in signatures.items():
         if head.startswith(signature):
@@ -122,6 +215,8 @@ def _variables(path: Path, container: Container) -> Mapping[str, Variable] | Non
             return matlab_variables(path)
         case "hdf5":
             return hdf5_variables(path)
+        case "netcdf":
+            return netcdf_variables(path)
         case "npy" if is_zip(path):
             return npz_variables(path)
     return None
@@ -132,32 +227,24 @@ def _from_variables(path: Path, named: Mapping[str, Variable], found: _Findings)
         found.holds.append(f"{name}: {'x'.join(map(str, variable.shape)) or 'scalar'} {variable.kind}")
     if len(named) > LISTED:
         found.holds.append(f"... and {len(named) - LISTED} more")
-    cubes = {n: v for n, v in named.items() if v.numeric and len(v.shape) == 3 and min(v.shape) > 0}
+    cubes = {n: v for n, v in named.items() if v.is_cube and 0 not in v.shape}
     pictures = [n for n, v in cubes.items() if 3 in v.shape and len(cubes) > 1]
     candidates = {n: v for n, v in cubes.items() if n not in pictures} or cubes
     if not candidates:
-        raise RawFileError(
-            f"{path}: holds no three-dimensional array of numbers ({'; '.join(found.holds) or 'nothing'}); name another file"
-        )
-    centres = {n: nm for n, v in sorted(named.items(), key=_is_no_centre_name) if len(nm := _centres(v)) > 3}
-    fitting = [(n, c) for n in candidates for c in centres if len(centres[c]) in candidates[n].shape]
+        _from_matrices(path, named, found)
+        return
+    centres = find_centres(named, None)
+    shapes = {n: squeezed(v.shape) for n, v in candidates.items()}
+    fitting = [(n, c) for n in candidates for c in centres if len(centres[c]) in shapes[n]]
     name = fitting[0][0] if fitting else max(candidates, key=lambda n: math.prod(candidates[n].shape))
     if len(candidates) > 1:
         found.questions.append(f"which array is the image: {', '.join(candidates)}? Taken: {name}")
     found.settings["variable"] = name
-    shape = candidates[name].shape
+    shape = shapes[name]
     wavelengths = [c for n, c in fitting if n == name]
     found.settings["axes"] = _axes(shape, len(centres[wavelengths[0]]) if wavelengths else None, found)
     if wavelengths:
-        found.settings["wavelength_variable"] = wavelengths[0]
-        if _is_no_centre_name((wavelengths[0], None)):
-            found.questions.append(
-                f"does {wavelengths[0]} hold the band centres? It has as many values; else drop `wavelength_variable`"
-            )
-        if len(wavelengths) > 1:
-            found.questions.append(
-                f"which vector holds the band centres: {', '.join(wavelengths)}? Taken: {wavelengths[0]}"
-            )
+        _take_centres(wavelengths, found)
     else:
         _guess_wavelengths(shape[found.settings["axes"].index("c")], found)
     for picture in pictures:
@@ -167,6 +254,51 @@ def _from_variables(path: Path, named: Mapping[str, Variable], found: _Findings)
                 f"is {picture} an RGB picture of the same view? Else drop `rgb_variable`; if it is turned, set `rgb_rot90`"
             )
             break
+
+
+def _take_centres(names: list[str], found: _Findings) -> None:
+    """The first of some variables as band centres, with what to ask about them."""
+    found.settings["wavelength_variable"] = names[0]
+    if not is_centre_name(names[0]):
+        found.questions.append(
+            f"does {names[0]} hold the band centres? It has as many values; else drop `wavelength_variable`"
+        )
+    if len(names) > 1:
+        found.questions.append(f"which vector holds the band centres: {', '.join(names)}? Taken: {names[0]}")
+
+
+def _from_matrices(path: Path, named: Mapping[str, Variable], found: _Findings) -> None:
+    """A matrix of bands and pixels as the image: its shape is known from two numbers in the file, or a square is guessed."""
+    matrices = {n: v for n, v in named.items() if v.is_matrix}
+    size = size_in(named)
+    for name, variable in sorted(matrices.items(), key=lambda item: -item[1].n_values):
+        shape = size if size is not None and size[0] * size[1] in variable.shape else _square(variable.shape)
+        if shape is None:
+            continue
+        n_px = shape[0] * shape[1]
+        n_bands = variable.n_values // n_px
+        found.settings |= {"variable": name, "shape": list(shape)}
+        source = "as the file's own numbers say" if shape == size else "a square, guessed"
+        found.questions.append(
+            f"is {name} a matrix of {n_bands} bands and {n_px} pixels of {shape[0]} rows and {shape[1]} columns ({source})? "
+            "Else correct `shape`; if the picture is scrambled, set axes: xyc"
+        )
+        wavelengths = list(find_centres(named, n_bands))
+        if wavelengths:
+            _take_centres(wavelengths, found)
+        else:
+            _guess_wavelengths(n_bands, found)
+        return
+    raise RawFileError(
+        f"{path}: holds no three-dimensional array of numbers ({'; '.join(found.holds) or 'nothing'}); name another file, or set "
+        "descriptor.shape to the rows and columns of a matrix of bands and pixels"
+    )
+
+
+def _square(shape: tuple[int, ...]) -> tuple[int, int] | None:
+    """Rows and columns of a matrix whose longer side is a square number, or None."""
+    side = math.isqrt(max(shape))
+    return (side, side) if side >= LEAST_SQUARE_PX and side * side == max(shape) > min(shape) else None
 
 
 def _from_single(path: Path, container: Container, found: _Findings) -> None:
@@ -182,17 +314,38 @@ def _from_single(path: Path, container: Container, found: _Findings) -> None:
             "mosaics are rarely sorted by wavelength: give the centres in pixel order, row by row of the pattern"
         )
         return
-    stored = read_stored(path, Form(container=container))
+    stored = _stored(path, container, found)
     # a Fortran-ordered npy lies in the reverse of its own axes
     shape = stored.array.shape[::-1] if container == "npy" and stored.axes == "cxy" else stored.array.shape
     found.holds.append(f"one array: {'x'.join(map(str, shape))} {stored.array.dtype}")
     if container == "band_png":
         found.holds.append(f"from {stored.files[0].name} to {stored.files[-1].name}")
-    if container in ("npy", "tiff"):
-        found.settings["axes"] = _axes(shape, None, found)
+    if container in ("npy", "tiff") and "shape" not in found.settings:
+        n_stored = None if stored.centres is None else len(stored.centres.values)
+        found.settings["axes"] = _axes(shape, n_stored, found)
     sizes = dict(zip(found.settings.get("axes", stored.axes), shape, strict=True))
-    if stored.wavelengths_nm is None:
+    if stored.centres is None:
         _guess_wavelengths(sizes["c"], found)
+        return
+    try:
+        stored.centres.in_nm()
+    except ValueError as error:
+        _guess_wavelengths(sizes["c"], found, f"those of the file cannot be believed ({error})")
+
+
+def _stored(path: Path, container: Container, found: _Findings) -> StoredArray:
+    """The array of a file; of a matrix in a .npy file the image is guessed to be a square."""
+    try:
+        return read_stored(path, Form(container=container))
+    except RawFileError:
+        shape = _square(npy_header(path)[0]) if container == "npy" else None
+        if shape is None:
+            raise
+        found.settings["shape"] = list(shape)
+        found.questions.append(
+            f"is this a matrix of bands and of the pixels of {shape[0]} rows and {shape[1]} columns? Else correct `shape`"
+        )
+        return read_stored(path, Form(container=container, shape=shape))
 
 
 def _axes(shape: tuple[int, ...], n_bands: int | None, found: _Findings) -> str:
@@ -210,25 +363,13 @@ def _axes(shape: tuple[int, ...], n_bands: int | None, found: _Findings) -> str:
     return "".join(letters)
 
 
-def _guess_wavelengths(n_bands: int, found: _Findings) -> None:
+def _guess_wavelengths(n_bands: int, found: _Findings, why: str = "The file does not say") -> None:
     start_nm, stop_nm = GUESSED_RANGE_NM
     found.settings["wavelengths_nm"] = {"start_nm": start_nm, "stop_nm": stop_nm, "count": n_bands}
     found.settings["wavelength_confidence"] = "placeholder"
     found.questions.append(
-        f"what are the {n_bands} band centres? The file does not say; {start_nm:g}-{stop_nm:g} nm is invented: correct `wavelengths_nm`"
+        f"what are the {n_bands} band centres? {why}; {start_nm:g}-{stop_nm:g} nm is invented: correct `wavelengths_nm`"
     )
-
-
-def _is_no_centre_name(item: tuple[str, Any]) -> bool:
-    return not any(word in item[0].lower() for word in CENTRE_NAMES)
-
-
-def _centres(variable: Variable) -> tuple[float, ...]:
-    """Values that look like band centres in nm, or nothing."""
-    values = band_centres_nm(variable) or ()
-    if not values or min(values) < SENSIBLE_NM[0] or max(values) > SENSIBLE_NM[1]:
-        return ()
-    return values if np.mean(np.diff(values) > 0) > RISING_SHARE or len(values) == 1 else ()
 
 
 def mosaic_side_px(frame: np.ndarray) -> int:

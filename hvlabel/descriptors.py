@@ -11,12 +11,15 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from hvlabel.errors import ConfigError
 from hvlabel.settings import Settings, read_yaml, validated
+from hvlabel.wavelengths import centres_nm
 
 SHIPPED = Path(__file__).resolve().parent.parent / "resources" / "datasets"
 
-Container = Literal["envi", "matlab", "hdf5", "npy", "tiff", "mosaic_png", "band_png", "hsd"]
+Container = Literal["envi", "matlab", "hdf5", "netcdf", "npy", "tiff", "mosaic_png", "band_png", "hsd"]
 BAND_FILES = "*.[pP][nN][gG]"  # band_png: the files of an image's folder
-ENVI_DATA_SUFFIXES = (".dat", ".raw", ".bin", ".img", ".float", ".hyspex", ".bil", ".bip", ".bsq", "")
+ENVI_DATA_SUFFIXES = (
+    ".dat", ".raw", ".bin", ".img", ".float", ".hyspex", ".bil", ".bip", ".bsq", ".pix", ".cube", ".ref", ".rfl", ".l1r", ".sli", "",
+)  # fmt: skip
 Confidence = Literal["calibrated", "nominal", "placeholder"]
 
 
@@ -33,6 +36,12 @@ class WavelengthRange(Settings):
             return [self.start_nm]
         step_nm = (self.stop_nm - self.start_nm) / (self.count - 1)
         return [self.start_nm + k * step_nm for k in range(self.count)]
+
+
+def require_centres_nm(given: list[float] | WavelengthRange | None) -> None:
+    """ValueError unless configured band centres can be believed."""
+    if given is not None:
+        centres_nm(given.values_nm() if isinstance(given, WavelengthRange) else given, "nm")
 
 
 def _last(parts: list[str], name: str) -> int:
@@ -116,7 +125,15 @@ class Form(Settings):
         description="axis order of the stored array: a permutation of y (row), x (column), c (band); of ENVI files: of lines, samples, bands",
     )
     rot90: int = Field(0, ge=0, le=3, description="quarter turns counter-clockwise that bring the image upright")
+    shape: tuple[int, int] | None = Field(
+        None,
+        description="rows and columns of an image that is stored as a matrix of bands and pixels; `axes` then says in which "
+        "order they were unfolded, as the container counts axes",
+    )
     drop_bands: tuple[int, ...] = Field((), description="bands to leave out, counted from 0 in file order")
+    bad_bands: Literal["drop", "keep"] = Field(
+        "drop", description="what becomes of bands that the file's bad band list (bbl) names: left out, or kept"
+    )
     drop_rows: tuple[int, ...] = Field((), description="rows to leave out, counted from 0 in file order")
     wavelengths_nm: list[float] | WavelengthRange | None = Field(
         None,
@@ -165,6 +182,9 @@ class Form(Settings):
             raise ValueError("rgb_companion and rgb_variable exclude each other; keep one")
         if min((*self.drop_bands, *self.drop_rows), default=0) < 0:
             raise ValueError("drop_bands and drop_rows count from 0")
+        require_centres_nm(self.wavelengths_nm)
+        if self.shape is not None and min(self.shape) < 1:
+            raise ValueError("shape is rows and columns, both at least 1")
         return self
 
     @property
@@ -235,7 +255,7 @@ class Descriptor(Form):
         is_folder, suffix = raw.is_dir(), raw.suffix.lower()
         names = {raw.name.lower()}
         if suffix in ENVI_DATA_SUFFIXES and not is_folder:  # named by its data file instead of its header
-            names.add(raw.with_suffix(".hdr").name.lower())
+            names |= {raw.with_suffix(".hdr").name.lower(), f"{raw.name.lower()}.hdr"}
         patterns = [(form, PurePath(form.files.lower())) for form in self.other_forms if form.files is not None]
         for form, pattern in patterns:
             if any(fnmatch(n, pattern.name) for n in names):

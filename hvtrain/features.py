@@ -33,8 +33,8 @@ def write_maps(
     cube = open_cube(cube_path)
     network = load_exported(checkpoint, image_size_px, merge_blocks)
     side = network.topology.image_size_px
-    predictor = HyperFreePredictor(network, cube.wavelengths_nm.tolist(), gsd_m)
-    x, (height, width) = predictor.prepare(cube.values().transpose(1, 2, 0))
+    predictor = HyperFreePredictor(network, cube.live_wavelengths_nm.tolist(), gsd_m)
+    x, (height, width) = predictor.prepare(cube.live_values().transpose(1, 2, 0))
     maps = network.encode(x, predictor.wavelengths_nm, [gsd_m * max(cube.height_px, cube.width_px) / side])
     cut = [m[0, :, : -(-height * m.shape[2] // side), : -(-width * m.shape[3] // side)].cpu().numpy() for m in maps]
     temporary = temporary_beside(out)

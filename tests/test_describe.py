@@ -34,7 +34,7 @@ def write(kind, folder):
         case "npz":
             np.savez(folder / "a.npz", scan=YXC, centres=NM / 1000, label=np.zeros((H, W), int))
         case "mat":
-            picture = np.full((H, W, 3), 9, np.uint8)
+            picture = np.arange(H * W * 3, dtype=np.uint8).reshape(H, W, 3)
             scipy.io.savemat(
                 folder / "a.mat", {"HSI": YXC, "lambda": NM[:, None], "rgb": picture, "note": "text", "s": {"x": 1}}
             )

@@ -65,7 +65,7 @@ def _pictures(cube: Cube, n_composites: int) -> list[tuple[str, np.ndarray]]:
     """Name and (H, W, 3) uint8 of every picture that prompts are decoded on."""
     pictures = [("rgb", cube.rgb)]
     if n_composites:
-        for components, picture in composites(cube.values(), n_composites):
+        for components, picture in composites(cube.live_values(), n_composites, cube.valid):
             pictures.append(("components " + "-".join(map(str, components)), picture))
     return pictures
 

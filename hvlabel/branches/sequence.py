@@ -23,9 +23,10 @@ if TYPE_CHECKING:
 
 def run(cube: Cube, settings: SequenceSettings, model: TrackModel | BoxModel | None = None) -> MaskSet:
     """Masks of all frames after the intra-branch NMS, best first. model: the loaded network of backend sam or sam2."""
-    frames = false_colour_frames(cube.wavelengths_nm, settings.max_frames)
-    values = cube.values()
-    images = [false_colour(values[list(f.bands)]) for f in frames]  # T x (H, W, 3)
+    values, live = cube.values(), cube.live_bands
+    of_live = false_colour_frames(cube.live_wavelengths_nm, settings.max_frames)
+    frames = [f.of_bands(live) for f in of_live]
+    images = [false_colour(values[list(f.bands)], valid=cube.valid) for f in frames]  # T x (H, W, 3)
     if settings.backend == "sam" and model is not None:
         from hvlabel.branches.discover import (  # only here: torch takes seconds to import
             discover_objects,

@@ -17,7 +17,7 @@ from hvlabel.masks import MaskSet, decode, ranked
 
 def run(cube: Cube, settings: RegionsSettings) -> MaskSet:
     """The best regions that are no background, best first."""
-    components = spectral_components(cube.values(), settings.n_components)
+    components = spectral_components(cube.live_values(), settings.n_components, cube.valid)
     best_first = ranked(
         multiscale_regions(components, settings.regions, "regions"), cube.height_px, cube.width_px
     ).masks

@@ -21,7 +21,7 @@ from hvlabel.config.labels import (
     SequenceSettings,
 )
 from hvlabel.config.pretrain import PretrainSettings, TeacherSettings
-from hvlabel.descriptors import Companion, Descriptor, WavelengthRange, as_rule, load_descriptor
+from hvlabel.descriptors import Companion, Descriptor, WavelengthRange, as_rule, load_descriptor, require_centres_nm
 from hvlabel.errors import ConfigError
 from hvlabel.settings import S, Settings, read_yaml, validated
 
@@ -57,6 +57,7 @@ class Dataset(Settings):
             raise ValueError("a data set needs root and descriptor (or demo: a camera name)")
         if self.demo is not None and (*own, self.glob, self.every, self.wavelengths_nm, self.prompts) != (None,) * 6:
             raise ValueError("demo scenes bring their own root, glob, descriptor and bands; leave them out")
+        require_centres_nm(self.wavelengths_nm)
         return self
 
     def described(self, name: str) -> Descriptor:

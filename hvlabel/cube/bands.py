@@ -16,6 +16,11 @@ class Frame:
     index: int
     bands: tuple[int, int, int]
 
+    def of_bands(self, bands: np.ndarray) -> Frame:
+        """The frame with its bands taken for positions in a list of file indices."""
+        red, green, blue = (int(bands[k]) for k in self.bands)
+        return Frame(self.index, (red, green, blue))
+
 
 def evenly_spread(n_items: int, n_chosen: int) -> list[int]:
     """Up to n_chosen distinct positions in 0..n_items-1, evenly spread, the first and the last among them."""

@@ -16,6 +16,7 @@ import numpy as np
 import zarr
 
 from hvlabel.cube import shard
+from hvlabel.cube.missing import filled, missing_values
 from hvlabel.cube.write import SHARD_FILE
 from hvlabel.errors import CubeError
 
@@ -59,12 +60,7 @@ class Cube:
     @cached_property
     def rgb(self) -> np.ndarray:
         """(H, W, 3) uint8."""
-        try:
-            return np.asarray(zarr.open_array(self.path / "rgb", mode="r")[:])
-        except Exception as error:  # the codec pipeline raises many kinds; each means a damaged chunk
-            raise CubeError(
-                f"{self.path}: the picture is damaged ({str(error)[:80]}); delete the cube and run again to convert it anew"
-            ) from error
+        return self._layer("rgb")
 
     def read(
         self,
@@ -127,11 +123,70 @@ class Cube:
         return out
 
     def values(self, rows: slice | int = ALL, columns: slice | int = ALL, bands: slice | int = ALL) -> np.ndarray:
-        """(c, h, w) float32 physical values (stored value times scale); non-finite values become the cube's minimum."""
-        stored = self.read(rows, columns, bands).astype(np.float32)
-        if self.attributes["n_nonfinite"]:
-            stored = np.where(np.isfinite(stored), stored, np.float32(self.attributes["min"]))
-        return stored * np.float32(self.attributes["scale"])
+        """(c, h, w) float32 physical values (stored value times scale), all finite.
+
+        Missing ones are interpolated from the pixel's other bands of the box; pixels without any have the cube's minimum.
+        """
+        stored = self.read(rows, columns, bands)
+        missing = missing_values(stored, self.ignore_value) if self._has_missing else None
+        if stored.dtype.itemsize > 4:  # beyond float32 before it is scaled, perhaps
+            values = (stored * self.scale).astype(np.float32)
+        else:
+            values = stored.astype(np.float32) * np.float32(self.scale)
+        if missing is None:
+            return values
+        (b0, b1) = _range(bands, self.shape[0], self.path)
+        whole = filled(values, missing, self.wavelengths_nm[b0:b1])
+        return np.where(np.isfinite(whole), whole, np.float32(self.attributes["min"] * self.scale))
+
+    @property
+    def scale(self) -> float:
+        """Physical value of a stored value of 1."""
+        return float(self.attributes["scale"])
+
+    @property
+    def ignore_value(self) -> float | None:
+        """Stored value that stands for no data, or None."""
+        return self.attributes.get("ignore_value")
+
+    @cached_property
+    def live_bands(self) -> np.ndarray:
+        """Indices of the bands that tell something about the image: not missing throughout, not one single value."""
+        return np.setdiff1d(np.arange(self.shape[0]), self.attributes.get("dead_bands", ()))
+
+    def live_values(self) -> np.ndarray:
+        """(L, H, W) float32 physical values of the live bands, in file order."""
+        values = self.values()
+        return values if len(self.live_bands) == len(values) else values[self.live_bands]
+
+    @property
+    def live_wavelengths_nm(self) -> np.ndarray:
+        """(L,) float64 centres of the live bands, in file order."""
+        return self.wavelengths_nm[self.live_bands]
+
+    @cached_property
+    def valid(self) -> np.ndarray | None:
+        """(H, W) bool, pixels that hold some value; None: all do."""
+        return np.asarray(self._layer("valid")) if self.attributes.get("n_invalid_px") else None
+
+    def without_ignored(self, stored: np.ndarray) -> np.ndarray:
+        """Stored values with what stands for no data replaced, in place, by the cube's minimum."""
+        if self.ignore_value is not None and self.attributes["n_ignored"]:
+            stored[stored == stored.dtype.type(self.ignore_value)] = self.attributes["min"]
+        return stored
+
+    @property
+    def _has_missing(self) -> bool:
+        return bool(self.attributes["n_nonfinite"] or self.attributes.get("n_ignored"))
+
+    def _layer(self, name: str) -> np.ndarray:
+        """An array of the image's size."""
+        try:
+            return np.asarray(zarr.open_array(self.path / name, mode="r")[:])
+        except Exception as error:  # the codec pipeline raises many kinds; each means a damaged chunk
+            raise CubeError(
+                f"{self.path}: its array {name} is damaged ({str(error)[:80]}); delete the cube and run again to convert it anew"
+            ) from error
 
     @cached_property
     def _index(self) -> np.ndarray:

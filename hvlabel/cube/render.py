@@ -26,7 +26,7 @@ VISIBLE_NM = (450.0, 650.0)
 VISIBLE_GAP_NM = 25.0
 GAMMA = 1 / 2.2
 STRETCH_PIXELS, STRETCH_ROWS, STRETCH_LEVELS = 1_000_000, 64, 65_536
-FLAT = 1e-30  # a picture whose values span less is even: the gain would overflow
+MAX_GAIN, MAX_SPAN = 1e34, 1e38  # beyond them a stretch is computed in float64
 GAMMA_TABLE = (np.linspace(0, 1, STRETCH_LEVELS) ** GAMMA * 255 + 0.5).astype(np.uint8)
 
 
@@ -43,23 +43,34 @@ class Rendering:
     joint: bool
 
 
-def choose_rendering(wavelengths_nm: np.ndarray, settings: CubeSettings) -> Rendering:
+def choose_rendering(
+    wavelengths_nm: np.ndarray, settings: CubeSettings, dead: np.ndarray | None = None, *, invented: bool = False
+) -> Rendering:
     """The rendering of a cube without a companion.
 
     wavelengths_nm : (C,) float, band centres in file order
-    BandError if `cie` is demanded and the visible range is not covered.
+    dead           : (C,) bool, bands without information, which get no weight; None: none is
+    invented       : the centres are placeholders, so three bands spread over the file stand for colours
+    BandError if `cie` is demanded and the visible range is not covered, or the centres are invented.
     """
-    covered = covers_visible(wavelengths_nm)
+    alive = np.arange(len(wavelengths_nm)) if dead is None else np.flatnonzero(~dead)
+    centres_nm = wavelengths_nm[alive]
+    covered = not invented and covers_visible(centres_nm)
+    if settings.rgb == "cie" and invented:
+        raise BandError(
+            "rgb: cie needs true band centres, these are placeholders; correct descriptor.wavelengths_nm, or use rgb: auto"
+        )
     if settings.rgb == "cie" and not covered:
         raise BandError(
             f"rgb: cie needs bands at most {VISIBLE_GAP_NM:g} nm apart over {VISIBLE_NM[0]:g}-{VISIBLE_NM[1]:g} nm, the cube covers "
-            f"{wavelengths_nm.min():g}-{wavelengths_nm.max():g} nm with {len(wavelengths_nm)} bands; use rgb: triplet or auto"
+            f"{centres_nm.min():g}-{centres_nm.max():g} nm with {len(centres_nm)} bands; use rgb: triplet or auto"
         )
-    if settings.rgb == "cie" or (settings.rgb == "auto" and covered):
-        return Rendering("cie", cie_weights(wavelengths_nm), joint=True)
-    bands = triplet_bands(wavelengths_nm, settings)
     weights = np.zeros((3, len(wavelengths_nm)), np.float32)
-    weights[np.arange(3), bands] = 1.0
+    if settings.rgb == "cie" or (settings.rgb == "auto" and covered):
+        weights[:, alive] = cie_weights(centres_nm)
+        return Rendering("cie", weights, joint=True)
+    bands = spread_bands(len(alive)) if invented else triplet_bands(centres_nm, settings)
+    weights[np.arange(3), alive[list(bands)]] = 1.0
     return Rendering("triplet", weights, joint=False)
 
 
@@ -89,7 +100,13 @@ def triplet_bands(wavelengths_nm: np.ndarray, settings: CubeSettings) -> tuple[i
         red, green, blue = (nearest_band(wavelengths_nm, nm, settings.band_tol_nm) for nm in settings.rgb_nm)
     except BandError:
         order = np.argsort(wavelengths_nm, kind="stable")
-        red, green, blue = (int(order[min(int(share * len(order)), len(order) - 1)]) for share in (5 / 6, 1 / 2, 1 / 6))
+        red, green, blue = (int(order[k]) for k in spread_bands(len(order)))
+    return red, green, blue
+
+
+def spread_bands(n_bands: int) -> tuple[int, int, int]:
+    """Positions of three bands spread over n_bands, the last one first."""
+    red, green, blue = (min(int(share * n_bands), n_bands - 1) for share in (5 / 6, 1 / 2, 1 / 6))
     return red, green, blue
 
 
@@ -121,28 +138,43 @@ def stretch_limits(sample: np.ndarray, percentiles: tuple[float, float], *, join
 def stretched(linear: np.ndarray, limits: np.ndarray) -> np.ndarray:
     """(H, W, 3) uint8 of (H, W, 3) float32 between the limits of stretch_limits."""
     low, high = limits
-    span = high - low
-    gain = np.float32(STRETCH_LEVELS - 1) / np.where(span > FLAT, span, np.float32(1))
+    span = high.astype(np.float64) - low
+    gain = (STRETCH_LEVELS - 1) / np.where(span > 0, span, 1.0)
+    # float32 holds neither the steps of a tiny range nor the differences of a huge one
+    exact = bool((gain < MAX_GAIN).all() and (span < MAX_SPAN).all())
+    precision = np.float32 if exact else np.float64
+    low, gain = low.astype(precision), gain.astype(precision)
     shown = np.empty(linear.shape, np.uint8)
     for start in range(0, len(linear), STRETCH_ROWS):
         rows = linear[start : start + STRETCH_ROWS]
         finite = np.isfinite(rows)
         if not finite.all():
-            rows = np.where(finite.all(axis=2)[..., None], rows, low)
+            rows = np.where(finite.all(axis=2)[..., None], rows, limits[0])
         with np.errstate(over="ignore"):  # what overflows is white or black
             level = rows - low
             level *= gain
         np.clip(level, 0, STRETCH_LEVELS - 1, out=level)
-        level += np.float32(0.5)
+        level += precision(0.5)
         np.take(GAMMA_TABLE, level.astype(np.uint16), mode="clip", out=shown[start : start + STRETCH_ROWS])
     return shown
 
 
-def false_colour(bands: np.ndarray, percentiles: tuple[float, float] = (1.0, 99.0)) -> np.ndarray:
-    """(H, W, 3) float32 in [0, 1] of three bands (3, H, W), each stretched by itself, without gamma."""
-    low, high = np.percentile(bands, percentiles, axis=(1, 2), keepdims=True)
+def false_colour(
+    bands: np.ndarray, percentiles: tuple[float, float] = (1.0, 99.0), valid: np.ndarray | None = None
+) -> np.ndarray:
+    """(H, W, 3) float32 in [0, 1] of three bands (3, H, W), each stretched by itself, without gamma.
+
+    valid : (H, W) bool, pixels that decide the stretch; the others are black. None: all are valid
+    """
+    if valid is None:
+        low, high = np.percentile(bands, percentiles, axis=(1, 2), keepdims=True)
+    else:
+        low, high = np.percentile(bands[:, valid], percentiles, axis=1)[:, :, None, None]
     span = np.where(high > low, high - low, 1.0)
-    return np.ascontiguousarray(np.clip((bands - low) / span, 0, 1).transpose(1, 2, 0), dtype=np.float32)
+    shown = np.clip((bands - low) / span, 0, 1)
+    if valid is not None:
+        shown[:, ~valid] = 0
+    return np.ascontiguousarray(shown.transpose(1, 2, 0), dtype=np.float32)
 
 
 def as_picture(image: np.ndarray) -> np.ndarray:

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import os
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import zarr
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
@@ -17,44 +14,46 @@ from zarr.codecs import BytesCodec, ShardingCodec
 
 from hvlabel.config import CubeSettings
 from hvlabel.cube import shard
+from hvlabel.cube.chunks import Encoded, Place, Statistics, cut, encode_chunk, render_linear
+from hvlabel.cube.missing import missing_values
+from hvlabel.cube.picture import Linear, create_layer, flat_picture, stretch_into
 from hvlabel.cube.plan import chunk_side_px
-from hvlabel.cube.render import Rendering, choose_rendering, sample_step, stretch_limits, stretched
-from hvlabel.errors import RawFileError
-from hvlabel.readers import RawImage, Strip, fit
+from hvlabel.cube.render import Rendering, choose_rendering
+from hvlabel.readers import RawImage, fit
 
 SHARD_FILE = "cube/c/0/0/0"
-PIXEL_BYTES, PICTURE_CHUNK_PX = 12, 512  # of a float32 RGB pixel; side of a chunk of the picture
-TRANSPOSED_BYTES = 64 << 10  # at a time, to stay in the cache
-# types that OpenCV can transpose, by size in bytes
-MOVED_AS: dict[int, np.dtype[Any]] = {
-    1: np.dtype(np.uint8),
-    2: np.dtype(np.uint16),
-    4: np.dtype(np.int32),
-    8: np.dtype(np.float64),
-}
 
 
 def write_cube(
-    path: Path, raw: RawImage, rgb: np.ndarray | None, settings: CubeSettings, threads: int = 1
+    path: Path,
+    raw: RawImage,
+    rgb: np.ndarray | None,
+    settings: CubeSettings,
+    threads: int = 1,
+    *,
+    invented: bool = False,
 ) -> tuple[dict[str, Any], dict[str, int]]:
     """Write the group at `path` (which must not exist); returns its facts for the attributes, and CRC32Cs of its large files.
 
-    raw     : strips of it are in memory, never the whole, see CubeSettings.memory_mib
-    rgb     : (h, w, 3) uint8 native picture of any size, or None: rendered from the bands
-    threads : encoding threads besides the one that reads and writes
-    RawFileError on a cube without any finite value or with one single value.
+    raw      : strips of it are in memory, never the whole, see CubeSettings.memory_mib
+    rgb      : (h, w, 3) uint8 native picture of any size, or None: rendered from the bands
+    threads  : encoding threads besides the one that reads and writes
+    invented : the band centres are placeholders
+    RawFileError on a cube in which no band has two different values, and on a picture of one single colour.
     """
     n_bands, height, width = raw.shape
     memory_bytes = settings.memory_mib << 20
-    rendering = None if rgb is not None else choose_rendering(np.asarray(raw.wavelengths_nm), settings)
+    wavelengths_nm = np.asarray(raw.wavelengths_nm)
+    rendering = None if rgb is not None else choose_rendering(wavelengths_nm, settings, invented=invented)
     side = chunk_side_px(n_bands, raw.dtype.itemsize)
     grid = (-(-height // side), -(-width // side))
     _create_arrays(path, raw, side, grid)
 
     linear = None
     if rendering is not None:
-        linear = _Linear(path, height, width, memory_bytes // 4)
-    statistics = _Statistics()
+        linear = Linear(path, height, width, memory_bytes // 4)
+    statistics = Statistics(n_bands)
+    valid = Valid(height, width)
     target = path / SHARD_FILE
     target.parent.mkdir(parents=True)
     # one BLAS thread: the products are small, and chunks are worked on side by side already
@@ -67,15 +66,17 @@ def write_cube(
         writer = shard.ShardWriter(file, grid[0] * grid[1])
         synced: Future[None] = disk.submit(os.fdatasync, file.fileno())
 
-        def drain(pending: list[tuple[_Place, Future[_Encoded]]]) -> None:
+        def drain(pending: list[tuple[Place, Future[Encoded]]]) -> None:
             for place, future in pending:
                 done = future.result()
                 writer.write(place.row * grid[1] + place.column, done.content)
                 statistics.add(done)
+                if done.invalid is not None:
+                    valid.exclude(place.row * side, place.column * side, done.invalid)
                 if linear is not None and done.linear is not None:
                     linear.put(place.row * side, place.column * side, done.linear)
 
-        pending: list[tuple[_Place, Future[_Encoded]]] = []
+        pending: list[tuple[Place, Future[Encoded]]] = []
         for strip in raw.strips(
             side, memory_bytes, path, threads
         ):  # the next strip is read while the last one is encoded
@@ -84,52 +85,88 @@ def write_cube(
                 synced.result()
                 synced = disk.submit(os.fdatasync, file.fileno())
             pending = [
-                (place, pool.submit(_encode, view, side, raw.dtype, rendering)) for place, view in _cut(strip, side)
+                (place, pool.submit(encode_chunk, view, side, raw, rendering, wavelengths_nm))
+                for place, view in cut(strip, side)
             ]
         drain(pending)
         writer.close()
         syncs = (synced, disk.submit(os.fdatasync, file.fileno()))
 
         statistics.require_image(raw.files[0])
-        picture = _create_picture(path, height, width)
-        if rgb is not None:
-            picture[:] = fit(rgb, height, width)
-        elif rendering is not None and linear is not None:
-            limits = stretch_limits(linear.sample(), settings.stretch_percentiles, joint=rendering.joint)
-            list(pool.map(partial(_show, picture, linear, limits), range(0, height, PICTURE_CHUNK_PX)))
+        dead = statistics.dead
+        if rendering is not None and linear is not None:
+            if (np.abs(rendering.weights).sum(axis=0) > 0)[dead].any():
+                rendering = choose_rendering(wavelengths_nm, settings, dead, invented=invented)
+                linear.restart()
+                _render_again(path, raw, side, rendering, wavelengths_nm, linear)
+            picture = create_layer(path, "rgb", (height, width, 3), "u1")
+            has_contrast = stretch_into(picture, linear, rendering, settings.stretch_percentiles, pool)
             linear.close()
+            if not has_contrast:
+                raise flat_picture(raw.files[0], "the picture of its bands")
+        elif rgb is not None:
+            if not np.ptp(rgb, axis=(0, 1)).any():
+                raise flat_picture(raw.files[0], "its RGB companion, or the picture inside it,")
+            create_layer(path, "rgb", (height, width, 3), "u1")[:] = fit(rgb, height, width)
+        if valid.mask is not None:
+            create_layer(path, "valid", (height, width), "bool")[:] = valid.mask
         for sync in syncs:
             sync.result()  # a disk error is told only once
     facts = {
         "wavelengths_nm": list(raw.wavelengths_nm),
         "wavelengths_from": raw.wavelengths_from,
+        **({"fwhm_nm": list(raw.fwhm_nm)} if raw.fwhm_nm is not None else {}),
         "scale": raw.scale,
         "unit": raw.unit,
-        "min": statistics.minimum,
-        "max": statistics.maximum,
+        "gains_applied": raw.gain is not None,
+        "min": float(statistics.low.min()),
+        "max": float(statistics.high.max()),
         "n_nonfinite": statistics.n_nonfinite,
+        "ignore_value": raw.ignore_value,
+        "n_ignored": statistics.n_ignored,
+        "n_invalid_px": valid.n_excluded,
+        "bad_bands": list(raw.bad_bands),
+        "dead_bands": np.flatnonzero(dead).tolist(),
         "rgb_source": rendering.kind if rendering else "companion",
+        **({"georeference": raw.georeference.to_json()} if raw.georeference is not None else {}),
     }
     return facts, {SHARD_FILE: writer.crc32c}
 
 
-@dataclass(frozen=True)
-class _Place:
-    """Row and column of a chunk in the grid."""
+class Valid:
+    """Pixels that hold a value; an array only where some do not."""
 
-    row: int
-    column: int
+    def __init__(self, height: int, width: int) -> None:
+        self._shape = (height, width)
+        self.mask: np.ndarray | None = None
+
+    def exclude(self, y: int, x: int, invalid: np.ndarray) -> None:
+        """Mark the pixels of an (h, w) block whose first one is (y, x)."""
+        if self.mask is None:
+            self.mask = np.ones(self._shape, bool)
+        self.mask[y : y + invalid.shape[0], x : x + invalid.shape[1]] &= ~invalid
+
+    @property
+    def n_excluded(self) -> int:
+        """Pixels without any value."""
+        return 0 if self.mask is None else int(np.count_nonzero(~self.mask))
 
 
-@dataclass(frozen=True)
-class _Encoded:
-    """One chunk's bytes, smallest and largest finite value, number of non-finite values, and (h, w, 3) float32 RGB."""
-
-    content: bytes
-    minimum: float
-    maximum: float
-    n_nonfinite: int
-    linear: np.ndarray | None
+def _render_again(
+    path: Path, raw: RawImage, side: int, rendering: Rendering, wavelengths_nm: np.ndarray, linear: Linear
+) -> None:
+    """Fill the linear picture anew from the chunks just written: only now is it known which bands are dead."""
+    n_bands, height, width = raw.shape
+    columns = -(-width // side)
+    index = shard.read_index(path / SHARD_FILE, -(-height // side) * columns)
+    chunk = np.empty((n_bands, side, side), raw.dtype)
+    with (path / SHARD_FILE).open("rb", buffering=0) as file:
+        for number, (offset, n_bytes) in enumerate(index.tolist()):
+            y, x = number // columns * side, number % columns * side
+            shard.decode(path, np.frombuffer(os.pread(file.fileno(), n_bytes, offset), np.uint8), chunk)
+            values = chunk[:, : height - y, : width - x]
+            missing = missing_values(values, raw.ignore_value)
+            linear.put(y, x, render_linear(values, missing, rendering, wavelengths_nm))
 
 
 def _create_arrays(path: Path, raw: RawImage, side: int, grid: tuple[int, int]) -> None:
@@ -157,149 +194,3 @@ def _create_arrays(path: Path, raw: RawImage, side: int, grid: tuple[int, int]) 
         attributes={"units": "nm"},
     )
     wavelength[:] = np.asarray(raw.wavelengths_nm)
-
-
-def _create_picture(path: Path, height: int, width: int) -> zarr.Array[Any]:
-    return zarr.open_group(path, mode="r+").create_array(
-        "rgb",
-        shape=(height, width, 3),
-        dtype="u1",
-        chunks=(min(height, PICTURE_CHUNK_PX), min(width, PICTURE_CHUNK_PX), 3),
-        compressors=shard.codecs(1),
-        dimension_names=("y", "x", "channel"),
-    )
-
-
-def _show(picture: zarr.Array[Any], linear: _Linear, limits: np.ndarray, start: int) -> None:
-    """Stretch one row of chunks into the picture. Threads may call this at once."""
-    stop = min(start + PICTURE_CHUNK_PX, picture.shape[0])
-    picture[start:stop] = stretched(linear.rows(start, stop), limits)
-
-
-def _cut(strip: Strip, side: int) -> list[tuple[_Place, np.ndarray]]:
-    """Chunks of a strip, row by row, as views."""
-    _, height, width = strip.values.shape
-    first_row, first_column = (strip.start // side, 0) if strip.axis == 1 else (0, strip.start // side)
-    return [
-        (_Place(first_row + y // side, first_column + x // side), strip.values[:, y : y + side, x : x + side])
-        for y in range(0, height, side)
-        for x in range(0, width, side)
-    ]
-
-
-def _encode(view: np.ndarray, side: int, dtype: np.dtype[Any], rendering: Rendering | None) -> _Encoded:
-    """Everything that is done with one chunk, in one thread. view: (C, h, w), any memory and byte order."""
-    n_bands, height, width = view.shape
-    if (height, width) == (side, side):
-        chunk = _gather(view, dtype)
-    else:
-        chunk = np.zeros((n_bands, side, side), dtype)
-        chunk[:, :height, :width] = view
-    values = chunk[:, :height, :width]
-    minimum, maximum, n_nonfinite = _range(values)
-    with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is black in the picture
-        linear = None if rendering is None else _render(values, rendering)
-    return _Encoded(shard.encode(chunk), minimum, maximum, n_nonfinite, linear)
-
-
-def _gather(view: np.ndarray, dtype: np.dtype[Any]) -> np.ndarray:
-    """C-contiguous native copy. Transpositions are OpenCV's, faster than NumPy's."""
-    n_bands, height, width = view.shape
-    if view.dtype != dtype:
-        return np.ascontiguousarray(view, dtype=dtype)
-    same_size = MOVED_AS[dtype.itemsize]
-    if view.strides[0] == dtype.itemsize:  # interleaved pixels
-        chunk = np.empty((n_bands, height, width), same_size)
-        step = max(1, TRANSPOSED_BYTES // (width * n_bands * dtype.itemsize))
-        for y in range(0, height, step):
-            pixels = np.ascontiguousarray(view[:, y : y + step].transpose(1, 2, 0)).reshape(-1, n_bands)
-            chunk[:, y : y + step] = cv2.transpose(pixels.view(same_size)).reshape(n_bands, -1, width)
-        return chunk.view(dtype)
-    if view.strides[1] == dtype.itemsize and view.strides[2] > 0:  # columns before rows
-        chunk = np.empty((n_bands, height, width), dtype)
-        for band, target in zip(view.transpose(0, 2, 1).view(same_size), chunk.view(same_size), strict=True):
-            cv2.transpose(band, target)
-        return chunk
-    if view.strides[2] == dtype.itemsize:  # rows of pixels: NumPy moves them faster as one item each
-        return np.ascontiguousarray(view.view(np.dtype((np.void, width * dtype.itemsize)))).view(dtype)
-    return np.ascontiguousarray(view)
-
-
-def _range(values: np.ndarray) -> tuple[float, float, int]:
-    minimum, maximum = float(values.min()), float(values.max())
-    if np.isfinite(minimum) and np.isfinite(maximum):
-        return minimum, maximum, 0
-    finite = values[np.isfinite(values)]
-    n_nonfinite = values.size - finite.size
-    return (float(finite.min()), float(finite.max()), n_nonfinite) if finite.size else (np.inf, -np.inf, n_nonfinite)
-
-
-def _render(values: np.ndarray, rendering: Rendering) -> np.ndarray:
-    """(h, w, 3) float32 linear RGB of a (C, h, w) block; unused bands are not touched."""
-    used = np.flatnonzero(np.abs(rendering.weights).sum(axis=0))
-    bands = values[used[0] : used[-1] + 1] if len(used) == used[-1] - used[0] + 1 else values[used]
-    flat = bands.reshape(len(used), -1).astype(np.float32)
-    channels = [weights @ flat for weights in rendering.weights[:, used]]  # one by one: half the time of one product
-    return np.stack(channels, axis=-1).reshape(*values.shape[1:], 3)
-
-
-class _Statistics:
-    """Running minimum, maximum and count of non-finite values."""
-
-    def __init__(self) -> None:
-        self.minimum, self.maximum, self.n_nonfinite = np.inf, -np.inf, 0
-
-    def add(self, part: _Encoded) -> None:
-        self.minimum, self.maximum = min(self.minimum, part.minimum), max(self.maximum, part.maximum)
-        self.n_nonfinite += part.n_nonfinite
-
-    def require_image(self, path: Path) -> None:
-        if self.minimum > self.maximum:
-            raise RawFileError(
-                f"{path}: the cube holds no finite value (all NaN or infinite), expected an image; leave the file out"
-            )
-        if self.minimum == self.maximum:
-            raise RawFileError(
-                f"{path}: every value of the cube is {self.minimum:g}, expected an image; leave the file out"
-            )
-
-
-class _Linear:
-    """(H, W, 3) float32 RGB collected block by block; in a file of its own where it would take too much memory."""
-
-    def __init__(self, folder: Path, height: int, width: int, memory_bytes: int) -> None:
-        self._width, self._step = width, sample_step(height, width)
-        self._sample: list[np.ndarray] = []
-        self._path = folder / "linear.tmp"
-        self._array = np.empty((height, width, 3), np.float32) if height * width * PIXEL_BYTES <= memory_bytes else None
-        self._file = None if self._array is not None else self._path.open("w+b", buffering=0)
-
-    def put(self, y: int, x: int, block: np.ndarray) -> None:
-        """A (h, w, 3) block whose first pixel is (y, x)."""
-        self._sample.append(block[-y % self._step :: self._step, -x % self._step :: self._step].reshape(-1, 3))
-        if self._array is not None:
-            self._array[y : y + block.shape[0], x : x + block.shape[1]] = block
-        elif self._file is not None:
-            for k, row in enumerate(block):
-                os.pwrite(self._file.fileno(), row.tobytes(), ((y + k) * self._width + x) * PIXEL_BYTES)
-
-    def sample(self) -> np.ndarray:
-        """(N, 3) pixels of a regular grid."""
-        return np.concatenate(self._sample)
-
-    def rows(self, start: int, stop: int) -> np.ndarray:
-        """(rows, W, 3)."""
-        if self._array is not None:
-            return self._array[start:stop]
-        assert self._file is not None  # one of both
-        size = self._width * PIXEL_BYTES
-        return np.frombuffer(os.pread(self._file.fileno(), (stop - start) * size, start * size), np.float32).reshape(
-            stop - start, self._width, 3
-        )
-
-    def close(self) -> None:
-        """Remove the file."""
-        self._array = None
-        if self._file is not None:
-            self._file.close()
-            self._path.unlink()

@@ -4,6 +4,7 @@ from hvlabel.masks.maskset import Mask, MaskSet, Suppressed
 from hvlabel.masks.nms import best_masks, mask_nms, rank, ranked
 from hvlabel.masks.rle import Rle, areas, boxes_xyxy, decode, encode, encode_stack, interior_point, iou_matrix
 from hvlabel.masks.sa1b import dump_masks, masks_of, read_document, read_masks
+from hvlabel.masks.valid import on_valid
 
 __all__ = [
     "Mask",
@@ -21,6 +22,7 @@ __all__ = [
     "iou_matrix",
     "mask_nms",
     "masks_of",
+    "on_valid",
     "rank",
     "ranked",
     "read_document",

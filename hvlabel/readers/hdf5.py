@@ -17,7 +17,16 @@ from isal import isal_zlib
 
 from hvlabel.descriptors import Form
 from hvlabel.errors import RawFileError
-from hvlabel.readers.stored import FileArray, Packed, Slabs, StoredArray, empty_slab, require_cube, require_plausible
+from hvlabel.readers.attributes import Facts, facts_of
+from hvlabel.readers.stored import (
+    FileArray,
+    MemoryArray,
+    Packed,
+    Slabs,
+    StoredArray,
+    empty_slab,
+    require_plausible,
+)
 from hvlabel.readers.variables import Variable, read_cube
 
 with contextlib.suppress(ImportError):  # filters of third parties, where installed
@@ -28,6 +37,7 @@ FLETCHER32, FLETCHER_BYTES = h5py.h5z.FILTER_FLETCHER32, 4
 OWN_FILTERS = tuple((*a, DEFLATE, *b) for a in ((), (SHUFFLE,)) for b in ((), (FLETCHER32,)))
 BATCH_CHUNKS = 64  # read before they are unpacked
 MAX_DEPTH, MAX_OBJECTS = 16, 10_000  # no data set nests deeper; a hostile file may, without end
+MAX_ATTRIBUTES, MAX_CELLS = 256, 256
 
 
 def read(path: Path, form: Form, *, reversed_axes: bool = False) -> StoredArray:
@@ -36,9 +46,11 @@ def read(path: Path, form: Form, *, reversed_axes: bool = False) -> StoredArray:
 
 
 def variables(path: Path, *, reversed_axes: bool = False) -> dict[str, Variable]:
-    """All data sets of the file by path; links into other files are not followed."""
+    """All data sets of the file by path, and vectors among the attributes as path@attribute; links into other files are not
+    followed. MATLAB's cells are name{1}, name{2}, ..."""
     found: dict[str, Variable] = {}
     with h5py.File(path, "r") as file:
+        _add_vectors(found, "", _attributes(file))
         todo = [(file, "", 0)]
         seen = 0
         while todo:
@@ -50,20 +62,59 @@ def variables(path: Path, *, reversed_axes: bool = False) -> dict[str, Variable]
                 if not isinstance(group.get(name, getlink=True), h5py.HardLink):
                     continue
                 item = group[name]
+                whole = prefix + name
                 if isinstance(item, h5py.Dataset):
                     if item.shape is not None:
-                        found[prefix + name] = _variable(path, prefix + name, item, reversed_axes)
+                        found[whole] = _variable(path, whole, item, reversed_axes)
+                        _add_vectors(found, whole, _attributes(item))
+                        for k, part in enumerate(_cells(file, item) if reversed_axes else ()):
+                            found[f"{whole}{{{k + 1}}}"] = _variable(path, f"{whole}{{{k + 1}}}", part, reversed_axes)
                 elif isinstance(item, h5py.Group) and not name.startswith("#"):  # MATLAB's own bookkeeping
                     if depth == MAX_DEPTH:
                         raise RawFileError(f"{path}: groups nested deeper than {MAX_DEPTH}; name another file")
-                    todo.append((item, f"{prefix}{name}/", depth + 1))
+                    _add_vectors(found, whole, _attributes(item))
+                    todo.append((item, f"{whole}/", depth + 1))
     return dict(sorted(found.items()))
+
+
+def _attributes(item: h5py.HLObject) -> dict[str, Any]:
+    """The attributes that can be read and are no references."""
+    read: dict[str, Any] = {}
+    for name in itertools.islice(item.attrs, MAX_ATTRIBUTES):
+        with contextlib.suppress(Exception):  # of a type that h5py does not know; it says nothing to us then
+            read[name] = item.attrs[name]
+    return read
+
+
+def _add_vectors(found: dict[str, Variable], owner: str, attributes: dict[str, Any]) -> None:
+    """Attributes of several numbers as variables."""
+    facts = facts_of(attributes)
+    for name, values in (facts.vectors or {}).items():
+        array = np.asarray(values)
+        unit = next((str(attributes[key]) for key in (f"{name}_units", f"{name}_unit") if key in attributes), None)
+        found[f"{owner}@{name}"] = Variable(
+            array.shape,
+            "float64",
+            False,
+            lambda _: MemoryArray(np.empty((0, 0, 0))),
+            lambda a=array: a,
+            Facts(unit=unit),
+        )
+
+
+def _cells(file: h5py.File, item: h5py.Dataset) -> list[h5py.Dataset]:
+    """The arrays that a MATLAB cell array refers to."""
+    if h5py.check_ref_dtype(item.dtype) is not h5py.Reference or item.size > MAX_CELLS:
+        return []
+    parts = [file[reference] for reference in np.ravel(item[()], order="F") if reference]
+    return [part for part in parts if isinstance(part, h5py.Dataset) and part.shape is not None]
 
 
 @dataclass(frozen=True)
 class Hdf5Array:
     """A chunked data set; the file is open only while a slab is read.
 
+    axes    : which axes of the data set are these three; the others have length one
     filters : HDF5's codes of the filters in the order of writing
     threads : how many chunks are unpacked side by side, where all filters are ours
     """
@@ -74,6 +125,7 @@ class Hdf5Array:
     dtype: np.dtype[Any]
     chunk: tuple[int, int, int]
     filters: tuple[int, ...]
+    axes: tuple[int, ...] = (0, 1, 2)
     threads: int = 1
 
     @property
@@ -87,14 +139,19 @@ class Hdf5Array:
         with h5py.File(self.path, "r") as file:
             stored = file[self.name]
             if self.filters not in OWN_FILTERS:
-                return stored[tuple(slice(*b) for b in box)]
+                wanted: list[slice | int] = [0] * stored.ndim
+                for axis, part in zip(self.axes, box, strict=True):
+                    wanted[axis] = slice(*part)
+                return stored[tuple(wanted)]
             out = empty_slab(tuple(b - a for a, b in box), self.dtype, reuse)
             grid = itertools.product(
                 *(range(a // c * c, b, c) for (a, b), c in zip(box, self.chunk, strict=True))
             )  # corners of the chunks
             with ThreadPoolExecutor(self.threads) as pool:  # the library would unpack one after another
                 for part in _batches(grid):
-                    packed = [(corner, _packed_chunk(stored, corner)) for corner in part]
+                    packed = [
+                        (corner, _packed_chunk(stored, self._whole_corner(corner, stored.ndim))) for corner in part
+                    ]
                     list(pool.map(lambda item: self._place(out, box, stored.fillvalue, *item), packed))
             return out
 
@@ -105,6 +162,13 @@ class Hdf5Array:
     def _blocks(self) -> Iterator[np.ndarray]:
         for start in range(0, self.shape[0], self.chunk[0]):
             yield self.read(0, start, min(start + self.chunk[0], self.shape[0]))
+
+    def _whole_corner(self, corner: tuple[int, ...], n_axes: int) -> tuple[int, ...]:
+        """A corner with the axes of length one put in."""
+        whole = [0] * n_axes
+        for axis, at in zip(self.axes, corner, strict=True):
+            whole[axis] = at
+        return tuple(whole)
 
     def _place(
         self,
@@ -155,9 +219,11 @@ def _packed_chunk(stored: h5py.Dataset, corner: tuple[int, ...]) -> bytes | None
 
 
 def _variable(path: Path, name: str, item: h5py.Dataset, reversed_axes: bool) -> Variable:
-    shape, dtype = item.shape, item.dtype
+    shape, dtype, own_name = item.shape, item.dtype, item.name
     kind = str(dtype) if dtype.kind in "uifb" else "text" if dtype.kind in "SU" else "no number"
     matlab_class = item.attrs.get("MATLAB_class") if reversed_axes else None
+    if h5py.check_ref_dtype(dtype):
+        kind = "cell"
     if matlab_class in (b"char", b"logical", b"cell", b"struct"):  # stored as numbers, but no image
         kind = matlab_class.decode()
     stored_bytes = item.id.get_storage_size()
@@ -174,9 +240,8 @@ def _variable(path: Path, name: str, item: h5py.Dataset, reversed_axes: bool) ->
             )
         require_plausible(path, f"variable {name!r}", shape, dtype.itemsize, stored_bytes)
 
-    def array() -> Slabs:
+    def array(cube_shape: tuple[int, int, int]) -> Slabs | Packed:
         check()
-        cube_shape = require_cube(path, f"variable {name!r}", shape, dtype)
         missing = [code for code in filters if not h5py.h5z.filter_avail(code)]
         if missing:
             raise RawFileError(
@@ -184,11 +249,32 @@ def _variable(path: Path, name: str, item: h5py.Dataset, reversed_axes: bool) ->
             )
         if plain:
             return FileArray(path, dtype, cube_shape, offset)
-        return Hdf5Array(path, name, cube_shape, dtype, chunk or cube_shape, filters)
+        axes = _long_axes(shape)
+        if tuple(shape[k] for k in axes) != cube_shape:  # a matrix of bands and pixels
+            return Packed(cube_shape, dtype, lambda: _row_blocks(path, own_name, chunk or shape))
+        chunk_shape = tuple((chunk or shape)[k] for k in axes)
+        return Hdf5Array(path, own_name, cube_shape, dtype, chunk_shape, filters, axes)
 
     def flat() -> np.ndarray:
         check()
         with h5py.File(path, "r") as file:
-            return np.ravel(file[name][()])
+            return np.ravel(file[own_name][()])
 
-    return Variable(shape[::-1] if reversed_axes else shape, kind, reversed_axes, array, flat)
+    facts = facts_of(_attributes(item))
+    return Variable(shape[::-1] if reversed_axes else shape, kind, reversed_axes, array, flat, facts)
+
+
+def _long_axes(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """The axes that `squeezed` leaves of a shape."""
+    axes = list(range(len(shape)))
+    while len(axes) > 3 and any(shape[k] == 1 for k in axes):
+        axes.remove(next(k for k in axes if shape[k] == 1))
+    return tuple(axes)
+
+
+def _row_blocks(path: Path, name: str, chunk: tuple[int, ...]) -> Iterator[np.ndarray]:
+    """A data set from front to back, in whole chunks along its first axis."""
+    with h5py.File(path, "r") as file:
+        stored = file[name]
+        for start in range(0, stored.shape[0], chunk[0]):
+            yield stored[start : start + chunk[0]]

@@ -16,6 +16,7 @@ import numpy as np
 from hvlabel.descriptors import Form
 from hvlabel.errors import RawFileError
 from hvlabel.readers.stored import FileArray, StoredArray
+from hvlabel.wavelengths import Centres
 
 HEADER = struct.Struct("<5ifi")
 MAX_BANDS = 10_000
@@ -67,9 +68,10 @@ def read(path: Path, form: Form) -> StoredArray:
             )
         expected = HEADER.size + 4 * (bands + components * bands + height * width * components)
         found = path.stat().st_size
-        if found < expected:
+        if found != expected:
+            likely = "truncated" if found < expected else "damaged or of another format"
             raise RawFileError(
-                f"{path}: {found} bytes, but the header promises {expected}; it is truncated, copy it again"
+                f"{path}: {found} bytes, but the header promises {expected}; it is {likely}, copy it again"
             )
         mean = np.frombuffer(file.read(4 * bands), "<f4")
         coefficients = np.frombuffer(file.read(4 * components * bands), "<f4").reshape(components, bands)
@@ -79,5 +81,5 @@ def read(path: Path, form: Form) -> StoredArray:
         PcaArray(scores, mean, coefficients),
         "yxc",
         (path,),
-        wavelengths_nm=tuple(first_nm + k * float(step_nm) for k in range(bands)) if sound else None,
+        centres=Centres(tuple(first_nm + k * float(step_nm) for k in range(bands)), "nm", "header") if sound else None,
     )

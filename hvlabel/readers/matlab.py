@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Protocol
+from typing import IO
 
 import numpy as np
 from isal import isal_zlib
@@ -17,7 +17,7 @@ from isal import isal_zlib
 from hvlabel.descriptors import Form
 from hvlabel.errors import RawFileError
 from hvlabel.readers import hdf5
-from hvlabel.readers.stored import FileArray, Packed, Slabs, StoredArray, require_cube, require_plausible
+from hvlabel.readers.stored import FileArray, Packed, Slabs, StoredArray, require_plausible
 from hvlabel.readers.variables import Variable, read_cube
 
 HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
@@ -32,6 +32,10 @@ TYPES = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 9: "f8",
 COMPLEX_FLAG, LOGICAL_FLAG = 0x0800, 0x0200
 MAX_DIMENSIONS, MAX_NAME_BYTES = 32, 4096
 BLOCK_BYTES = 1 << 20
+MAX_DEPTH, MAX_PARTS = 16, 10_000  # of structs and cells; no data set nests deeper, a hostile file may
+MAX_FIELD_NAMES_BYTES = 1 << 20
+MAX_NESTED_BYTES = 1 << 40  # behind an array inside a struct or cell array there may be any other
+V4_TYPES = range(6)
 
 
 def is_v73(path: Path) -> bool:
@@ -64,9 +68,7 @@ def variables(path: Path) -> dict[str, Variable]:
                     f"{path}: the element at byte {start} is of type {kind} and ends at byte {end} of {size}; the file is truncated or damaged, copy it again"
                 )
             element = _Element(path, start, n_bytes, kind == COMPRESSED, order)
-            array = _array(element)
-            if array is not None:
-                found[array[0]] = array[1]
+            found.update(_variables_of(element))
             start = end
     return found
 
@@ -82,10 +84,6 @@ class _Element:
     order: str
 
 
-class _Bytes(Protocol):
-    def take(self, n: int) -> bytes: ...
-
-
 class _Plain:
     """Bytes of an uncompressed element, its tag skipped."""
 
@@ -96,6 +94,10 @@ class _Plain:
     def take(self, n: int) -> bytes:
         self.left -= n
         return self.file.read(n) if self.left >= 0 else b""
+
+    def skip(self, n: int) -> None:
+        self.left -= n
+        self.file.seek(n, 1)
 
 
 class _Inflated:
@@ -117,12 +119,16 @@ class _Inflated:
             wanted -= len(part)
         return b"".join(parts)
 
-    def require_end(self, path: Path) -> None:
-        """Read on to the checksum, which zlib verifies; only padding may be left."""
+    def skip(self, n: int) -> None:
+        while n > 0 and (block := self.take(min(n, BLOCK_BYTES))):
+            n -= len(block)
+
+    def require_end(self, path: Path, most_left: int = 64) -> None:
+        """Read on to the checksum, which zlib verifies. most_left: bytes that may be left before it, by default only padding."""
         rest = 0
-        while not self.stream.eof and rest < 64:
+        while not self.stream.eof and rest < most_left:
             source = self.stream.unconsumed_tail or self._more()
-            part = self.stream.decompress(source, 64)
+            part = self.stream.decompress(source, min(most_left, BLOCK_BYTES))
             rest += len(part)
             if not part and not source:
                 break
@@ -149,6 +155,8 @@ class _Header:
 
 
 def _byte_order(path: Path, header: bytes) -> str:
+    if header[126:128] not in (b"IM", b"MI") and _is_v4(header):
+        raise RawFileError(f"{path}: MATLAB v4, expected v5 or later; load it in MATLAB and save it with -v7")
     if len(header) < HEADER_BYTES or header[126:128] not in (b"IM", b"MI"):
         raise RawFileError(
             f"{path}: neither MATLAB v5 nor v7.3 (no such signature); it is damaged, cut off or of another format: copy it again"
@@ -156,102 +164,182 @@ def _byte_order(path: Path, header: bytes) -> str:
     return "<" if header[126:128] == b"IM" else ">"
 
 
+def _is_v4(header: bytes) -> bool:
+    """Whether a file begins as MATLAB v4 files do: type (thousands: byte order), rows, columns, imaginary, name length."""
+    if len(header) < 20:
+        return False
+    for order in "<>":
+        kind, rows, columns, imaginary, name_bytes = np.frombuffer(header[:20], f"{order}i4").tolist()
+        machine, precision, matrix = kind // 1000, kind // 10 % 10, kind % 10
+        sound_type = 0 <= kind < 5000 and machine < 5 and precision in V4_TYPES and matrix < 3
+        if sound_type and rows >= 0 and columns >= 0 and imaginary in (0, 1) and 0 < name_bytes < 256:
+            return True
+    return False
+
+
 def _open(element: _Element, file: IO[bytes]) -> _Plain | _Inflated:
     return _Inflated(element, file) if element.compressed else _Plain(element, file)
 
 
-def _array(element: _Element) -> tuple[str, Variable] | None:
-    with element.path.open("rb") as file:
-        source = _open(element, file)
-        if isinstance(source, _Inflated):
-            source.take(8)  # the tag of the matrix inside
-        header = _header(element, source)
-    if not header.name:
-        return None  # MATLAB's own bookkeeping (function workspaces)
+class _Cursor:
+    """Walks through an element from front to back. position: bytes from the element's content to what comes next."""
 
+    def __init__(self, element: _Element, source: _Plain | _Inflated) -> None:
+        self.element, self.position, self.parts = element, 0, 0
+        self._source = source
+
+    def numbers(self, n: int) -> list[int]:
+        """The next n unsigned 32-bit numbers."""
+        data = self._source.take(4 * n)
+        if len(data) != 4 * n:
+            raise RawFileError(
+                f"{self.element.path}: a variable ends inside its header; the file is truncated, copy it again"
+            )
+        self.position += 4 * n
+        return np.frombuffer(data, f"{self.element.order}u4").tolist()
+
+    def tag(self) -> tuple[int, int, bytes]:
+        """(type, bytes, content if it stands inside the tag)."""
+        first, second = self.numbers(2)
+        if first >> 16:
+            inside = np.array([second], f"{self.element.order}u4").tobytes()
+            return first & 0xFFFF, first >> 16, inside[: first >> 16]
+        return first, second, b""
+
+    def content(self, limit: int) -> bytes:
+        """The content of the next small element."""
+        _, n_bytes, small = self.tag()
+        if small:
+            return small
+        padded = -(-n_bytes // 8) * 8
+        if padded > limit:
+            raise RawFileError(
+                f"{self.element.path}: a variable's header is {n_bytes} bytes long; the file is damaged, copy it again"
+            )
+        self.position += padded
+        return self._source.take(padded)[:n_bytes]
+
+    def skip_to(self, position: int) -> None:
+        """Pass over what lies before a position."""
+        if position > self.position:
+            self._source.skip(position - self.position)
+            self.position = position
+
+
+def _variables_of(element: _Element) -> dict[str, Variable]:
+    """The variable of an element; of a struct or cell array also what it holds."""
+    with element.path.open("rb") as file:
+        cursor = _Cursor(element, _open(element, file))
+        n_bytes = element.n_bytes
+        if element.compressed:
+            _, n_bytes, _ = cursor.tag()  # of the matrix inside
+        return dict(_walk(cursor, n_bytes, "", 0))
+
+
+def _walk(cursor: _Cursor, n_bytes: int, name: str, depth: int) -> Iterator[tuple[str, Variable]]:
+    """A matrix and whatever it holds, by name: fields as struct/field, elements of cell arrays as cell{1}, of arrays of structs
+    as struct(1)/field.
+
+    name : of a matrix inside another one; "": its own
+    """
+    element, end = cursor.element, cursor.position + n_bytes
+    cursor.parts += 1
+    if depth > MAX_DEPTH or cursor.parts > MAX_PARTS:
+        raise RawFileError(
+            f"{element.path}: structs or cells nested deeper than {MAX_DEPTH} or with more than {MAX_PARTS} parts; name another file"
+        )
+    header = _header(cursor)
+    name = name or header.name
+    if not name:
+        return  # MATLAB's own bookkeeping (function workspaces)
+    yield name, _variable(element, name, header)
+    for inner in _parts(cursor, header, name):
+        _, inner_bytes, _ = cursor.tag()
+        if cursor.position + inner_bytes > end:
+            raise RawFileError(
+                f"{element.path}: {inner!r} reaches beyond its struct; the file is damaged, copy it again"
+            )
+        if inner_bytes:  # an element that was never set is empty
+            inner_end = cursor.position + inner_bytes
+            yield from _walk(cursor, inner_bytes, inner, depth + 1)
+            cursor.skip_to(inner_end)
+
+
+def _parts(cursor: _Cursor, header: _Header, name: str) -> list[str]:
+    """Names of the matrices that a struct or cell array holds, in the order of the file."""
+    n = int(np.prod(header.shape, dtype=object))
+    if header.kind not in ("struct", "cell"):
+        return []
+    if n > MAX_PARTS:
+        raise RawFileError(f"{cursor.element.path}: {name!r} has {n} elements, expected an image; name another file")
+    if header.kind == "cell":
+        return [f"{name}{{{k + 1}}}" for k in range(n)]
+    length = np.frombuffer(cursor.content(8), f"{cursor.element.order}i4")
+    names = cursor.content(MAX_FIELD_NAMES_BYTES)
+    step = int(length[0]) if length.size else 0
+    if step < 1 or len(names) % step:
+        raise RawFileError(
+            f"{cursor.element.path}: the fields of {name!r} make no sense; the file is damaged, copy it again"
+        )
+    fields = [names[k : k + step].split(b"\0")[0].decode("utf-8", "replace") for k in range(0, len(names), step)]
+    owners = [name] if n == 1 else [f"{name}({k + 1})" for k in range(n)]
+    if len(owners) * len(fields) > MAX_PARTS:
+        raise RawFileError(f"{cursor.element.path}: {name!r} has too many fields, expected an image; name another file")
+    return [f"{owner}/{field}" for owner in owners for field in fields]
+
+
+def _variable(element: _Element, name: str, header: _Header) -> Variable:
     def check() -> np.dtype[np.generic]:
         count = int(np.prod(header.shape, dtype=object))
         if header.stored is None or count * header.stored.itemsize != header.n_bytes:
             raise RawFileError(
-                f"{element.path}: variable {header.name!r} of {'x'.join(map(str, header.shape))} {header.kind} has {header.n_bytes} bytes; the file is damaged, copy it again"
+                f"{element.path}: variable {name!r} of {'x'.join(map(str, header.shape))} {header.kind} has {header.n_bytes} bytes; the file is damaged, copy it again"
             )
-        require_plausible(
-            element.path, f"variable {header.name!r}", header.shape, header.stored.itemsize, element.n_bytes
-        )
+        require_plausible(element.path, f"variable {name!r}", header.shape, header.stored.itemsize, element.n_bytes)
         return header.stored
 
     def blocks() -> Iterator[np.ndarray]:
         stored = check()
         with element.path.open("rb") as file:
             source = _open(element, file)
-            source.take(header.position)
+            source.skip(header.position)
             left = header.n_bytes
             while left:
                 block = header.small[:left] or source.take(min(BLOCK_BYTES, left))
                 if len(block) % stored.itemsize or not block:
                     raise RawFileError(
-                        f"{element.path}: variable {header.name!r} ends early; the file is truncated, copy it again"
+                        f"{element.path}: variable {name!r} ends early; the file is truncated, copy it again"
                     )
                 yield np.frombuffer(block, stored)
                 left -= len(block)
             if isinstance(source, _Inflated):
-                source.require_end(element.path)
+                source.require_end(element.path, 64 if name == header.name else MAX_NESTED_BYTES)
 
-    def array() -> Slabs | Packed:
+    def array(cube_shape: tuple[int, int, int]) -> Slabs | Packed:
         stored, dtype = check(), np.dtype(header.kind)
-        shape = require_cube(element.path, f"variable {header.name!r}", header.shape[::-1], dtype)
         if element.compressed or header.small or stored.newbyteorder("=") != dtype:
-            return Packed(shape, dtype, blocks)
-        return FileArray(element.path, stored, shape, element.start + 8 + header.position)
+            return Packed(cube_shape, dtype, blocks)
+        return FileArray(element.path, stored, cube_shape, element.start + 8 + header.position)
 
-    return header.name, Variable(header.shape, header.kind, True, array, lambda: np.concatenate([*blocks()]))
+    return Variable(header.shape, header.kind, True, array, lambda: np.concatenate([*blocks()]))
 
 
-def _header(element: _Element, source: _Bytes) -> _Header:
-    position = 8 if element.compressed else 0
-
-    def number(n: int) -> list[int]:
-        data = source.take(4 * n)
-        if len(data) != 4 * n:
-            raise RawFileError(
-                f"{element.path}: a variable ends inside its header; the file is truncated, copy it again"
-            )
-        return np.frombuffer(data, f"{element.order}u4").tolist()
-
-    def tag() -> tuple[int, int, bytes]:
-        """(type, bytes, content if it stands inside the tag)."""
-        nonlocal position
-        position += 8
-        first, second = number(2)
-        if first >> 16:
-            return first & 0xFFFF, first >> 16, np.array([second], f"{element.order}u4").tobytes()[: first >> 16]
-        return first, second, b""
-
-    def content(limit: int) -> bytes:
-        nonlocal position
-        _, n_bytes, small = tag()
-        if small:
-            return small
-        padded = -(-n_bytes // 8) * 8
-        if padded > limit:
-            raise RawFileError(
-                f"{element.path}: a variable's header is {n_bytes} bytes long; the file is damaged, copy it again"
-            )
-        position += padded
-        return source.take(padded)[:n_bytes]
-
-    flags = np.frombuffer(content(8), f"{element.order}u4")
-    shape = tuple(np.frombuffer(content(4 * MAX_DIMENSIONS), f"{element.order}i4").tolist())
-    name = content(MAX_NAME_BYTES).decode("utf-8", "replace")
+def _header(cursor: _Cursor) -> _Header:
+    """What stands before a matrix's numbers; the cursor is behind it then."""
+    element = cursor.element
+    flags = np.frombuffer(cursor.content(8), f"{element.order}u4")
+    shape = tuple(np.frombuffer(cursor.content(4 * MAX_DIMENSIONS), f"{element.order}i4").tolist())
+    name = cursor.content(MAX_NAME_BYTES).decode("utf-8", "replace")
     if flags.size == 0 or any(n < 0 for n in shape):
         raise RawFileError(f"{element.path}: a variable's header makes no sense; the file is damaged, copy it again")
     kind = CLASSES.get(int(flags[0]) & 0xFF, "unknown")
+    holds_numbers = kind in NUMBERS and 0 not in shape
     if int(flags[0]) & COMPLEX_FLAG:
-        kind = "complex"
+        kind, holds_numbers = "complex", False
     elif int(flags[0]) & LOGICAL_FLAG:
         kind = "logical"
-    if kind not in NUMBERS or 0 in shape:
-        return _Header(name, shape, kind, None, 0, 0, b"")
-    type_, n_bytes, small = tag()
+    if not holds_numbers:
+        return _Header(name, shape, kind, None, 0, cursor.position, b"")
+    type_, n_bytes, small = cursor.tag()
     stored = np.dtype(element.order + TYPES[type_]) if type_ in TYPES else None
-    return _Header(name, shape, kind, stored, n_bytes, position, small)
+    return _Header(name, shape, kind, stored, n_bytes, cursor.position, small)

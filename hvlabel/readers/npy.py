@@ -11,11 +11,12 @@ import numpy as np
 
 from hvlabel.descriptors import Form
 from hvlabel.errors import RawFileError
-from hvlabel.readers.stored import FileArray, Packed, StoredArray, require_cube, require_plausible
+from hvlabel.readers.stored import FileArray, Packed, StoredArray, require_plausible
 from hvlabel.readers.variables import Variable, read_cube
 
 ZIP_SIGNATURE = b"PK"
 BLOCK_BYTES = 4 << 20
+ONLY_ARRAY = "the array"
 
 
 def read(path: Path, form: Form) -> StoredArray:
@@ -23,15 +24,22 @@ def read(path: Path, form: Form) -> StoredArray:
     if is_zip(path):
         return read_cube(path, form, variables(path))
     shape, fortran, dtype, offset = npy_header(path)
-    cube_shape = require_cube(path, "the array", shape, dtype)
     expected = offset + int(np.prod(shape, dtype=object)) * dtype.itemsize
-    if path.stat().st_size < expected:
+    size = path.stat().st_size
+    if size != expected and dtype.kind != "O":
+        likely = "truncated" if size < expected else "damaged, or several arrays were saved into it"
         raise RawFileError(
-            f"{path}: {path.stat().st_size} bytes, but the header promises {expected}; the file is truncated, copy it again"
+            f"{path}: {size} bytes, but the header promises {expected}; the file is {likely}, copy it again"
         )
-    if fortran:
-        return StoredArray(FileArray(path, dtype, cube_shape[::-1], offset), form.axes[::-1], (path,))
-    return StoredArray(FileArray(path, dtype, cube_shape, offset), form.axes, (path,))
+
+    def array(cube_shape: tuple[int, int, int]) -> FileArray:
+        return FileArray(path, dtype, cube_shape, offset)
+
+    def flat() -> np.ndarray:
+        return np.fromfile(path, dtype, offset=offset)
+
+    only = Variable(shape, str(dtype) if dtype.kind != "O" else "object", fortran, array, flat)
+    return read_cube(path, form.model_copy(update={"variable": ONLY_ARRAY}), {ONLY_ARRAY: only})
 
 
 def is_zip(path: Path) -> bool:
@@ -79,10 +87,9 @@ def _variable(
                 yield np.frombuffer(block[:whole], dtype)
                 rest = block[whole:]
 
-    def array() -> Packed:
+    def array(cube_shape: tuple[int, int, int]) -> Packed:
         check()
-        stored = shape[::-1] if fortran else shape
-        return Packed(require_cube(path, info.filename, stored, dtype), dtype, blocks)
+        return Packed(cube_shape, dtype, blocks)
 
     def flat() -> np.ndarray:
         check()

@@ -16,12 +16,14 @@ import numpy as np
 
 from hvlabel.descriptors import Form
 from hvlabel.errors import RawFileError
-from hvlabel.readers import envi, hdf5, hsd, matlab, npy, pictures, tiff
+from hvlabel.readers import envi, hdf5, hsd, matlab, netcdf, npy, pictures, tiff
+from hvlabel.readers.georeference import Georeference
 from hvlabel.readers.hsd import PcaArray
 from hvlabel.readers.slabs import readable, slab_axis, slab_thickness
 from hvlabel.readers.stored import Packed, Slabs, StoredArray, unpack
+from hvlabel.wavelengths import Centres, widths_nm
 
-READER_VERSION = 3
+READER_VERSION = 4
 READERS: dict[str, Callable[[Path, Form], StoredArray]] = {
     "band_png": pictures.read_bands,
     "envi": envi.read,
@@ -29,6 +31,7 @@ READERS: dict[str, Callable[[Path, Form], StoredArray]] = {
     "hsd": hsd.read,
     "matlab": matlab.read,
     "mosaic_png": pictures.read_mosaic,
+    "netcdf": netcdf.read,
     "npy": npy.read,
     "tiff": tiff.read,
 }
@@ -62,6 +65,9 @@ class RawImage:
     wavelengths_from: "file" or "descriptor"
     scale           : stored value times scale = physical value, in `unit`
     rgb_rot90       : the same for the picture inside the file, if there is one
+    bad_bands       : indices of the bands left out because the file calls them bad
+    fwhm_nm         : (C,) widths of the bands kept, nm, or None
+    gain, offset    : (C, 1, 1) float32 that turn what is in the file into the values read, or None: they are the same
     """
 
     stored: StoredArray
@@ -73,6 +79,10 @@ class RawImage:
     scale: float
     unit: str
     rgb_rot90: int
+    bad_bands: tuple[int, ...] = ()
+    fwhm_nm: tuple[float, ...] | None = None
+    gain: np.ndarray | None = None
+    offset: np.ndarray | None = None
 
     @property
     def files(self) -> tuple[Path, ...]:
@@ -81,8 +91,26 @@ class RawImage:
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """Stored type in this machine's byte order."""
-        return self.stored.array.dtype.newbyteorder("=")
+        """Type of the values in this machine's byte order; float32 where gains are applied."""
+        return np.dtype(np.float32) if self.gain is not None else self.stored.array.dtype.newbyteorder("=")
+
+    @property
+    def ignore_value(self) -> float | None:
+        """Value that stands for no data, if the values may have it; where gains are applied it has become NaN."""
+        value = self.stored.ignore_value
+        if value is None or self.gain is not None or not math.isfinite(value):
+            return None
+        return value if _fits(value, self.dtype) else None
+
+    @property
+    def georeference(self) -> Georeference | None:
+        """Place of the upright image; None where the file does not say, or where rows are missing inside."""
+        place = self.stored.georeference
+        first, n_rows = int(self.rows[0]), len(self.rows)
+        if place is None or int(self.rows[-1]) - first + 1 != n_rows:
+            return None
+        n_columns = self.stored.array.shape[self.stored.axes.index("x")]
+        return place.upright(n_rows, n_columns, self.rot90, first)
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -152,7 +180,7 @@ class RawImage:
         for start in reversed(starts) if backwards else starts:
             stop = min(start + thickness, array.shape[axis])
             slab = array.read(axis, start, stop, reuse=spare)
-            block = self._upright(slab, letter, start, stop)
+            block = self._measured(self._upright(slab, letter, start, stop))
             if carried is not None:
                 block = np.concatenate([carried, block], axis=final_axis)
             whole = block.shape[final_axis] - block.shape[final_axis] % side_px
@@ -167,6 +195,17 @@ class RawImage:
                 spare, lent = slab, None if whole else lent
         if carried is not None:
             yield Strip(final_axis, done, carried)
+
+    def _measured(self, cube: np.ndarray) -> np.ndarray:
+        """(C, rows, columns) with gains and offsets applied, as float32; what stands for no data becomes NaN."""
+        if self.gain is None or self.offset is None:
+            return cube
+        values = cube.astype(np.float32)
+        if self.stored.ignore_value is not None:
+            values[cube == self.stored.ignore_value] = np.nan
+        values *= self.gain
+        values += self.offset
+        return values
 
     def _upright(self, block: np.ndarray, letter: str, start: int, stop: int) -> np.ndarray:
         """(C, rows, columns) view or copy of a stored slab with dropped bands and rows gone, turned upright."""
@@ -189,20 +228,29 @@ def open_raw(path: Path, form: Form) -> RawImage:
     """
     stored = read_stored(path, form)
     sizes = dict(zip(stored.axes, stored.array.shape, strict=True))
-    bands = np.setdiff1d(np.arange(sizes["c"]), form.drop_bands)
+    wanted = np.setdiff1d(np.arange(sizes["c"]), form.drop_bands)
+    good = np.ones(sizes["c"], bool) if stored.good_bands is None else stored.good_bands
+    bands = wanted[good[wanted]]
     rows = np.setdiff1d(np.arange(sizes["y"]), form.drop_rows)
-    if not len(bands) or not len(rows):
+    if not len(wanted) or not len(rows):
         raise RawFileError(f"{path}: drop_bands or drop_rows leave nothing of {stored.array.shape}; correct them")
-    wavelengths_nm, origin = _wavelengths(path, form, stored, bands)
+    if not len(bands):
+        raise RawFileError(f"{path}: its bad band list leaves no band; mend it, or set descriptor.bad_bands: keep")
+    wavelengths_nm, origin = _wavelengths(path, form, stored, wanted, bands)
+    column = (slice(None), None, None)
     return RawImage(
         stored=stored,
         bands=bands,
         rows=rows,
+        bad_bands=tuple(int(k) for k in wanted[~good[wanted]]),
         rot90=form.rot90,
         wavelengths_nm=wavelengths_nm,
         wavelengths_from=origin,
+        fwhm_nm=_fwhm(stored, bands),
         scale=form.scale or stored.scale or 1.0,
         unit=form.unit or stored.unit or "counts",
+        gain=None if stored.gain is None else stored.gain[bands].astype(np.float32)[column],
+        offset=None if stored.offset is None else stored.offset[bands].astype(np.float32)[column],
         rgb_rot90=form.rgb_rot90,
     )
 
@@ -240,13 +288,20 @@ def first_line(raw: RawImage) -> np.ndarray:
                 parts.append(block.reshape(-1))
                 if sum(p.size for p in parts) > flat.max():
                     break
-            return np.concatenate(parts)[flat]
+            return _of_band(raw, np.concatenate(parts)[flat])
         one_row = len(y) == 1
         letter = "c" if array.chunk is not None else "y" if one_row or isinstance(array, PcaArray) else "x"
         first, last = int(where[letter].min()), int(where[letter].max()) + 1
         block = array.read(axes.index(letter), first, last)
         where[letter] = where[letter] - first
-        return block[np.ix_(*(where[a] for a in axes))].ravel()
+        return _of_band(raw, block[np.ix_(*(where[a] for a in axes))].ravel())
+
+
+def _of_band(raw: RawImage, values: np.ndarray) -> np.ndarray:
+    """Values of the first band with its gain and offset applied."""
+    if raw.gain is None or raw.offset is None:
+        return values
+    return values.astype(np.float32) * raw.gain[0, 0, 0] + raw.offset[0, 0, 0]
 
 
 def raw_sha256(files: tuple[Path, ...]) -> str:
@@ -263,17 +318,25 @@ def raw_sha256(files: tuple[Path, ...]) -> str:
     return digest.hexdigest()
 
 
-def _wavelengths(path: Path, form: Form, stored: StoredArray, bands: np.ndarray) -> tuple[tuple[float, ...], str]:
+def _wavelengths(
+    path: Path, form: Form, stored: StoredArray, wanted: np.ndarray, bands: np.ndarray
+) -> tuple[tuple[float, ...], str]:
+    """Centres of the bands kept, nm, and where they come from.
+
+    wanted : bands that the form keeps; a descriptor may list the centres of these or of the good ones alone
+    bands  : those of them that the file does not call bad
+    """
     given = form.known_wavelengths_nm()
-    n_stored = stored.array.shape[stored.axes.index("c")]
     candidates: dict[str, tuple[float, ...]] = {}
     if given is not None:
-        candidates["descriptor"] = tuple(given)
-    if stored.wavelengths_nm is not None and (given is None or _are_centres(stored.wavelengths_nm)):
-        if len(stored.wavelengths_nm) == n_stored:
-            candidates["file"] = tuple(stored.wavelengths_nm[k] for k in bands)
-        elif given is None:
-            raise _unequal(path, len(stored.wavelengths_nm), n_stored, stored)
+        kept = np.isin(wanted, bands)
+        candidates["descriptor"] = tuple(np.asarray(given)[kept]) if len(given) == len(wanted) else tuple(given)
+    if stored.centres is not None:
+        try:
+            candidates["file"] = _from_file(path, stored, stored.centres, bands)
+        except RawFileError:
+            if given is None:
+                raise
     if not candidates:
         raise RawFileError(
             f"{path}: the file names no wavelengths; give the {len(bands)} band centres as descriptor.wavelengths_nm"
@@ -282,15 +345,36 @@ def _wavelengths(path: Path, form: Form, stored: StoredArray, bands: np.ndarray)
     chosen = candidates[origin]
     if len(chosen) != len(bands):
         raise _unequal(path, len(chosen), len(bands), stored)
-    if not _are_centres(chosen):
-        raise RawFileError(
-            f"{path}: wavelengths must be positive numbers in nm; check the header or give descriptor.wavelengths_nm"
-        )
     return tuple(float(w) for w in chosen), origin
 
 
-def _are_centres(values_nm: tuple[float, ...]) -> bool:
-    return all(math.isfinite(w) and w > 0 for w in values_nm)
+def _from_file(path: Path, stored: StoredArray, centres: Centres, bands: np.ndarray) -> tuple[float, ...]:
+    """The file's own centres of some bands in nm; RawFileError where they cannot be believed."""
+    if len(centres.values) != stored.n_bands:
+        raise _unequal(path, len(centres.values), stored.n_bands, stored)
+    try:
+        return centres.of(bands).in_nm()
+    except ValueError as error:
+        raise RawFileError(f"{path}: {error}; mend the file, or give descriptor.wavelengths_nm") from error
+
+
+def _fwhm(stored: StoredArray, bands: np.ndarray) -> tuple[float, ...] | None:
+    """The file's band widths of some bands in nm, where it gives as many as it has bands."""
+    widths, centres = stored.fwhm, stored.centres
+    if widths is None or centres is None or len(widths) != stored.n_bands or len(centres.values) != stored.n_bands:
+        return None
+    try:
+        return widths_nm([widths[k] for k in bands], centres.unit, centres.of(bands).values)
+    except ValueError:
+        return None
+
+
+def _fits(value: float, dtype: np.dtype[Any]) -> bool:
+    """Whether a type can hold a value."""
+    if dtype.kind == "f":
+        return True
+    limits = np.iinfo(dtype)
+    return value == int(value) and limits.min <= value <= limits.max
 
 
 def _unequal(path: Path, n_wavelengths: int, n_bands: int, stored: StoredArray) -> RawFileError:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
@@ -11,6 +11,8 @@ from typing import Any, BinaryIO, Protocol
 import numpy as np
 
 from hvlabel.errors import RawFileError
+from hvlabel.readers.georeference import Georeference
+from hvlabel.wavelengths import Centres
 
 # Deflate shrinks plain zeros 1030 times; a small file that claims nearly that much is damaged, hostile or empty.
 PLAUSIBLE_RATIO, HARMLESS_BYTES = 900, 64 << 20
@@ -117,20 +119,66 @@ class FileArray:
 class StoredArray:
     """An array in file order with what its container says about it.
 
-    axes           : permutation of "yxc": the order of the stored axes
-    files          : every file that was read, the named one first
-    wavelengths_nm : band centres of all stored bands in file order, or None
-    scale, unit    : stored value times scale = physical value, or None if the container does not say
-    rgb            : (rows, columns, 3) picture inside the same file, stored as the cube is
+    axes          : permutation of "yxc": the order of the stored axes
+    files         : every file that was read, the named one first
+    centres       : band centres of all stored bands in file order, or None
+    fwhm          : (C,) widths of all stored bands in the unit of the centres, or None
+    scale, unit   : stored value times scale = physical value, or None if the container does not say
+    gain, offset  : (C,) float64; stored value * gain + offset, before `scale`; None: 1 and 0
+    good_bands    : (C,) bool, False for bands that the file calls bad; None: all are good
+    ignore_value  : stored value that stands for no data, or None
+    georeference  : where the image lies on the ground, as it is stored (hvlabel.readers.georeference), or None
+    rgb           : (rows, columns, 3) picture inside the same file, stored as the cube is
     """
 
     array: Slabs | Packed
     axes: str
     files: tuple[Path, ...]
-    wavelengths_nm: tuple[float, ...] | None = None
+    centres: Centres | None = None
+    fwhm: tuple[float, ...] | None = None
     scale: float | None = None
     unit: str | None = None
+    gain: np.ndarray | None = None
+    offset: np.ndarray | None = None
+    good_bands: np.ndarray | None = None
+    ignore_value: float | None = None
+    georeference: Georeference | None = None
     rgb: Slabs | Packed | None = None
+
+    @property
+    def n_bands(self) -> int:
+        """Bands in the file."""
+        return self.array.shape[self.axes.index("c")]
+
+
+def gains_of(path: Path, gain: Sequence[float] | None, offset: Sequence[float] | None, n_bands: int) -> Gains:
+    """What a file's gains and offsets come to. path: of the file, for messages.
+
+    One gain for all bands without any offset is a scale; else arrays of one value per band.
+    """
+    values = []
+    for name, given, neutral in (("gains", gain, 1.0), ("offsets", offset, 0.0)):
+        array = np.full(n_bands, neutral) if given is None else np.asarray(given, np.float64).ravel()
+        if array.size == 1:
+            array = np.full(n_bands, array[0])
+        if array.size != n_bands:
+            raise RawFileError(f"{path}: {array.size} {name} for {n_bands} bands; they must be equal: mend the file")
+        if not np.isfinite(array).all():
+            raise RawFileError(f"{path}: its {name} are no finite numbers; mend the file, or set descriptor.scale")
+        values.append(array)
+    gains, offsets = values
+    if (gains == gains[0]).all() and gains[0] > 0 and not offsets.any():
+        return Gains(float(gains[0]), None, None)
+    return Gains(None, gains, offsets)
+
+
+@dataclass(frozen=True)
+class Gains:
+    """One scale, or gains and offsets by band."""
+
+    scale: float | None
+    gain: np.ndarray | None
+    offset: np.ndarray | None
 
 
 def unpack(packed: Packed, path: Path, scratch: BinaryIO | None) -> Slabs:
@@ -164,6 +212,14 @@ def empty_slab(shape: tuple[int, ...], dtype: np.dtype[Any], reuse: np.ndarray |
     if reuse is None or reuse.size < n_values:
         return np.empty(shape, dtype)
     return reuse.reshape(-1)[:n_values].reshape(shape)
+
+
+def squeezed(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """A shape without the axes of length one that are too many for three, the leading ones first."""
+    sizes = list(shape)
+    while len(sizes) > 3 and 1 in sizes:
+        sizes.remove(1)
+    return tuple(sizes)
 
 
 def require_cube(path: Path, what: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> tuple[int, int, int]:

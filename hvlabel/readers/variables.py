@@ -1,4 +1,4 @@
-"""Files that hold several named arrays (MATLAB, HDF5, npz): which of them is the cube."""
+"""Files that hold several named arrays (MATLAB, HDF5, NetCDF, npz): which of them is the cube, and what others say about it."""
 
 from __future__ import annotations
 
@@ -10,10 +10,18 @@ import numpy as np
 
 from hvlabel.descriptors import Form
 from hvlabel.errors import RawFileError
-from hvlabel.readers.stored import NUMERIC_KINDS, Packed, Slabs, StoredArray, require_cube
+from hvlabel.readers.attributes import NO_FACTS, Facts
+from hvlabel.readers.stored import NUMERIC_KINDS, Gains, Packed, Slabs, StoredArray, gains_of, require_cube, squeezed
+from hvlabel.wavelengths import Centres
 
 SHOWN = 12
 VECTOR_VALUES = 10_000  # more than any camera has bands
+CENTRE_NAMES = ("wave", "wvl", "lambda", "centre", "center", "nm")
+GOOD_BAND_NAMES = ("bbl", "bad_band_list", "good_bands", "good_wavelengths", "goodbands")
+ROW_NAMES = ("nrow", "nrows", "rows", "nlines", "lines", "height")
+COLUMN_NAMES = ("ncol", "ncols", "cols", "columns", "nsamples", "samples", "width")
+TRUTH_KINDS = ("bool", "logical")
+MOSTLY = 0.9  # centres rise or fall but where one spectrometer's range ends inside the next one's
 
 
 @dataclass(frozen=True)
@@ -23,15 +31,17 @@ class Variable:
     shape       : as the file's own tools show it (MATLAB order for .mat files)
     kind        : name of its type, e.g. uint16, char, struct
     reversed    : the bytes lie in the reverse order of the axes (MATLAB)
-    array       : opens it as a cube in stored order; only for three axes of numbers
+    array       : opens it as a cube of three given sizes in stored order, which hold as many values as it has
     flat        : all its values as a 1-D array; only for numbers
+    facts       : what its attributes say
     """
 
     shape: tuple[int, ...]
     kind: str
     reversed: bool
-    array: Callable[[], Slabs | Packed]
+    array: Callable[[tuple[int, int, int]], Slabs | Packed]
     flat: Callable[[], np.ndarray]
+    facts: Facts = NO_FACTS
 
     @property
     def numeric(self) -> bool:
@@ -41,35 +51,82 @@ class Variable:
         except TypeError:
             return False
 
+    @property
+    def is_cube(self) -> bool:
+        """Whether it has three axes of numbers, leading ones of length one left out."""
+        return self.numeric and len(squeezed(self.shape)) == 3
+
+    @property
+    def is_matrix(self) -> bool:
+        """Whether it has two axes of numbers, both longer than one."""
+        return self.numeric and len(self.shape) == 2 and min(self.shape) > 1
+
+    @property
+    def n_values(self) -> int:
+        """Product of the sizes."""
+        return int(np.prod(self.shape, dtype=object)) if self.shape else 1
+
+    @property
+    def is_vector(self) -> bool:
+        """Whether its numbers or truth values lie along one axis, and are no more than a camera may have bands."""
+        holds_values = self.numeric or self.kind in TRUTH_KINDS
+        return holds_values and bool(self.shape) and max(self.shape) == self.n_values and self.n_values <= VECTOR_VALUES
+
 
 def read_cube(path: Path, form: Form, variables: Mapping[str, Variable]) -> StoredArray:
-    """The cube among the variables of a file, with the wavelengths and the RGB picture that the form names."""
+    """The cube among the variables of a file, with what the others say about it and the RGB picture that the form names."""
     known_nm = form.known_wavelengths_nm()
     n_bands = None if known_nm is None else len(known_nm) + len(form.drop_bands)
     name = choose_variable(path, form, variables, n_bands)
-    array = _cube(path, name, variables)
+    array, axes = _cube(path, form, name, variables)
+    n_stored = array.shape[axes.index("c")]
+    facts = variables[name].facts
+    gains = Gains(None, None, None)
+    if form.scale is None and (facts.gain is not None or facts.offset is not None):
+        gains = gains_of(path, facts.gain, facts.offset, n_stored)
+    rgb = None if form.rgb_variable is None else _cube(path, form, form.rgb_variable, variables)[0]
+    centres = _centres(path, form, variables, n_stored)
+    fwhm = _vector(variables, ("fwhm",), n_stored)
+    good = _vector(variables, GOOD_BAND_NAMES, n_stored) if form.bad_bands == "drop" else None
     return StoredArray(
         array=array,
-        axes=form.axes[::-1] if variables[name].reversed else form.axes,
+        axes=axes,
         files=(path,),
-        wavelengths_nm=_wavelengths_nm(path, form, variables),
-        rgb=None if form.rgb_variable is None else _cube(path, form.rgb_variable, variables),
+        centres=centres,
+        fwhm=None if fwhm is None else tuple(fwhm.tolist()),
+        scale=gains.scale,
+        unit="reflectance" if facts.is_reflectance and form.scale is None else None,
+        gain=gains.gain,
+        offset=gains.offset,
+        good_bands=None if good is None or not np.isin(good, (0, 1)).all() else good > 0,
+        ignore_value=facts.ignore_value,
+        rgb=rgb,
     )
 
 
 def choose_variable(path: Path, form: Form, variables: Mapping[str, Variable], n_bands: int | None) -> str:
     """Name of the cube: the form's variable, else the 3-D numeric one, of several the one with n_bands bands; form.of_several
-    decides about the rest."""
+    decides about the rest. Where none has three axes, a matrix of bands and pixels is taken whose shape is known."""
     if form.variable is not None:
         return form.variable
-    cubes = [n for n, v in variables.items() if v.numeric and len(v.shape) == 3 and n != form.rgb_variable]
-    if len(cubes) > 1 and n_bands is not None:
-        cubes = [n for n in cubes if variables[n].shape[form.axes.index("c")] == n_bands] or cubes
+    cubes = [n for n, v in variables.items() if v.is_cube and n != form.rgb_variable]
+    if not cubes or form.shape is not None:
+        size = form.shape or size_in(variables)
+        n_px = None if size is None else size[0] * size[1]
+        cubes = [n for n, v in variables.items() if v.is_matrix and n_px in v.shape] or cubes
+    elif len(cubes) > 1 and n_bands is not None:
+        cubes = [n for n in cubes if squeezed(variables[n].shape)[form.axes.index("c")] == n_bands] or cubes
     if cubes and form.of_several == "last":
         return cubes[-1]
     if len(cubes) != 1:
+        matrices = not cubes and any(v.is_matrix for v in variables.values())
+        advice = (
+            "descriptor.shape to rows and columns, if a matrix of bands and pixels is meant"
+            if matrices
+            else "descriptor.variable"
+        )
         raise RawFileError(
-            f"{path}: {len(cubes)} three-dimensional numeric arrays, expected one; it holds {listing(variables)}; set descriptor.variable"
+            f"{path}: {len(cubes)} three-dimensional numeric arrays, expected one; it holds {listing(variables)}; set {advice}"
         )
     return cubes[0]
 
@@ -81,38 +138,115 @@ def listing(variables: Mapping[str, Variable]) -> str:
     return (", ".join(shown[:SHOWN]) or "nothing") + more
 
 
-def _cube(path: Path, name: str, variables: Mapping[str, Variable]) -> Slabs | Packed:
+def size_in(variables: Mapping[str, Variable]) -> tuple[int, int] | None:
+    """(rows, columns) that a file keeps as two numbers beside a matrix of bands and pixels (nRow, nCol and the like), or None."""
+    numbers = {_last_name(n): v for n, v in variables.items() if v.numeric and v.n_values == 1}
+    rows, columns = (
+        next((int(numbers[n].flat()[0]) for n in names if n in numbers), 0) for names in (ROW_NAMES, COLUMN_NAMES)
+    )
+    return (rows, columns) if rows > 0 and columns > 0 else None
+
+
+def find_centres(variables: Mapping[str, Variable], n_bands: int | None) -> dict[str, tuple[float, ...]]:
+    """Variables that may hold band centres, in nm: believable ones that rise or fall; those that are called so come first.
+
+    n_bands : how many there have to be; None: any number above three
+    """
+    likely: dict[str, tuple[float, ...]] = {}
+    for name, variable in sorted(variables.items(), key=lambda item: not is_centre_name(item[0])):
+        if not (variable.numeric and variable.is_vector) or (
+            variable.n_values != n_bands if n_bands else variable.n_values < 4
+        ):
+            continue
+        try:
+            values = band_centres(name, variable).in_nm()
+        except ValueError:
+            continue
+        steps = np.diff(values)
+        if not steps.size or max(np.mean(steps > 0), np.mean(steps < 0)) > MOSTLY:
+            likely[name] = values
+    return likely
+
+
+def is_centre_name(name: str) -> bool:
+    """Whether a variable is called like band centres."""
+    return any(word in _last_name(name) for word in CENTRE_NAMES)
+
+
+def band_centres(name: str, variable: Variable) -> Centres:
+    """The values of a vector as band centres. name: of the variable."""
+    return Centres(tuple(float(v) for v in variable.flat()), variable.facts.unit, f"variable {name!r}")
+
+
+def _cube(path: Path, form: Form, name: str, variables: Mapping[str, Variable]) -> tuple[Slabs | Packed, str]:
+    """A variable as a cube in stored order, with the letters of its axes."""
     if name not in variables:
         raise RawFileError(f"{path}: no variable {name!r}; it holds {listing(variables)}; set descriptor.variable")
-    found = variables[name]
-    if not found.numeric:
+    chosen = variables[name]
+    if not chosen.numeric:
         raise RawFileError(
-            f"{path}: variable {name!r} has type {found.kind}, expected numbers; it holds {listing(variables)}; set descriptor.variable"
+            f"{path}: variable {name!r} has type {chosen.kind}, expected numbers; it holds {listing(variables)}; set descriptor.variable"
         )
-    require_cube(path, f"variable {name!r}", found.shape, np.dtype(found.kind))
-    return found.array()
+    shape, axes = squeezed(chosen.shape), form.axes
+    if len(shape) == 2 and name != form.rgb_variable:
+        shape, axes = _unfolded(path, form, name, shape, form.shape or size_in(variables))
+    shape = require_cube(path, f"variable {name!r}", shape, np.dtype(chosen.kind))
+    if chosen.reversed:
+        return chosen.array((shape[2], shape[1], shape[0])), axes[::-1]
+    return chosen.array(shape), axes
 
 
-def _wavelengths_nm(path: Path, form: Form, variables: Mapping[str, Variable]) -> tuple[float, ...] | None:
+def _unfolded(
+    path: Path, form: Form, name: str, shape: tuple[int, ...], size: tuple[int, int] | None
+) -> tuple[tuple[int, ...], str]:
+    """Three sizes and axes of a matrix of bands and pixels; itself where no shape is known.
+
+    The axis that has as many values as the image has pixels is split, into rows and columns in the order of the form's axes.
+    """
+    if size is None:
+        return shape, form.axes
+    n_px = size[0] * size[1]
+    if n_px not in shape:
+        raise RawFileError(
+            f"{path}: {name!r} is a matrix of {shape[0]}x{shape[1]}, of which no side has the {n_px} pixels of {size[0]} rows "
+            f"and {size[1]} columns; correct descriptor.shape"
+        )
+    order = form.axes.replace("c", "")
+    sides = size if order == "yx" else size[::-1]
+    bands_first = shape[1] == n_px and (shape[0] != n_px or form.axes[0] == "c")
+    if bands_first:
+        return (shape[0], *sides), "c" + order
+    return (*sides, shape[1]), order + "c"
+
+
+def _centres(path: Path, form: Form, variables: Mapping[str, Variable], n_bands: int) -> Centres | None:
+    """Those of the form's variable, else of the one vector that is called and looks like them."""
     name = form.wavelength_variable
     if name is None:
-        return None
-    found = variables.get(name)
-    values = band_centres_nm(found) if found is not None else None
-    if values is None and form.wavelengths_nm is None:
+        called = {n: nm for n, nm in find_centres(variables, n_bands).items() if is_centre_name(n)}
+        if len(set(called.values())) > 1 and form.wavelengths_nm is None:
+            raise RawFileError(
+                f"{path}: {' and '.join(called)} may hold the band centres; say which by descriptor.wavelength_variable"
+            )
+        name = next(iter(called), None) if len(set(called.values())) == 1 else None
+        return None if name is None else band_centres(name, variables[name])
+    if name in variables and variables[name].numeric and variables[name].is_vector:
+        return band_centres(name, variables[name])
+    if form.wavelengths_nm is None:
         raise RawFileError(
             f"{path}: no numeric vector {name!r} with the wavelengths; it holds {listing(variables)}; set descriptor.wavelength_variable"
         )
-    return values
+    return None
 
 
-def band_centres_nm(variable: Variable) -> tuple[float, ...] | None:
-    """Values of a numeric vector as nm (all below 100: they are micrometres), or None if it is none."""
-    size = int(np.prod(variable.shape, dtype=object)) if variable.shape else 0
-    if not variable.numeric or not 0 < size <= VECTOR_VALUES or max(variable.shape) != size:
-        return None
-    values = np.asarray(variable.flat(), dtype=np.float64)
-    if np.array_equal(values, np.arange(size)) or np.array_equal(values, np.arange(1, size + 1)):
-        return None  # numbers of the bands
-    factor = 1000.0 if np.all(values < 100) else 1.0
-    return tuple(float(v) * factor for v in values)
+def _vector(variables: Mapping[str, Variable], names: tuple[str, ...], n_bands: int) -> np.ndarray | None:
+    """(C,) float64 values of the variable that has one of these names and as many values as there are bands."""
+    for name, variable in variables.items():
+        if _last_name(name) in names and variable.is_vector and variable.n_values == n_bands:
+            return np.asarray(variable.flat(), np.float64)
+    return None
+
+
+def _last_name(name: str) -> str:
+    """A variable's own name in small letters, without its groups."""
+    return name.replace("@", "/").rsplit("/", 1)[-1].lower()

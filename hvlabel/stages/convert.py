@@ -41,17 +41,17 @@ def convert_file(
     shutil.rmtree(temporary, ignore_errors=True)
     start = time.monotonic()
     try:
+        confidence = form.wavelength_confidence or ("calibrated" if raw.wavelengths_from == "file" else "nominal")
         with ThreadPoolExecutor(1) as beside:  # hashing the raw files costs as much time as reading them
             hashing = beside.submit(raw_sha256, files)
-            facts, checksums = write_cube(temporary, raw, rgb, settings, threads)
+            facts, checksums = write_cube(temporary, raw, rgb, settings, threads, invented=confidence == "placeholder")
             digest = hashing.result()
         attributes = {
             **facts,
             "key": _cube_key(digest, form, settings),
             "source": {"path": str(raw_path), "sha256": digest, "files": _stamps(files)},
             "descriptor": json.loads(form.canonical()),
-            "wavelength_confidence": form.wavelength_confidence
-            or ("calibrated" if raw.wavelengths_from == "file" else "nominal"),
+            "wavelength_confidence": confidence,
             "reader_version": READER_VERSION,
             "hvlabel_version": __version__,
             "seconds": round(time.monotonic() - start, 3),
@@ -121,6 +121,7 @@ class CubeStage:
         counts = {
             "bands": len(attributes["wavelengths_nm"]),
             "rgb": attributes["rgb_source"],
+            "centres": attributes["wavelength_confidence"],
             "from_nm": min(attributes["wavelengths_nm"]),
             "to_nm": max(attributes["wavelengths_nm"]),
         }

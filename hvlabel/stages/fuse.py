@@ -102,6 +102,8 @@ def fuse_files(inputs: list[Path], settings: FusionSettings, out: Path, cube_pat
             for s in sources
         },
         "foreground_share": round(float(foreground.mean()), 6),
+        "wavelength_confidence": sources[0].get("wavelength_confidence"),
+        **({"georeference": sources[0]["georeference"]} if "georeference" in sources[0] else {}),
         "hvlabel_version": __version__,
     }
     if cube_path is not None:

@@ -29,7 +29,7 @@ from hvlabel.cube import Cube, open_cube
 from hvlabel.errors import CubeError
 from hvlabel.layout import Layout
 from hvlabel.manifest import Image
-from hvlabel.masks import MaskSet, dump_masks, read_document
+from hvlabel.masks import MaskSet, dump_masks, on_valid, read_document
 from hvlabel.models.weights import file_sha256, weights_sha256
 from hvlabel.prompt_files import read_prompts
 from hvlabel.stages.convert import without_cube
@@ -67,7 +67,10 @@ class BranchRunner:
         return cache_key(self.branch, inputs, self.settings.canonical(), self.weights_sha256)
 
     def masks(self, cube: Cube, drawn: Path | None = None) -> MaskSet:
-        """Masks of a cube. drawn: as in `key`; without such a file nothing is marked."""
+        """Masks of a cube, none of a pixel without a value. drawn: as in `key`; without such a file nothing is marked."""
+        return on_valid(self._masks(cube, drawn), cube.valid)
+
+    def _masks(self, cube: Cube, drawn: Path | None) -> MaskSet:
         if isinstance(self.settings, PromptsSettings):
             return self._marked(cube, self.settings, drawn)
         if isinstance(self.settings, RegionsSettings):
@@ -108,6 +111,8 @@ class BranchRunner:
             "settings": self.settings.relevant(),
             "batches": network.ceilings.lowered() if network else {},
             "cube_key": cube.attributes["key"],
+            "wavelength_confidence": cube.attributes.get("wavelength_confidence"),
+            **({"georeference": cube.attributes["georeference"]} if "georeference" in cube.attributes else {}),
             "hvlabel_version": __version__,
         }
 

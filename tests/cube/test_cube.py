@@ -100,7 +100,7 @@ def test_stretch_survives_outliers_and_missing_values():
 
 @pytest.mark.parametrize(
     ("dtype", "shape"),
-    [("uint16", (20, 70, 90)), (">i2", (130, 150, 33)), ("float32", (5, 16, 16)), ("uint8", (3, 1, 1)), (">f8", (300, 40, 40)), ("float16", (4, 20, 150)), ("int64", (3, 9, 9))],
+    [("uint16", (20, 70, 90)), (">i2", (130, 150, 33)), ("float32", (5, 16, 16)), ("uint8", (3, 1, 2)), (">f8", (300, 40, 40)), ("float16", (4, 20, 150)), ("int64", (3, 9, 9))],
 )  # fmt: skip
 def test_values_survive_conversion_exactly(tmp_path, make_cube, dtype, shape):
     values = np.random.default_rng(1).integers(0, 100, shape).astype(dtype)
@@ -159,12 +159,24 @@ def test_a_cube_opens_in_zarr_and_in_xarray_with_dimensions_and_wavelengths(tmp_
     assert opened["rgb"].dims == ("y", "x", "channel")
 
 
-def test_missing_values_become_the_minimum(tmp_path, make_cube):
+def test_missing_values_are_interpolated_along_the_spectrum(tmp_path, make_cube):
     values = np.random.default_rng(2).uniform(1, 2, (4, 8, 8)).astype(np.float32)
+    before = values.copy()
     values[1, 2, 3] = np.nan
-    cube = make_cube(tmp_path / "a.zarr", values)
-    assert cube.attributes["n_nonfinite"] == 1
-    assert cube.values()[1, 2, 3] == np.float32(cube.attributes["min"])
+    values[3, 4, 4] = np.inf
+    values[:, 5, 5] = np.nan
+    cube = make_cube(tmp_path / "a.zarr", values, np.array([500.0, 520.0, 560.0, 600.0]))
+    assert (cube.attributes["n_nonfinite"], cube.attributes["n_invalid_px"]) == (6, 1)
+    read = cube.values()
+    # a third of the way from 500 to 560 nm
+    assert read[1, 2, 3] == pytest.approx(before[0, 2, 3] * 2 / 3 + before[2, 2, 3] / 3, rel=1e-6)
+    assert read[3, 4, 4] == before[2, 4, 4]  # beyond the last one nothing is known
+    assert (read[:, 5, 5] == np.float32(cube.attributes["min"])).all()
+    expected = np.ones((8, 8), bool)
+    expected[5, 5] = False
+    np.testing.assert_array_equal(cube.valid, expected)
+    sound = np.isfinite(values)
+    np.testing.assert_array_equal(read[sound], values[sound])
 
 
 @pytest.mark.parametrize(("value", "message"), [(np.nan, "no finite value"), (3.0, "every value of the cube is 3")])

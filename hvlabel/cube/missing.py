@@ -1,0 +1,53 @@
+"""Values that are no measurement, and what stands in for them."""
+
+from __future__ import annotations
+
+import numpy as np
+
+FLOAT32_MAX = float(np.finfo(np.float32).max)
+
+
+def missing_values(values: np.ndarray, ignore_value: float | None) -> np.ndarray | None:
+    """bool of the same shape, or None if nothing is missing.
+
+    Missing is what equals ignore_value, is not finite, or is the largest float32 of either sign, which GIS tools write where
+    there is no data.
+    """
+    missing = None
+    if ignore_value is not None:
+        missing = values == values.dtype.type(ignore_value)
+    if values.dtype.kind == "f":
+        # half floats end long before float32 does
+        unreal = ~np.isfinite(values) if values.dtype == np.float16 else ~(np.abs(values) < FLOAT32_MAX)
+        missing = unreal if missing is None else missing | unreal
+    return missing if missing is not None and missing.any() else None
+
+
+def filled(values: np.ndarray, missing: np.ndarray, wavelengths_nm: np.ndarray) -> np.ndarray:
+    """Missing values interpolated along the spectrum of their own pixel; beyond its first and last value the nearest one counts.
+
+    values         : (C, h, w) float32
+    missing        : (C, h, w) bool
+    wavelengths_nm : (C,) band centres in any order
+    Pixels without any value are NaN throughout.
+    """
+    order = np.argsort(wavelengths_nm, kind="stable")
+    sorted_values, is_missing, nm = values[order], missing[order], wavelengths_nm[order].astype(np.float32)
+    n_bands = len(order)
+    position = np.arange(n_bands)[:, None, None]
+    below = np.maximum.accumulate(np.where(is_missing, -1, position), axis=0)  # nearest value at or before each band
+    above = np.minimum.accumulate(np.where(is_missing, n_bands, position)[::-1], axis=0)[::-1]
+    none = (below < 0) & (above == n_bands)
+    below, above = np.where(below < 0, above, below), np.where(above == n_bands, below, above)
+    below, above = below.clip(0, n_bands - 1), above.clip(0, n_bands - 1)
+    gap_nm = nm[above] - nm[below]
+    share = (nm[:, None, None] - nm[below]) / np.where(gap_nm > 0, gap_nm, np.float32(1))
+    low = np.take_along_axis(sorted_values, below, axis=0)
+    high = np.take_along_axis(sorted_values, above, axis=0)
+    with np.errstate(over="ignore", invalid="ignore"):
+        between = low + (high - low) * share.clip(0, 1)
+    complete = np.where(is_missing, between, sorted_values)
+    complete[none] = np.nan
+    result = np.empty_like(values)
+    result[order] = complete
+    return result

@@ -1,0 +1,83 @@
+"""What the attributes of an array in HDF5 or NetCDF say about its values, by the names that are in use.
+
+scale_factor, add_offset, _FillValue and missing_value are those of the CF conventions; Scale_Factor and Data_Ignore_Value
+those of NEON's reflectance files, where the scale factor divides.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+IGNORED = (
+    "_fillvalue",
+    "missing_value",
+    "data_ignore_value",
+    "no_data_value",
+    "nodata_value",
+    "nodata",
+    "ignore_value",
+)
+DIVISORS = ("Scale_Factor", "Scale Factor", "reflectance_scale_factor", "reflectance scale factor")
+UNITS = ("units", "unit")
+MAX_VALUES = 10_000  # an attribute that is longer is no property of bands
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What attributes say.
+
+    ignore_value : stored value that stands for no data, or None
+    gain, offset : physical value = stored value * gain + offset, one number or one per band; None: not said
+    is_reflectance : whether a divisor was given that makes reflectance
+    unit         : of the values, as written, or None
+    vectors      : numeric attributes of several values, by name
+    """
+
+    ignore_value: float | None = None
+    gain: tuple[float, ...] | None = None
+    offset: tuple[float, ...] | None = None
+    is_reflectance: bool = False
+    unit: str | None = None
+    vectors: Mapping[str, tuple[float, ...]] | None = None
+
+
+NO_FACTS = Facts()
+
+
+def facts_of(attributes: Mapping[str, Any]) -> Facts:
+    """The facts in an array's attributes; what makes no sense is left out."""
+    numbers = {name: values for name, value in attributes.items() if (values := _numbers(value)) is not None}
+    lower = {name.lower(): values for name, values in numbers.items()}
+    ignored = next((lower[name][0] for name in IGNORED if name in lower), None)
+    gain, is_reflectance = numbers.get("scale_factor"), False
+    divisor = next((numbers[name] for name in DIVISORS if name in numbers), None)
+    if gain is None and divisor is not None and min(divisor) > 0:
+        gain, is_reflectance = tuple(1 / v for v in divisor), True
+    texts = {name.lower(): _text(value) for name, value in attributes.items()}
+    unit = next((texts[name] for name in UNITS if texts.get(name)), None)
+    vectors = {name: values for name, values in numbers.items() if len(values) > 1}
+    return Facts(ignored, gain, numbers.get("add_offset"), is_reflectance, unit, vectors)
+
+
+def _numbers(value: Any) -> tuple[float, ...] | None:
+    try:
+        array = np.asarray(value)
+    except (TypeError, ValueError):
+        return None
+    if array.dtype.kind not in "uif" or not 0 < array.size <= MAX_VALUES or array.ndim > 1 + (1 in array.shape):
+        return None
+    return tuple(float(v) for v in array.ravel())
+
+
+def _text(value: Any) -> str | None:
+    array = np.asarray(value)
+    if array.size != 1:
+        return None
+    item = array.ravel()[0]
+    if isinstance(item, bytes):
+        return item.decode("utf-8", "replace")
+    return item if isinstance(item, str) else None

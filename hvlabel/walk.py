@@ -1,0 +1,101 @@
+"""Files below a folder, as people mean it: links to folders are followed, hidden and discarded ones are not, capitals do not matter."""
+
+from __future__ import annotations
+
+import os
+import unicodedata
+from collections.abc import Callable, Iterator, Sequence
+from fnmatch import fnmatchcase
+from pathlib import Path, PurePosixPath
+
+SKIPPED_FOLDERS = ("__macosx", "$recycle.bin", "system volume information", "lost+found")
+
+
+def visible_files(root: Path, on_error: Callable[[OSError], None] | None = None) -> Iterator[Path]:
+    """Files and links to files below a folder, in the order of their names.
+
+    on_error : called for a folder that cannot be listed
+    """
+    for path, is_folder in _walk(root, (), on_error):
+        if not is_folder:
+            yield path
+
+
+def matching(root: Path, patterns: Sequence[str], on_error: Callable[[OSError], None] | None = None) -> list[Path]:
+    """Files and folders below root that fit one of some patterns, sorted.
+
+    patterns : of paths below root; ** stands for any number of folders. Capitals do not matter. What is hidden is found by a
+               pattern whose part begins with a dot.
+    ValueError for a pattern that leaves root.
+    """
+    split = [_parts(pattern) for pattern in patterns]
+    hidden = any(part.startswith(".") for parts in split for part in parts)
+    return sorted(
+        path
+        for path, _ in _walk(root, split if hidden else (), on_error)
+        if any(_fits(path.relative_to(root).parts, parts) for parts in split)
+    )
+
+
+def unreadable_name(path: Path) -> str | None:
+    """What is wrong with a file's name, in a few words, or None: a table or a page could not hold it."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        return "is no UTF-8"
+    if any(unicodedata.category(c) in ("Cc", "Zl", "Zp") for c in str(path)):
+        return "holds a control character"
+    return None
+
+
+def _walk(
+    root: Path, shown: Sequence[tuple[str, ...]], on_error: Callable[[OSError], None] | None
+) -> Iterator[tuple[Path, bool]]:
+    """Every visible (path, is folder) below root. shown: patterns that may name hidden parts."""
+
+    def below(folder: Path, above: tuple[tuple[int, int], ...]) -> Iterator[tuple[Path, bool]]:
+        try:
+            entries = sorted(os.scandir(folder), key=lambda e: e.name)
+        except OSError as error:
+            if on_error is not None:
+                on_error(error)
+            return
+        for entry in entries:
+            if _is_hidden(entry.name) and not any(
+                fnmatchcase(entry.name, p) for ps in shown for p in ps if p[0] == "."
+            ):
+                continue
+            path = folder / entry.name
+            try:
+                is_folder = entry.is_dir()
+                status = entry.stat() if is_folder else None
+            except OSError:  # a link that leads nowhere
+                continue
+            yield path, is_folder
+            if status is not None:
+                identity = (status.st_dev, status.st_ino)
+                if identity not in above:  # a link to a folder above would never end
+                    yield from below(path, (*above, identity))
+
+    status = root.stat()
+    yield from below(root, ((status.st_dev, status.st_ino),))
+
+
+def _is_hidden(name: str) -> bool:
+    return name.startswith(".") or name.lower() in SKIPPED_FOLDERS
+
+
+def _parts(pattern: str) -> tuple[str, ...]:
+    parts = PurePosixPath(pattern).parts
+    if not parts or pattern.startswith("/") or ".." in parts:
+        raise ValueError(f"pattern {pattern!r} has to name files below the root")
+    return tuple(part.lower() for part in parts)
+
+
+def _fits(path: Sequence[str], pattern: Sequence[str]) -> bool:
+    """Whether the parts of a path fit those of a pattern."""
+    if not pattern:
+        return not path
+    if pattern[0] == "**":
+        return _fits(path, pattern[1:]) or (bool(path) and _fits(path[1:], pattern))
+    return bool(path) and fnmatchcase(path[0].lower(), pattern[0]) and _fits(path[1:], pattern[1:])
