@@ -301,12 +301,16 @@ def band_files(folder: Path) -> list[Path]:
     return sorted(numbered if 2 * len(numbered) > len(found) else found, key=order)
 
 
+def is_shipped(name: str) -> bool:
+    """Whether a descriptor of this name lies in resources/datasets."""
+    return (SHIPPED / f"{name}.yaml").is_file()
+
+
 def load_descriptor(dataset: str, named: str | Descriptor) -> Descriptor:
     """The descriptor of a data set: itself, a name in resources/datasets, or the path of a YAML file."""
     if isinstance(named, Descriptor):
         return named
-    shipped = SHIPPED / f"{named}.yaml"
-    path = shipped if shipped.is_file() else Path(named)
+    path = SHIPPED / f"{named}.yaml" if is_shipped(named) else Path(named)
     if not path.is_file():
         names = sorted(p.stem for p in SHIPPED.glob("*.yaml"))
         raise ConfigError(

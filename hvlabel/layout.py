@@ -59,6 +59,11 @@ class Layout:
         """Index of a stage's shard: the only file that the workflow knows."""
         return self.root / "index" / stage / dataset / f"{shard}.json"
 
+    @property
+    def aside(self) -> Path:
+        """Mask files that people edited and did not accept, under their path in the results, when new ones took their place."""
+        return self.root / "aside"
+
     def lock(self, stage: str, dataset: str, shard: str) -> Path:
         """Held by the one process that works on a shard."""
         return self.root / "locks" / f"{stage}.{dataset}.{shard}.lock"

@@ -14,6 +14,7 @@ from hvlabel.config import Config, Dataset
 from hvlabel.descriptors import BAND_FILES, Descriptor
 from hvlabel.errors import ConfigError, ResultsError
 from hvlabel.layout import Layout
+from hvlabel.walk import matching, unreadable_name
 
 DEMO_SUFFIXES = {"mosaic16": ".png", "nir25": ".npy", "vis31": ".mat", "vnir61": ".tif", "vnir128": ".hdr"}
 
@@ -23,7 +24,7 @@ class Image:
     """One row.
 
     raw, companion : paths of the raw file and of its RGB picture ("" without one)
-    stamp          : hash of the sizes and times of all files of that name, and of the companion: tells whether they changed
+    stamp          : hash of the sizes and times of all files that a reader may open for it: tells whether they changed
     prompts        : path of the file with what people drew on the image ("" without a rule), and its stamp
     """
 
@@ -135,7 +136,7 @@ def read_manifest(path: Path) -> list[Image]:
 
 
 def _files(name: str, dataset: Dataset, problems: list[str]) -> dict[str, tuple[str, ...]]:
-    """image_id -> (raw path, companion, stamp, prompts, their stamp); a data set without any image adds a sentence to `problems`."""
+    """image_id -> (raw path, companion, stamp, prompts, their stamp); what is left out adds sentences to `problems`."""
     assert dataset.root is not None  # the data set's validator
     root, descriptor = Path(dataset.root).expanduser(), dataset.described(name)
     patterns = [dataset.glob] if dataset.glob else [f"**/{f.files}" for f in descriptor.forms if f.files]
@@ -144,47 +145,69 @@ def _files(name: str, dataset: Dataset, problems: list[str]) -> dict[str, tuple[
             f"data set {name}: its descriptor has no `files`; say by datasets.{name}.glob which are images"
         )
     sought = " or ".join(map(repr, patterns))
+    unlisted: list[OSError] = []
     try:
         if not root.is_dir():
             problems.append(
-                f"data set {name}: root {root} is no folder; correct datasets.{name}.root or mount the disk"
+                f"data set {name}: root {_shown(root)} is no folder; correct datasets.{name}.root or mount the disk"
             )
             return {}
-        paths = sorted({p for pattern in patterns for p in root.glob(pattern) if _is_image(p, descriptor)})
-        paths = _every(paths, descriptor.every)
-        siblings = _siblings(paths)
-        found: dict[str, tuple[str, ...]] = {}
-        clashes = 0
-        for path in paths:
-            relative = path.relative_to(root)
-            image_id = "__".join((relative if path.is_dir() else relative.with_suffix("")).parts)
-            if image_id in found:
-                clashes += 1
-                example = f"{path} and {found[image_id][0]} would both be image {image_id}"
-                continue
-            form = descriptor.form_for(path)
-            companion, drawn = form.companion_of(path), form.prompts_of(path)
-            if drawn and form.prompts and form.prompts.optional and not drawn.is_file():
-                drawn = None
-            own = list(path.iterdir()) if path.is_dir() else siblings[path.parent, path.stem]
-            files = [*own, *([companion] if companion and companion.is_file() else [])]
-            found[image_id] = (
-                str(path),
-                str(companion or ""),
-                _stamp(files),
-                str(drawn or ""),
-                _stamp([drawn]) if drawn else "",
-            )
-    except (OSError, NotImplementedError, ValueError) as error:
+        paths = [p for p in matching(root, patterns, unlisted.append) if _is_image(p, descriptor)]
+        found, left_out = _rows(name, root, descriptor, _every(paths, descriptor.every))
+    except (OSError, ValueError) as error:
         problems.append(
-            f"data set {name}: cannot list {sought} below {root} ({str(error)[:80]}); correct datasets.{name}.root or .glob"
+            f"data set {name}: cannot list {sought} below {_shown(root)} ({str(error)[:80]}); correct datasets.{name}.root or .glob"
         )
         return {}
-    if clashes:
-        problems.append(f"data set {name}: {clashes} files left out: {example}; narrow datasets.{name}.glob")
+    if unlisted:
+        problems.append(
+            f"data set {name}: {len(unlisted)} folders cannot be listed, e.g. {_shown(unlisted[0].filename)} "
+            f"({unlisted[0].strerror}); check permissions"
+        )
+    for advice, examples in left_out.items():
+        problems.append(f"data set {name}: {len(examples)} files left out: {examples[0]}; {advice}")
     if not found:
-        problems.append(f"data set {name}: nothing below {root} matches {sought}; correct datasets.{name}.glob")
+        problems.append(f"data set {name}: nothing below {_shown(root)} matches {sought}; correct datasets.{name}.glob")
     return found
+
+
+def _rows(
+    name: str, root: Path, descriptor: Descriptor, paths: list[Path]
+) -> tuple[dict[str, tuple[str, ...]], dict[str, list[str]]]:
+    """image_id -> columns of its row, and the files left out: advice -> what is wrong with each. name: of the data set."""
+    related = _related({p.parent for p in paths})
+    found: dict[str, tuple[str, ...]] = {}
+    left_out: dict[str, list[str]] = defaultdict(list)
+    for path in paths:
+        wrong = unreadable_name(path)
+        if wrong is not None:
+            left_out["rename them"].append(f"the name of {_shown(path)} {wrong}")
+            continue
+        relative = path.relative_to(root)
+        image_id = "__".join((relative if path.is_dir() else relative.with_suffix("")).parts)
+        if image_id in found:
+            both = f"{path} and {found[image_id][0]} would both be image {image_id}"
+            left_out[f"narrow datasets.{name}.glob"].append(both)
+            continue
+        form = descriptor.form_for(path)
+        companion, drawn = form.companion_of(path), form.prompts_of(path)
+        if drawn and form.prompts and form.prompts.optional and not drawn.is_file():
+            drawn = None
+        own = list(path.iterdir()) if path.is_dir() else related[path.parent, path.stem]
+        files = [*own, *([companion] if companion and companion.is_file() else [])]
+        found[image_id] = (
+            str(path),
+            str(companion or ""),
+            _stamp(files),
+            str(drawn or ""),
+            _stamp([drawn]) if drawn else "",
+        )
+    return found, left_out
+
+
+def _shown(path: Path | str) -> str:
+    """A path as text that can be printed, whatever its bytes are."""
+    return ascii(str(path)) if unreadable_name(Path(path)) else str(path)
 
 
 def _is_image(path: Path, descriptor: Descriptor) -> bool:
@@ -206,12 +229,18 @@ def _every(paths: list[Path], n: int) -> list[Path]:
     return kept
 
 
-def _siblings(paths: list[Path]) -> dict[tuple[Path, str], list[Path]]:
-    """(folder, stem) -> all files of that name (header, data); one listing per folder."""
+def _related(folders: set[Path]) -> dict[tuple[Path, str], list[Path]]:
+    """(folder, name) -> all files that belong to an image of that stem: of this name, or with suffixes added to it.
+
+    So s.raw.hdr belongs to s and to s.raw; one file too many only makes a job look once more. One listing per folder.
+    """
     named: dict[tuple[Path, str], list[Path]] = defaultdict(list)
-    for folder in {p.parent for p in paths}:
+    for folder in folders:
         for path in folder.iterdir():
-            named[folder, path.stem].append(path)
+            name = path.name
+            while name:
+                named[folder, name].append(path)
+                name = name.rpartition(".")[0]
     return named
 
 

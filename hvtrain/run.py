@@ -82,8 +82,9 @@ def read_identity(files: RunFiles) -> dict[str, Any]:
 
 
 def move_aside(files: RunFiles, key: str) -> None:
-    """Keep a run of other settings or labels under another name."""
-    other = read_identity(files).get("key", "unknown") if files.folder.exists() else key
+    """Keep a run of other settings or labels under another name. An empty folder, as a workflow engine makes one, is no run."""
+    is_run = files.identity.exists() or files.checkpoint.exists() or files.weights.exists()
+    other = read_identity(files).get("key", "unknown") if is_run else key
     if other == key:
         return
     target = files.folder.with_name(f"{files.folder.name}-{other[:8]}")

@@ -105,7 +105,7 @@ def spectral_components(values: np.ndarray, n_components: int, valid: np.ndarray
     components = (axes.T @ whitened) / np.maximum(ratio, 1e-12)[:, None] ** 0.25
     spread = max(float(np.percentile(np.abs(components[:, inside]), 99)), 1e-12)
     if valid is not None:
-        components[:, ~inside] = 0
+        components[:, ~valid.ravel()] = 0
     return np.ascontiguousarray(
         (components / (2 * 2**0.5 * spread) + 0.5).T.reshape(height, width, -1), dtype=np.float32
     )

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from hvlabel.cache.publish import publish_bytes
+from filelock import FileLock
+
+from hvlabel.cache.publish import make_folder, publish_bytes
 from hvlabel.errors import ResultsError
 from hvlabel.layout import CORE_BRANCHES, STAGES, Layout, before
 from hvlabel.manifest import Scan, read_manifest
@@ -69,6 +71,19 @@ def read_index(path: Path) -> StageIndex:
         raise ResultsError(
             f"{path}: damaged stage index ({str(error)[:80]}); delete it and run again, valid images are kept"
         ) from error
+
+
+def replace_entry(layout: Layout, stage: str, dataset: str, image_id: str, entry: Entry) -> bool:
+    """Put an entry in place of an image's older one, under the shard's lock; False if there is none."""
+    row = next((i for i in read_manifest(layout.manifest) if (i.dataset, i.image_id) == (dataset, image_id)), None)
+    if row is None or not layout.index(stage, dataset, row.shard).exists():
+        return False
+    path = layout.index(stage, dataset, row.shard)
+    make_folder(layout.lock(stage, dataset, row.shard).parent)
+    with FileLock(layout.lock(stage, dataset, row.shard)):
+        index = read_index(path)
+        publish_bytes(path, replace(index, images={**index.images, image_id: entry}).to_json())
+    return True
 
 
 def all_indexes(layout: Layout, stage: str) -> Iterator[StageIndex]:

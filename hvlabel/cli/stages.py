@@ -121,6 +121,8 @@ def convert(
             raise ConfigError("convert needs --dataset NAME RAW OUT.zarr, or --shard DATASET/SHARD with --source")
         attributes = convert_file(raw, _descriptor(dataset, config), cube_settings, out, threads)
         say(f"{out}: {len(attributes['wavelengths_nm'])} bands, rgb from {attributes['rgb_source']}")
+        if attributes["wavelength_confidence"] == "placeholder":
+            warn("its band centres are placeholders, so the picture is three bands and no colours; give wavelengths_nm")
         return
     described = (
         _dataset_descriptor(shard.split("/")[0], parse_stage(Dataset, source))

@@ -78,25 +78,46 @@ def evaluate(
 def verify(
     results: ResultsPath = RESULTS,
     deep: Annotated[bool, typer.Option(help="read and hash every byte of every cube")] = False,
-    repair: Annotated[bool, typer.Option(help="remove what is damaged, so that the next run remakes it")] = False,
+    repair: Annotated[
+        bool,
+        typer.Option(help="remove what is damaged, and move aside what was edited, so that the next run remakes it"),
+    ] = False,
 ) -> None:
     """Check every file of a run against its index, key and seal; exit status 1 if one is missing or damaged."""
     from hvlabel.inspect.verify import repair as remove
     from hvlabel.inspect.verify import verify as check
 
-    checked, problems = check(Layout(results), deep=deep)
+    layout = Layout(results)
+    verdict = check(layout, deep=deep)
+    problems = verdict.problems
     for problem in problems:
-        say(f"{problem.path}: {problem.what}")
+        # a sentence of a reader begins with the path already
+        say(problem.what if problem.what.startswith(str(problem.path)) else f"{problem.path}: {problem.what}")
+    for path in verdict.corrected:
+        say(f"{path}: corrected by hand and accepted")
     if repair:
-        remove(problems)
+        remove(layout, problems)
     advice = (
         ("; removed, run the workflow to remake them" if repair else "; --repair removes them for the next run")
         if problems
         else ""
     )
-    say(f"{checked} files checked, {len(problems)} missing or damaged{advice}")
+    say(f"{verdict.checked} files checked, {len(problems)} missing or damaged{advice}")
     if problems and not repair:
         raise typer.Exit(1)
+
+
+@app.command()
+def accept(
+    files: Annotated[
+        list[Path], typer.Argument(help="mask files that you edited, e.g. results/labels/DATASET/IMAGE.json")
+    ],
+) -> None:
+    """Seal labels or masks that were corrected by hand: every run keeps them, training uses them."""
+    from hvlabel.stages.accept import accept_file
+
+    for path in files:
+        say(f"{path}: {accept_file(path)} masks, kept as corrected; delete the file to have it made anew")
 
 
 @app.command()
@@ -120,6 +141,8 @@ def summary(
         say(f"  ... and {len(made.failures) - SHOWN_FAILURES} more, all in the report")
     for problem in read_problems(layout):
         say(f"  {problem}")
+    for note in made.notes:
+        say(f"  {note}")
     if made.caution:
         say(made.caution)
     for what, path in (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Literal, Self
@@ -21,7 +22,15 @@ from hvlabel.config.labels import (
     SequenceSettings,
 )
 from hvlabel.config.pretrain import PretrainSettings, TeacherSettings
-from hvlabel.descriptors import Companion, Descriptor, WavelengthRange, as_rule, load_descriptor, require_centres_nm
+from hvlabel.descriptors import (
+    Companion,
+    Descriptor,
+    WavelengthRange,
+    as_rule,
+    is_shipped,
+    load_descriptor,
+    require_centres_nm,
+)
 from hvlabel.errors import ConfigError
 from hvlabel.settings import S, Settings, read_yaml, validated
 
@@ -36,7 +45,9 @@ class Dataset(Settings):
         None, description="which files below root are images, e.g. **/*.hdr; none: what the descriptor's `files` say"
     )
     descriptor: str | Descriptor | None = Field(
-        None, description="name in resources/datasets, path of a YAML file, or the descriptor itself"
+        None,
+        description="name in resources/datasets, path of a YAML file (beside the configuration, else below the working "
+        "directory), or the descriptor itself",
     )
     every: int | None = Field(None, ge=1, description="every n-th file of a folder is an image; none: the descriptor's")
     wavelengths_nm: list[float] | WavelengthRange | None = Field(
@@ -146,7 +157,27 @@ class Config(Settings):
 
 def load_config(path: str | Path) -> Config:
     """The validated configuration of a YAML file; ConfigError names file, key and what is known."""
-    return parse_config(read_yaml(Path(path)), source=str(path))
+    return parse_config(beside_config(read_yaml(Path(path)), [Path(path).parent]), source=str(path))
+
+
+def beside_config(tree: object, folders: Sequence[Path]) -> object:
+    """A parsed configuration in which descriptors named by a path are found beside the files that name them.
+
+    folders : of the configuration files; what lies in none of them is sought below the working directory
+    """
+    datasets = tree.get("datasets") if isinstance(tree, dict) else None
+    if not isinstance(datasets, dict):
+        return tree
+    found: dict[str, object] = {}
+    for name, dataset in datasets.items():
+        named = dataset.get("descriptor") if isinstance(dataset, dict) else None
+        if isinstance(named, str) and not is_shipped(named):
+            places = [folder / Path(named).expanduser() for folder in folders]
+            path = next((str(p) for p in places if p.is_file()), named)
+            found[name] = {**dataset, "descriptor": path}
+        else:
+            found[name] = dataset
+    return {**tree, "datasets": found}  # type: ignore[dict-item]
 
 
 def parse_config(tree: object, source: str) -> Config:

@@ -124,7 +124,7 @@ def encode_chunk(
         high = values.max(axis=(1, 2), initial=_smallest(values.dtype), where=~missing)
         empty = missing.all(axis=(1, 2))
         low, high = np.where(empty, np.inf, low.astype(np.float64)), np.where(empty, -np.inf, high.astype(np.float64))
-        invalid = missing.all(axis=0)
+        invalid = np.asarray(missing.all(axis=0))
     linear = None if rendering is None else render_linear(values, missing, rendering, wavelengths_nm)
     return Encoded(
         shard.encode(chunk),

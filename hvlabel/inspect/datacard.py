@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import sys
-from collections import defaultdict
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from hvlabel.descriptors import Descriptor
 from hvlabel.errors import RawFileError
 from hvlabel.manifest import Image, Scan
 from hvlabel.readers import RawImage, first_line, open_raw
+from hvlabel.stages.convert import confidence_of
 
 COLUMNS = ("data set", "bands", "range nm", "centres", "images", "expected", "resolution px", "size", "unreadable", "equal", "licence")  # fmt: skip
 LISTED = 50
@@ -23,7 +24,11 @@ LISTED = 50
 
 @dataclass
 class Card:
-    """One data set. equal: its images whose values some other image, of any data set, has too."""
+    """One data set.
+
+    equal   : its images whose values some other image, of any data set, has too
+    centres : how many images have band centres of which confidence
+    """
 
     name: str
     descriptor: Descriptor
@@ -34,6 +39,7 @@ class Card:
     n_bytes: int = 0
     unreadable: list[str] = field(default_factory=list)
     equal: int = 0
+    centres: Counter[str] = field(default_factory=Counter)
 
 
 @dataclass(frozen=True)
@@ -55,6 +61,8 @@ class DataCard:
         """The table, then what is equal, what cannot be read and what one should know."""
         head, *rows = ["| " + " | ".join(row) + " |" for row in self.rows()]
         parts = ["# Data card\n", "\n".join([head, "|" + " --- |" * len(COLUMNS), *rows])]
+        invented = [(c.name, c.centres["placeholder"]) for c in self.cards if c.centres["placeholder"]]
+        parts += _section("Invented band centres", [f"{name}: {n} images; give wavelengths_nm" for name, n in invented])
         parts += _section("Equal images", [" = ".join(group) for group in self.equal])
         parts += _section("Unreadable", [reason for card in self.cards for reason in card.unreadable])
         abouts = [(c.descriptor.about.title or c.name, c.descriptor.about) for c in self.cards]
@@ -72,12 +80,14 @@ def data_card(config: Config, found: Scan) -> DataCard:
         card = cards[image.dataset]
         path = Path(image.raw)
         try:
-            raw = open_raw(path, card.descriptor.form_for(path))
+            form = card.descriptor.form_for(path)
+            raw = open_raw(path, form)
             line = first_line(raw)
         except RawFileError as error:
             card.unreadable.append(str(error))
             continue
         n_bands, height, width = raw.shape
+        card.centres[confidence_of(form, raw)] += 1
         card.bands.add(n_bands)
         card.sizes_px.add((width, height))
         low, high = card.range_nm or (np.inf, -np.inf)
@@ -117,7 +127,7 @@ def _row(card: Card) -> tuple[str, ...]:
         about.title or card.name,
         ", ".join(map(str, sorted(card.bands))) or str(about.bands or ""),
         "" if card.range_nm is None else f"{card.range_nm[0]:.0f}-{card.range_nm[1]:.0f}",
-        card.descriptor.wavelength_confidence or "",
+        ", ".join(sorted(card.centres)) or card.descriptor.wavelength_confidence or "",
         str(card.n_readable),
         str(about.images or ""),
         resolution,

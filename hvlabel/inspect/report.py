@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from jinja2 import Environment
 
@@ -27,6 +28,7 @@ figure{margin:0 0 1.4rem}img{max-width:100%;border:1px solid #d7dce1}figcaption{
 <h1>Pseudo-labels: {{ run.labelled|length }} images</h1>
 <p>Branches {{ run.backends|join(", ") }}. Labels are in <code>labels/</code>, the masks of each branch in <code>masks/</code>.</p>
 {% if run.caution %}<p class="note">{{ run.caution }}</p>{% endif %}
+{% for note in run.notes %}<p class="note">{{ note }}</p>{% endfor %}
 <h2>Stages</h2>
 <table><tr><th>stage</th><th>made</th><th>failed</th><th>left out</th><th>masks</th><th>seconds</th><th>seconds per image</th></tr>
 {% for s in run.stages %}<tr><td>{{ s.stage }}</td><td>{{ s.n_ok }}</td><td{% if s.n_failed %} class="bad"{% endif %}>{{ s.n_failed }}</td>
@@ -66,6 +68,7 @@ def write_report(layout: Layout, max_pictures: int) -> int:
         name = f"pictures/{dataset}__{image_id}.png"
         publish_bytes(layout.report.parent / name, content)
         pictures.append((f"{dataset}/{image_id}", name))
+    _drop_others(layout.report.parent, {name for _, name in pictures})
     try:
         evaluation = evaluate_run(layout)
     except HvError as error:
@@ -85,6 +88,13 @@ def write_report(layout: Layout, max_pictures: int) -> int:
     )
     publish_bytes(layout.report, page.encode())
     return len(pictures)
+
+
+def _drop_others(folder: Path, shown: set[str]) -> None:
+    """Remove pictures of an earlier report that this one does not show."""
+    for path in (folder / "pictures").glob("*.png"):
+        if f"pictures/{path.name}" not in shown:
+            path.unlink()
 
 
 def _counts(layout: Layout, shown: Sequence[str]) -> list[list[str]]:

@@ -35,6 +35,7 @@ class RunSummary:
     failures: tuple[tuple[str, str, str, str], ...]  # (stage, data set, image, sentence)
     backends: tuple[str, ...]  # "rgb: regions", ...
     caution: str  # what must be said about the models, "" if nothing
+    notes: tuple[str, ...] = ()  # what must be said about the images, one sentence each
 
 
 def summarise(layout: Layout) -> RunSummary:
@@ -43,6 +44,7 @@ def summarise(layout: Layout) -> RunSummary:
     stages: list[StageSummary] = []
     failures: list[tuple[str, str, str, str]] = []
     labelled: list[tuple[str, str]] = []
+    invented: dict[str, int] = {}
     for stage in STAGES:
         entries: list[Entry] = []
         for index in all_indexes(layout, stage):
@@ -50,6 +52,9 @@ def summarise(layout: Layout) -> RunSummary:
             failures += [
                 (stage, index.dataset, name, e.reason) for name, e in index.images.items() if e.status == "failed"
             ]
+            if stage == "cubes":
+                n = sum(e.counts.get("centres") == "placeholder" for e in index.images.values())
+                invented[index.dataset] = invented.get(index.dataset, 0) + n
             if stage == "labels":
                 labelled += [(index.dataset, name) for name, e in index.images.items() if e.status == "ok"]
         if stage in ("teacher", "regions", "prompts") and not entries:
@@ -66,7 +71,15 @@ def summarise(layout: Layout) -> RunSummary:
         )
     backends, caution = _models(layout, labelled)
     n_images = len(read_manifest(layout.manifest))
-    return RunSummary(n_images, tuple(stages), tuple(labelled), tuple(failures), backends, caution)
+    notes = tuple(_invented(dataset, n) for dataset, n in invented.items() if n)
+    return RunSummary(n_images, tuple(stages), tuple(labelled), tuple(failures), backends, caution, notes)
+
+
+def _invented(dataset: str, n_images: int) -> str:
+    return (
+        f"{dataset}: the band centres of {n_images} images are placeholders, so their pictures are three bands and no colours, "
+        "and networks that read wavelengths are told wrong ones; give wavelengths_nm"
+    )
 
 
 def _models(layout: Layout, labelled: Sequence[tuple[str, str]]) -> tuple[tuple[str, ...], str]:

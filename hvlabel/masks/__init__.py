@@ -1,9 +1,10 @@
 """Masks as COCO run-length codes: sets, exact IoU, NMS, SA-1B JSON files."""
 
+from hvlabel.masks.edited import corrected, is_corrected, read_edited
 from hvlabel.masks.maskset import Mask, MaskSet, Suppressed
 from hvlabel.masks.nms import best_masks, mask_nms, rank, ranked
 from hvlabel.masks.rle import Rle, areas, boxes_xyxy, decode, encode, encode_stack, interior_point, iou_matrix
-from hvlabel.masks.sa1b import dump_masks, masks_of, read_document, read_masks
+from hvlabel.masks.sa1b import dump_masks, masks_of, read_document, read_masks, to_bytes
 from hvlabel.masks.valid import on_valid
 
 __all__ = [
@@ -14,17 +15,21 @@ __all__ = [
     "areas",
     "best_masks",
     "boxes_xyxy",
+    "corrected",
     "decode",
     "dump_masks",
     "encode",
     "encode_stack",
     "interior_point",
     "iou_matrix",
+    "is_corrected",
     "mask_nms",
     "masks_of",
     "on_valid",
     "rank",
     "ranked",
     "read_document",
+    "read_edited",
     "read_masks",
+    "to_bytes",
 ]

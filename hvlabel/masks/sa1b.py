@@ -37,8 +37,24 @@ def dump_masks(masks: MaskSet, image_id: str, provenance: dict[str, Any], file_n
         ],
         "provenance": provenance,
     }
-    document["provenance"] = {**provenance, SEAL: _seal(document)}
-    return _pretty(document).encode()
+    return to_bytes(sealed(document))
+
+
+def sealed(document: dict[str, Any]) -> dict[str, Any]:
+    """The document with a seal in its provenance, which must hold none yet."""
+    return {**document, "provenance": {**document["provenance"], SEAL: _seal(document)}}
+
+
+def is_sealed(document: dict[str, Any]) -> bool:
+    """Whether a document is as it was when it was sealed."""
+    return bool(document["provenance"].get(SEAL) == _seal(document))
+
+
+def to_bytes(document: dict[str, Any]) -> bytes:
+    """Content of a file: one annotation per line, small, and still readable and diffable."""
+    lists = {"annotations", "suppressed"}
+    parts = [f'"{k}": ' + (_lines(v) if k in lists else json.dumps(v)) for k, v in document.items()]
+    return ("{" + ",\n".join(parts) + "}\n").encode()
 
 
 def read_document(path: Path) -> dict[str, Any]:
@@ -55,9 +71,10 @@ def read_document(path: Path) -> dict[str, Any]:
         raise MaskFileError(
             f"{path}: not a mask file of this project (no image, annotations, provenance); see docs/FORMATS.md"
         )
-    if document["provenance"].get(SEAL) != _seal(document):
+    if not is_sealed(document):
         raise MaskFileError(
-            f"{path}: the content does not match its seal, it was damaged or edited; delete it and run again"
+            f"{path}: the content does not match its seal; if you edited it, `hvlabel accept {path}` keeps the edit, else it is "
+            "damaged: delete it and run again"
         )
     return document
 
@@ -134,13 +151,6 @@ def _seal(document: dict[str, Any]) -> str:
     return hashlib.sha256(
         json.dumps({**document, "provenance": provenance}, sort_keys=True, separators=(",", ":")).encode()
     ).hexdigest()
-
-
-def _pretty(document: dict[str, Any]) -> str:
-    """One annotation per line: small, and still readable and diffable."""
-    lists = {"annotations", "suppressed"}
-    parts = [f'"{k}": ' + (_lines(v) if k in lists else json.dumps(v)) for k, v in document.items()]
-    return "{" + ",\n".join(parts) + "}\n"
 
 
 def _lines(items: list[Any]) -> str:

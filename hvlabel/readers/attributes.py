@@ -7,7 +7,7 @@ those of NEON's reflectance files, where the scale factor divides.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -34,7 +34,7 @@ class Facts:
     gain, offset : physical value = stored value * gain + offset, one number or one per band; None: not said
     is_reflectance : whether a divisor was given that makes reflectance
     unit         : of the values, as written, or None
-    vectors      : numeric attributes of several values, by name
+    vectors      : numeric attributes of several values and their units, by name
     """
 
     ignore_value: float | None = None
@@ -42,7 +42,7 @@ class Facts:
     offset: tuple[float, ...] | None = None
     is_reflectance: bool = False
     unit: str | None = None
-    vectors: Mapping[str, tuple[float, ...]] | None = None
+    vectors: Mapping[str, tuple[tuple[float, ...], str | None]] = field(default_factory=dict)
 
 
 NO_FACTS = Facts()
@@ -59,8 +59,14 @@ def facts_of(attributes: Mapping[str, Any]) -> Facts:
         gain, is_reflectance = tuple(1 / v for v in divisor), True
     texts = {name.lower(): _text(value) for name, value in attributes.items()}
     unit = next((texts[name] for name in UNITS if texts.get(name)), None)
-    vectors = {name: values for name, values in numbers.items() if len(values) > 1}
+    vectors = {name: (values, _unit_of(name, texts)) for name, values in numbers.items() if len(values) > 1}
     return Facts(ignored, gain, numbers.get("add_offset"), is_reflectance, unit, vectors)
+
+
+def _unit_of(name: str, texts: Mapping[str, str | None]) -> str | None:
+    """The unit that attributes give for one of them."""
+    keys = (f"{name}_units", f"{name}_unit", "wavelength_units", "wavelength units")
+    return next((texts[key.lower()] for key in keys if texts.get(key.lower())), None)
 
 
 def _numbers(value: Any) -> tuple[float, ...] | None:

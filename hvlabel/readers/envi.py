@@ -160,7 +160,9 @@ def _require_size(data_path: Path, header_path: Path, sizes: dict[str, int], dty
     if found == expected:
         return
     promise = f"{'x'.join(str(sizes[n]) for n in ('bands', 'lines', 'samples'))} {dtype.name}"
-    told = f"{data_path}: {found} bytes, but the header {header_path.name} promises {expected} ({promise} after {offset})"
+    told = (
+        f"{data_path}: {found} bytes, but the header {header_path.name} promises {expected} ({promise} after {offset})"
+    )
     if found < expected:
         raise RawFileError(f"{told}; the file is truncated or the header belongs to another image; copy both again")
     lines, rest = divmod(found - offset, line_bytes)

@@ -17,17 +17,16 @@ from isal import isal_zlib
 
 from hvlabel.descriptors import Form
 from hvlabel.errors import RawFileError
-from hvlabel.readers.attributes import Facts, facts_of
+from hvlabel.readers.attributes import facts_of
 from hvlabel.readers.stored import (
     FileArray,
-    MemoryArray,
     Packed,
     Slabs,
     StoredArray,
     empty_slab,
     require_plausible,
 )
-from hvlabel.readers.variables import Variable, read_cube
+from hvlabel.readers.variables import Variable, of_attributes, read_cube
 
 with contextlib.suppress(ImportError):  # filters of third parties, where installed
     import hdf5plugin  # noqa: F401
@@ -50,7 +49,7 @@ def variables(path: Path, *, reversed_axes: bool = False) -> dict[str, Variable]
     followed. MATLAB's cells are name{1}, name{2}, ..."""
     found: dict[str, Variable] = {}
     with h5py.File(path, "r") as file:
-        _add_vectors(found, "", _attributes(file))
+        found.update(of_attributes("", facts_of(_attributes(file))))
         todo = [(file, "", 0)]
         seen = 0
         while todo:
@@ -66,13 +65,13 @@ def variables(path: Path, *, reversed_axes: bool = False) -> dict[str, Variable]
                 if isinstance(item, h5py.Dataset):
                     if item.shape is not None:
                         found[whole] = _variable(path, whole, item, reversed_axes)
-                        _add_vectors(found, whole, _attributes(item))
+                        found.update(of_attributes(whole, facts_of(_attributes(item))))
                         for k, part in enumerate(_cells(file, item) if reversed_axes else ()):
                             found[f"{whole}{{{k + 1}}}"] = _variable(path, f"{whole}{{{k + 1}}}", part, reversed_axes)
                 elif isinstance(item, h5py.Group) and not name.startswith("#"):  # MATLAB's own bookkeeping
                     if depth == MAX_DEPTH:
                         raise RawFileError(f"{path}: groups nested deeper than {MAX_DEPTH}; name another file")
-                    _add_vectors(found, whole, _attributes(item))
+                    found.update(of_attributes(whole, facts_of(_attributes(item))))
                     todo.append((item, f"{whole}/", depth + 1))
     return dict(sorted(found.items()))
 
@@ -84,22 +83,6 @@ def _attributes(item: h5py.HLObject) -> dict[str, Any]:
         with contextlib.suppress(Exception):  # of a type that h5py does not know; it says nothing to us then
             read[name] = item.attrs[name]
     return read
-
-
-def _add_vectors(found: dict[str, Variable], owner: str, attributes: dict[str, Any]) -> None:
-    """Attributes of several numbers as variables."""
-    facts = facts_of(attributes)
-    for name, values in (facts.vectors or {}).items():
-        array = np.asarray(values)
-        unit = next((str(attributes[key]) for key in (f"{name}_units", f"{name}_unit") if key in attributes), None)
-        found[f"{owner}@{name}"] = Variable(
-            array.shape,
-            "float64",
-            False,
-            lambda _: MemoryArray(np.empty((0, 0, 0))),
-            lambda a=array: a,
-            Facts(unit=unit),
-        )
 
 
 def _cells(file: h5py.File, item: h5py.Dataset) -> list[h5py.Dataset]:
@@ -140,8 +123,8 @@ class Hdf5Array:
             stored = file[self.name]
             if self.filters not in OWN_FILTERS:
                 wanted: list[slice | int] = [0] * stored.ndim
-                for axis, part in zip(self.axes, box, strict=True):
-                    wanted[axis] = slice(*part)
+                for whole_axis, (first, last) in zip(self.axes, box, strict=True):
+                    wanted[whole_axis] = slice(first, last)
                 return stored[tuple(wanted)]
             out = empty_slab(tuple(b - a for a, b in box), self.dtype, reuse)
             grid = itertools.product(

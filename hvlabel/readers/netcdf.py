@@ -11,9 +11,9 @@ import numpy as np
 from hvlabel.descriptors import Form
 from hvlabel.errors import RawFileError
 from hvlabel.readers import hdf5
-from hvlabel.readers.attributes import Facts, facts_of
+from hvlabel.readers.attributes import facts_of
 from hvlabel.readers.stored import MemoryArray, StoredArray, require_plausible
-from hvlabel.readers.variables import Variable, read_cube
+from hvlabel.readers.variables import Variable, of_attributes, read_cube
 
 V3_SIGNATURES = (b"CDF\x01", b"CDF\x02")
 
@@ -38,11 +38,7 @@ def variables(path: Path) -> dict[str, Variable]:
     file = netcdf_file(path, "r", mmap=True)  # stays open as long as the arrays are in use
     found = {name: _variable(path, name, variable) for name, variable in file.variables.items()}
     for owner, item in (("", file), *file.variables.items()):
-        for name, values in (facts_of(item._attributes).vectors or {}).items():
-            array = np.asarray(values)
-            found[f"{owner}@{name}"] = Variable(
-                array.shape, "float64", False, lambda _: MemoryArray(np.empty((0, 0, 0))), _flat(array), Facts()
-            )
+        found.update(of_attributes(owner, facts_of(item._attributes)))
     return dict(sorted(found.items()))
 
 

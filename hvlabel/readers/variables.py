@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,17 @@ import numpy as np
 from hvlabel.descriptors import Form
 from hvlabel.errors import RawFileError
 from hvlabel.readers.attributes import NO_FACTS, Facts
-from hvlabel.readers.stored import NUMERIC_KINDS, Gains, Packed, Slabs, StoredArray, gains_of, require_cube, squeezed
+from hvlabel.readers.stored import (
+    NUMERIC_KINDS,
+    Gains,
+    MemoryArray,
+    Packed,
+    Slabs,
+    StoredArray,
+    gains_of,
+    require_cube,
+    squeezed,
+)
 from hvlabel.wavelengths import Centres
 
 SHOWN = 12
@@ -176,6 +187,21 @@ def is_centre_name(name: str) -> bool:
 def band_centres(name: str, variable: Variable) -> Centres:
     """The values of a vector as band centres. name: of the variable."""
     return Centres(tuple(float(v) for v in variable.flat()), variable.facts.unit, f"variable {name!r}")
+
+
+def of_attributes(owner: str, facts: Facts) -> dict[str, Variable]:
+    """The vectors among an item's attributes as variables owner@attribute. owner: its path, "" for the file's own."""
+    found = {}
+    for name, (values, unit) in facts.vectors.items():
+        array = np.asarray(values)
+        found[f"{owner}@{name}"] = Variable(
+            array.shape, "float64", False, partial(_view, array), partial(np.copy, array), Facts(unit=unit)
+        )
+    return found
+
+
+def _view(array: np.ndarray, cube_shape: tuple[int, int, int]) -> Slabs:
+    return MemoryArray(array.reshape(cube_shape))
 
 
 def _cube(path: Path, form: Form, name: str, variables: Mapping[str, Variable]) -> tuple[Slabs | Packed, str]:

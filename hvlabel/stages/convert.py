@@ -41,7 +41,7 @@ def convert_file(
     shutil.rmtree(temporary, ignore_errors=True)
     start = time.monotonic()
     try:
-        confidence = form.wavelength_confidence or ("calibrated" if raw.wavelengths_from == "file" else "nominal")
+        confidence = confidence_of(form, raw)
         with ThreadPoolExecutor(1) as beside:  # hashing the raw files costs as much time as reading them
             hashing = beside.submit(raw_sha256, files)
             facts, checksums = write_cube(temporary, raw, rgb, settings, threads, invented=confidence == "placeholder")
@@ -128,6 +128,11 @@ class CubeStage:
         return Entry(
             "ok", str(path.relative_to(self.layout.root)), attributes["key"], attributes["seconds"], counts=counts
         )
+
+
+def confidence_of(form: Form, raw: RawImage) -> str:
+    """How far an image's band centres can be trusted: as the descriptor says, else by where they come from."""
+    return form.wavelength_confidence or ("calibrated" if raw.wavelengths_from == "file" else "nominal")
 
 
 def without_cube(cubes: Mapping[str, Entry], image: Image) -> str | None:

@@ -20,7 +20,7 @@ from hvlabel.errors import MaskFileError
 from hvlabel.layout import Layout
 from hvlabel.manifest import Image
 from hvlabel.masks import MaskSet, dump_masks, masks_of, read_document
-from hvlabel.stages.mask_files import mask_entry, valid_document
+from hvlabel.stages.mask_files import corrected_document, keep_edit, mask_entry, valid_document
 
 
 class FuseStage:
@@ -33,7 +33,9 @@ class FuseStage:
         self._branches = {b: read_index(layout.index(b, dataset, shard)).images for b in settings.branches or BRANCHES}
 
     def blocked(self, image: Image) -> str | None:
-        """The first branch's failure."""
+        """The first branch's failure; a corrected label needs no branch any more."""
+        if corrected_document(self.layout.label(image.dataset, image.image_id)) is not None:
+            return None
         for branch, entries in self._branches.items():
             entry = entries.get(image.image_id)
             if entry is None or entry.status != "ok":
@@ -41,7 +43,9 @@ class FuseStage:
         return None
 
     def key(self, image: Image) -> str:
-        """Key from the seals of the branch files."""
+        """Key from the seals of the branch files; none for a corrected label, which is valid whatever they are."""
+        if corrected_document(self.layout.label(image.dataset, image.image_id)) is not None:
+            return ""
         seals = [read_document(p)["provenance"]["content_sha256"] for p in self._inputs(image)]
         return _label_key(seals, self.settings)
 
@@ -56,12 +60,14 @@ class FuseStage:
     def make(self, image: Image, key: str) -> Entry:
         """Fuse the branches."""
         path = self.layout.label(image.dataset, image.image_id)
+        keep_edit(path, self.layout)
         fuse_files(self._inputs(image), self.settings, path, self.layout.cube(image.dataset, image.image_id))
         return mask_entry(path, self.layout, read_document(path))
 
     def discard(self, image: Image) -> None:
         """An older label goes: the folder of labels is what is handed on."""
         path = self.layout.label(image.dataset, image.image_id)
+        keep_edit(path, self.layout)
         path.unlink(missing_ok=True)
         path.with_suffix(".png").unlink(missing_ok=True)
 

@@ -2,22 +2,50 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
 from hvlabel.cache.index import Entry
+from hvlabel.cache.publish import make_folder
 from hvlabel.errors import MaskFileError
 from hvlabel.layout import Layout
-from hvlabel.masks import read_document
+from hvlabel.masks import is_corrected, read_document, read_edited
 
 
-def valid_document(path: Path, key: str) -> dict[str, Any] | None:
-    """The parsed file if it is whole and has this key, else None."""
+def corrected_document(path: Path) -> dict[str, Any] | None:
+    """The parsed file if it is whole and people corrected it, else None: no run replaces such a file."""
+    if not path.exists():
+        return None
     try:
         document = read_document(path)
     except MaskFileError:
         return None
-    return document if document["provenance"].get("key") == key else None
+    return document if is_corrected(document) else None
+
+
+def keep_edit(path: Path, layout: Layout) -> Path | None:
+    """Move a file that people edited but did not accept out of the way of a new one; where it lies now, or None."""
+    if not path.exists() or read_edited(path) is None:
+        return None
+    target = layout.aside / path.relative_to(layout.root)
+    n = 1
+    while target.exists():
+        n += 1
+        target = (layout.aside / path.relative_to(layout.root)).with_name(f"{path.stem}-{n}{path.suffix}")
+    make_folder(target.parent)
+    path.rename(target)
+    print(f"{path}: was edited and not accepted; moved to {target}", file=sys.stderr, flush=True)  # noqa: T201 (the log)
+    return target
+
+
+def valid_document(path: Path, key: str) -> dict[str, Any] | None:
+    """The parsed file if it is whole and has this key or was corrected, else None."""
+    try:
+        document = read_document(path)
+    except MaskFileError:
+        return None
+    return document if document["provenance"].get("key") == key or is_corrected(document) else None
 
 
 def mask_entry(path: Path, layout: Layout, document: dict[str, Any]) -> Entry:

@@ -33,7 +33,7 @@ from hvlabel.masks import MaskSet, dump_masks, on_valid, read_document
 from hvlabel.models.weights import file_sha256, weights_sha256
 from hvlabel.prompt_files import read_prompts
 from hvlabel.stages.convert import without_cube
-from hvlabel.stages.mask_files import mask_entry, valid_document
+from hvlabel.stages.mask_files import keep_edit, mask_entry, valid_document
 
 if TYPE_CHECKING:
     from hvlabel.stages.network import BranchNetwork
@@ -160,6 +160,7 @@ class BranchStage:
     def make(self, image: Image, key: str) -> Entry:
         """Run the branch."""
         path = self.layout.masks(self.runner.branch, image.dataset, image.image_id)
+        keep_edit(path, self.layout)
         segment_file(self.runner, self.layout.cube(image.dataset, image.image_id), path, self._drawn(image))
         return mask_entry(path, self.layout, read_document(path))
 

@@ -3,13 +3,16 @@ REPOSITORY = Path(workflow.basedir).parent
 sys.path.insert(0, str(REPOSITORY))
 
 from hvlabel.cache.index import drop_untrue, publish_scan
-from hvlabel.config import parse_config
+from hvlabel.config import beside_config, parse_config
 from hvlabel.errors import HvError
 from hvlabel.layout import Layout
 from hvlabel.manifest import scan
 
 try:
-    CONFIG = parse_config(config, "configuration").resolved()
+    CONFIG_FOLDERS = [Path(path).parent for path in reversed(workflow.configfiles)]
+    CONFIG = parse_config(
+        beside_config(config, CONFIG_FOLDERS), "configuration"
+    ).resolved()
     LAYOUT = Layout(Path(CONFIG.results))
     BRANCHES = CONFIG.fusion.branches
     BRANCH_SETTINGS = {branch: getattr(CONFIG, branch) for branch in BRANCHES}
