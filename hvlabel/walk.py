@@ -53,6 +53,8 @@ def _walk(
 ) -> Iterator[tuple[Path, bool]]:
     """Every visible (path, is folder) below root. shown: patterns that may name hidden parts."""
 
+    named_hidden = [part for parts in shown for part in parts if part.startswith(".")]
+
     def below(folder: Path, above: tuple[tuple[int, int], ...]) -> Iterator[tuple[Path, bool]]:
         try:
             entries = sorted(os.scandir(folder), key=lambda e: e.name)
@@ -61,15 +63,16 @@ def _walk(
                 on_error(error)
             return
         for entry in entries:
-            if _is_hidden(entry.name) and not any(
-                fnmatchcase(entry.name, p) for ps in shown for p in ps if p[0] == "."
-            ):
+            name = entry.name.lower()
+            if _is_hidden(name) and not any(fnmatchcase(name, part) for part in named_hidden):
                 continue
             path = folder / entry.name
             try:
                 is_folder = entry.is_dir()
                 status = entry.stat() if is_folder else None
-            except OSError:  # a link that leads nowhere
+                if not is_folder and not entry.is_file():  # a link that leads nowhere
+                    continue
+            except OSError:
                 continue
             yield path, is_folder
             if status is not None:
@@ -82,7 +85,8 @@ def _walk(
 
 
 def _is_hidden(name: str) -> bool:
-    return name.startswith(".") or name.lower() in SKIPPED_FOLDERS
+    """Whether a name in small letters is that of a hidden or discarded file or folder."""
+    return name.startswith(".") or name in SKIPPED_FOLDERS
 
 
 def _parts(pattern: str) -> tuple[str, ...]:

@@ -146,7 +146,8 @@ def render_linear(
     """
     used = np.flatnonzero(np.abs(rendering.weights).sum(axis=0))
     run = slice(used[0], used[-1] + 1) if len(used) == used[-1] - used[0] + 1 else used
-    bands = values[run].astype(np.float32)
+    with np.errstate(over="ignore", invalid="ignore"):  # what float32 cannot hold is missing
+        bands = values[run].astype(np.float32)
     if missing is not None and missing[run].any():
         bands = filled(bands, missing[run], wavelengths_nm[run])
     flat = bands.reshape(len(used), -1)

@@ -129,10 +129,11 @@ class Cube:
         """
         stored = self.read(rows, columns, bands)
         missing = missing_values(stored, self.ignore_value) if self._has_missing else None
-        if stored.dtype.itemsize > 4:  # beyond float32 before it is scaled, perhaps
-            values = (stored * self.scale).astype(np.float32)
-        else:
-            values = stored.astype(np.float32) * np.float32(self.scale)
+        with np.errstate(over="ignore", invalid="ignore"):  # what float32 cannot hold is missing
+            if stored.dtype.itemsize > 4:
+                values = (stored * self.scale).astype(np.float32)
+            else:
+                values = stored.astype(np.float32) * np.float32(self.scale)
         if missing is None:
             return values
         (b0, b1) = _range(bands, self.shape[0], self.path)

@@ -214,12 +214,18 @@ def _cube(path: Path, form: Form, name: str, variables: Mapping[str, Variable]) 
             f"{path}: variable {name!r} has type {chosen.kind}, expected numbers; it holds {listing(variables)}; set descriptor.variable"
         )
     shape, axes = squeezed(chosen.shape), form.axes
-    if len(shape) == 2 and name != form.rgb_variable:
+    is_matrix = len(shape) == 2 and name != form.rgb_variable
+    if is_matrix:
         shape, axes = _unfolded(path, form, name, shape, form.shape or size_in(variables))
-    shape = require_cube(path, f"variable {name!r}", shape, np.dtype(chosen.kind))
-    if chosen.reversed:
-        return chosen.array((shape[2], shape[1], shape[0])), axes[::-1]
-    return chosen.array(shape), axes
+    first, second, third = require_cube(path, f"variable {name!r}", shape, np.dtype(chosen.kind))
+    if not chosen.reversed:
+        return chosen.array((first, second, third)), axes
+    if is_matrix and form.container != "matlab":
+        # a matrix in column order whose pixels were counted along the rows all the same
+        bands_first = axes[0] == "c"
+        stored = (second, third, first) if bands_first else (third, first, second)
+        return chosen.array(stored), axes[1:] + axes[0] if bands_first else axes[2] + axes[:2]
+    return chosen.array((third, second, first)), axes[::-1]
 
 
 def _unfolded(
