@@ -251,7 +251,7 @@ def test_verify_finds_what_was_changed(monkeypatch, capsys, results):
 
 
 def test_labels_feed_training(results):
-    data = LabelledImages(results, max_masks=5)
+    data = LabelledImages(str(results), max_masks=5)
     assert len(data) == 2
     sample = data[0]
     assert sample.cube.shape == (31, 96, 96)
@@ -259,6 +259,10 @@ def test_labels_feed_training(results):
     assert (np.diff(sample.scores) <= 0).all()
     assert len(sample.wavelengths_nm) == 31
     assert len(list(all_indexes(Layout(results), "labels"))) == 1
+    (batch,) = torch.utils.data.DataLoader(data, batch_size=2, collate_fn=data.collate)
+    assert batch.image_ids == ["vis31_00", "vis31_01"]
+    assert torch.equal(batch.cubes[1], torch.from_numpy(data[1].cube))
+    assert [m.shape for m in batch.masks] == [(5, 96, 96), (5, 96, 96)]
     with pytest.raises(ResultsError, match="no labels to train on"):
         LabelledImages(results / "nothing")
 

@@ -147,3 +147,86 @@ def test_the_demo_cameras_and_the_recorded_files_can_be_described(shared):
         for path in (folder / "raw").rglob("*"):
             if path.is_file() and path.suffix in (".mat", ".h5", ".npy", ".hdr", ".hsd", ".tif"):
                 assert yaml.safe_load(describe(path))["container"]
+
+
+def test_centres_are_found_wherever_they_stand(tmp_path):
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["cube"] = YXC
+        file["cube"].attrs["wavelength"] = NM[::-1] / 1000  # falling, and in an attribute
+    tree = yaml.safe_load(describe(tmp_path / "a.h5"))
+    assert tree["wavelength_variable"] == "cube@wavelength"
+    attributes = convert_file(tmp_path / "a.h5", Descriptor.model_validate(tree), CubeSettings(), tmp_path / "a.zarr")
+    np.testing.assert_allclose(attributes["wavelengths_nm"], NM[::-1])
+    assert attributes["wavelength_confidence"] == "calibrated"
+
+
+@pytest.mark.parametrize("says_its_size", [True, False])
+def test_a_matrix_of_bands_and_pixels_is_proposed_with_its_shape(tmp_path, says_its_size):
+    rows, columns = (H, W) if says_its_size else (20, 20)
+    square = np.ascontiguousarray(YXC[:, :columns])
+    content = {"V": square.transpose(2, 1, 0).reshape(C, -1), "maxValue": 4000}
+    if says_its_size:
+        content |= {"nRow": rows, "nCol": columns}
+    scipy.io.savemat(tmp_path / "a.mat", content)
+    text = describe(tmp_path / "a.mat")
+    tree = yaml.safe_load(text)
+    assert tree["shape"] == [rows, columns]
+    assert ("square, guessed" in text) != says_its_size
+    convert_file(tmp_path / "a.mat", Descriptor.model_validate(tree), CubeSettings(), tmp_path / "a.zarr")
+    np.testing.assert_array_equal(open_cube(tmp_path / "a.zarr").read(), square.transpose(2, 0, 1))
+
+
+def test_what_a_file_says_about_its_values_is_told(tmp_path):
+    path = write("envi", tmp_path)
+    gains = ", ".join(str(0.1 * (k + 1)) for k in range(C))
+    header = path.with_suffix(".hdr")
+    header.write_text(
+        header.read_text() + f"bbl = {{1, 1, 0, 1, 1, 1, 1}}\ndata ignore value = 0\ndata gain values = {{{gains}}}\n"
+        "map info = {UTM, 1, 1, 5e5, 4.6e6, 2, 2, 33, North, WGS-84}\n"
+    )
+    text = describe(path)
+    for words in ("names 1 bands, which are left out: 2", "0 stands for no data", "gains and offsets", "EPSG:32633"):
+        assert words in text
+
+
+def test_centres_that_cannot_be_believed_are_told_and_replaced(tmp_path):
+    path = write("envi", tmp_path)
+    header = path.with_suffix(".hdr")
+    header.write_text(header.read_text().replace("Micrometers", "Nanometers"))
+    text = describe(path)
+    assert "cannot be believed" in text
+    assert "micrometres" in text
+    assert yaml.safe_load(text)["wavelength_confidence"] == "placeholder"
+
+
+def test_a_folder_of_mixed_files_gives_a_descriptor_for_each_kind(tmp_path):
+    for kind in ("envi", "npy", "mat", "h5"):
+        write(kind, tmp_path)
+    (tmp_path / "sub").mkdir()
+    bands = write("bands", tmp_path / "sub")
+    (tmp_path / "notes.txt").write_text("x")
+    (tmp_path / "rgb.png").write_bytes((next(bands.glob("*.png"))).read_bytes())
+    trees = list(yaml.safe_load_all(describe(tmp_path)))
+    assert {t["container"] for t in trees} == {"envi", "npy", "matlab", "hdf5", "band_png"}
+    for tree in trees:
+        Descriptor.model_validate(tree)
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    with pytest.raises(RawFileError, match="no raw file of a known kind"):
+        describe(empty)
+    (empty / "a.mat").write_bytes(b"damaged")
+    text = describe(empty)
+    assert "a.mat" in text
+    assert all(line.startswith("#") for line in text.splitlines())
+
+
+def test_netcdf_is_told_by_its_content(tmp_path):
+    with scipy.io.netcdf_file(tmp_path / "a.dat", "w") as file:
+        for name, size in (("y", H), ("x", W), ("band", C)):
+            file.createDimension(name, size)
+        file.createVariable("values", "i2", ("y", "x", "band"))[:] = YXC.astype("i2")
+        file.createVariable("wavelength", "f8", ("band",))[:] = NM
+    tree = yaml.safe_load(describe(tmp_path / "a.dat"))
+    assert (tree["container"], tree["variable"], tree["wavelength_variable"]) == ("netcdf", "values", "wavelength")
+    convert_file(tmp_path / "a.dat", Descriptor.model_validate(tree), CubeSettings(), tmp_path / "a.zarr")
+    np.testing.assert_array_equal(open_cube(tmp_path / "a.zarr").read(), YXC.transpose(2, 0, 1))

@@ -254,6 +254,49 @@ def test_a_wrong_configuration_stops_at_once_in_one_sentence(repository, folder,
     assert "Traceback" not in text
 
 
+def test_a_descriptor_lies_beside_the_configuration_that_names_it(repository, folder, tmp_path):
+    place = tmp_path / "settings"
+    place.mkdir()
+    (place / "camera.yaml").write_text(yaml.safe_dump({"container": "npy", "files": "*.npy", "wavelengths_nm": NM}))
+    data = {"root": str(folder / "raw/mine"), "descriptor": "camera.yaml"}
+    tree = {"results": str(tmp_path / "results"), "datasets": {"mine": data}}
+    (place / "c.yaml").write_text(yaml.safe_dump(tree))
+    status, text = snakemake(repository, tmp_path, "--dry-run", "--configfile", "settings/c.yaml")
+    assert status == 0, text[-2000:]
+    assert "convert" in text
+    (place / "camera.yaml").unlink()
+    status, text = snakemake(repository, tmp_path, "--dry-run", "--configfile", "settings/c.yaml")
+    assert status != 0
+    assert "no descriptor 'camera.yaml'" in text
+
+
+def test_a_replaced_data_file_under_an_added_header_is_noticed(repository, tmp_path):
+    """s0.raw with s0.raw.hdr: the manifest's stamp has to see the data file, not only what shares the header's stem."""
+    raw = tmp_path / "raw"
+    raw.mkdir()
+    centres = ", ".join(str(w) for w in np.linspace(450, 650, 9))
+    (raw / "s0.raw.hdr").write_text(
+        f"ENVI\nsamples = {SIDE}\nlines = {SIDE}\nbands = 9\ndata type = 12\ninterleave = bip\nbyte order = 0\nwavelength = {{{centres}}}\n"
+    )
+    image(0).tofile(raw / "s0.raw")
+    data = {"root": str(raw), "glob": "*.hdr", "descriptor": {"container": "envi"}}
+    regions = {b: {"backend": "regions"} for b in ("rgb", "material")}
+    tree = {
+        "results": "results",
+        "datasets": {"d": data},
+        "sequence": {"backend": "regions", "max_frames": 2},
+        **regions,
+    }
+    (tmp_path / "c.yaml").write_text(yaml.safe_dump(tree))
+    assert snakemake(repository, tmp_path, "--configfile", "c.yaml")[0] == 0
+    before = read_document(Layout(tmp_path / "results").label("d", "s0.raw"))["provenance"]["cube_key"]
+    image(1).tofile(raw / "s0.raw")
+    status, text = snakemake(repository, tmp_path, "--configfile", "c.yaml")
+    assert status == 0, text[-2000:]
+    assert done_lines(text)["cubes d/0000"] == (1, 0, 0, 0)
+    assert read_document(Layout(tmp_path / "results").label("d", "s0.raw"))["provenance"]["cube_key"] != before
+
+
 def test_rules_are_lint_clean_and_formatted(repository):
     lint = subprocess.run([sys.executable, "-m", "snakemake", "--lint"], cwd=repository, capture_output=True, text=True)
     assert lint.returncode == 0, lint.stderr[-2000:]

@@ -19,7 +19,7 @@ from hvtrain import loop
 from hvtrain.corpus import read_corpus
 from hvtrain.loop import TrainingError, pretrain, run_key
 from hvtrain.optimiser import moving_average, parameter_groups, rate
-from hvtrain.run import RunFiles, averaged_student, read_metrics
+from hvtrain.run import RunFiles, averaged_student, move_aside, read_metrics
 
 from .conftest import tiny
 
@@ -142,6 +142,18 @@ def test_other_settings_move_the_older_run_aside(own, capsys):
     older = [p for p in own.root.glob("pretrain/default-*") if p.is_dir()]
     assert len(older) == 1
     assert all(torch.equal(v, before[k]) for k, v in averaged_student(older[0])[0].items())
+
+
+def test_an_empty_folder_is_no_run(tmp_path, capsys):
+    files = RunFiles(tmp_path / "first")
+    files.folder.mkdir()  # as a workflow engine makes it before the job
+    (files.folder / "events").mkdir()
+    move_aside(files, "a" * 64)
+    assert [p.name for p in tmp_path.iterdir()] == ["first"]
+    assert capsys.readouterr().err == ""
+    files.checkpoint.write_bytes(b"of a run whose identity is lost")
+    move_aside(files, "a" * 64)
+    assert [p.name for p in tmp_path.iterdir()] == ["first-unknown"]
 
 
 @pytest.mark.parametrize("workers", [0, 1])
