@@ -1,6 +1,7 @@
 """Converting large cubes: time against copying the file or merely reading it, and peak memory of the process.
 
 python bench/convert.py [GiB] [envi|npy|mat73 ...]
+python bench/convert.py against CHECKOUT [GiB] [envi|npy|mat73 ...]     the same conversion by another checkout of this repository
 
 Once with the file on the disk alone, as data sets lie there, and once with all of it in the page cache. Rows hold medians: what
 fresh memory costs, and so one copy beside the next, differs several times over on a virtual machine.
@@ -103,7 +104,43 @@ def read_hdf5(path: Path) -> float:
     return time.perf_counter() - start
 
 
+def against(checkout: Path, gib: float, kinds: list[str]) -> None:
+    """Append a row per kind: conversion by the code here and by another checkout, in turns, from the page cache."""
+    for kind in kinds or ["envi", "npy", "mat73"]:
+        with tempfile.TemporaryDirectory(dir=".") as name:
+            folder = Path(name).absolute()
+            raw = write(folder, kind, gib)
+            container = {"envi": "envi", "npy": "npy", "mat73": "matlab"}[kind]
+            took: dict[Path, list[float]] = {Path.cwd(): [], checkout.absolute(): []}
+            for _ in range(2 * ROUNDS):
+                for place_of_code, seconds_taken in took.items():
+                    place(raw, "page cache")
+                    shutil.rmtree(folder / "a.zarr", ignore_errors=True)
+                    command = [sys.executable, "-c", CODE, raw, folder / "a.zarr", container, str(BANDS)]
+                    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=place_of_code)
+                    seconds_taken.append(float(done.stdout.split()[0]))
+            ours, theirs = took.values()
+            ratios = sorted(b / a for a, b in zip(ours, theirs, strict=True))
+            ledger.append(
+                "convert",
+                f"{kind} uint16 {gib:g} GiB",
+                statistics.median(ours),
+                f"checkout {version(checkout)}",
+                statistics.median(theirs),
+                f"ratios of {len(ratios)} rounds {ratios[0]:.2f} to {ratios[-1]:.2f}",
+            )
+
+
+def version(checkout: Path) -> str:
+    """Short commit of a checkout."""
+    command = ["git", "-C", str(checkout), "rev-parse", "--short", "HEAD"]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+
 def main() -> None:
+    if sys.argv[1:2] == ["against"]:
+        against(Path(sys.argv[2]), float(sys.argv[3]) if len(sys.argv) > 3 else 1.0, sys.argv[4:])
+        return
     gib = float(sys.argv[1]) if len(sys.argv) > 1 else 1.0
     for kind in sys.argv[2:] or ["envi", "npy", "mat73"]:
         with tempfile.TemporaryDirectory(dir=".") as name:
