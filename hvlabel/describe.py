@@ -19,14 +19,14 @@ from hvlabel.readers.envi import header_of
 from hvlabel.readers.hdf5 import variables as hdf5_variables
 from hvlabel.readers.matlab import HDF5_SIGNATURE
 from hvlabel.readers.matlab import variables as matlab_variables
-from hvlabel.readers.netcdf import V3_SIGNATURES
+from hvlabel.readers.netcdf import CDF5_SIGNATURE, V3_SIGNATURES
 from hvlabel.readers.netcdf import variables as netcdf_variables
 from hvlabel.readers.npy import is_zip, npy_header
 from hvlabel.readers.npy import variables as npz_variables
 from hvlabel.readers.pictures import read_grey
 from hvlabel.readers.raw import RawImage, one_sentence, read_stored
 from hvlabel.readers.stored import StoredArray, squeezed
-from hvlabel.readers.variables import Variable, find_centres, is_centre_name, size_in
+from hvlabel.readers.variables import COLOURS, Variable, band_centres, find_centres, is_centre_name, size_in
 from hvlabel.walk import visible_files
 
 PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff")
@@ -161,8 +161,10 @@ def _remarks(raw: RawImage) -> list[str]:
         remarks.append(
             f"its bad band list names {len(raw.bad_bands)} bands, which are left out: {shown}; else bad_bands: keep"
         )
-    if raw.stored.ignore_value is not None:
-        remarks.append(f"{raw.stored.ignore_value:g} stands for no data; such pixels take no part")
+    for value in raw.stored.ignore_values:
+        counts = value in raw.ignore_values or raw.gain is not None
+        effect = "such pixels take no part" if counts else f"{raw.stored.array.dtype} holds no such value"
+        remarks.append(f"{value:g} stands for no data; {effect}")
     if raw.gain is not None:
         remarks.append(f"its gains and offsets by band are applied; values are {raw.unit}")
     elif raw.scale != 1:
@@ -189,7 +191,7 @@ def sniff(path: Path) -> Container:
         return "matlab" if path.suffix.lower() == ".mat" or head[:6] == b"MATLAB" else "hdf5"
     signatures: dict[bytes, Container] = {
         b"\x93NUMPY": "npy", b"PK\x03\x04": "npy", b"II*\0": "tiff", b"MM\0*": "tiff", b"II+\0": "tiff", b"MM\0+": "tiff",
-        b"\x89PNG": "mosaic_png", V3_SIGNATURES[0]: "netcdf", V3_SIGNATURES[1]: "netcdf",
+        b"\x89PNG": "mosaic_png", V3_SIGNATURES[0]: "netcdf", V3_SIGNATURES[1]: "netcdf", CDF5_SIGNATURE: "netcdf",
     }  # fmt: skip
     for signature, container in signatures.items():
         if head.startswith(signature):
@@ -204,7 +206,7 @@ def sniff(path: Path) -> Container:
         header_of(path)
     except RawFileError as error:
         raise RawFileError(
-            f"{path}: no known format; expected ENVI (a .hdr beside it), MATLAB, HDF5, npy, npz, TIFF, PNG, HSD or a folder of PNGs"
+            f"{path}: no known format; expected ENVI (a .hdr beside it), MATLAB, HDF5, NetCDF, npy, npz, TIFF, PNG, HSD or a folder of PNGs"
         ) from error
     return "envi"
 
@@ -228,6 +230,11 @@ def _from_variables(path: Path, named: Mapping[str, Variable], found: _Findings)
     if len(named) > LISTED:
         found.holds.append(f"... and {len(named) - LISTED} more")
     cubes = {n: v for n, v in named.items() if v.is_cube and 0 not in v.shape}
+    size = size_in(named)
+    has_matrix = size is not None and any(v.is_matrix and size[0] * size[1] in v.shape for v in named.values())
+    if has_matrix and all(COLOURS in squeezed(v.shape) for v in cubes.values()):
+        _from_matrices(path, named, found)
+        return
     pictures = [n for n, v in cubes.items() if 3 in v.shape and len(cubes) > 1]
     candidates = {n: v for n, v in cubes.items() if n not in pictures} or cubes
     if not candidates:
@@ -246,7 +253,8 @@ def _from_variables(path: Path, named: Mapping[str, Variable], found: _Findings)
     if wavelengths:
         _take_centres(wavelengths, found)
     else:
-        _guess_wavelengths(shape[found.settings["axes"].index("c")], found)
+        n_bands = shape[found.settings["axes"].index("c")]
+        _guess_wavelengths(n_bands, found, *_unbelieved(named, n_bands))
     for picture in pictures:
         if named[picture].shape[found.settings["axes"].index("c")] == 3:
             found.settings["rgb_variable"] = picture
@@ -254,6 +262,17 @@ def _from_variables(path: Path, named: Mapping[str, Variable], found: _Findings)
                 f"is {picture} an RGB picture of the same view? Else drop `rgb_variable`; if it is turned, set `rgb_rot90`"
             )
             break
+
+
+def _unbelieved(named: Mapping[str, Variable], n_bands: int) -> list[str]:
+    """Why a vector that is called like band centres is not taken for them, if there is one."""
+    for name, variable in named.items():
+        if is_centre_name(name) and variable.numeric and variable.is_vector and variable.n_values == n_bands:
+            try:
+                band_centres(name, variable).in_nm()
+            except ValueError as error:
+                return [f"Those of the file cannot be believed ({error})"]
+    return []
 
 
 def _take_centres(names: list[str], found: _Findings) -> None:
@@ -330,7 +349,7 @@ def _from_single(path: Path, container: Container, found: _Findings) -> None:
     try:
         stored.centres.in_nm()
     except ValueError as error:
-        _guess_wavelengths(sizes["c"], found, f"those of the file cannot be believed ({error})")
+        _guess_wavelengths(sizes["c"], found, f"Those of the file cannot be believed ({error})")
 
 
 def _stored(path: Path, container: Container, found: _Findings) -> StoredArray:

@@ -161,8 +161,8 @@ def _files(name: str, dataset: Dataset, problems: list[str]) -> dict[str, tuple[
         return {}
     if unlisted:
         problems.append(
-            f"data set {name}: {len(unlisted)} folders cannot be listed, e.g. {_shown(unlisted[0].filename)} "
-            f"({unlisted[0].strerror}); check permissions"
+            f"data set {name}: {len(unlisted)} folders or links cannot be read, e.g. {_shown(unlisted[0].filename)} "
+            f"({unlisted[0].strerror}); check permissions and mounts"
         )
     for advice, examples in left_out.items():
         problems.append(f"data set {name}: {len(examples)} files left out: {examples[0]}; {advice}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import unicodedata
 from collections.abc import Callable, Iterator, Sequence
@@ -14,7 +15,7 @@ SKIPPED_FOLDERS = ("__macosx", "$recycle.bin", "system volume information", "los
 def visible_files(root: Path, on_error: Callable[[OSError], None] | None = None) -> Iterator[Path]:
     """Files and links to files below a folder, in the order of their names.
 
-    on_error : called for a folder that cannot be listed
+    on_error : called for a folder that cannot be listed, and for a link that leads nowhere
     """
     for path, is_folder in _walk(root, (), on_error):
         if not is_folder:
@@ -29,10 +30,17 @@ def matching(root: Path, patterns: Sequence[str], on_error: Callable[[OSError], 
     ValueError for a pattern that leaves root.
     """
     split = [_parts(pattern) for pattern in patterns]
+
+    def told(error: OSError) -> None:
+        """Pass on what may have been an image or a folder of images."""
+        name = Path(str(error.filename)).name.lower()
+        if on_error is not None and ("." not in name or any(fnmatchcase(name, parts[-1]) for parts in split)):
+            on_error(error)
+
     hidden = any(part.startswith(".") for parts in split for part in parts)
     return sorted(
         path
-        for path, _ in _walk(root, split if hidden else (), on_error)
+        for path, _ in _walk(root, split if hidden else (), told)
         if any(_fits(path.relative_to(root).parts, parts) for parts in split)
     )
 
@@ -70,9 +78,13 @@ def _walk(
             try:
                 is_folder = entry.is_dir()
                 status = entry.stat() if is_folder else None
-                if not is_folder and not entry.is_file():  # a link that leads nowhere
+                if not is_folder and not entry.is_file():
+                    if entry.is_symlink() and on_error is not None:
+                        on_error(FileNotFoundError(errno.ENOENT, "a link that leads nowhere", str(path)))
                     continue
-            except OSError:
+            except OSError as error:
+                if on_error is not None:
+                    on_error(error)
                 continue
             yield path, is_folder
             if status is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -57,14 +58,15 @@ class Centres:
     unit: str | None
     source: str
 
-    def of(self, bands: Sequence[int] | np.ndarray) -> Centres:
-        """The centres of some bands."""
-        return Centres(tuple(self.values[int(k)] for k in bands), self.unit, self.source)
+    def in_nm(self, bands: Sequence[int] | np.ndarray | None = None) -> tuple[float, ...]:
+        """Of some bands, by default all, in nm; ValueError with what is wrong with them.
 
-    def in_nm(self) -> tuple[float, ...]:
-        """In nm; ValueError with what is wrong with them."""
+        Numbers of bands are known by the whole list; everything else is asked of the bands that are used.
+        """
         try:
-            return centres_nm(self.values, self.unit)
+            _require_no_band_numbers(self.values)
+            wanted = self.values if bands is None else [self.values[int(k)] for k in bands]
+            return centres_nm(wanted, self.unit)
         except ValueError as error:
             raise ValueError(f"{self.source}: {error}") from error
 
@@ -77,8 +79,7 @@ def centres_nm(values: Sequence[float], unit: str | None = None) -> tuple[float,
     """
     if not values:
         raise ValueError("no band centres")
-    if _are_band_numbers(values):
-        raise ValueError(f"{_some(values)} are the numbers of the bands, expected their centres")
+    _require_no_band_numbers(values)
     if any(not math.isfinite(v) or v <= 0 for v in values):
         raise ValueError(f"band centres are {_some(values)}, expected positive numbers")
     if len(values) > 1 and len(set(values)) == 1:
@@ -102,21 +103,25 @@ def is_no_length(unit: str) -> bool:
     return name not in NO_UNIT and name not in NM_PER_UNIT and name not in NM_TIMES_UNIT
 
 
-def widths_nm(widths: Sequence[float], unit: str | None, centres: Sequence[float]) -> tuple[float, ...] | None:
-    """Band widths (fwhm) in nm, in the unit of the centres; None for units in which widths are no lengths.
+def widths_nm(
+    widths: Sequence[float], unit: str | None, centres: Sequence[float], unit_of_centres: str | None
+) -> tuple[float, ...] | None:
+    """Band widths (fwhm) in nm; None for units in which widths are no lengths.
 
+    unit    : of the widths; None: that of the centres
     centres : the same bands' centres as the file gives them
     """
-    name = _unit_name(unit or "")
+    name = _unit_name(unit or unit_of_centres or "")
     if name in NM_TIMES_UNIT:
         return None
-    factor = NM_PER_UNIT.get(name) or centres_nm(centres, unit)[0] / centres[0]
+    factor = NM_PER_UNIT.get(name) or centres_nm(centres, unit_of_centres)[0] / centres[0]
     return tuple(w * factor for w in widths)
 
 
 def _unit_name(unit: str) -> str:
     """A unit in lower case, singular, with a plain u for every kind of micro sign, a damaged one included."""
-    name = unit.strip().strip("[](){}").strip().lower()
+    name = re.sub(r"\s*\([^)]*\)$", "", unit.strip()) or unit  # Nanometers (nm)
+    name = name.strip("[](){} ").lower()
     for sign in ("µ", "μ", "\ufffd"):
         name = name.replace(sign, "u")
     return name.removesuffix("s")
@@ -141,13 +146,12 @@ def _are_sensible(values_nm: Sequence[float]) -> bool:
     return min(values_nm) >= low and max(values_nm) <= high
 
 
-def _are_band_numbers(values: Sequence[float]) -> bool:
-    """Whether they count from 0 or 1, up or down."""
-    if len(values) < 2:
-        return False
+def _require_no_band_numbers(values: Sequence[float]) -> None:
+    """ValueError if they count from 0 or 1, up or down."""
     rising = sorted(values)
-    counted = rising[0] in (0, 1) and all(b - a == 1 for a, b in pairwise(rising))
-    return counted and list(values) in (rising, rising[::-1])
+    counted = len(values) > 1 and rising[0] in (0, 1) and all(b - a == 1 for a, b in pairwise(rising))
+    if counted and list(values) in (rising, rising[::-1]):
+        raise ValueError(f"{_some(values)} are the numbers of the bands, expected their centres")
 
 
 def _some(values: Sequence[float]) -> str:

@@ -169,7 +169,7 @@ def _crop(layout: Layout, settings: PretrainSettings, image: TrainImage) -> Crop
     y, x = (cube.height_px - side) // 2, (cube.width_px - side) // 2
     box = np.s_[y : y + side, x : x + side]
     still = torch.zeros(1, 2, dtype=torch.bool)
-    values = network_input(torch.from_numpy(cube.without_ignored(cube.read(*box)))[None], still, side_px)
+    values = network_input(torch.from_numpy(cube.plain(cube.read(*box)))[None], still, side_px)
     rgb = network_input(torch.from_numpy(np.ascontiguousarray(cube.rgb[box].transpose(2, 0, 1)))[None], still, side_px)
     tokens = None
     if image.features is not None:

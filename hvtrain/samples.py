@@ -163,9 +163,9 @@ class Samples(Dataset[Batch]):
         flips = random.random(2) < (0.5 if self.settings.data.flip else 0.0)
         box = slice(y, y + side), slice(x, x + side)
         if side == out.shape[-1]:
-            cube.without_ignored(cube.read(*box, threads=1, out=out))
+            cube.plain(cube.read(*box, threads=1, out=out))
         else:  # an image smaller than the crop: brought to the size of the others
-            out[:] = _resized(cube.without_ignored(cube.read(*box, threads=1)), out.shape[-1])
+            out[:] = _resized(cube.plain(cube.read(*box, threads=1)), out.shape[-1])
         masks, points_xy, boxes = self._masks(k, (y, x, side), flips, random)
         tokens = np.zeros((self.grid, self.grid, 0), np.float16)
         if image.features is not None:

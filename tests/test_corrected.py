@@ -157,6 +157,13 @@ def test_drawn_masks_of_every_coco_form(layout):
         (lambda d: d["annotations"][0].update(segmentation=7), "neither an RLE nor polygons"),
         (lambda d: d["annotations"][0]["segmentation"].update(counts=[4096]), "is empty"),
         (lambda d: d.update(annotations={}), "no list"),
+        (lambda d: d["annotations"][0].update(score="0.9"), "score of annotation 0 is '0.9', expected a number"),
+        (lambda d: d["annotations"][0].update(predicted_iou=float("nan")), "predicted_iou of annotation 0"),
+        (lambda d: d.update(suppressed=[3]), "suppressed is no list of masks"),
+        (lambda d: d["annotations"][0]["segmentation"].update(counts=[100, 2000]), "do not fill the image"),
+        (lambda d: d["annotations"][0]["segmentation"].update(counts=[100, 4100]), "do not fill the image"),
+        (lambda d: d["annotations"][0].update(segmentation=[[5, 5, 20, 5, 20, 20, 7]]), "no three points"),
+        (lambda d: d["image"].update(height=0), "expected positive sizes"),
         (lambda d: d["image"].pop("height"), "no height"),
     ],
 )
@@ -168,6 +175,18 @@ def test_what_is_no_correction_is_one_sentence_and_changes_nothing(layout, chang
         accept_file(path)
     assert str(path) in str(refused.value)
     assert path.read_bytes() == content
+
+
+def test_what_annotation_tools_leave_empty_is_filled_in(monkeypatch, capsys, layout):
+    path = layout.masks("rgb", "d", NAMES[0])
+    empty = {"score": None, "predicted_iou": None, "point_coords": None, "id": [1], "frame": None}
+    edit(path, lambda d: d["annotations"][0].update(empty))
+    edit(path, lambda d: d["image"].update(height="64"))
+    edit(path, lambda d: d.update(suppressed=None))
+    accept_file(path)
+    first = read_document(path)["annotations"][0]
+    assert (first["score"], first["predicted_iou"], first["id"]) == (1.0, 1.0, 0)
+    assert "0 failed" in fuse(monkeypatch, capsys, layout)
 
 
 def test_masks_of_a_branch_can_be_corrected_too_and_labels_follow(monkeypatch, capsys, layout):

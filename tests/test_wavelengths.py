@@ -64,7 +64,7 @@ def test_what_cannot_be_believed(values, unit, named):
 def test_a_few_equal_centres_and_one_band_are_believed():
     assert centres_nm([500, 500, 600], "nm") == (500, 500, 600)
     assert centres_nm([0.65], None) == (650,)
-    assert Centres((1.0, 500.0, 600.0), "nm", "x").of([1, 2]).in_nm() == (500, 600)
+    assert Centres((1.0, 500.0, 600.0), "nm", "x").in_nm([1, 2]) == (500, 600)
 
 
 def envi(path, wavelengths, unit):

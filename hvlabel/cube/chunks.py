@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,10 +10,10 @@ import cv2
 import numpy as np
 
 from hvlabel.cube import shard
-from hvlabel.cube.missing import FLOAT32_MAX, filled, missing_values
 from hvlabel.cube.render import Rendering
 from hvlabel.errors import RawFileError
 from hvlabel.readers import RawImage, Strip
+from hvlabel.readers.missing import FLOAT32_MAX, filled, ignored, missing_values
 
 TRANSPOSED_BYTES = 64 << 10  # at a time, to stay in the cache
 # types that OpenCV can transpose, by size in bytes
@@ -69,6 +70,11 @@ class Statistics:
         self.n_ignored += part.n_ignored
 
     @property
+    def n_missing(self) -> int:
+        """Values that are no measurement."""
+        return self.n_nonfinite + self.n_ignored
+
+    @property
     def dead(self) -> np.ndarray:
         """(C,) bool, bands that hold no value, or the same one everywhere: they tell nothing about the image."""
         return ~(self.high > self.low)
@@ -111,14 +117,12 @@ def encode_chunk(
     values = chunk[:, :height, :width]
     low, high = values.min(axis=(1, 2)), values.max(axis=(1, 2))
     missing = None
-    if _may_miss(low, high, raw.ignore_value):
-        missing = missing_values(values, raw.ignore_value)
+    if _may_miss(low, high, raw.ignore_values):
+        missing = missing_values(values, raw.ignore_values)
     n_ignored = n_nonfinite = 0
     invalid = None
     if missing is not None:
-        n_ignored = (
-            0 if raw.ignore_value is None else int(np.count_nonzero(values == values.dtype.type(raw.ignore_value)))
-        )
+        n_ignored = int(np.count_nonzero(ignored(values, raw.ignore_values)))
         n_nonfinite = int(np.count_nonzero(missing)) - n_ignored
         low = values.min(axis=(1, 2), initial=_largest(values.dtype), where=~missing)
         high = values.max(axis=(1, 2), initial=_smallest(values.dtype), where=~missing)
@@ -142,14 +146,15 @@ def render_linear(
 ) -> np.ndarray:
     """(h, w, 3) float32 linear RGB times LINEAR_SHARE of a (C, h, w) block; bands without weight are not touched.
 
-    missing : (C, h, w) bool, values that are interpolated along the spectrum; None: none is
+    missing : (C, h, w) bool, values that are interpolated along the spectrum or give nothing to interpolate from; None: none is
     """
     used = np.flatnonzero(np.abs(rendering.weights).sum(axis=0))
     run = slice(used[0], used[-1] + 1) if len(used) == used[-1] - used[0] + 1 else used
     with np.errstate(over="ignore", invalid="ignore"):  # what float32 cannot hold is missing
-        bands = values[run].astype(np.float32)
-    if missing is not None and missing[run].any():
-        bands = filled(bands, missing[run], wavelengths_nm[run])
+        if missing is not None and missing[run].any():
+            bands = filled(values.astype(np.float32), missing, wavelengths_nm)[run]
+        else:
+            bands = values[run].astype(np.float32)
     flat = bands.reshape(len(used), -1)
     with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is black in the picture
         # one by one: half the time of one product
@@ -157,13 +162,13 @@ def render_linear(
     return np.stack(channels, axis=-1).reshape(*values.shape[1:], 3)
 
 
-def _may_miss(low: np.ndarray, high: np.ndarray, ignore_value: float | None) -> bool:
+def _may_miss(low: np.ndarray, high: np.ndarray, ignore_values: Sequence[float]) -> bool:
     """Whether a chunk may hold missing values, by the range of its bands."""
     if low.dtype.kind == "f":
         limit = np.inf if low.dtype == np.float16 else FLOAT32_MAX
         if not ((low > -limit) & (high < limit)).all():
             return True
-    return ignore_value is not None and bool(((low <= ignore_value) & (high >= ignore_value)).any())
+    return any(bool(((low <= value) & (high >= value)).any()) for value in ignore_values)
 
 
 def _largest(dtype: np.dtype[Any]) -> Any:

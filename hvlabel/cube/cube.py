@@ -16,9 +16,9 @@ import numpy as np
 import zarr
 
 from hvlabel.cube import shard
-from hvlabel.cube.missing import filled, missing_values
 from hvlabel.cube.write import SHARD_FILE
 from hvlabel.errors import CubeError
+from hvlabel.readers.missing import filled, ignored, missing_values
 
 ALL = slice(None)
 MAX_THREADS, WORTH_THREADS_BYTES = 4, 1 << 20
@@ -128,7 +128,7 @@ class Cube:
         Missing ones are interpolated from the pixel's other bands of the box; pixels without any have the cube's minimum.
         """
         stored = self.read(rows, columns, bands)
-        missing = missing_values(stored, self.ignore_value) if self._has_missing else None
+        missing = missing_values(stored, self.ignore_values) if self._has_missing else None
         with np.errstate(over="ignore", invalid="ignore"):  # what float32 cannot hold is missing
             if stored.dtype.itemsize > 4:
                 values = (stored * self.scale).astype(np.float32)
@@ -137,7 +137,9 @@ class Cube:
         if missing is None:
             return values
         (b0, b1) = _range(bands, self.shape[0], self.path)
-        whole = filled(values, missing, self.wavelengths_nm[b0:b1])
+        unusable = missing.copy()
+        unusable[self._is_dead[b0:b1]] = True  # a stuck band tells nothing about its neighbours
+        whole = np.where(missing, filled(values, unusable, self.wavelengths_nm[b0:b1]), values)
         return np.where(np.isfinite(whole), whole, np.float32(self.attributes["min"] * self.scale))
 
     @property
@@ -146,14 +148,19 @@ class Cube:
         return float(self.attributes["scale"])
 
     @property
-    def ignore_value(self) -> float | None:
-        """Stored value that stands for no data, or None."""
-        return self.attributes.get("ignore_value")
+    def ignore_values(self) -> tuple[float, ...]:
+        """Stored values that stand for no data."""
+        return tuple(self.attributes.get("ignore_values", ()))
+
+    @cached_property
+    def _is_dead(self) -> np.ndarray:
+        """(C,) bool."""
+        return np.isin(np.arange(self.shape[0]), self.attributes.get("dead_bands", ()))
 
     @cached_property
     def live_bands(self) -> np.ndarray:
         """Indices of the bands that tell something about the image: not missing throughout, not one single value."""
-        return np.setdiff1d(np.arange(self.shape[0]), self.attributes.get("dead_bands", ()))
+        return np.flatnonzero(~self._is_dead)
 
     def live_values(self) -> np.ndarray:
         """(L, H, W) float32 physical values of the live bands, in file order."""
@@ -170,10 +177,16 @@ class Cube:
         """(H, W) bool, pixels that hold some value; None: all do."""
         return np.asarray(self._layer("valid")) if self.attributes.get("n_invalid_px") else None
 
-    def without_ignored(self, stored: np.ndarray) -> np.ndarray:
-        """Stored values with what stands for no data replaced, in place, by the cube's minimum."""
-        if self.ignore_value is not None and self.attributes["n_ignored"]:
-            stored[stored == stored.dtype.type(self.ignore_value)] = self.attributes["min"]
+    def plain(self, stored: np.ndarray) -> np.ndarray:
+        """A box of all bands, as `read` gives it, with whatever is no measurement replaced in place by the cube's minimum.
+
+        Not finite values stay: a network's input has its own rule for them.
+        """
+        least = self.attributes["min"]
+        if self.ignore_values and self.attributes["n_ignored"]:
+            stored[ignored(stored, self.ignore_values)] = least
+        if self._is_dead.any():
+            stored[self._is_dead] = least
         return stored
 
     @property

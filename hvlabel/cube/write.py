@@ -15,11 +15,11 @@ from zarr.codecs import BytesCodec, ShardingCodec
 from hvlabel.config import CubeSettings
 from hvlabel.cube import shard
 from hvlabel.cube.chunks import Encoded, Place, Statistics, cut, encode_chunk, render_linear
-from hvlabel.cube.missing import missing_values
 from hvlabel.cube.picture import Linear, create_layer, flat_picture, stretch_into
 from hvlabel.cube.plan import chunk_side_px
 from hvlabel.cube.render import Rendering, choose_rendering
 from hvlabel.readers import RawImage, fit
+from hvlabel.readers.missing import missing_values
 
 SHARD_FILE = "cube/c/0/0/0"
 
@@ -94,11 +94,15 @@ def write_cube(
 
         statistics.require_image(raw.files[0])
         dead = statistics.dead
-        if rendering is not None and linear is not None:
-            if (np.abs(rendering.weights).sum(axis=0) > 0)[dead].any():
+        # only now is it known which bands are dead: did they show in the picture, or pass for values where all others are missing?
+        had_weight = rendering is not None and bool((np.abs(rendering.weights).sum(axis=0) > 0)[dead].any())
+        stuck = dead & np.isfinite(statistics.low)
+        if had_weight or (stuck.any() and statistics.n_missing):
+            if rendering is not None and linear is not None:
                 rendering = choose_rendering(wavelengths_nm, settings, dead, invented=invented)
                 linear.restart()
-                _render_again(path, raw, side, rendering, wavelengths_nm, linear)
+            _look_again(path, raw, side, dead, rendering, linear, valid)
+        if rendering is not None and linear is not None:
             picture = create_layer(path, "rgb", (height, width, 3), "u1")
             has_contrast = stretch_into(picture, linear, rendering, settings.stretch_percentiles, pool)
             linear.close()
@@ -119,10 +123,10 @@ def write_cube(
         "scale": raw.scale,
         "unit": raw.unit,
         "gains_applied": raw.gain is not None,
-        "min": float(statistics.low.min()),
-        "max": float(statistics.high.max()),
+        "min": float(statistics.low[~dead].min()),
+        "max": float(statistics.high[~dead].max()),
         "n_nonfinite": statistics.n_nonfinite,
-        "ignore_value": raw.ignore_value,
+        "ignore_values": list(raw.ignore_values),
         "n_ignored": statistics.n_ignored,
         "n_invalid_px": valid.n_excluded,
         "bad_bands": list(raw.bad_bands),
@@ -152,11 +156,18 @@ class Valid:
         return 0 if self.mask is None else int(np.count_nonzero(~self.mask))
 
 
-def _render_again(
-    path: Path, raw: RawImage, side: int, rendering: Rendering, wavelengths_nm: np.ndarray, linear: Linear
+def _look_again(
+    path: Path,
+    raw: RawImage,
+    side: int,
+    dead: np.ndarray,
+    rendering: Rendering | None,
+    linear: Linear | None,
+    valid: Valid,
 ) -> None:
-    """Fill the linear picture anew from the chunks just written: only now is it known which bands are dead."""
+    """Make the linear picture and the valid pixels anew from the chunks just written, without the dead bands."""
     n_bands, height, width = raw.shape
+    wavelengths_nm = np.asarray(raw.wavelengths_nm)
     columns = -(-width // side)
     index = shard.read_index(path / SHARD_FILE, -(-height // side) * columns)
     chunk = np.empty((n_bands, side, side), raw.dtype)
@@ -165,8 +176,14 @@ def _render_again(
             y, x = number // columns * side, number % columns * side
             shard.decode(path, np.frombuffer(os.pread(file.fileno(), n_bytes, offset), np.uint8), chunk)
             values = chunk[:, : height - y, : width - x]
-            missing = missing_values(values, raw.ignore_value)
-            linear.put(y, x, render_linear(values, missing, rendering, wavelengths_nm))
+            missing = missing_values(values, raw.ignore_values)
+            if missing is not None:
+                missing[dead] = True
+                invalid = np.asarray(missing.all(axis=0))
+                if invalid.any():
+                    valid.exclude(y, x, invalid)
+            if rendering is not None and linear is not None:
+                linear.put(y, x, render_linear(values, missing, rendering, wavelengths_nm))
 
 
 def _create_arrays(path: Path, raw: RawImage, side: int, grid: tuple[int, int]) -> None:

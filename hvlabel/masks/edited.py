@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ from hvlabel.masks.rle import areas, boxes_xywh, decode, interior_point
 from hvlabel.masks.sa1b import SEAL, is_sealed, sealed
 
 CORRECTED = "corrected"  # entry of the provenance
+NUMBERS = ("score", "predicted_iou", "stability_score")
+POLYGON_NUMBERS = 6  # of three points
 
 
 def is_corrected(document: dict[str, Any]) -> bool:
@@ -47,9 +50,14 @@ def corrected(path: Path, edited: dict[str, Any]) -> dict[str, Any]:
         size = int(image["height"]), int(image["width"])
     except (TypeError, KeyError, ValueError) as error:
         raise MaskFileError(f"{path}: its image has no height and width; restore them") from error
+    if min(size) < 1:
+        raise MaskFileError(f"{path}: its image is {size[0]} x {size[1]} px, expected positive sizes; restore them")
     kept = [_annotation(path, k, a, size) for k, a in enumerate(annotations)]
-    new_numbers = {a.get("id"): k for k, a in enumerate(annotations)}
-    suppressed = [_suppressed(s, new_numbers) for s in edited.get("suppressed", [])]
+    new_numbers = {str(a.get("id")): k for k, a in enumerate(annotations)}
+    losers = edited.get("suppressed") or []
+    if not isinstance(losers, list) or not all(isinstance(s, dict) for s in losers):
+        raise MaskFileError(f"{path}: suppressed is no list of masks; restore it")
+    suppressed = [_suppressed(s, new_numbers) for s in losers]
     before = edited["provenance"]
     first = before.get(CORRECTED, {}).get("replaces", before[SEAL])
     provenance = {k: v for k, v in before.items() if k != SEAL} | {CORRECTED: {"replaces": first}}
@@ -58,7 +66,8 @@ def corrected(path: Path, edited: dict[str, Any]) -> dict[str, Any]:
         for a in kept:
             union |= decode({"size": list(size), "counts": a["segmentation"]["counts"].encode()})
         provenance["foreground_share"] = round(float(union.mean()), 6)
-    return sealed({**edited, "annotations": kept, "suppressed": suppressed, "provenance": provenance})
+    image = {**image, "height": size[0], "width": size[1]}
+    return sealed({**edited, "image": image, "annotations": kept, "suppressed": suppressed, "provenance": provenance})
 
 
 def _annotation(path: Path, k: int, given: Any, size: tuple[int, int]) -> dict[str, Any]:
@@ -79,10 +88,18 @@ def _annotation(path: Path, k: int, given: Any, size: tuple[int, int]) -> dict[s
         "bands": None,
         "votes": [],
     }
-    point = given.get("point_coords") or [list(interior_point(decode(rle)))]
+    said = {name: value for name, value in given.items() if value is not None}
+    for name in NUMBERS:
+        if name in said and (
+            isinstance(said[name], bool) or not isinstance(said[name], int | float) or not math.isfinite(said[name])
+        ):
+            raise MaskFileError(
+                f"{path}: {name} of annotation {k} is {said[name]!r}, expected a number; mend or remove it"
+            )
+    point = said.get("point_coords") or [list(interior_point(decode(rle)))]
     return {
         **defaults,
-        **given,
+        **said,
         "id": k,
         "segmentation": {"size": list(size), "counts": rle["counts"].decode()},
         "bbox": boxes_xywh([rle])[0].tolist(),
@@ -96,12 +113,17 @@ def _rle(path: Path, k: int, given: Any, size: tuple[int, int]) -> Any:
     height, width = size
     try:
         if isinstance(given, list):
+            if any(len(polygon) % 2 or len(polygon) < POLYGON_NUMBERS for polygon in given):
+                raise MaskFileError(f"{path}: a polygon of annotation {k} has no three points x, y; draw it again")
             return coco.merge(coco.frPyObjects(given, height, width))
         if list(given["size"]) != list(size):
             raise MaskFileError(
                 f"{path}: the mask of annotation {k} is of {given['size']}, the image of {list(size)} (height, width); draw it again"
             )
         if isinstance(given["counts"], list):
+            whole = all(isinstance(n, int) and n >= 0 for n in given["counts"])
+            if not whole or sum(given["counts"]) != height * width:
+                raise MaskFileError(f"{path}: the run lengths of annotation {k} do not fill the image; restore them")
             return coco.frPyObjects(given, height, width)
         rle = {"size": list(size), "counts": given["counts"].encode()}
         decoded = decode(rle)  # type: ignore[arg-type]
@@ -116,7 +138,7 @@ def _rle(path: Path, k: int, given: Any, size: tuple[int, int]) -> Any:
     return rle
 
 
-def _suppressed(given: dict[str, Any], new_numbers: dict[Any, int]) -> dict[str, Any]:
+def _suppressed(given: dict[str, Any], new_numbers: dict[str, int]) -> dict[str, Any]:
     """A suppressed mask with the number that its winner has now; without one if that is gone."""
-    winner = new_numbers.get(given.get("by"))
+    winner = None if given.get("by") is None else new_numbers.get(str(given["by"]))
     return {**given, "by": winner, "iou": given.get("iou") if winner is not None else None}

@@ -30,14 +30,14 @@ MAX_VALUES = 10_000  # an attribute that is longer is no property of bands
 class Facts:
     """What attributes say.
 
-    ignore_value : stored value that stands for no data, or None
+    ignore_values : stored values that stand for no data
     gain, offset : physical value = stored value * gain + offset, one number or one per band; None: not said
     is_reflectance : whether a divisor was given that makes reflectance
     unit         : of the values, as written, or None
     vectors      : numeric attributes of several values and their units, by name
     """
 
-    ignore_value: float | None = None
+    ignore_values: tuple[float, ...] = ()
     gain: tuple[float, ...] | None = None
     offset: tuple[float, ...] | None = None
     is_reflectance: bool = False
@@ -51,16 +51,16 @@ NO_FACTS = Facts()
 def facts_of(attributes: Mapping[str, Any]) -> Facts:
     """The facts in an array's attributes; what makes no sense is left out."""
     numbers = {name: values for name, value in attributes.items() if (values := _numbers(value)) is not None}
-    lower = {name.lower(): values for name, values in numbers.items()}
-    ignored = next((lower[name][0] for name in IGNORED if name in lower), None)
+    missing = [_exact(value) for name, value in attributes.items() if name.lower() in IGNORED and name in numbers]
     gain, is_reflectance = numbers.get("scale_factor"), False
     divisor = next((numbers[name] for name in DIVISORS if name in numbers), None)
     if gain is None and divisor is not None and min(divisor) > 0:
-        gain, is_reflectance = tuple(1 / v for v in divisor), True
+        # NEON's 10000 divides; whoever writes 0.0001 under this name wants it multiplied
+        gain, is_reflectance = tuple(1 / v if v > 1 else v for v in divisor), True
     texts = {name.lower(): _text(value) for name, value in attributes.items()}
     unit = next((texts[name] for name in UNITS if texts.get(name)), None)
     vectors = {name: (values, _unit_of(name, texts)) for name, values in numbers.items() if len(values) > 1}
-    return Facts(ignored, gain, numbers.get("add_offset"), is_reflectance, unit, vectors)
+    return Facts(tuple(missing), gain, numbers.get("add_offset"), is_reflectance, unit, vectors)
 
 
 def _unit_of(name: str, texts: Mapping[str, str | None]) -> str | None:
@@ -74,9 +74,15 @@ def _numbers(value: Any) -> tuple[float, ...] | None:
         array = np.asarray(value)
     except (TypeError, ValueError):
         return None
-    if array.dtype.kind not in "uif" or not 0 < array.size <= MAX_VALUES or array.ndim > 1 + (1 in array.shape):
+    if array.dtype.kind not in "uifb" or not 0 < array.size <= MAX_VALUES or array.ndim > 1 + (1 in array.shape):
         return None
     return tuple(float(v) for v in array.ravel())
+
+
+def _exact(value: Any) -> float:
+    """The first number of an attribute; whole ones as int, since a 64-bit one fits no float."""
+    first = np.asarray(value).ravel()[0]
+    return int(first) if np.issubdtype(first.dtype, np.integer) else float(first)
 
 
 def _text(value: Any) -> str | None:

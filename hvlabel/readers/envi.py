@@ -75,9 +75,8 @@ def read(path: Path, form: Form) -> StoredArray:
         gain=gains.gain,
         offset=gains.offset,
         good_bands=_good_bands(header_path, header, n_bands) if form.bad_bands == "drop" else None,
-        ignore_value=_number(header_path, "data ignore value", header["data ignore value"])
-        if header.get("data ignore value")
-        else None,
+        ignore_values=_ignore_values(header),
+        swapped=form.axes.index("x") < form.axes.index("y"),
         georeference=from_map_info(header.get("map info"), header.get("coordinate system string")),
     )
 
@@ -90,7 +89,9 @@ def parse_header(path: Path) -> dict[str, str]:
         raise RawFileError(f"{path}: cannot read the header ({error.strerror}); expected an ENVI .hdr file") from error
     if not text.lstrip("\ufeff \t\r\n").startswith("ENVI"):
         raise RawFileError(f"{path}: the first line is not 'ENVI'; expected an ENVI header")
-    fields = re.findall(r"^[ \t]*([^=;{}\n]+?)[ \t]*=[ \t]*(\{[^}]*\}|[^\n]*)", text, flags=re.MULTILINE)
+    fields = re.findall(
+        r"^[ \t]*([^=;{}\n]+?)[ \t]*=[ \t]*(?:\r?\n[ \t]*(?=\{))?(\{[^}]*\}|[^\n]*)", text, flags=re.MULTILINE
+    )
     return {key.strip().lower(): value.strip().strip("{}").strip() for key, value in fields}
 
 
@@ -134,12 +135,19 @@ def data_of(header_path: Path, n_bytes: int) -> Path:
         return (present or candidates)[0]  # its size tells what is wrong
     if not candidates:
         raise RawFileError(
-            f"{header_path}: no data file beside the header; expected {name}.dat, .raw, .img or the like"
+            f"{header_path}: no data file beside the header; expected {name}.dat, .raw, .img or the like{_taken(header_path)}"
         )
     sizes = ", ".join(f"{p.name} ({p.stat().st_size} bytes)" for p in candidates[:6])
     raise RawFileError(
         f"{header_path}: promises {n_bytes} bytes, which none of {sizes} has; copy the data file again or mend the header"
     )
+
+
+def _taken(header_path: Path) -> str:
+    """A clause about a data file of this stem that belongs to another header, "" if there is none."""
+    same_stem = (p for p in sorted(header_path.parent.iterdir()) if p.stem == header_path.stem and not _is_header(p))
+    other = next((p for p in same_stem if p.is_file() and not _may_belong(p, header_path)), None)
+    return "" if other is None else f"; {other.name} belongs to {other.name}.hdr: remove one of the two headers"
 
 
 def _is_header(path: Path) -> bool:
@@ -168,6 +176,12 @@ def _require_size(data_path: Path, header_path: Path, sizes: dict[str, int], dty
     lines, rest = divmod(found - offset, line_bytes)
     likely = f"lines = {lines}" if rest == 0 else f"header offset = {offset + found - expected}"
     raise RawFileError(f"{told}; the header is wrong or belongs to another image: mend it, perhaps {likely}")
+
+
+def _ignore_values(header: dict[str, str]) -> tuple[float, ...]:
+    """The number that the field begins with; words such as None stand for none."""
+    number = re.match(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", header.get("data ignore value", ""), re.IGNORECASE)
+    return () if number is None else (float(number[0]),)
 
 
 def _gains(path: Path, header: dict[str, str], n_bands: int) -> tuple[Gains, str | None]:

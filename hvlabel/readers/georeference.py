@@ -34,6 +34,11 @@ class Georeference:
         """As kept in cubes and labels."""
         return {"crs": self.crs, "transform": list(self.transform), "source": self.source}
 
+    def transposed(self) -> Georeference:
+        """Of the image with rows and columns exchanged."""
+        a, b, c, d, e, f = self.transform
+        return replace(self, transform=(b, a, c, e, d, f))
+
     def upright(self, height_px: int, width_px: int, rot90: int, first_row: int = 0) -> Georeference:
         """Of the image after its first rows are cut and it is turned.
 
@@ -59,6 +64,8 @@ def from_map_info(map_info: str | None, coordinate_system: str | None) -> Georef
     if not map_info:
         return None
     words = [w.strip() for w in map_info.split(",")]
+    if words[0].lower() in ("arbitrary", "pixel"):
+        return None  # pixels counted, no place
     try:
         column, row, x, y, width, height = (float(w) for w in words[1:7])
     except ValueError:

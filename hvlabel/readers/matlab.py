@@ -23,6 +23,7 @@ from hvlabel.readers.variables import Variable, read_cube
 HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
 HEADER_BYTES = 128
 MATRIX, COMPRESSED = 14, 15
+OPAQUE = 17  # class of objects of newer MATLAB
 CLASSES = {
     1: "cell", 2: "struct", 3: "object", 4: "char", 5: "sparse", 6: "float64", 7: "float32",
     8: "int8", 9: "uint8", 10: "int16", 11: "uint16", 12: "int32", 13: "uint32", 14: "int64", 15: "uint64",
@@ -328,6 +329,9 @@ def _header(cursor: _Cursor) -> _Header:
     """What stands before a matrix's numbers; the cursor is behind it then."""
     element = cursor.element
     flags = np.frombuffer(cursor.content(8), f"{element.order}u4")
+    if flags.size and int(flags[0]) & 0xFF == OPAQUE:  # string, table, datetime: without dimensions
+        name = cursor.content(MAX_NAME_BYTES).decode("utf-8", "replace")
+        return _Header(name, (), "object", None, 0, cursor.position, b"")
     shape = tuple(np.frombuffer(cursor.content(4 * MAX_DIMENSIONS), f"{element.order}i4").tolist())
     name = cursor.content(MAX_NAME_BYTES).decode("utf-8", "replace")
     if flags.size == 0 or any(n < 0 for n in shape):

@@ -17,12 +17,16 @@ from hvlabel.readers.stored import FileArray, Packed, Slabs, StoredArray, requir
 from hvlabel.readers.variables import Variable, of_attributes, read_cube
 
 V3_SIGNATURES = (b"CDF\x01", b"CDF\x02")
+CDF5_SIGNATURE = b"CDF\x05"
 
 
 def is_v3(path: Path) -> bool:
     """Whether a file is NetCDF of the classic format."""
     with path.open("rb") as file:
-        return file.read(4) in V3_SIGNATURES
+        head = file.read(4)
+    if head == CDF5_SIGNATURE:
+        raise RawFileError(f"{path}: NetCDF of format CDF-5, expected classic or 4; convert it with nccopy -k nc4")
+    return head in V3_SIGNATURES
 
 
 def read(path: Path, form: Form) -> StoredArray:
@@ -41,6 +45,10 @@ def variables(path: Path) -> dict[str, Variable]:
         found.update(of_attributes("", facts_of(file._attributes)))
         for name in list(file.variables):
             attributes = dict(file.variables[name]._attributes)
+            if str(attributes.get("_Unsigned", "")).lower().strip("b'\"") == "true":
+                raise RawFileError(
+                    f"{path}: {name!r} keeps unsigned numbers in a signed type (_Unsigned); convert it with nccopy -k nc4"
+                )
             found[name] = _variable(path, name, file.variables[name].data, facts_of(attributes))
             found.update(of_attributes(name, facts_of(attributes)))
     return dict(sorted(found.items()))
@@ -49,7 +57,7 @@ def variables(path: Path) -> dict[str, Variable]:
 def _variable(path: Path, name: str, mapped: np.ndarray, facts: Facts) -> Variable:
     """A variable of the file. mapped: its values in the mapped file, of which only the place is kept."""
     shape, dtype = mapped.shape, mapped.dtype
-    if dtype.kind not in "uif" or not shape:
+    if dtype.kind not in "uif" or not shape or 0 in shape:
         value = np.array(mapped)
         return Variable(shape, str(dtype) if shape == () else "text", False, _no_cube, value.ravel, facts)
     offset, step = _place(mapped)

@@ -19,6 +19,7 @@ from hvlabel.errors import RawFileError
 from hvlabel.readers import envi, hdf5, hsd, matlab, netcdf, npy, pictures, tiff
 from hvlabel.readers.georeference import Georeference
 from hvlabel.readers.hsd import PcaArray
+from hvlabel.readers.missing import missing_values
 from hvlabel.readers.slabs import readable, slab_axis, slab_thickness
 from hvlabel.readers.stored import Packed, Slabs, StoredArray, unpack
 from hvlabel.wavelengths import Centres, widths_nm
@@ -95,12 +96,14 @@ class RawImage:
         return np.dtype(np.float32) if self.gain is not None else self.stored.array.dtype.newbyteorder("=")
 
     @property
-    def ignore_value(self) -> float | None:
-        """Value that stands for no data, if the values may have it; where gains are applied it has become NaN."""
-        value = self.stored.ignore_value
-        if value is None or self.gain is not None or not math.isfinite(value):
-            return None
-        return value if _fits(value, self.dtype) else None
+    def ignore_values(self) -> tuple[float, ...]:
+        """Values that stand for no data, of those that the type can hold; where gains are applied they have become NaN."""
+        return () if self.gain is not None else self._stored_ignore_values
+
+    @property
+    def _stored_ignore_values(self) -> tuple[float, ...]:
+        dtype = self.stored.array.dtype
+        return tuple(v for v in self.stored.ignore_values if math.isfinite(v) and _fits(v, dtype))
 
     @property
     def georeference(self) -> Georeference | None:
@@ -110,6 +113,8 @@ class RawImage:
         if place is None or int(self.rows[-1]) - first + 1 != n_rows:
             return None
         n_columns = self.stored.array.shape[self.stored.axes.index("x")]
+        if self.stored.swapped:
+            place = place.transposed()
         return place.upright(n_rows, n_columns, self.rot90, first)
 
     @property
@@ -200,9 +205,11 @@ class RawImage:
         """(C, rows, columns) with gains and offsets applied, as float32; what stands for no data becomes NaN."""
         if self.gain is None or self.offset is None:
             return cube
-        values = cube.astype(np.float32)
-        if self.stored.ignore_value is not None:
-            values[cube == self.stored.ignore_value] = np.nan
+        missing = missing_values(cube, self._stored_ignore_values)  # a gain would make numbers of them
+        with np.errstate(over="ignore", invalid="ignore"):
+            values = cube.astype(np.float32)
+        if missing is not None:
+            values[missing] = np.nan
         values *= self.gain
         values += self.offset
         return values
@@ -353,7 +360,7 @@ def _from_file(path: Path, stored: StoredArray, centres: Centres, bands: np.ndar
     if len(centres.values) != stored.n_bands:
         raise _unequal(path, len(centres.values), stored.n_bands, stored)
     try:
-        return centres.of(bands).in_nm()
+        return centres.in_nm(bands)
     except ValueError as error:
         raise RawFileError(f"{path}: {error}; mend the file, or give descriptor.wavelengths_nm") from error
 
@@ -364,7 +371,8 @@ def _fwhm(stored: StoredArray, bands: np.ndarray) -> tuple[float, ...] | None:
     if widths is None or centres is None or len(widths) != stored.n_bands or len(centres.values) != stored.n_bands:
         return None
     try:
-        return widths_nm([widths[k] for k in bands], centres.unit, centres.of(bands).values)
+        chosen = [centres.values[k] for k in bands]
+        return widths_nm([widths[k] for k in bands], stored.fwhm_unit, chosen, centres.unit)
     except ValueError:
         return None
 

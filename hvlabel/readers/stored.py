@@ -122,12 +122,13 @@ class StoredArray:
     axes          : permutation of "yxc": the order of the stored axes
     files         : every file that was read, the named one first
     centres       : band centres of all stored bands in file order, or None
-    fwhm          : (C,) widths of all stored bands in the unit of the centres, or None
+    fwhm          : (C,) widths of all stored bands, or None; fwhm_unit: None is that of the centres
     scale, unit   : stored value times scale = physical value, or None if the container does not say
     gain, offset  : (C,) float64; stored value * gain + offset, before `scale`; None: 1 and 0
     good_bands    : (C,) bool, False for bands that the file calls bad; None: all are good
-    ignore_value  : stored value that stands for no data, or None
+    ignore_values : stored values that stand for no data
     georeference  : where the image lies on the ground, as it is stored (hvlabel.readers.georeference), or None
+    swapped       : the form takes the container's rows for columns, so the georeference is to be transposed
     rgb           : (rows, columns, 3) picture inside the same file, stored as the cube is
     """
 
@@ -136,13 +137,15 @@ class StoredArray:
     files: tuple[Path, ...]
     centres: Centres | None = None
     fwhm: tuple[float, ...] | None = None
+    fwhm_unit: str | None = None
     scale: float | None = None
     unit: str | None = None
     gain: np.ndarray | None = None
     offset: np.ndarray | None = None
     good_bands: np.ndarray | None = None
-    ignore_value: float | None = None
+    ignore_values: tuple[float, ...] = ()
     georeference: Georeference | None = None
+    swapped: bool = False
     rgb: Slabs | Packed | None = None
 
     @property
@@ -167,6 +170,8 @@ def gains_of(path: Path, gain: Sequence[float] | None, offset: Sequence[float] |
             raise RawFileError(f"{path}: its {name} are no finite numbers; mend the file, or set descriptor.scale")
         values.append(array)
     gains, offsets = values
+    if not gains.any():
+        raise RawFileError(f"{path}: its gains are all 0; mend the file, or set descriptor.scale")
     if (gains == gains[0]).all() and gains[0] > 0 and not offsets.any():
         return Gains(float(gains[0]), None, None)
     return Gains(None, gains, offsets)

@@ -37,7 +37,7 @@ GDAL_METADATA, GDAL_NODATA = 42112, 42113
 PIXEL_SCALE, TIEPOINT, TRANSFORMATION, GEO_KEYS = 33550, 33922, 34264, 34735
 MAX_METADATA_CHARS = 4 << 20
 CENTRE_ITEMS = {"wavelength": None, "wavelength_nm": "nm", "central_wavelength_um": "um", "central_wavelength_nm": "nm"}
-WIDTH_ITEMS = ("fwhm", "fwhm_nm", "fwhm_um")
+WIDTH_ITEMS = {"fwhm": None, "fwhm_nm": "nm", "fwhm_um": "um"}
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ def read(path: Path, form: Form) -> StoredArray:
         facts = _band_facts(_tag(first, GDAL_METADATA))
         axes = _axes(form, stack.shape, _centres(facts))
         n_bands = stack.shape[axes.index("c")]
-        kept = _described(path, form, first, facts, n_bands)
+        kept = _described(path, form, first, facts, n_bands) | {"swapped": axes.index("x") < axes.index("y")}
         if stack.offset is not None:
             order = stack.dtype.newbyteorder(file.byteorder)
             end = stack.offset + int(np.prod(stack.shape, dtype=object)) * stack.dtype.itemsize
@@ -178,19 +178,25 @@ def _described(path: Path, form: Form, page: Any, facts: _BandFacts, n_bands: in
     """What tags and metadata say, as arguments of StoredArray."""
     gains = Gains(None, None, None)
     if form.scale is None:
-        gain, offset = (_of_bands(facts, (name,), n_bands) for name in ("scale", "offset"))
+        gain, offset = _of_bands(facts, "scale", n_bands, 1.0), _of_bands(facts, "offset", n_bands, 0.0)
         if gain is not None or offset is not None:
             gains = gains_of(path, gain, offset, n_bands)
     centres = _centres(facts)
-    good = _of_bands(facts, ("bbl", "good_band"), n_bands) if form.bad_bands == "drop" else None
+    good = _of_bands(facts, "bbl", n_bands, 1.0) if form.bad_bands == "drop" else None
+    nodata = _float(_tag(page, GDAL_NODATA))
+    fwhm, fwhm_unit = None, None
+    for name, unit in WIDTH_ITEMS.items():
+        fwhm = fwhm or _of_bands(facts, name, n_bands)
+        fwhm_unit = fwhm_unit or (unit if fwhm else None)
     return {
         "centres": centres if centres is not None and len(centres.values) == n_bands else None,
-        "fwhm": _of_bands(facts, WIDTH_ITEMS, n_bands),
+        "fwhm": fwhm,
+        "fwhm_unit": fwhm_unit,
         "scale": gains.scale,
         "gain": gains.gain,
         "offset": gains.offset,
         "good_bands": None if good is None else np.asarray(good) > 0,
-        "ignore_value": _float(_tag(page, GDAL_NODATA)),
+        "ignore_values": () if nodata is None else (nodata,),
         "georeference": _georeference(page),
     }
 
@@ -217,38 +223,45 @@ def _band_facts(text: Any) -> _BandFacts:
 def _centres(facts: _BandFacts) -> Centres | None:
     """Of one item per band, or, as GDAL carries them over from ENVI headers, of items Band_1, Band_2, ... with their unit."""
     for name, unit in CENTRE_ITEMS.items():
-        texts = facts.by_band.get(name, {})
-        values = _in_order(texts)
-        if values is not None:
+        measured = _with_unit(facts.by_band.get(name, {}))
+        if measured is not None:
+            values, inner = measured
             own_unit = facts.by_band.get("wavelength_units", {}).get(0) or facts.whole.get("wavelength_units")
-            return Centres(values, unit or own_unit, f"GDAL metadata item {name}")
+            return Centres(values, unit or inner or own_unit, f"GDAL metadata item {name}")
     named = {int(m[1]) - 1: text for name, text in facts.whole.items() if (m := re.fullmatch(r"band_(\d+)", name))}
-    parts = {
-        k: re.match(r"\(?([\d.]+(?:e[+-]?\d+)?)\s*([^\d\s()]*)\)?", text, re.IGNORECASE) for k, text in named.items()
-    }
-    values = _in_order({k: m[1] for k, m in parts.items() if m})
-    if values is None:
+    measured = _with_unit(named)
+    if measured is None:
         return None
-    unit = next((m[2] for m in parts.values() if m and m[2]), None) or facts.whole.get("wavelength_units")
+    values, inner = measured
+    unit = inner or facts.whole.get("wavelength_units")
     if unit and is_no_length(unit):
         return None  # names of bands that begin with a number
     return Centres(values, unit, "GDAL metadata items Band_1 to " + f"Band_{len(values)}")
 
 
-def _of_bands(facts: _BandFacts, names: Sequence[str], n_bands: int) -> tuple[float, ...] | None:
-    """One number per band, or None unless every band has one."""
-    for name in names:
-        values = _in_order(facts.by_band.get(name, {}))
-        if values is not None and len(values) == n_bands:
-            return values
-    return None
+def _with_unit(texts: Mapping[int, str]) -> tuple[tuple[float, ...], str | None] | None:
+    """Numbers of the bands 0, 1, ... and the unit behind one of them; None if one is missing or no number."""
+    parts = [
+        re.match(r"\(?([\d.]+(?:e[+-]?\d+)?)\s*([^\d\s()]*)", texts.get(k, ""), re.IGNORECASE)
+        for k in range(len(texts))
+    ]
+    sound = [m for m in parts if m is not None and _float(m[1]) is not None]
+    if not sound or len(sound) < len(parts):
+        return None
+    return tuple(float(m[1]) for m in sound), next((m[2] for m in sound if m[2]), None)
 
 
-def _in_order(texts: Mapping[int, str]) -> tuple[float, ...] | None:
-    """Numbers of the bands 0, 1, ...; None if one is missing or no number."""
-    values = [_float(texts.get(k)) for k in range(len(texts))]
+def _of_bands(facts: _BandFacts, name: str, n_bands: int, absent: float | None = None) -> tuple[float, ...] | None:
+    """One number per band, from items of single bands or from a list for all; None where there are none.
+
+    absent : what a band without an item has; None: every band has to have one
+    """
+    texts = facts.by_band.get(name, {})
+    if not texts and name in facts.whole:
+        texts = dict(enumerate(w for w in re.split(r"[,\s{}]+", facts.whole[name]) if w))
+    values = [_float(texts[k]) if k in texts else absent for k in range(n_bands)]
     sound = [v for v in values if v is not None]
-    return tuple(sound) if sound and len(sound) == len(values) else None
+    return tuple(sound) if texts and len(sound) == n_bands else None
 
 
 def _georeference(page: Any) -> Georeference | None:

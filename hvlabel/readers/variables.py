@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -26,8 +27,14 @@ from hvlabel.readers.stored import (
 from hvlabel.wavelengths import Centres
 
 SHOWN = 12
+COLOURS = 3  # an array with this many values on an axis may be a picture
+FEWEST_BANDS = 4
+MOST_SIDE_PX = 1_000_000
+SAME_CENTRES = 1e-4  # relative; the same centres may be kept twice, once as float32
 VECTOR_VALUES = 10_000  # more than any camera has bands
-CENTRE_NAMES = ("wave", "wvl", "lambda", "centre", "center", "nm")
+CENTRE_NAMES = re.compile(r"wave|wvl|lambda|cent(re|er)|(^|[^a-z])nm($|[^a-z])")
+OTHER_NAMES = re.compile(r"fwhm|width|good|bad|uncert|err|std|weight|flag|mask")  # of wavelengths, but no centres
+WAVENUMBERS = re.compile(r"wave_?num")
 GOOD_BAND_NAMES = ("bbl", "bad_band_list", "good_bands", "good_wavelengths", "goodbands")
 ROW_NAMES = ("nrow", "nrows", "rows", "nlines", "lines", "height")
 COLUMN_NAMES = ("ncol", "ncols", "cols", "columns", "nsamples", "samples", "width")
@@ -96,21 +103,23 @@ def read_cube(path: Path, form: Form, variables: Mapping[str, Variable]) -> Stor
     if form.scale is None and (facts.gain is not None or facts.offset is not None):
         gains = gains_of(path, facts.gain, facts.offset, n_stored)
     rgb = None if form.rgb_variable is None else _cube(path, form, form.rgb_variable, variables)[0]
-    centres = _centres(path, form, variables, n_stored)
-    fwhm = _vector(variables, ("fwhm",), n_stored)
-    good = _vector(variables, GOOD_BAND_NAMES, n_stored) if form.bad_bands == "drop" else None
+    centres = _centres(path, form, name, variables, n_stored)
+    fwhm = _vector(path, form, name, variables, ("fwhm",), n_stored)
+    good = _vector(path, form, name, variables, GOOD_BAND_NAMES, n_stored) if form.bad_bands == "drop" else None
+    is_good = None if good is None else np.asarray(good.flat(), np.float64)
     return StoredArray(
         array=array,
         axes=axes,
         files=(path,),
         centres=centres,
-        fwhm=None if fwhm is None else tuple(fwhm.tolist()),
+        fwhm=None if fwhm is None else tuple(float(w) for w in fwhm.flat()),
+        fwhm_unit=None if fwhm is None else fwhm.facts.unit,
         scale=gains.scale,
         unit="reflectance" if facts.is_reflectance and form.scale is None else None,
         gain=gains.gain,
         offset=gains.offset,
-        good_bands=None if good is None or not np.isin(good, (0, 1)).all() else good > 0,
-        ignore_value=facts.ignore_value,
+        good_bands=None if is_good is None or not np.isin(is_good, (0, 1)).all() else is_good > 0,
+        ignore_values=facts.ignore_values,
         rgb=rgb,
     )
 
@@ -121,23 +130,31 @@ def choose_variable(path: Path, form: Form, variables: Mapping[str, Variable], n
     if form.variable is not None:
         return form.variable
     cubes = [n for n, v in variables.items() if v.is_cube and n != form.rgb_variable]
-    if not cubes or form.shape is not None:
-        size = form.shape or size_in(variables)
-        n_px = None if size is None else size[0] * size[1]
-        cubes = [n for n, v in variables.items() if v.is_matrix and n_px in v.shape] or cubes
+    if n_bands is not None:
+        fitting = [n for n in cubes if squeezed(variables[n].shape)[form.axes.index("c")] == n_bands]
+    else:
+        fitting = [n for n in cubes if COLOURS not in squeezed(variables[n].shape)]
+    size = form.shape or size_in(variables)
+    matrices = [] if size is None else [n for n, v in variables.items() if v.is_matrix and size[0] * size[1] in v.shape]
+    if n_bands is not None:
+        matrices = [n for n in matrices if n_bands in variables[n].shape] or matrices
+    # a matrix whose size is known is the image, unless an array of three axes fits better; pictures of three colours do not
+    if matrices and (form.shape is not None or not fitting):
+        cubes = matrices
     elif len(cubes) > 1 and n_bands is not None:
-        cubes = [n for n in cubes if squeezed(variables[n].shape)[form.axes.index("c")] == n_bands] or cubes
+        cubes = fitting or cubes
     if cubes and form.of_several == "last":
         return cubes[-1]
     if len(cubes) != 1:
-        matrices = not cubes and any(v.is_matrix for v in variables.values())
+        may_be_matrix = not cubes and any(v.is_matrix for v in variables.values())
         advice = (
             "descriptor.shape to rows and columns, if a matrix of bands and pixels is meant"
-            if matrices
+            if may_be_matrix
             else "descriptor.variable"
         )
         raise RawFileError(
-            f"{path}: {len(cubes)} three-dimensional numeric arrays, expected one; it holds {listing(variables)}; set {advice}"
+            f"{path}: {len(cubes)} {'matrices of bands and pixels' if matrices else 'three-dimensional numeric arrays'}, expected one; "
+            f"it holds {listing(variables)}; set {advice}"
         )
     return cubes[0]
 
@@ -153,40 +170,42 @@ def size_in(variables: Mapping[str, Variable]) -> tuple[int, int] | None:
     """(rows, columns) that a file keeps as two numbers beside a matrix of bands and pixels (nRow, nCol and the like), or None."""
     numbers = {_last_name(n): v for n, v in variables.items() if v.numeric and v.n_values == 1}
     rows, columns = (
-        next((int(numbers[n].flat()[0]) for n in names if n in numbers), 0) for names in (ROW_NAMES, COLUMN_NAMES)
+        next((float(numbers[n].flat()[0]) for n in names if n in numbers), 0.0) for names in (ROW_NAMES, COLUMN_NAMES)
     )
-    return (rows, columns) if rows > 0 and columns > 0 else None
+    sound = all(v.is_integer() and 0 < v < MOST_SIDE_PX for v in (rows, columns))
+    return (int(rows), int(columns)) if sound else None
 
 
 def find_centres(variables: Mapping[str, Variable], n_bands: int | None) -> dict[str, tuple[float, ...]]:
-    """Variables that may hold band centres, in nm: believable ones that rise or fall; those that are called so come first.
+    """Variables that may hold band centres, in nm: believable ones that rise or fall, or are called so, which come first.
 
     n_bands : how many there have to be; None: any number above three
     """
     likely: dict[str, tuple[float, ...]] = {}
     for name, variable in sorted(variables.items(), key=lambda item: not is_centre_name(item[0])):
-        if not (variable.numeric and variable.is_vector) or (
-            variable.n_values != n_bands if n_bands else variable.n_values < 4
-        ):
+        wanted = variable.n_values == n_bands if n_bands else variable.n_values >= FEWEST_BANDS
+        if not (variable.numeric and variable.is_vector and wanted) or OTHER_NAMES.search(_last_name(name)):
             continue
         try:
             values = band_centres(name, variable).in_nm()
         except ValueError:
             continue
         steps = np.diff(values)
-        if not steps.size or max(np.mean(steps > 0), np.mean(steps < 0)) > MOSTLY:
+        if is_centre_name(name) or not steps.size or max(np.mean(steps > 0), np.mean(steps < 0)) > MOSTLY:
             likely[name] = values
     return likely
 
 
 def is_centre_name(name: str) -> bool:
     """Whether a variable is called like band centres."""
-    return any(word in _last_name(name) for word in CENTRE_NAMES)
+    own = _last_name(name)
+    return CENTRE_NAMES.search(own) is not None and OTHER_NAMES.search(own) is None
 
 
 def band_centres(name: str, variable: Variable) -> Centres:
     """The values of a vector as band centres. name: of the variable."""
-    return Centres(tuple(float(v) for v in variable.flat()), variable.facts.unit, f"variable {name!r}")
+    unit = variable.facts.unit or ("cm-1" if WAVENUMBERS.search(_last_name(name)) else None)
+    return Centres(tuple(float(v) for v in variable.flat()), unit, f"variable {name!r}")
 
 
 def of_attributes(owner: str, facts: Facts) -> dict[str, Variable]:
@@ -251,32 +270,66 @@ def _unfolded(
     return (*sides, shape[1]), order + "c"
 
 
-def _centres(path: Path, form: Form, variables: Mapping[str, Variable], n_bands: int) -> Centres | None:
-    """Those of the form's variable, else of the one vector that is called and looks like them."""
+def _centres(path: Path, form: Form, cube: str, variables: Mapping[str, Variable], n_bands: int) -> Centres | None:
+    """Those of the form's variable, else of the one vector that is called so, nearest to the cube in the file.
+
+    A vector that is called so and cannot be believed is returned too, where there is no better one: why, is said then.
+    """
     name = form.wavelength_variable
-    if name is None:
-        called = {n: nm for n, nm in find_centres(variables, n_bands).items() if is_centre_name(n)}
-        if len(set(called.values())) > 1 and form.wavelengths_nm is None:
+    if name is not None:
+        if name in variables and variables[name].numeric and variables[name].is_vector:
+            return band_centres(name, variables[name])
+        if form.wavelengths_nm is None:
             raise RawFileError(
-                f"{path}: {' and '.join(called)} may hold the band centres; say which by descriptor.wavelength_variable"
+                f"{path}: no numeric vector {name!r} with the wavelengths; it holds {listing(variables)}; set descriptor.wavelength_variable"
             )
-        name = next(iter(called), None) if len(set(called.values())) == 1 else None
-        return None if name is None else band_centres(name, variables[name])
-    if name in variables and variables[name].numeric and variables[name].is_vector:
-        return band_centres(name, variables[name])
-    if form.wavelengths_nm is None:
+        return None
+    called = [
+        n for n, v in variables.items() if is_centre_name(n) and v.numeric and v.is_vector and v.n_values == n_bands
+    ]
+    likely = find_centres(variables, n_bands)
+    believed = [n for n in called if n in likely]
+    near = _nearest(believed or called, cube, form)
+    if not near:
+        return None
+    centres = {n: band_centres(n, variables[n]) for n in near}
+    first = next(iter(centres.values()))
+    if believed and form.wavelengths_nm is None:
+        nm = [c.in_nm() for c in centres.values()]
+        if not all(np.allclose(nm[0], other, rtol=SAME_CENTRES) for other in nm):
+            raise RawFileError(
+                f"{path}: {' and '.join(near)} may hold the band centres; say which by descriptor.wavelength_variable"
+            )
+    return first
+
+
+def _vector(
+    path: Path, form: Form, cube: str, variables: Mapping[str, Variable], names: tuple[str, ...], n_bands: int
+) -> Variable | None:
+    """The vector that has one of these names and a value per band, nearest to the cube in the file."""
+    called = [n for n, v in variables.items() if _last_name(n) in names and v.is_vector and v.n_values == n_bands]
+    near = _nearest(called, cube, form)
+    values = [np.asarray(variables[n].flat(), np.float64) for n in near]
+    if any(not np.allclose(values[0], other) for other in values):
         raise RawFileError(
-            f"{path}: no numeric vector {name!r} with the wavelengths; it holds {listing(variables)}; set descriptor.wavelength_variable"
+            f"{path}: {' and '.join(near)} differ, and either may be meant for {cube!r}; keep the one that counts in its group"
         )
-    return None
+    return variables[near[0]] if near else None
 
 
-def _vector(variables: Mapping[str, Variable], names: tuple[str, ...], n_bands: int) -> np.ndarray | None:
-    """(C,) float64 values of the variable that has one of these names and as many values as there are bands."""
-    for name, variable in variables.items():
-        if _last_name(name) in names and variable.is_vector and variable.n_values == n_bands:
-            return np.asarray(variable.flat(), np.float64)
-    return None
+def _nearest(names: Sequence[str], cube: str, form: Form) -> list[str]:
+    """Those of some variables that lie nearest to the cube: its attributes, its group, that of the centres, the root, elsewhere."""
+
+    def distance(name: str) -> int:
+        owner, at, _ = name.partition("@")
+        group = owner.rpartition("/")[0]
+        if at and owner == cube:
+            return 0
+        groups = [cube.rpartition("/")[0], (form.wavelength_variable or "").rpartition("/")[0], ""]
+        return 1 + groups.index(group) if group in groups else 1 + len(groups)
+
+    least = min((distance(n) for n in names), default=0)
+    return [n for n in names if distance(n) == least]
 
 
 def _last_name(name: str) -> str:

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from hvlabel.config import CubeSettings, MaterialSettings, RegionsSettings, RgbSettings, SequenceSettings
-from hvlabel.cube.missing import filled, missing_values
 from hvlabel.cube.render import choose_rendering, cie_weights, stretch
 from hvlabel.errors import BandError, RawFileError
 from hvlabel.masks import decode
+from hvlabel.readers.missing import filled, missing_values
 from hvlabel.stages.segment import BranchRunner
 
 VISIBLE = np.linspace(410, 710, 31)
@@ -135,9 +135,9 @@ def test_filled_is_interpolation_in_wavelength_order():
 
 def test_what_is_missing():
     values = np.array([1, 7, np.nan, np.inf, np.finfo(np.float32).max, -np.finfo(np.float32).max], np.float32)
-    np.testing.assert_array_equal(missing_values(values, 7.0), [False, True, True, True, True, True])
-    assert missing_values(np.array([1, 2], np.uint8), 9.0) is None
-    assert missing_values(np.array([1, 2], np.uint8), None) is None
+    np.testing.assert_array_equal(missing_values(values, (7.0,)), [False, True, True, True, True, True])
+    assert missing_values(np.array([1, 2], np.uint8), (9.0,)) is None
+    assert missing_values(np.array([1, 2], np.uint8), ()) is None
 
 
 @pytest.mark.parametrize("factor", [1.0, -1.0, 1e-30, 1e-36, 1e30, 1e37, 3e38])

@@ -183,7 +183,7 @@ def test_netcdf_v3(tmp_path, version):
     raw = open_raw(tmp_path / "a.nc", Descriptor(container="netcdf", axes="cyx"))
     np.testing.assert_array_equal(raw.read(), CUBE)
     np.testing.assert_allclose(raw.wavelengths_nm, NM)
-    assert (raw.scale, raw.ignore_value) == (pytest.approx(0.0001), -1)
+    assert (raw.scale, raw.ignore_values) == (pytest.approx(0.0001), (-1,))
     with scipy.io.netcdf_file(tmp_path / "b.nc", "w", version=version) as file:  # records of two variables take turns
         for name, size in (("band", None), ("y", H), ("x", W)):
             file.createDimension(name, size)
@@ -203,3 +203,50 @@ def test_netcdf_v4_is_hdf5(tmp_path):
     with h5py.File(tmp_path / "a.nc", "w") as file:
         file["cube"], file["wavelength"] = CUBE, NM
     np.testing.assert_array_equal(open_raw(tmp_path / "a.nc", Descriptor(container="netcdf", axes="cyx")).read(), CUBE)
+
+
+def test_a_matrix_of_known_size_goes_before_pictures_and_maps(tmp_path):
+    matrix = CUBE.transpose(0, 2, 1).reshape(N, -1)
+    beside = {"nRow": H, "nCol": W, "rgb": np.zeros((H, W, 3), "u1"), "abundances": np.zeros((H, W, 3))}
+    scipy.io.savemat(tmp_path / "a.mat", {"V": matrix, **beside})
+    np.testing.assert_array_equal(read(tmp_path / "a.mat", container="matlab"), CUBE)
+    scipy.io.savemat(tmp_path / "a.mat", {"Y": matrix, "A": np.ones((3, H * W)), "nRow": H, "nCol": W})
+    np.testing.assert_array_equal(read(tmp_path / "a.mat", container="matlab"), CUBE)
+    scipy.io.savemat(tmp_path / "a.mat", {"Y": matrix, "Z": matrix, "nRow": H, "nCol": W})
+    with pytest.raises(RawFileError, match="2 matrices"):
+        read(tmp_path / "a.mat", container="matlab")
+    scipy.io.savemat(tmp_path / "a.mat", {"Y": matrix, "nRow": np.nan, "nCol": W})
+    with pytest.raises(RawFileError, match=r"descriptor\.shape"):
+        read(tmp_path / "a.mat", container="matlab")
+
+
+def test_opaque_objects_beside_the_cube_are_passed_over(tmp_path):
+    scipy.io.savemat(tmp_path / "a.mat", {"cube": YXC})
+    content = bytearray((tmp_path / "a.mat").read_bytes())
+
+    def element(kind, data):
+        return np.array([kind, len(data)], "<u4").tobytes() + data + bytes(-len(data) % 8)
+
+    flags = element(6, np.array([17, 0], "<u4").tobytes())
+    body = flags + element(1, b"names   ") + element(1, b"MCOS    ") + element(1, b"string  ")
+    (tmp_path / "a.mat").write_bytes(bytes(content) + element(14, body))
+    np.testing.assert_array_equal(read(tmp_path / "a.mat", container="matlab"), CUBE)
+
+
+def test_netcdf_quirks(tmp_path):
+    with scipy.io.netcdf_file(tmp_path / "a.nc", "w") as file:
+        for name, size in (("time", None), ("band", N), ("y", H), ("x", W)):
+            file.createDimension(name, size)
+        file.createVariable("never", "f4", ("time",))  # a record variable without records
+        file.createVariable("cube", "i2", ("band", "y", "x"))[:] = CUBE.astype("i2")
+    np.testing.assert_array_equal(read(tmp_path / "a.nc", container="netcdf", axes="cyx"), CUBE)
+    (tmp_path / "b.nc").write_bytes(b"CDF\x05" + bytes(100))
+    with pytest.raises(RawFileError, match="CDF-5"):
+        read(tmp_path / "b.nc", container="netcdf")
+    with scipy.io.netcdf_file(tmp_path / "c.nc", "w") as file:
+        for name, size in (("band", N), ("y", H), ("x", W)):
+            file.createDimension(name, size)
+        file.createVariable("cube", "i2", ("band", "y", "x"))[:] = CUBE.astype("i2")
+        file.variables["cube"]._Unsigned = "true"
+    with pytest.raises(RawFileError, match="_Unsigned"):
+        read(tmp_path / "c.nc", container="netcdf", axes="cyx")

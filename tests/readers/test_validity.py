@@ -76,7 +76,7 @@ def converted(path, descriptor):
 def test_pixels_without_data_take_no_part(tmp_path, write):
     cube = converted(*write(tmp_path))
     np.testing.assert_array_equal(cube.read(), SCENE)  # stored as they are
-    assert cube.attributes["ignore_value"] == IGNORED
+    assert cube.attributes["ignore_values"] == [IGNORED]
     assert cube.attributes["n_ignored"] == N * HOLE.sum()
     assert cube.attributes["n_invalid_px"] == HOLE.sum()
     np.testing.assert_array_equal(cube.valid, ~HOLE)
@@ -136,7 +136,7 @@ def test_an_ignore_value_that_the_type_cannot_hold_means_nothing(tmp_path):
         file["cube"].attrs["_FillValue"] = -1.5
         file["wavelength"] = NM
     cube = converted(tmp_path / "a.h5", Descriptor(container="hdf5", axes="cyx"))
-    assert cube.attributes["ignore_value"] is None
+    assert cube.attributes["ignore_values"] == []
     assert cube.valid is None
 
 
@@ -145,7 +145,7 @@ def test_every_name_of_the_ignore_value_in_hdf5(tmp_path, name):
     with h5py.File(tmp_path / "a.h5", "w") as file:
         file["cube"], file["wavelength"] = SCENE, NM
         file["cube"].attrs[name] = [np.int16(IGNORED)]
-    assert open_raw(tmp_path / "a.h5", Descriptor(container="hdf5", axes="cyx")).ignore_value == IGNORED
+    assert open_raw(tmp_path / "a.h5", Descriptor(container="hdf5", axes="cyx")).ignore_values == (IGNORED,)
 
 
 def test_single_missing_values_do_not_make_a_pixel_invalid(tmp_path):
@@ -327,3 +327,170 @@ def test_the_place_travels_to_masks_and_label(tmp_path):
         provenance = read_document(tmp_path / name)["provenance"]
         assert provenance["georeference"]["crs"] == "EPSG:32633"
         assert provenance["wavelength_confidence"] == "calibrated"
+
+
+def test_band_numbers_are_known_by_the_whole_list(tmp_path):
+    path, descriptor = envi(tmp_path)
+    numbers = path.read_text().replace(", ".join(map(str, NM)), ", ".join(map(str, range(1, N + 1))))
+    path.write_text(numbers.replace("wavelength units = Nanometers\n", "") + "bbl = {1, 1, 1, 0, 1, 1, 1, 1}\n")
+    for form in (descriptor, descriptor.model_copy(update={"drop_bands": (0,)})):
+        with pytest.raises(RawFileError, match="numbers of the bands"):
+            open_raw(path, form)
+
+
+def test_zeros_for_the_centres_of_dropped_bands_do_no_harm(tmp_path):
+    path, descriptor = envi(tmp_path)
+    path.write_text(path.read_text().replace(str(NM[0]), "0"))
+    kept = open_raw(path, descriptor.model_copy(update={"drop_bands": (0,)}))
+    assert kept.wavelengths_nm == tuple(NM[1:])
+
+
+def test_names_of_vectors_are_told_apart(tmp_path):
+    def write(**more):
+        scipy.io.savemat(tmp_path / "a.mat", {"cube": SCENE.transpose(1, 2, 0), **more})
+        return tmp_path / "a.mat", Descriptor(container="matlab")
+
+    falling = np.linspace(950, 1800, N)
+    np.testing.assert_allclose(open_raw(*write(wavenumber=falling)).wavelengths_nm, 1e7 / falling)
+    both = open_raw(
+        *write(wavelength=np.array(NM), wavelength_fwhm=np.linspace(5.1, 9, N), alignment=np.linspace(401, 900, N))
+    )
+    assert both.wavelengths_nm == tuple(NM)
+    with pytest.raises(RawFileError, match="names no wavelengths"):
+        open_raw(*write(waveFWHM=np.linspace(5.1, 9, N)))
+    twice = {"wavelength": np.array(NM, np.float32) + 0.123, "wavelength_nm": np.array(NM) + 0.123}
+    np.testing.assert_allclose(open_raw(*write(**twice)).wavelengths_nm, np.array(NM) + 0.123, rtol=1e-6)
+    mosaic = np.random.default_rng(0).permutation(NM)
+    assert open_raw(*write(wavelength=mosaic)).wavelengths_nm == tuple(mosaic)
+    with pytest.raises(RawFileError, match="without a unit"):  # said in its own words, not as if there were none
+        open_raw(*write(wavelength=np.linspace(40, 90, N)))
+
+
+def test_gains_do_not_make_numbers_of_missing_values(tmp_path):
+    values = (SCENE / 4000).astype("<f4")
+    values[:, HOLE] = np.finfo(np.float32).min
+    values.tofile(tmp_path / "a.raw")
+    gains = ", ".join(str(0.1 + 0.01 * k) for k in range(N))
+    (tmp_path / "a.hdr").write_text(
+        f"ENVI\nsamples = {W}\nlines = {H}\nbands = {N}\ndata type = 4\ninterleave = bsq\nbyte order = 0\n"
+        f"wavelength = {{{', '.join(map(str, NM))}}}\ndata gain values = {{{gains}}}\n"
+    )
+    cube = converted(tmp_path / "a.hdr", Descriptor(container="envi"))
+    np.testing.assert_array_equal(cube.valid, ~HOLE)
+    assert abs(cube.attributes["min"]) < 1
+
+
+def test_a_stuck_band_makes_no_pixel_valid_and_no_neighbour_of_it(tmp_path):
+    values = SCENE.copy()
+    values[3] = 7
+    values[2, 10, 10] = IGNORED
+    cube = converted(*envi(tmp_path, values))
+    assert cube.attributes["dead_bands"] == [3]
+    np.testing.assert_array_equal(cube.valid, ~HOLE)
+    assert cube.values()[2, 10, 10] == pytest.approx((2 * values[1, 10, 10] + values[4, 10, 10]) / 3)
+    assert (cube.attributes["min"], cube.attributes["max"]) == (
+        np.delete(values, 3, 0)[np.delete(values, 3, 0) != IGNORED].min(),
+        np.delete(values, 3, 0).max(),
+    )
+    stored = cube.plain(cube.read())
+    assert stored.min() == cube.attributes["min"]
+    assert stored.max() == cube.attributes["max"]
+
+
+def test_a_missing_value_of_the_picture_comes_from_the_pixels_own_spectrum(tmp_path):
+    infrared = np.linspace(900, 1700, 30)
+    y, x = np.mgrid[:H, :W]
+    smooth = (1000 + 10 * y + 5 * x + 20 * np.arange(30)[:, None, None]).astype("<i2")
+    for name, missing in (("a", []), ("b", [25]), ("c", [5, 15, 25])):
+        values = smooth.copy()
+        values[np.ix_(missing, range(20, 24), range(20, 24))] = IGNORED
+        values.tofile(tmp_path / f"{name}.raw")
+        (tmp_path / f"{name}.hdr").write_text(
+            f"ENVI\nsamples = {W}\nlines = {H}\nbands = 30\ndata type = 2\ninterleave = bsq\nbyte order = 0\n"
+            f"wavelength = {{{', '.join(map(str, infrared))}}}\ndata ignore value = {IGNORED}\n"
+        )
+    whole, one, three = (converted(tmp_path / f"{n}.hdr", Descriptor(container="envi")).rgb.astype(int) for n in "abc")
+    assert np.abs(one - whole).max() <= 1
+    assert np.abs(three - whole).max() <= 1
+
+
+def test_gdal_items_of_some_bands_and_lists_for_all(tmp_path):
+    some = "".join(f'<Item name="OFFSET" sample="{k}" role="offset">{k + 1}</Item>' for k in range(3))
+    offset = open_raw(*tiff(tmp_path, items=some)).offset.ravel()
+    np.testing.assert_array_equal(offset, [1, 2, 3, 0, 0, 0, 0, 0])
+    assert open_raw(*tiff(tmp_path, items='<Item name="bbl" sample="2">0</Item>')).bad_bands == (2,)
+    whole = f'<Item name="bbl" domain="ENVI">{{{", ".join(map(str, BBL))}}}</Item>'
+    assert open_raw(*tiff(tmp_path, items=whole)).bad_bands == (2, 5)
+    um = "".join(f'<Item name="FWHM_UM" sample="{k}" domain="IMAGERY">0.010</Item>' for k in range(N))
+    np.testing.assert_allclose(
+        open_raw(*tiff(tmp_path, items=um + '<Item name="wavelength_units">Nanometers</Item>')).fwhm_nm, 10
+    )
+    named = "".join(f'<Item name="wavelength" sample="{k}">{nm:g} nm</Item>' for k, nm in enumerate(NM))
+    assert open_raw(*tiff(tmp_path, items=named)).wavelengths_nm == tuple(NM)
+
+
+def test_the_vectors_of_the_cubes_own_group_count(tmp_path):
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        for group, bad, width in (("swir", 2, 10.0), ("vnir", 5, 5.0)):
+            file[f"{group}/cube"], file[f"{group}/wavelength"] = SCENE, NM
+            file[f"{group}/bbl"] = [int(k != bad) for k in range(N)]
+            file[f"{group}/fwhm"] = np.full(N, width / 1000)
+            file[f"{group}/fwhm"].attrs["units"] = "um"
+    raw = open_raw(tmp_path / "a.h5", Descriptor(container="hdf5", axes="cyx", variable="vnir/cube"))
+    assert raw.bad_bands == (5,)
+    np.testing.assert_allclose(raw.fwhm_nm, 5)
+    with h5py.File(tmp_path / "b.h5", "w") as file:
+        file["cube"] = SCENE
+        for group, bad in (("one", 2), ("two", 5)):
+            file[f"{group}/bbl"] = [int(k != bad) for k in range(N)]
+    with pytest.raises(RawFileError, match="one/bbl and two/bbl differ"):
+        open_raw(tmp_path / "b.h5", Descriptor(container="hdf5", axes="cyx", wavelengths_nm=NM))
+    path, descriptor = hdf5(tmp_path, bbl=np.array(BBL, bool))
+    assert open_raw(path, descriptor).bad_bands == (2, 5)
+
+
+def test_exchanged_axes_exchange_the_place_too(tmp_path):
+    path, descriptor = envi(tmp_path, extra=f"map info = {{{UTM}}}\n")
+    turned = open_raw(path, descriptor.model_copy(update={"axes": "xyc"}))
+    assert turned.shape == (N, W, H)
+    assert turned.georeference.transform == (0, 2, 500000, -2, 0, 4600000)
+    path, descriptor = envi(tmp_path, extra="map info = {Arbitrary, 1, 1, 0, 0, 1, 1}\n")
+    assert open_raw(path, descriptor).georeference is None
+
+
+def test_several_values_may_stand_for_no_data(tmp_path):
+    values = SCENE.copy()
+    values[:, 0] = -32767
+    cube = converted(*hdf5(tmp_path, values, missing_value=np.int16(-32767)))
+    assert sorted(cube.attributes["ignore_values"]) == [-32767, IGNORED]
+    expected = ~HOLE
+    expected[0] = False
+    np.testing.assert_array_equal(cube.valid, expected)
+    wide = SCENE.astype("i8")
+    wide[:, HOLE] = -9223372036854775806  # NetCDF's own, which no float64 holds
+    with h5py.File(tmp_path / "b.h5", "w") as file:
+        file["cube"], file["wavelength"] = wide, NM
+        file["cube"].attrs["_FillValue"] = np.int64(-9223372036854775806)
+    assert (
+        converted(tmp_path / "b.h5", Descriptor(container="hdf5", axes="cyx")).attributes["n_invalid_px"] == HOLE.sum()
+    )
+    assert open_raw(*hdf5(tmp_path, Scale_Factor=0.0001)).scale == 0.0001  # meant to multiply
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"), [("None", ()), ("NA", ()), ("-9999 ; fill", (-9999.0,)), ("-1.5e3", (-1500.0,))]
+)
+def test_words_for_no_ignore_value(tmp_path, text, expected):
+    path, descriptor = envi(tmp_path)
+    path.write_text(path.read_text().replace(f"data ignore value = {IGNORED}", f"data ignore value = {text}"))
+    assert open_raw(path, descriptor).stored.ignore_values == expected
+
+
+def test_lists_on_the_next_line_and_units_in_brackets(tmp_path):
+    path, descriptor = envi(tmp_path, extra=f"bbl =\n {{{', '.join(map(str, BBL))}}}\n")
+    path.write_text(path.read_text().replace("= Nanometers", "= Nanometers (nm)"))
+    raw = open_raw(path, descriptor)
+    assert raw.bad_bands == (2, 5)
+    assert raw.wavelengths_nm == tuple(NM[k] for k in KEPT)
+    with pytest.raises(RawFileError, match="gains are all 0"):
+        open_raw(*envi(tmp_path, extra=f"data gain values = {{{', '.join('0' * N)}}}\n"))

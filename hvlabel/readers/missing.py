@@ -2,25 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 FLOAT32_MAX = float(np.finfo(np.float32).max)
 
 
-def missing_values(values: np.ndarray, ignore_value: float | None) -> np.ndarray | None:
+def missing_values(values: np.ndarray, ignore_values: Sequence[float]) -> np.ndarray | None:
     """bool of the same shape, or None if nothing is missing.
 
-    Missing is what equals ignore_value, is not finite, or is the largest float32 of either sign, which GIS tools write where
+    Missing is what equals one of ignore_values, is not finite, or is the largest float32 of either sign, which GIS tools write where
     there is no data.
     """
-    missing = None
-    if ignore_value is not None:
-        missing = values == values.dtype.type(ignore_value)
+    missing = ignored(values, ignore_values) if len(ignore_values) else None
     if values.dtype.kind == "f":
         # half floats end long before float32 does
         unreal = ~np.isfinite(values) if values.dtype == np.float16 else ~(np.abs(values) < FLOAT32_MAX)
         missing = unreal if missing is None else missing | unreal
     return missing if missing is not None and missing.any() else None
+
+
+def ignored(values: np.ndarray, ignore_values: Sequence[float]) -> np.ndarray:
+    """bool of the same shape: what equals one of some values, which the type of the array holds."""
+    equal = np.zeros(values.shape, bool)
+    for value in ignore_values:
+        equal |= values == values.dtype.type(value)
+    return equal
 
 
 def filled(values: np.ndarray, missing: np.ndarray, wavelengths_nm: np.ndarray) -> np.ndarray:
