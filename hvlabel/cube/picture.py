@@ -86,9 +86,8 @@ def stretch_into(
     limits = stretch_limits(linear.sample(), percentiles, joint=rendering.joint)
     if (limits[0] == limits[1]).all():
         limits = stretch_limits(linear.sample(), (0.0, 100.0), joint=rendering.joint)
-    ranges = list(pool.map(partial(_show, picture, linear, limits), range(0, picture.shape[0], PICTURE_CHUNK_PX)))
-    lows, highs = zip(*ranges, strict=True)
-    return bool((np.max(highs, axis=0) > np.min(lows, axis=0)).any())
+    first_pixels = list(pool.map(partial(_show, picture, linear, limits), range(0, picture.shape[0], PICTURE_CHUNK_PX)))
+    return len(set(first_pixels)) > 1 or first_pixels[0] is None
 
 
 def flat_picture(path: Path, what: str) -> RawFileError:
@@ -99,9 +98,11 @@ def flat_picture(path: Path, what: str) -> RawFileError:
     )
 
 
-def _show(picture: zarr.Array[Any], linear: Linear, limits: np.ndarray, start: int) -> tuple[np.ndarray, np.ndarray]:
-    """Stretch one row of chunks into the picture; (3,) darkest and brightest values. Threads may call this at once."""
+def _show(picture: zarr.Array[Any], linear: Linear, limits: np.ndarray, start: int) -> tuple[int, ...] | None:
+    """Stretch one row of chunks into the picture; its first pixel if all others have that colour, else None. Threads may call
+    this at once."""
     stop = min(start + PICTURE_CHUNK_PX, picture.shape[0])
     shown = stretched(linear.rows(start, stop), limits)
     picture[start:stop] = shown
-    return shown.min(axis=(0, 1)), shown.max(axis=(0, 1))
+    first = shown[0, 0]
+    return None if (shown != first).any() else tuple(int(v) for v in first)

@@ -109,7 +109,7 @@ def write_cube(
             if not has_contrast:
                 raise flat_picture(raw.files[0], "the picture of its bands")
         elif rgb is not None:
-            if not np.ptp(rgb, axis=(0, 1)).any():
+            if not (rgb != rgb[0, 0]).any():
                 raise flat_picture(raw.files[0], "its RGB companion, or the picture inside it,")
             create_layer(path, "rgb", (height, width, 3), "u1")[:] = fit(rgb, height, width)
         if valid.mask is not None:
