@@ -13,45 +13,72 @@ from hvlabel.errors import MaskFileError
 from hvlabel.masks import Mask, MaskSet, Suppressed, areas, decode, iou_matrix, mask_nms, rank
 
 
-def fuse(branches: Sequence[MaskSet], settings: FusionSettings) -> MaskSet:
-    """The label of one image: masks that win the NMS of all branches' weighted scores, best first.
+def fuse(
+    branches: Sequence[MaskSet], settings: FusionSettings, expected_iou: Sequence[np.ndarray] | None = None
+) -> MaskSet:
+    """The label of one image: masks that win the NMS of all branches, best first.
 
-    A kept mask's votes name its own branch and those of the masks it suppressed. Its final score, which ranks the label,
-    follows settings.ranking: by votes (score + vote_bonus * further votes) / (1 + vote_bonus * further branches), by
-    agreement the mean over branches of the best IoU with a mask there, 1 for its own. Every mask that is not in the label is
-    recorded with its position in its branch's file and the reason.
+    expected_iou : per branch (N,) predicted IoU with an object, needed by ranking `quality`
+    A kept mask's votes name its own branch and those of the masks it suppressed. By quality, masks compete and are ranked by
+    what is expected of them, times their branch's weight, and those below min_quality are left out. Otherwise they compete by
+    their weighted scores, and the final score, which ranks the label, follows settings.ranking: by votes (score + vote_bonus *
+    further votes) / (1 + vote_bonus * further branches), by agreement the mean over branches of the best IoU with a mask
+    there, 1 for its own. Every mask that is not in the label is recorded with its position in its branch's file and the reason.
     MaskFileError if the branches disagree about the size of the image.
     """
     height, width = _common_size(branches)
-    candidates = [_Candidate(mask, k) for branch in branches for k, mask in enumerate(branch.masks)]
-    area_px = areas([c.mask.rle for c in candidates])
-    large = [c for c, a in zip(candidates, area_px, strict=True) if a >= settings.min_area_px]
-    small = [
-        Suppressed(c.mask_id, c.mask.branch)
-        for c, a in zip(candidates, area_px, strict=True)
-        if a < settings.min_area_px
+    by_quality = settings.ranking == "quality"
+    if by_quality and expected_iou is None:
+        raise MaskFileError("ranking by quality needs the cube: name it, or set fusion.ranking to agreement or votes")
+    candidates = [
+        _Candidate(mask, k, float(expected_iou[b][k]) if by_quality and expected_iou is not None else mask.score)
+        for b, branch in enumerate(branches)
+        for k, mask in enumerate(branch.masks)
     ]
+    area_px = areas([c.mask.rle for c in candidates])
+    least = settings.min_quality if by_quality else -np.inf
+    taken = [a >= settings.min_area_px and c.value >= least for c, a in zip(candidates, area_px, strict=True)]
+    entered = [c for c, take in zip(candidates, taken, strict=True) if take]
+    refused = [Suppressed(c.mask_id, c.mask.branch) for c, take in zip(candidates, taken, strict=True) if not take]
 
     weight = settings.weights.model_dump()
-    masks = [replace(c.mask, score=c.mask.score * weight.get(c.mask.branch, 1.0)) for c in large]
+    masks = [replace(c.mask, score=c.value * weight.get(c.mask.branch, 1.0)) for c in entered]
     kept, lost = mask_nms([m.rle for m in masks], rank(masks), settings.iou_threshold)
     votes = {k: {masks[k].branch} for k in kept}
     for loser, (winner, _) in lost.items():
         votes[winner].add(masks[loser].branch)
     winners = [replace(masks[k], votes=tuple(sorted(votes[k]))) for k in kept]
-    if settings.ranking == "agreement":
+    if by_quality:
+        final = [m.score for m in winners]
+    elif settings.ranking == "agreement":
         final = agreement(winners, branches)
     else:
         most = 1 + settings.vote_bonus * (len(branches) - 1)
         final = [(m.score + settings.vote_bonus * (len(m.votes) - 1)) / most for m in winners]
     winners = [replace(m, score=s) for m, s in zip(winners, final, strict=True)]
     order = rank(winners).tolist()
+    if settings.coverage is not None and by_quality:
+        n_kept = covering([winners[k] for k in order], settings.coverage)
+        refused += [Suppressed(entered[kept[k]].mask_id, winners[k].branch) for k in order[n_kept:]]
+        order = order[:n_kept]
     place = {kept[k]: position for position, k in enumerate(order)}
     beaten = [
-        Suppressed(large[loser].mask_id, masks[loser].branch, place[winner], iou)
+        Suppressed(entered[loser].mask_id, masks[loser].branch, place.get(winner), iou if winner in place else None)
         for loser, (winner, iou) in sorted(lost.items())
     ]
-    return MaskSet(height, width, tuple(winners[k] for k in order), (*beaten, *small))
+    return MaskSet(height, width, tuple(winners[k] for k in order), (*beaten, *refused))
+
+
+def covering(masks: Sequence[Mask], share: float) -> int:
+    """How many of some masks, from the first on, it takes to cover a share of what all of them cover."""
+    if not masks:
+        return 0
+    union = np.zeros(tuple(masks[0].rle["size"]), bool)
+    covered = []
+    for mask in masks:
+        union |= decode(mask.rle)
+        covered.append(int(np.count_nonzero(union)))
+    return 1 + int(np.argmax(np.array(covered) >= share * covered[-1]))
 
 
 def agreement(masks: Sequence[Mask], branches: Sequence[MaskSet]) -> list[float]:
@@ -79,7 +106,8 @@ def _common_size(branches: Sequence[MaskSet]) -> tuple[int, int]:
 
 
 class _Candidate(NamedTuple):
-    """A mask and its position in its branch's file."""
+    """A mask, its position in its branch's file, and what it competes by."""
 
     mask: Mask
     mask_id: int
+    value: float

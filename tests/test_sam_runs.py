@@ -151,15 +151,19 @@ def test_agreement_by_hand():
     assert [m.score for m in by_votes.masks] == pytest.approx([0.99 / 1.2, 1.1 / 1.2][::-1])
 
 
-def test_labels_made_before_keep_their_key():
+def test_what_a_label_depends_on():
     old = {
+        "ranking": "votes",
         "iou_threshold": 0.8,
         "min_area_px": 20,
         "weights": {"rgb": 1.0, "sequence": 1.0, "material": 1.0},
         "vote_bonus": 0.2,
     }
-    assert FusionSettings().relevant() == old
-    assert FusionSettings(branches=("rgb",)).relevant() == old
+    assert FusionSettings(ranking="votes").relevant() == old
+    assert FusionSettings(ranking="votes", branches=("rgb",), min_quality=0.9).relevant() == old
+    by_quality = {**old, "min_quality": 0.2, "coverage": None}
+    del by_quality["ranking"]
+    assert FusionSettings().relevant() == by_quality  # auto: the masks decide
     assert FusionSettings(weights={"prompts": 0.5}).relevant()["weights"]["prompts"] == 0.5
 
 

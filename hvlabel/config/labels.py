@@ -382,7 +382,7 @@ class BranchWeights(Settings):
 class FusionSettings(StageSettings):
     """Masks of all branches to one label by mask-IoU NMS."""
 
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
 
     iou_threshold: float = Field(
         0.8, gt=0, le=1, description="a mask above this mask IoU with a better one is suppressed"
@@ -394,26 +394,40 @@ class FusionSettings(StageSettings):
     )
     min_area_px: int = Field(20, ge=1, description="smaller masks are dropped before fusion, px")
     weights: BranchWeights = Field(BranchWeights(), description="factors on each branch's scores before they compete")
-    ranking: Literal["auto", "votes", "agreement"] = Field(
+    ranking: Literal["auto", "quality", "votes", "agreement"] = Field(
         "auto",
-        description="what a label's masks are ranked by: votes on top of their own scores, or how well all branches agree on "
-        "them; auto: agreement where a network made masks, whose own scores say little, else votes",
+        description="what masks compete and are ranked by: the IoU with an object that a predictor expects of them; votes on top "
+        "of their own scores; or how well all branches agree on them. auto: quality, or, where no cube is at hand, agreement "
+        "if a network made masks, else votes",
+    )
+    min_quality: float = Field(
+        0.2, ge=0, le=1, description="ranking by quality: masks of which less is expected are left out"
+    )
+    coverage: float | None = Field(
+        None,
+        gt=0,
+        le=1,
+        description="ranking by quality: keep the best masks until they cover this share of what all of them cover; none: all",
     )
     vote_bonus: float = Field(
         0.2, ge=0, le=1, description="added per further branch that found a mask, before the final ranking"
     )
 
-    def ranked_for(self, *, learned: bool) -> Self:
-        """The settings with ranking auto decided. learned: whether a network made any of the masks."""
+    def ranked_for(self, *, learned: bool, with_cube: bool) -> Self:
+        """The settings with ranking auto decided. learned: whether a network made any of the masks; with_cube: whether their cube
+        can be looked at."""
         if self.ranking != "auto":
             return self
-        return self.model_copy(update={"ranking": "agreement" if learned else "votes"})
+        without_cube = "agreement" if learned else "votes"
+        return self.model_copy(update={"ranking": "quality" if with_cube else without_cube})
 
     def relevant(self) -> dict[str, Any]:
         """Everything but the branches: the masks that were fused are in a label's key themselves."""
         chosen = self.model_dump(mode="json", exclude={"branches"})
         if self.ranking == "auto":  # then the masks decide, which are in the key
             del chosen["ranking"]
+        if self.ranking in ("votes", "agreement"):  # which know no quality
+            del chosen["min_quality"], chosen["coverage"]
         for name in OPTIONAL_BRANCHES:
             if chosen["weights"][name] == 1.0:  # labels made before there were such branches keep their key
                 del chosen["weights"][name]

@@ -5,21 +5,24 @@ from __future__ import annotations
 import hashlib
 import json
 import time
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import cv2
+import numpy as np
 
 from hvlabel import __version__, fusion
 from hvlabel.cache.index import Entry, read_index
 from hvlabel.cache.key import cache_key
 from hvlabel.cache.publish import publish_bytes
 from hvlabel.config import BRANCHES, FusionSettings
-from hvlabel.cube import open_cube
+from hvlabel.cube import Cube, open_cube
 from hvlabel.errors import MaskFileError
 from hvlabel.layout import Layout
 from hvlabel.manifest import Image
 from hvlabel.masks import MaskSet, dump_masks, masks_of, read_document
+from hvlabel.quality import load_predictor, mask_features, predictor_sha256, view_of
 from hvlabel.stages.mask_files import corrected_document, keep_edit, mask_entry, valid_document
 
 
@@ -85,8 +88,14 @@ def fuse_files(inputs: list[Path], settings: FusionSettings, out: Path, cube_pat
         names = ", ".join(f"{p} of {d['image']['image_id']}" for p, d in zip(inputs, documents, strict=True))
         raise MaskFileError(f"the mask files are not of one cube: {names}; make all of them from the same cube")
     learned = any(s.get("learned_model", False) for s in sources)
-    ranking = settings.ranked_for(learned=learned)
-    label = fusion.fuse([masks_of(d) for d in documents], ranking)
+    ranking = settings.ranked_for(learned=learned, with_cube=cube_path is not None)
+    branches = [masks_of(d) for d in documents]
+    cube = None if cube_path is None else open_cube(cube_path)
+    judged = None
+    if ranking.ranking == "quality" and cube is not None:
+        judged = judge(branches, cube)
+        branches = judged.branches
+    label = fusion.fuse(branches, ranking, judged.expected_iou if judged else None)
     seals = [s["content_sha256"] for s in sources]
     foreground = fusion.foreground(label)
     provenance: dict[str, Any] = {
@@ -108,12 +117,13 @@ def fuse_files(inputs: list[Path], settings: FusionSettings, out: Path, cube_pat
             for s in sources
         },
         "foreground_share": round(float(foreground.mean()), 6),
+        **({"quality": judged.provenance(label)} if judged else {}),
         "wavelength_confidence": sources[0].get("wavelength_confidence"),
         **({"georeference": sources[0]["georeference"]} if "georeference" in sources[0] else {}),
         "hvlabel_version": __version__,
     }
-    if cube_path is not None:
-        picture = cv2.imencode(".png", open_cube(cube_path).rgb[:, :, ::-1])[1].tobytes()
+    if cube is not None:
+        picture = cv2.imencode(".png", cube.rgb[:, :, ::-1])[1].tobytes()
         publish_bytes(out.with_suffix(".png"), picture)
         provenance["picture_sha256"] = hashlib.sha256(picture).hexdigest()
     provenance["seconds"] = round(time.monotonic() - start, 3)
@@ -132,5 +142,43 @@ def label_picture_damage(path: Path, document: dict[str, Any]) -> str | None:
     return None if hashlib.sha256(picture.read_bytes()).hexdigest() == expected else f"{picture.name} was changed"
 
 
+@dataclass(frozen=True)
+class Judged:
+    """Masks of all branches with what is expected of them.
+
+    branches     : the same masks; of each, `quality` and, where it lies outside of what the predictor knows, `quality_known`
+    expected_iou : per branch (N,)
+    """
+
+    branches: list[MaskSet]
+    expected_iou: list[np.ndarray]
+
+    def provenance(self, label: MaskSet) -> dict[str, Any]:
+        """What a label says about the quality of its masks."""
+        values = [float(m.extra["quality"]) for m in label.masks]
+        return {
+            "predictor_sha256": predictor_sha256(),
+            "mean": round(float(np.mean(values)), 4) if values else None,
+            "unknown": sum(not m.extra.get("quality_known", True) for m in label.masks),
+        }
+
+
+def judge(branches: list[MaskSet], cube: Cube) -> Judged:
+    """What the predictor expects of every mask; each is also compared with all others."""
+    pool = [m for branch in branches for m in branch.masks]
+    predictor = load_predictor()
+    features = mask_features(pool, view_of(cube))
+    quality, known = predictor.quality(features), predictor.is_known(features)
+    told = []
+    for mask, value, is_known in zip(pool, quality, known, strict=True):
+        extra = {**mask.extra, "quality": round(float(value), 4)}
+        told.append(replace(mask, extra=extra if is_known else {**extra, "quality_known": False}))
+    ends = np.cumsum([len(b) for b in branches])
+    bounds = [(end - len(b), end) for b, end in zip(branches, ends, strict=True)]
+    judged = [replace(b, masks=tuple(told[i:j])) for b, (i, j) in zip(branches, bounds, strict=True)]
+    return Judged(judged, [quality[i:j] for i, j in bounds])
+
+
 def _label_key(seals: list[str], settings: FusionSettings) -> str:
-    return cache_key("labels", seals, settings.canonical(), None)
+    by_predictor = settings.ranking in ("auto", "quality")
+    return cache_key("labels", seals, settings.canonical(), predictor_sha256() if by_predictor else None)

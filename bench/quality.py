@@ -1,0 +1,151 @@
+"""Labels by predicted quality against those by agreement and by votes, on scenes with ground truth.
+
+python bench/quality.py RESULTS [CUT ...]            a run that the predictor was not trained on; rows of a table, and one of the ledger
+python bench/quality.py importance RESULTS           how much each feature matters: loss of rank correlation when it is shuffled
+python bench/quality.py without RESULTS [RESULTS..]  the recipe with each data set left out in turn, tested on that one
+"""
+
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import ledger
+import numpy as np
+from scipy.stats import spearmanr
+
+from hvlabel.config import FusionSettings
+from hvlabel.cube import open_cube
+from hvlabel.evaluation import score
+from hvlabel.fusion import fuse
+from hvlabel.layout import Layout
+from hvlabel.masks import MaskSet, iou_matrix
+from hvlabel.quality import NAMES, Predictor, load_predictor, mask_features, view_of
+from hvtrain import quality as recipe
+
+RIGHT_IOU = 0.5
+BINS = 10
+
+
+class Scene:
+    """Masks of the branches of one labelled image, their features, and the truth."""
+
+    def __init__(self, results: Path, dataset: str, image_id: str, pool: Sequence, truth: MaskSet) -> None:
+        self.dataset, self.truth = dataset, truth
+        names = list(dict.fromkeys(m.branch for m in pool))
+        self.branches = [
+            MaskSet(truth.height_px, truth.width_px, tuple(m for m in pool if m.branch == name)) for name in names
+        ]
+        ordered = [m for b in self.branches for m in b.masks]
+        start = time.perf_counter()
+        self.features = mask_features(ordered, view_of(open_cube(Layout(results).cube(dataset, image_id))))
+        self.seconds = time.perf_counter() - start
+        self.ends = np.cumsum([len(b) for b in self.branches])[:-1]
+
+    def label(self, settings: FusionSettings, predictor: Predictor) -> MaskSet:
+        """The label by some settings."""
+        return fuse(self.branches, settings, np.split(predictor.quality(self.features), self.ends))
+
+
+def scenes_of(results: Path) -> list[Scene]:
+    return [Scene(results, *row) for row in recipe.labelled_scenes(results)]
+
+
+def row(name: str, scenes: Sequence[Scene], settings: FusionSettings, predictor: Predictor) -> dict[str, object]:
+    """One line of the table."""
+    labels = [s.label(settings, predictor) for s in scenes]
+    pairs = [(label, s.truth) for label, s in zip(labels, scenes, strict=True)]
+    ious = [iou_matrix(f.rles, t.rles).max(axis=1, initial=0.0) for f, t in pairs]
+    scores = [np.array([m.score for m in label.masks]) for label in labels]
+    all_iou, all_scores = np.concatenate(ious), np.concatenate(scores)
+    best = {n: np.concatenate([i[:n] >= RIGHT_IOU for i in ious]).mean() for n in (10, 20, 50)}
+    result = score(pairs)
+    return {
+        "labels": name,
+        "masks/image": f"{result.masks_per_image:.0f}",
+        "AR@100": f"{result.ar:.3f}",
+        "spectral-only": f"{result.spectral_only:.3f}",
+        "Spearman": f"{spearmanr(all_scores, all_iou)[0]:.2f}",
+        "right of best 10 / 20 / 50": " / ".join(f"{v:.2f}" for v in best.values()),
+        "right of all": f"{result.precision:.2f}",
+        "calibration error": f"{calibration_error(all_scores, all_iou):.3f}",
+    }
+
+
+def calibration_error(predicted: np.ndarray, observed: np.ndarray) -> float:
+    """Mean over equal-sized bins of |mean predicted - mean observed IoU|."""
+    bins = np.array_split(np.argsort(predicted, kind="stable"), BINS)
+    return float(np.mean([abs(predicted[b].mean() - observed[b].mean()) for b in bins if len(b)]))
+
+
+def show(rows: Sequence[dict[str, object]]) -> None:
+    print("| " + " | ".join(rows[0]) + " |\n|" + "---|" * len(rows[0]))
+    for line in rows:
+        print("| " + " | ".join(str(v) for v in line.values()) + " |")
+
+
+def compare(results: Path, cuts: Sequence[float]) -> None:
+    """Rankings side by side; then by data set, with the default cut."""
+    scenes, predictor = scenes_of(results), load_predictor()
+    rows = [row(name, scenes, FusionSettings(ranking=name), predictor) for name in ("votes", "agreement")]
+    default = FusionSettings().min_quality
+    for cut in cuts or (0.0, 0.2, default, 0.4, 0.5):
+        rows.append(row(f"quality, cut {cut:g}", scenes, FusionSettings(ranking="quality", min_quality=cut), predictor))
+    by_quality = FusionSettings(ranking="quality")
+    for dataset in dict.fromkeys(s.dataset for s in scenes):
+        rows.append(row(dataset, [s for s in scenes if s.dataset == dataset], by_quality, predictor))
+    show(rows)
+    n_masks = float(np.mean([len(s.features) for s in scenes]))
+    whole = row("", scenes, by_quality, predictor)
+    quality = ", ".join(f"{k} {v}" for k, v in whole.items() if k != "labels")
+    seconds = float(np.median([s.seconds for s in scenes]))
+    ledger.append("quality", f"features of {n_masks:.0f} masks, {results.name}", seconds, "-", seconds, quality)
+
+
+def importance(results: Path) -> None:
+    """Spearman over the pool with each feature shuffled."""
+    scenes, predictor = scenes_of(results), load_predictor()
+    features = np.concatenate([s.features for s in scenes])
+    iou = np.concatenate([recipe._truth_iou([m for b in s.branches for m in b.masks], s.truth) for s in scenes])
+    whole = spearmanr(predictor.quality(features), iou)[0]
+    random, lost = np.random.default_rng(0), {}
+    for k, name in enumerate(NAMES):
+        shuffled = features.copy()
+        shuffled[:, k] = random.permutation(shuffled[:, k])
+        lost[name] = whole - spearmanr(predictor.quality(shuffled), iou)[0]
+    print(f"all {whole:.3f}")
+    for name, drop in sorted(lost.items(), key=lambda item: -item[1]):
+        print(f"{name} {drop:.3f}")
+
+
+def without(folders: Sequence[Path]) -> None:
+    """Leave one data set out of the training, and test on it."""
+    random = np.random.default_rng(recipe.SEED)
+    by_dataset: dict[str, list[tuple[Path, str, str]]] = {}
+    for folder in folders:
+        for dataset, image_id, _, _ in recipe.labelled_scenes(folder):
+            by_dataset.setdefault(f"{folder.name}/{dataset}", []).append((folder, dataset, image_id))
+    parts = {name: recipe.collect(folders, random, only=set(rows)) for name, rows in by_dataset.items()}
+    lines = []
+    for name, rows in by_dataset.items():
+        others = recipe.joined([part for other, part in parts.items() if other != name])
+        predictor = Predictor.of(recipe.fit(others))
+        wanted = {(d, i) for _, d, i in rows}
+        scenes = [
+            Scene(rows[0][0], *scene) for scene in recipe.labelled_scenes(rows[0][0]) if (scene[0], scene[1]) in wanted
+        ]
+        lines.append(row(f"{name}, never seen", scenes, FusionSettings(ranking="quality"), predictor))
+    show(lines)
+
+
+def main() -> None:
+    if sys.argv[1] == "importance":
+        importance(Path(sys.argv[2]))
+    elif sys.argv[1] == "without":
+        without([Path(p) for p in sys.argv[2:]])
+    else:
+        compare(Path(sys.argv[1]), [float(c) for c in sys.argv[2:]])
+
+
+if __name__ == "__main__":
+    main()

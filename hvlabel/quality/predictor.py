@@ -1,0 +1,89 @@
+"""The IoU with the truth that a mask's features speak for: a few small networks' mean, made honest by a monotone curve."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hvlabel.errors import WeightsError
+from hvlabel.quality.features import NAMES
+
+SHIPPED = Path(__file__).resolve().parents[2] / "resources" / "models" / "quality.json"
+MOST_STRANGE = 3  # features outside of what training saw, above which a mask's quality is not known
+
+
+@dataclass(frozen=True)
+class Predictor:
+    """A trained predictor.
+
+    low, high, centre, spread : (F,) range, mean and deviation of each feature in training
+    members                   : of each network weights and biases of its layers, [(in, out), (out,)]
+    knots                     : (K, 2) rising predicted and observed IoU
+    """
+
+    low: np.ndarray
+    high: np.ndarray
+    centre: np.ndarray
+    spread: np.ndarray
+    members: tuple[tuple[tuple[np.ndarray, np.ndarray], ...], ...]
+    knots: np.ndarray
+
+    @classmethod
+    def of(cls, content: dict[str, Any]) -> Predictor:
+        """The predictor of a file's parsed content."""
+        low, high, centre, spread = (np.array(content[name]) for name in ("low", "high", "centre", "spread"))
+        members = tuple(
+            tuple((np.array(weight), np.array(bias)) for weight, bias in layers) for layers in content["members"]
+        )
+        return cls(low, high, centre, spread, members, np.array(content["knots"]))
+
+    def quality(self, features: np.ndarray) -> np.ndarray:
+        """(N,) float64 in [0, 1] for (N, F) features."""
+        if not len(features):
+            return np.zeros(0)
+        x = (np.clip(features, self.low, self.high) - self.centre) / self.spread
+        raw = np.mean([_forward(x, layers) for layers in self.members], axis=0)
+        return np.interp(raw, self.knots[:, 0], self.knots[:, 1])
+
+    def is_known(self, features: np.ndarray) -> np.ndarray:
+        """(N,) bool: whether features lie in the range that training saw, but for a few."""
+        room = 0.1 * (self.high - self.low)
+        strange = (features < self.low - room) | (features > self.high + room)
+        return np.asarray(strange.sum(axis=1) <= MOST_STRANGE)
+
+
+def _forward(x: np.ndarray, layers: tuple[tuple[np.ndarray, np.ndarray], ...]) -> np.ndarray:
+    """(N,) IoU of (N, F) standardised features."""
+    for weight, bias in layers[:-1]:
+        x = np.tanh(x @ weight + bias)
+    weight, bias = layers[-1]
+    return 1 / (1 + np.exp(-(x @ weight + bias)[:, 0]))
+
+
+@cache
+def load_predictor(path: Path = SHIPPED) -> Predictor:
+    """The predictor of a file; WeightsError if it is missing, damaged or made for other features."""
+    try:
+        content = json.loads(path.read_bytes())
+        trained_for = tuple(content["features"])
+        if trained_for == NAMES:
+            return Predictor.of(content)
+    except OSError as error:
+        raise WeightsError(
+            f"{path}: cannot be read ({error.strerror}); it comes with a clone of the repository, or set fusion.ranking: agreement"
+        ) from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise WeightsError(f"{path}: not a quality predictor ({str(error)[:60]}); copy it again") from error
+    raise WeightsError(f"{path}: made for other features; train it again with python -m hvtrain.quality")
+
+
+@cache
+def predictor_sha256(path: Path = SHIPPED) -> str:
+    """Hash of the predictor's file: part of the key of what was ranked by it."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -1,0 +1,102 @@
+"""What features look at: noise-whitened spectral components and the picture of one image, with their edges."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from hvlabel.cube import Cube
+
+N_COMPONENTS = 6
+SAMPLE_PX = 40_000  # pixels that decide the components: more change nothing, and a large cube has millions
+BLOCK_PX = 1 << 18  # projected at a time
+
+
+@dataclass(frozen=True)
+class View:
+    """One image as features see it.
+
+    components      : (H, W, D) float32, in deviations of the noise
+    component_edges : (H, W) float32, length of their gradient
+    picture         : (H, W, 3) float32, [0, 1]
+    picture_edges   : (H, W) float32
+    values          : (C, H, W) float32, live bands, any unit
+    valid           : (H, W) bool; None: all pixels hold a value
+    """
+
+    components: np.ndarray
+    component_edges: np.ndarray
+    picture: np.ndarray
+    picture_edges: np.ndarray
+    values: np.ndarray
+    valid: np.ndarray | None
+
+
+def view_of(cube: Cube) -> View:
+    """The view of a cube."""
+    return make_view(cube.live_values(), cube.rgb, cube.valid)
+
+
+def make_view(values: np.ndarray, rgb: np.ndarray, valid: np.ndarray | None = None) -> View:
+    """The view of (C, H, W) float32 values and an (H, W, 3) uint8 picture."""
+    components = whitened_components(values, valid)
+    picture = rgb.astype(np.float32) / 255
+    return View(components, _edges(components, valid), picture, _edges(picture, valid), values, valid)
+
+
+def whitened_components(values: np.ndarray, valid: np.ndarray | None = None) -> np.ndarray:
+    """(H, W, D) float32 minimum noise fractions of the spectral shape, in deviations of the noise, strongest first.
+
+    As branches.material.spectral_components, but from a regular sample of pixels and without its weights: here a distance has to
+    mean the same in every image.
+    """
+    n_bands, height, width = values.shape
+    step = max(1, round((height * width / SAMPLE_PX) ** 0.5))
+    use = np.ones((height, width), bool) if valid is None else valid
+    here, right = (slice(0, height, step), slice(0, width - 1, step)), (slice(0, height, step), slice(1, width, step))
+    both = (use[here] & use[right]).ravel()
+    if both.sum() < 2:
+        return np.zeros((height, width, 1), np.float32)
+    sample = _unit(values[:, *here].reshape(n_bands, -1)[:, both])
+    neighbours = _unit(values[:, *right].reshape(n_bands, -1)[:, both])
+    change = sample - neighbours
+    size = np.abs(change).sum(axis=0)
+    quiet = change[:, size <= np.median(size)]  # the rest are edges
+    noise = quiet @ quiet.T / quiet.shape[1] / 2
+    noise += np.eye(n_bands) * max(1e-3 * np.trace(noise) / n_bands, 1e-12)
+    variance, axes = np.linalg.eigh(noise)
+    whitening = (axes / np.sqrt(variance)).T
+    centre = sample.mean(axis=1, keepdims=True)
+    known = whitening @ (sample - centre)
+    _, turned = np.linalg.eigh(known @ known.T / known.shape[1])
+    projection = (turned[:, ::-1][:, :N_COMPONENTS].T @ whitening).astype(np.float32)  # (D, C)
+    offset = projection @ centre.astype(np.float32)
+    flat = values.reshape(n_bands, -1)
+    out = np.empty((len(projection), height * width), np.float32)
+    for start in range(0, height * width, BLOCK_PX):
+        block = flat[:, start : start + BLOCK_PX]
+        length = np.sqrt(np.einsum("cn,cn->n", block, block)) if n_bands > 1 else np.ones(block.shape[1], np.float32)
+        out[:, start : start + BLOCK_PX] = (projection @ block) / np.maximum(length, np.float32(1e-30)) - offset
+    return np.ascontiguousarray(out.T).reshape(height, width, -1)
+
+
+def _unit(spectra: np.ndarray) -> np.ndarray:
+    """(C, N) float64 spectra of length 1; a single band stays as it is."""
+    wide = spectra.astype(np.float64)
+    return wide / np.maximum(np.linalg.norm(wide, axis=0), 1e-30) if len(wide) > 1 else wide
+
+
+def _edges(image: np.ndarray, valid: np.ndarray | None) -> np.ndarray:
+    """(H, W) float32 length of the gradient over all channels of an (H, W, D) image; 0 beside pixels without a value."""
+    total = np.zeros(image.shape[:2], np.float32)
+    for k in range(image.shape[2]):
+        channel = np.ascontiguousarray(image[:, :, k])
+        for dx, dy in ((1, 0), (0, 1)):
+            slope = cv2.Sobel(channel, cv2.CV_32F, dx, dy, ksize=3, scale=0.125)
+            total += slope * slope
+    edges = np.sqrt(total)
+    if valid is not None:
+        edges[cv2.erode(valid.view(np.uint8), np.ones((3, 3), np.uint8)) == 0] = 0
+    return edges
