@@ -12,6 +12,8 @@ from hvlabel.config import FusionSettings
 from hvlabel.errors import MaskFileError
 from hvlabel.masks import Mask, MaskSet, Suppressed, areas, decode, iou_matrix, mask_nms, rank
 
+OWN_WORD = 0.25  # weight of a mask's own score beside its quality, where copies compete (docs/LOG.md)
+
 
 def fuse(
     branches: Sequence[MaskSet], settings: FusionSettings, expected_iou: Sequence[np.ndarray] | None = None
@@ -19,8 +21,9 @@ def fuse(
     """The label of one image: masks that win the NMS of all branches, best first.
 
     expected_iou : per branch (N,) predicted IoU with an object, needed by ranking `quality`
-    A kept mask's votes name its own branch and those of the masks it suppressed. By quality, masks compete and are ranked by
-    what is expected of them, times their branch's weight, and those below min_quality are left out. Otherwise they compete by
+    A kept mask's votes name its own branch and those of the masks it suppressed. By quality, those below min_quality are left
+    out, the others are ranked by what is expected of them, times their branch's weight, and compete by that together with a
+    share OWN_WORD of their own score, which knows best about copies of one mask. Otherwise they compete by
     their weighted scores, and the final score, which ranks the label, follows settings.ranking: by votes (score + vote_bonus *
     further votes) / (1 + vote_bonus * further branches), by agreement the mean over branches of the best IoU with a mask
     there, 1 for its own. Every mask that is not in the label is recorded with its position in its branch's file and the reason.
@@ -42,14 +45,15 @@ def fuse(
     refused = [Suppressed(c.mask_id, c.mask.branch) for c, take in zip(candidates, taken, strict=True) if not take]
 
     weight = settings.weights.model_dump()
-    masks = [replace(c.mask, score=c.value * weight.get(c.mask.branch, 1.0)) for c in entered]
+    factor = [weight.get(c.mask.branch, 1.0) for c in entered]
+    masks = [replace(c.mask, score=_strength(c, by_quality) * f) for c, f in zip(entered, factor, strict=True)]
     kept, lost = mask_nms([m.rle for m in masks], rank(masks), settings.iou_threshold)
     votes = {k: {masks[k].branch} for k in kept}
     for loser, (winner, _) in lost.items():
         votes[winner].add(masks[loser].branch)
     winners = [replace(masks[k], votes=tuple(sorted(votes[k]))) for k in kept]
     if by_quality:
-        final = [m.score for m in winners]
+        final = [entered[k].value * factor[k] for k in kept]
     elif settings.ranking == "agreement":
         final = agreement(winners, branches)
     else:
@@ -67,6 +71,13 @@ def fuse(
         for loser, (winner, iou) in sorted(lost.items())
     ]
     return MaskSet(height, width, tuple(winners[k] for k in order), (*beaten, *refused))
+
+
+def _strength(candidate: _Candidate, by_quality: bool) -> float:
+    """What a mask competes by, in [0, 1]."""
+    if not by_quality:
+        return candidate.value
+    return (candidate.value + OWN_WORD * candidate.mask.score) / (1 + OWN_WORD)
 
 
 def covering(masks: Sequence[Mask], share: float) -> int:
@@ -110,4 +121,4 @@ class _Candidate(NamedTuple):
 
     mask: Mask
     mask_id: int
-    value: float
+    value: float  # expected IoU, or the mask's own score
