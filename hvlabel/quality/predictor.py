@@ -69,15 +69,11 @@ def _forward(x: np.ndarray, layers: tuple[tuple[np.ndarray, np.ndarray], ...]) -
 @cache
 def load_predictor(path: Path = SHIPPED) -> Predictor:
     """The predictor of a file; WeightsError if it is missing, damaged or made for other features."""
+    content_bytes = _read(path)
     try:
-        content = json.loads(path.read_bytes())
-        trained_for = tuple(content["features"])
-        if trained_for == NAMES:
+        content = json.loads(content_bytes)
+        if tuple(content["features"]) == NAMES:
             return Predictor.of(content)
-    except OSError as error:
-        raise WeightsError(
-            f"{path}: cannot be read ({error.strerror}); it comes with a clone of the repository, or set fusion.ranking: agreement"
-        ) from error
     except (ValueError, KeyError, TypeError) as error:
         raise WeightsError(f"{path}: not a quality predictor ({str(error)[:60]}); copy it again") from error
     raise WeightsError(f"{path}: made for other features; train it again with python -m hvtrain.quality")
@@ -86,4 +82,13 @@ def load_predictor(path: Path = SHIPPED) -> Predictor:
 @cache
 def predictor_sha256(path: Path = SHIPPED) -> str:
     """Hash of the predictor's file: part of the key of what was ranked by it."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    return hashlib.sha256(_read(path)).hexdigest()
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise WeightsError(
+            f"{path}: cannot be read ({error.strerror}); it comes with a clone of the repository, or set fusion.ranking: agreement"
+        ) from error

@@ -10,7 +10,7 @@ from hvlabel.config import FusionSettings
 from hvlabel.errors import MaskFileError, WeightsError
 from hvlabel.fusion import covering, fuse
 from hvlabel.masks import Mask, MaskSet, encode, read_document
-from hvlabel.quality import NAMES, load_predictor
+from hvlabel.quality import NAMES, load_predictor, predictor_sha256
 from hvlabel.quality.predictor import SHIPPED, Predictor
 from hvlabel.stages.fuse import fuse_files
 from hvlabel.stages.segment import BranchRunner, segment_file
@@ -65,8 +65,9 @@ def test_a_file_that_is_no_predictor_is_one_sentence(tmp_path, content, message)
     with pytest.raises(WeightsError, match=message) as refused:
         load_predictor(path)
     assert str(path) in str(refused.value)
-    with pytest.raises(WeightsError, match="cannot be read"):
-        load_predictor(tmp_path / "none.json")
+    for reader in (load_predictor, predictor_sha256):
+        with pytest.raises(WeightsError, match="cannot be read"):
+            reader(tmp_path / "none.json")
 
 
 def examples(seed=0, n=600):
