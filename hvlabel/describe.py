@@ -24,7 +24,8 @@ from hvlabel.readers.netcdf import variables as netcdf_variables
 from hvlabel.readers.npy import is_zip, npy_header
 from hvlabel.readers.npy import variables as npz_variables
 from hvlabel.readers.pictures import read_grey
-from hvlabel.readers.raw import RawImage, one_sentence, read_stored
+from hvlabel.readers.raw import RawImage, read_stored
+from hvlabel.readers.refusals import one_sentence
 from hvlabel.readers.stored import StoredArray, squeezed
 from hvlabel.readers.variables import COLOURS, Variable, band_centres, find_centres, is_centre_name, size_in
 from hvlabel.walk import visible_files

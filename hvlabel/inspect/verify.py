@@ -54,10 +54,12 @@ def verify(layout: Layout, *, deep: bool) -> Verdict:
                     continue
                 checked += 1
                 path = layout.root / entry.path
-                what = _cube_damage(path, entry, deep=deep) if stage in ("cubes", "teacher") else None
-                if stage not in ("cubes", "teacher"):
+                if stage in ("cubes", "teacher"):
+                    what, by_hand = _cube_damage(path, entry, deep=deep), False
+                else:
                     what, by_hand = _mask_damage(stage, path, entry)
-                    corrected += [path] if by_hand else []
+                if by_hand:
+                    corrected.append(path)
                 if what is not None:
                     problems.append(Problem(path, what))
     return Verdict(checked, tuple(problems), tuple(corrected))

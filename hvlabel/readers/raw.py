@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import math
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,12 +15,12 @@ import numpy as np
 from hvlabel.descriptors import Form
 from hvlabel.errors import RawFileError
 from hvlabel.readers import envi, hdf5, hsd, matlab, netcdf, npy, pictures, tiff
+from hvlabel.readers.centres import fwhm_of, wavelengths_of
 from hvlabel.readers.georeference import Georeference
-from hvlabel.readers.hsd import PcaArray
 from hvlabel.readers.missing import missing_values
+from hvlabel.readers.refusals import one_sentence
 from hvlabel.readers.slabs import readable, slab_axis, slab_thickness
 from hvlabel.readers.stored import Packed, Slabs, StoredArray, unpack
-from hvlabel.wavelengths import Centres, widths_nm
 
 READER_VERSION = 4
 READERS: dict[str, Callable[[Path, Form], StoredArray]] = {
@@ -243,7 +241,7 @@ def open_raw(path: Path, form: Form) -> RawImage:
         raise RawFileError(f"{path}: drop_bands or drop_rows leave nothing of {stored.array.shape}; correct them")
     if not len(bands):
         raise RawFileError(f"{path}: its bad band list leaves no band; mend it, or set descriptor.bad_bands: keep")
-    wavelengths_nm, origin = _wavelengths(path, form, stored, wanted, bands)
+    wavelengths_nm, origin = wavelengths_of(path, form, stored, wanted, bands)
     column = (slice(None), None, None)
     return RawImage(
         stored=stored,
@@ -253,7 +251,7 @@ def open_raw(path: Path, form: Form) -> RawImage:
         rot90=form.rot90,
         wavelengths_nm=wavelengths_nm,
         wavelengths_from=origin,
-        fwhm_nm=_fwhm(stored, bands),
+        fwhm_nm=fwhm_of(stored, bands),
         scale=form.scale or stored.scale or 1.0,
         unit=form.unit or stored.unit or "counts",
         gain=None if stored.gain is None else stored.gain[bands].astype(np.float32)[column],
@@ -272,45 +270,6 @@ def read_stored(path: Path, form: Form) -> StoredArray:
         return READERS[form.container](path, form)
 
 
-def first_line(raw: RawImage) -> np.ndarray:
-    """(W,) values of the upright image's first row in its first band; little more of the file is read than that takes.
-
-    Row or column of the file, by quarter turns: 0 first row, 1 last column, 2 last row backwards, 3 first column backwards.
-    """
-    array, axes = raw.stored.array, raw.stored.axes
-    n_columns, band = array.shape[axes.index("x")], int(raw.bands[0])
-    columns = np.arange(n_columns)
-    y, x = {
-        0: (raw.rows[:1], columns),
-        1: (raw.rows, columns[-1:]),
-        2: (raw.rows[-1:], columns[::-1]),
-        3: (raw.rows[::-1], columns[:1]),
-    }[raw.rot90]
-    where = {"c": np.array([band]), "y": y, "x": x}
-    with one_sentence(raw.files[0]):
-        if isinstance(array, Packed):
-            flat = np.ravel_multi_index(np.ix_(*(where[a] for a in axes)), array.shape).ravel()
-            parts: list[np.ndarray] = []
-            for block in array.blocks():
-                parts.append(block.reshape(-1))
-                if sum(p.size for p in parts) > flat.max():
-                    break
-            return _of_band(raw, np.concatenate(parts)[flat])
-        one_row = len(y) == 1
-        letter = "c" if array.chunk is not None else "y" if one_row or isinstance(array, PcaArray) else "x"
-        first, last = int(where[letter].min()), int(where[letter].max()) + 1
-        block = array.read(axes.index(letter), first, last)
-        where[letter] = where[letter] - first
-        return _of_band(raw, block[np.ix_(*(where[a] for a in axes))].ravel())
-
-
-def _of_band(raw: RawImage, values: np.ndarray) -> np.ndarray:
-    """Values of the first band with its gain and offset applied."""
-    if raw.gain is None or raw.offset is None:
-        return values
-    return values.astype(np.float32) * raw.gain[0, 0, 0] + raw.offset[0, 0, 0]
-
-
 def raw_sha256(files: tuple[Path, ...]) -> str:
     """sha256 over the contents of the files in order: the identity of a raw image."""
     digest = hashlib.sha256()
@@ -325,99 +284,12 @@ def raw_sha256(files: tuple[Path, ...]) -> str:
     return digest.hexdigest()
 
 
-def _wavelengths(
-    path: Path, form: Form, stored: StoredArray, wanted: np.ndarray, bands: np.ndarray
-) -> tuple[tuple[float, ...], str]:
-    """Centres of the bands kept, nm, and where they come from.
-
-    wanted : bands that the form keeps; a descriptor may list the centres of these or of the good ones alone
-    bands  : those of them that the file does not call bad
-    """
-    given = form.known_wavelengths_nm()
-    candidates: dict[str, tuple[float, ...]] = {}
-    if given is not None:
-        kept = np.isin(wanted, bands)
-        candidates["descriptor"] = tuple(np.asarray(given)[kept]) if len(given) == len(wanted) else tuple(given)
-    if stored.centres is not None:
-        try:
-            candidates["file"] = _from_file(path, stored, stored.centres, bands)
-        except RawFileError:
-            if given is None:
-                raise
-    if not candidates:
-        raise RawFileError(
-            f"{path}: the file names no wavelengths; give the {len(bands)} band centres as descriptor.wavelengths_nm"
-        )
-    origin = form.wavelengths_first if form.wavelengths_first in candidates else next(iter(candidates))
-    chosen = candidates[origin]
-    if len(chosen) != len(bands):
-        raise _unequal(path, len(chosen), len(bands), stored)
-    return tuple(float(w) for w in chosen), origin
-
-
-def _from_file(path: Path, stored: StoredArray, centres: Centres, bands: np.ndarray) -> tuple[float, ...]:
-    """The file's own centres of some bands in nm; RawFileError where they cannot be believed."""
-    if len(centres.values) != stored.n_bands:
-        raise _unequal(path, len(centres.values), stored.n_bands, stored)
-    try:
-        return centres.in_nm(bands)
-    except ValueError as error:
-        raise RawFileError(f"{path}: {error}; mend the file, or give descriptor.wavelengths_nm") from error
-
-
-def _fwhm(stored: StoredArray, bands: np.ndarray) -> tuple[float, ...] | None:
-    """The file's band widths of some bands in nm, where it gives as many as it has bands."""
-    widths, centres = stored.fwhm, stored.centres
-    if widths is None or centres is None or len(widths) != stored.n_bands or len(centres.values) != stored.n_bands:
-        return None
-    try:
-        chosen = [centres.values[k] for k in bands]
-        return widths_nm([widths[k] for k in bands], stored.fwhm_unit, chosen, centres.unit)
-    except ValueError:
-        return None
-
-
 def _fits(value: float, dtype: np.dtype[Any]) -> bool:
     """Whether a type can hold a value."""
     if dtype.kind == "f":
         return True
     limits = np.iinfo(dtype)
     return value == int(value) and limits.min <= value <= limits.max
-
-
-def _unequal(path: Path, n_wavelengths: int, n_bands: int, stored: StoredArray) -> RawFileError:
-    sizes = "x".join(str(stored.array.shape[stored.axes.index(a)]) for a in "cyx")
-    return RawFileError(
-        f"{path}: {n_wavelengths} wavelengths for {n_bands} bands (stored band x row x column {sizes}); "
-        "they must be equal: check descriptor.axes, drop_bands and wavelengths_nm"
-    )
-
-
-@contextmanager
-def one_sentence(path: Path, container: str | None = None) -> Iterator[None]:
-    """Turns whatever a library raises on a damaged file into one sentence: it all means the same to the user."""
-    try:
-        yield
-    except RawFileError:
-        raise
-    except Exception as error:
-        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise  # the disk of the scratch file is full: not the raw file's fault
-        if isinstance(error, PermissionError):
-            raise RawFileError(f"{path}: cannot be read (permission denied); check its permissions") from error
-        if isinstance(error, MemoryError):
-            raise RawFileError(
-                f"{path}: not enough memory to read it; give the job more, or lower cube.memory_mib"
-            ) from error
-        said = f"{type(error).__name__}: {' '.join(str(error).split())[:120]}"
-        if container is None:
-            raise RawFileError(
-                f"{path}: cannot be read to its end ({said}); the file is damaged, copy it again"
-            ) from error
-        raise RawFileError(
-            f"{path}: cannot be read as {container} ({said}); "
-            "it is damaged, cut off or of another format: copy it again or correct descriptor.container"
-        ) from error
 
 
 def _part(whole: np.ndarray, strip: Strip) -> np.ndarray:

@@ -114,3 +114,11 @@ def test_a_second_array_in_one_npy_file_is_noticed(tmp_path):
         open_raw(
             tmp_path / "a.npy", Descriptor(container="npy", axes="cyx", wavelengths_nm=[500, 510, 520, 530, 540, 550])
         )
+
+
+def test_a_second_header_of_one_data_file_says_whose_it_is(tmp_path):
+    data(tmp_path / "k.img", cube())
+    header(tmp_path / "k.img.hdr")
+    header(tmp_path / "k.hdr")
+    with pytest.raises(RawFileError, match=r"k\.img belongs to k\.img\.hdr"):
+        open_raw(tmp_path / "k.hdr", ENVI)
