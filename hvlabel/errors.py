@@ -47,3 +47,7 @@ class DeviceMemoryError(HvError, RuntimeError):
 
 class TooManyFailuresError(HvError, RuntimeError):
     """More images of a shard failed than the run allows."""
+
+
+class TrainingError(HvError, ArithmeticError):
+    """Training cannot go on: the loss is no number any more."""

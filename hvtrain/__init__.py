@@ -1,1 +1,5 @@
-"""Pre-training on pseudo-labels; needs neither sam2 nor the label pipeline's workflow."""
+"""Pre-training of backbones on pseudo-labels, and what comes after."""
+
+from hvtrain.data.labelled_images import LabelledBatch, LabelledImage, LabelledImages
+
+__all__ = ["LabelledBatch", "LabelledImage", "LabelledImages"]

@@ -42,7 +42,7 @@ def fit(
     results: ResultsPath = None,
 ) -> None:
     """Train; a run that was interrupted goes on where it was."""
-    from hvtrain.loop import pretrain
+    from hvtrain.pretrain import pretrain
 
     given, distill, root = _settings(config, settings, teacher, results)
     folder = pretrain(Layout(root), given, distill=distill)
@@ -58,9 +58,9 @@ def evaluate(
 ) -> None:
     """Ask a finished run: masks for clicks on held-out images, and a linear probe; per camera, beside the untrained network."""
     from hvlabel.cache.publish import publish_bytes
-    from hvtrain.evaluation import evaluate as ask
-    from hvtrain.evaluation import markdown, table
-    from hvtrain.run import RunFiles
+    from hvtrain.engine.run_folder import RunFiles
+    from hvtrain.tasks.evaluate import evaluate as ask
+    from hvtrain.tasks.table import markdown, table
 
     given, distill, root = _settings(config, settings, teacher, results)
     layout = Layout(root)
@@ -87,7 +87,7 @@ def features(
     gsd_m: Annotated[float, typer.Option(help="ground sampling distance of the raw image, m per pixel")] = 1.0,
 ) -> None:
     """Multi-scale features of a whole cube, finest first; the last ones feed the mask decoder."""
-    from hvtrain.features import write_maps
+    from hvtrain.tasks.features import write_maps
 
     shapes = write_maps(cube, out, checkpoint, merge_blocks, image_size_px, gsd_m)
     typer.echo(f"{out}: " + ", ".join(" x ".join(map(str, s)) for s in shapes))
@@ -99,11 +99,12 @@ def export(
     out: Annotated[Path, typer.Argument(help="file to write: .safetensors, .pt or .pth")],
 ) -> None:
     """The averaged student of a run as a bare state dict of the published layout."""
-    from hvtrain.run import averaged_student
-    from hvtrain.student import export as write
+    from hvtrain.backbones.weights import export as write
+    from hvtrain.engine.checkpoint import averaged_student
+    from hvtrain.engine.run_folder import RunFiles
 
-    state, step, sizes = averaged_student(run)
-    write(state, out, sizes)
+    state, step, backbone, sizes = averaged_student(RunFiles(run).checkpoint)
+    write(state, out, sizes, backbone)
     typer.echo(f"{out}: {len(state)} tensors, step {step}")
 
 

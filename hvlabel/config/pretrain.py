@@ -82,6 +82,7 @@ class TeacherSettings(StageSettings):
 class StudentSettings(Settings):
     """The network that is trained."""
 
+    backbone: str = Field("hyperfree", description="its kind, one of those that hvtrain has")
     size: Literal["small", "b", "l", "h"] = Field(
         "b", description="small has 5 M parameters; b, l, h are the published sizes"
     )
@@ -262,5 +263,8 @@ class PretrainSettings(StageSettings):
 
     def relevant(self) -> dict[str, Any]:
         """Everything that can change the weights: not name, evaluation, where a checkpoint lies, nor hardware but its precision."""
-        unused: dict[str, Any] = {"run": True, "hardware": True, "evaluation": True, "student": {"checkpoint"}}
+        student = {"checkpoint"}
+        if self.student.backbone == StudentSettings().backbone:
+            student.add("backbone")  # runs of the time when there was one backbone keep their keys
+        unused: dict[str, Any] = {"run": True, "hardware": True, "evaluation": True, "student": student}
         return {**self.model_dump(mode="json", exclude=unused), "precision": self.hardware.precision}

@@ -76,7 +76,7 @@ def load_predictor(path: Path = SHIPPED) -> Predictor:
             return Predictor.of(content)
     except (ValueError, KeyError, TypeError) as error:
         raise WeightsError(f"{path}: not a quality predictor ({str(error)[:60]}); copy it again") from error
-    raise WeightsError(f"{path}: made for other features; train it again with python -m hvtrain.quality")
+    raise WeightsError(f"{path}: made for other features; train it again with python -m hvtrain.recipes.quality")
 
 
 @cache

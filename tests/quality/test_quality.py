@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-import hvtrain.quality as recipe
+import hvtrain.recipes.quality as recipe
 from hvlabel.config import FusionSettings
 from hvlabel.errors import MaskFileError, WeightsError
 from hvlabel.fusion import covering, fuse

@@ -1,0 +1,1 @@
+"""What a step is made of: images, crops, masks, prompts, tokens. It knows no network."""

@@ -1,0 +1,258 @@
+"""Crops of labelled cubes as batches: values, masks with their prompts, teacher tokens of the same place."""
+
+from __future__ import annotations
+
+import math
+from contextlib import suppress
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset, default_collate, get_worker_info
+
+from hvlabel.cache.features import Features, open_features
+from hvlabel.config import PretrainSettings
+from hvlabel.cube import Cube, open_cube
+from hvlabel.errors import CubeError
+from hvlabel.masks import decode
+from hvtrain.data.batch import Batch, mirrored
+from hvtrain.data.corpus import Corpus, TrainImage
+from hvtrain.data.inputs import finite, resized
+from hvtrain.data.label_pack import LabelPack
+from hvtrain.data.prompts import (
+    begins_with_boxes,
+    box_of,
+    can_be_asked_for,
+    correction_draws,
+    covered_cells,
+    jittered,
+    point_in,
+)
+from hvtrain.data.schedule import CROP, Sample, rng
+from hvtrain.data.tokens import tokens_of_box
+
+TRIES = 4  # masks looked at per mask that is to be asked for
+OPEN_FILES = 2048  # headers of cubes and features kept by each worker
+MASK_FIELDS = frozenset({"masks", "weights", "points_xy", "boxes_xyxy"})
+
+
+class Crops(Dataset[Batch]):
+    """Batches by [(step, position, image)]; equal arguments give equal samples in any process.
+
+    images    : what may be cropped, in the order of the label pack
+    needs     : fields of a batch that the objectives need; masks are decoded and tokens read only if they are among them
+    grid      : tokens along a side of the student's last map
+    logits_px : side of the decoder's output
+    """
+
+    def __init__(
+        self,
+        corpus: Corpus,
+        images: list[TrainImage],
+        pack: LabelPack,
+        settings: PretrainSettings,
+        needs: frozenset[str],
+        grid: int,
+        logits_px: int,
+    ) -> None:
+        self.images, self.pack, self.settings = images, pack, settings
+        self.cameras, self.teacher_channels = corpus.cameras, corpus.teacher_channels
+        self.grid, self.logits_px = grid, logits_px
+        self.with_masks = bool(needs & MASK_FIELDS)
+        self.with_tokens = "teacher" in needs
+        self.by_camera: dict[int, list[int]] = {}
+        for k, image in enumerate(images):
+            self.by_camera.setdefault(image.camera, []).append(k)
+
+    def __getitems__(self, places: list[Sample]) -> Batch:
+        return self.batch(places)  # what a DataLoader asks for when it has a batch sampler
+
+    def batch(self, places: list[Sample]) -> Batch:
+        """Samples of one camera and one step. Crops are read straight into the batch, in a worker into shared memory."""
+        settings = self.settings
+        step, _, first = places[0]
+        camera = self.cameras[self.images[first].camera]
+        low, high = settings.data.scale
+        zoom = low * (high / low) ** rng(settings.seed, CROP, step).random()  # one for all, so that crops stack
+        side_px = max(1, round(settings.student.crop_px * zoom))
+        shape = (len(places), len(camera.wavelengths_nm), side_px, side_px)
+        cubes = _empty(shape, _stored_type([self.images[k] for _, _, k in places]))
+        problems: list[str] = []
+        samples = [self._sample(place, out, problems) for place, out in zip(places, cubes.numpy(), strict=True)]
+        names = tuple(sample.pop("name") for sample in samples)
+        batch = Batch(
+            step=step,
+            source=camera.name,
+            names=names,
+            problems=tuple(problems),
+            wavelengths_nm=camera.wavelengths_nm,
+            cube=cubes,
+            position=torch.tensor([position for _, position, _ in places]),
+            **default_collate(samples),
+        )
+        batch.gsd_m = batch.zoom * settings.student.gsd_m
+        if self.with_masks:
+            draws = settings.prompts.corrections, settings.data.masks_per_image
+            batch.boxed = begins_with_boxes(settings.seed, step, settings.prompts.box_share)
+            batch.uniform = correction_draws(settings.seed, step, batch.position.tolist(), draws)
+        return batch
+
+    def bytes_of(self, n_samples: int) -> int:
+        """Memory of the cubes of the largest batch, each camera as its first image is stored."""
+        side_px = round(self.settings.student.crop_px * self.settings.data.scale[1])
+        of_pixel = []
+        for camera, images in self.by_camera.items():
+            value_bytes = _stored_type([self.images[images[0]]]).itemsize
+            of_pixel.append(len(self.cameras[camera].wavelengths_nm) * value_bytes)
+        return n_samples * max(of_pixel) * side_px**2
+
+    def _sample(self, place: Sample, out: np.ndarray, problems: list[str]) -> dict[str, Any]:
+        """Everything of a sample but its cube, which is written to `out`.
+
+        One bad image does not end a run of days: another of its camera stands in.
+        """
+        step, position, k = place
+        random = rng(self.settings.seed, CROP, step, position + 1)
+        sample = self._attempt(k, random, out, problems)
+        if sample is not None:
+            return sample
+        for other in random.permutation(self.by_camera[self.images[k].camera]).tolist():
+            if out.dtype not in (np.float32, _stored_type([self.images[other]])):
+                continue
+            sample = self._attempt(other, random, out, problems)
+            if sample is not None:
+                return sample
+        return self._blank(out)
+
+    def _attempt(
+        self, k: int, random: np.random.Generator, out: np.ndarray, problems: list[str]
+    ) -> dict[str, Any] | None:
+        try:
+            return self._crop(k, random, out)
+        except (CubeError, OSError) as error:
+            problems.append(f"{self.images[k].name}: {error}")
+            return None
+
+    def _crop(self, k: int, random: np.random.Generator, out: np.ndarray) -> dict[str, Any]:
+        """A crop of image k."""
+        image = self.images[k]
+        cube = _open_cube(image.cube)
+        crop_px = self.settings.student.crop_px
+        side = min(out.shape[-1], cube.height_px, cube.width_px)
+        y, x = (_origin(n, side, cube.chunk_side_px, random) for n in cube.shape[1:])
+        flips = random.random(2) < (0.5 if self.settings.data.flip else 0.0)
+        box = slice(y, y + side), slice(x, x + side)
+        if side == out.shape[-1]:
+            cube.plain(cube.read(*box, threads=1, out=out))
+        else:  # an image smaller than the crop: brought to the size of the others
+            out[:] = _enlarged(cube.plain(cube.read(*box, threads=1)), out.shape[-1])
+        scale = crop_px / side
+        sample: dict[str, Any] = {"flips": flips, "zoom": np.float32(1 / scale), "name": image.name}
+        if self.with_masks:
+            sample |= self._masks(k, (y, x, side), flips, random)
+        if self.with_tokens:
+            assert image.features is not None
+            tokens = tokens_of_box(_open_features(image.features), (y, x, side), self.grid)
+            sample["teacher"] = np.ascontiguousarray(mirrored(tokens, flips))
+        return sample
+
+    def _blank(self, out: np.ndarray) -> dict[str, Any]:
+        """What stands for a camera of which no image can be read: it asks for no mask."""
+        out[:] = 0
+        sample: dict[str, Any] = {"flips": np.zeros(2, bool), "zoom": np.float32(1), "name": "nothing"}
+        if self.with_masks:
+            sample |= self._no_masks()
+        if self.with_tokens:
+            sample["teacher"] = np.zeros((self.grid, self.grid, self.teacher_channels), np.float16)
+        return sample
+
+    def _no_masks(self) -> dict[str, np.ndarray]:
+        n = self.settings.data.masks_per_image
+        return {
+            "masks": np.zeros((n, self.logits_px, self.logits_px), bool),
+            "weights": np.zeros(n, np.float32),
+            "points_xy": np.zeros((n, 2), np.float32),
+            "boxes_xyxy": np.zeros((n, 4), np.float32),
+        }
+
+    def _masks(
+        self, k: int, box: tuple[int, int, int], flips: np.ndarray, random: np.random.Generator
+    ) -> dict[str, np.ndarray]:
+        """K masks of image k in a box (top, left, side px), a point in each and their jittered boxes; repeated if fewer."""
+        y, x, side = box
+        data, jitter = self.settings.data, self.settings.prompts.box_jitter
+        masks, points, boxes = [], [], []
+        for mask in random.permutation(self._in_box(k, box))[: TRIES * data.masks_per_image]:
+            whole = decode(self.pack.rle(k, int(mask)))
+            cropped = mirrored(whole[y : y + side, x : x + side], flips)
+            cells = covered_cells(cropped, self.logits_px)
+            if not can_be_asked_for(cells, data.max_area_share):
+                continue
+            masks.append(cells)
+            points.append(point_in(cropped, random))
+            boxes.append(jittered(box_of(cropped), jitter, side, random))
+            if len(masks) == data.masks_per_image:
+                break
+        if not masks:
+            return self._no_masks()
+        again = np.arange(data.masks_per_image) % len(masks)
+        # centres of pixels, from px of the crop to px of the network's input
+        scale = self.settings.student.crop_px / side
+        return {
+            "masks": np.stack(masks)[again],
+            "weights": np.ones(len(again), np.float32),
+            "points_xy": ((np.array(points)[again] + 0.5) * scale - 0.5).astype(np.float32),
+            "boxes_xyxy": ((np.array(boxes)[again] + 0.5) * scale - 0.5).astype(np.float32),
+        }
+
+    def _in_box(self, k: int, box: tuple[int, int, int]) -> np.ndarray:
+        """Which of the best masks of image k reach into a box, by their own boxes."""
+        y, x, side = box
+        left, top, width, height = self.pack.boxes(k)[: self.settings.data.best_masks].T
+        overlap_x = np.minimum(left + width, x + side) - np.maximum(left, x)
+        overlap_y = np.minimum(top + height, y + side) - np.maximum(top, y)
+        return np.flatnonzero((overlap_x > 0) & (overlap_y > 0))
+
+
+def _origin(size: int, side: int, chunk: int, random: np.random.Generator) -> int:
+    """A start on the chunk grid, so that a crop touches as few chunks as it can; or the end of the axis."""
+    starts = [*range(0, size - side + 1, chunk), size - side]
+    return int(starts[random.integers(len(starts))])
+
+
+def _enlarged(values: np.ndarray, side_px: int) -> np.ndarray:
+    """(C, side, side) in the stored type."""
+    x = finite(torch.from_numpy(values.astype(np.float32))[None])
+    return resized(x, side_px)[0].numpy().astype(values.dtype)
+
+
+def _empty(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Tensor:
+    """A tensor of any content; inside a worker in memory that it shares with the process that trains."""
+    kind = torch.from_numpy(np.empty(0, dtype)).dtype
+    if get_worker_info() is None:
+        return torch.empty(shape, dtype=kind)
+    # as torch's own collating does: what a worker hands over in such memory is not copied
+    shared: Any = torch.UntypedStorage._new_shared(math.prod(shape) * kind.itemsize)
+    return torch.empty(0, dtype=kind).set_(shared).reshape(shape)
+
+
+def _stored_type(images: list[TrainImage]) -> np.dtype[Any]:
+    """The type in which these images are stored; float32 if they differ."""
+    kinds = set()
+    for image in images:
+        with suppress(CubeError, OSError):  # named when its crop is asked for
+            kinds.add(_open_cube(image.cube).dtype)
+    return kinds.pop() if len(kinds) == 1 else np.dtype(np.float32)
+
+
+@lru_cache(OPEN_FILES)
+def _open_cube(path: Path) -> Cube:
+    return open_cube(path)
+
+
+@lru_cache(OPEN_FILES)
+def _open_features(path: Path) -> Features:
+    return open_features(path)

@@ -1,0 +1,49 @@
+"""From stored values to a network's input."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+# what a backbone eats. unit_max: every sample divided by its largest value; stored: values as the cube holds them
+InputRange = Literal["unit_max", "stored"]
+
+
+def finite(x: Tensor) -> Tensor:
+    """Values that are no numbers or infinite as 0: they must neither spread nor set the scale."""
+    return torch.nan_to_num(x, nan=0.0, posinf=0.0, neginf=0.0)
+
+
+def resized(x: Tensor, side_px: int) -> Tensor:
+    """(B, C, S, S) of (B, C, s, s) float32, bilinear with antialiasing."""
+    if x.shape[-1] == side_px:
+        return x
+    return F.interpolate(x, size=(side_px, side_px), mode="bilinear", align_corners=False, antialias=True)
+
+
+def network_input(cube: Tensor, flips: Tensor, side_px: int, input_range: InputRange = "unit_max") -> Tensor:
+    """(B, C, S, S) float32 in the range that a backbone asks for, mirrored where asked.
+
+    cube  : (B, C, s, s) stored values; resized to S before they are scaled, as published predictors do
+    flips : (B, 2) bool, along y and x
+    """
+    values = cube.float()
+    if cube.is_floating_point():
+        values = finite(values)
+    x = resized(values, side_px)
+    for axis in (0, 1):
+        chosen = flips[:, axis]
+        if chosen.any():
+            x[chosen] = x[chosen].flip(2 + axis)
+    return in_range(x, input_range)
+
+
+def in_range(x: Tensor, input_range: InputRange) -> Tensor:
+    """Images (B, C, S, S) float32 of stored values in the range that a backbone asks for."""
+    if input_range == "stored":
+        return x
+    peak = x.amax(dim=(1, 2, 3), keepdim=True)
+    return x / torch.where(peak > 0, peak, torch.ones_like(peak))

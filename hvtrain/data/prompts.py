@@ -1,0 +1,58 @@
+"""Masks as they are asked for: which can be, by which point and box, and what the draws of a step are."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+
+from hvtrain.data.schedule import PROMPT, rng
+
+MIN_CELLS = 4  # of the decoder's output that a mask must cover to be asked for
+
+
+def covered_cells(mask: np.ndarray, side_cells: int) -> np.ndarray:
+    """(side, side) bool of an (h, w) bool mask: cells of the decoder's output that it covers by at least half."""
+    return cv2.resize(mask.astype(np.float32), (side_cells, side_cells), interpolation=cv2.INTER_AREA) >= 0.5
+
+
+def can_be_asked_for(cells: np.ndarray, max_area_share: float) -> bool:
+    """Whether a mask (L, L) bool covers some cells of the decoder's output, and not nearly all."""
+    return MIN_CELLS <= int(cells.sum()) <= max_area_share * cells.size
+
+
+def point_in(mask: np.ndarray, random: np.random.Generator) -> tuple[float, float]:
+    """(x, y) px of a pixel of an (h, w) bool mask, each as likely."""
+    inside = np.flatnonzero(mask)
+    y, x = divmod(int(inside[random.integers(len(inside))]), mask.shape[1])
+    return float(x), float(y)
+
+
+def box_of(mask: np.ndarray) -> np.ndarray:
+    """(4,) float64 xyxy px of a non-empty (h, w) bool mask: its first and last pixel."""
+    rows = np.flatnonzero(mask.any(axis=1))
+    columns = np.flatnonzero(mask.any(axis=0))
+    return np.array([columns[0], rows[0], columns[-1], rows[-1]], np.float64)
+
+
+def jittered(box: np.ndarray, jitter: float, side_px: int, random: np.random.Generator) -> np.ndarray:
+    """(4,) xyxy px: corners moved by a normal of `jitter` times the box's sides, kept inside the crop and in order."""
+    sides = np.tile(box[2:] - box[:2] + 1, 2)
+    moved = np.clip(box + random.normal(0, jitter, 4) * sides, 0, side_px - 1)
+    return np.concatenate([np.minimum(moved[:2], moved[2:]), np.maximum(moved[:2], moved[2:])])
+
+
+def begins_with_boxes(seed: int, step: int, box_share: float) -> bool:
+    """Whether a step's masks are asked for by boxes; a function of seed and step."""
+    return bool(rng(seed, PROMPT, step).random() < box_share)
+
+
+def correction_draws(seed: int, step: int, positions: list[int], shape: tuple[int, int]) -> Tensor:
+    """(R, B * K) float32 in [0, 1) for R rounds of corrections; the same whichever process holds a sample.
+
+    positions : of the samples in their step's batch
+    shape     : rounds R, masks per sample K
+    """
+    drawn = [torch.from_numpy(rng(seed, PROMPT, step, position + 1).random(shape)) for position in positions]
+    return torch.cat(drawn, dim=1).float()

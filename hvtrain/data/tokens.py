@@ -1,0 +1,28 @@
+"""Teacher tokens of a crop."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from hvlabel.cache.features import Features
+
+
+def tokens_of_box(features: Features, box: tuple[int, int, int], grid: int) -> np.ndarray:
+    """(grid, grid, D) float16 features at the centres of a box cut into grid x grid cells, bilinear between tokens.
+
+    box : top, left and side, px of the picture; beyond the outermost token centres the outermost token counts
+    """
+    windows, weights = [], []
+    for start, n_tokens, stride in zip(box[:2], features.shape, features.stride_yx_px, strict=False):
+        centres_px = start + (np.arange(grid) + 0.5) * box[2] / grid
+        place = np.clip(centres_px / stride - 0.5, 0, n_tokens - 1)  # in tokens
+        first = math.floor(place[0])
+        last = min(math.floor(place[-1]) + 1, n_tokens - 1)
+        distance = np.abs(place[:, None] - np.arange(first, last + 1))
+        windows.append(slice(first, last + 1))
+        weights.append(np.maximum(1 - distance, 0).astype(np.float32))  # (grid, tokens), rows sum to 1
+    tokens = features.read(*windows).astype(np.float32)
+    along_x = np.einsum("gx,yxd->ygd", weights[1], tokens)
+    return np.einsum("gy,yxd->gxd", weights[0], along_x).astype(np.float16)

@@ -1,1 +1,0 @@
-"""Recipes of the networks that come with the repository: trained from scratch on generated scenes, one command each."""

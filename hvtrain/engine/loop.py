@@ -1,0 +1,244 @@
+"""The training loop: exact resume, metrics that show where the time goes, and a stop before anything is spoilt."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+
+from hvlabel.errors import ResultsError, TrainingError
+from hvtrain.data.batch import Batch
+from hvtrain.engine.checkpoint import read_checkpoint, write_checkpoint
+from hvtrain.engine.log import Log
+from hvtrain.engine.optimiser import moving_average
+from hvtrain.engine.run_folder import RunFiles, say
+
+MAX_BAD_SHARE = 0.1  # of a run's images that may prove unreadable before it stops
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How long a run is and how often it does what.
+
+    steps            : of the whole run
+    accumulate       : batches per step and process
+    clip_norm        : largest norm of the gradient
+    ema              : decay of the averaged weights
+    log_every, checkpoint_every, picture_every : steps
+    """
+
+    steps: int
+    accumulate: int = 1
+    clip_norm: float = 1.0
+    ema: float = 0.999
+    log_every: int = 20
+    checkpoint_every: int = 500
+    picture_every: int | None = None
+
+
+class Loop:
+    """One process of one run: an objective, its optimiser, averaged weights, and the folder they are kept in.
+
+    objective : a module that gives the scalars of a batch, among them `loss`
+    student   : what of it is averaged and handed on
+    groups    : of AdamW's parameters, each with its "peak_lr"
+    facts     : what a checkpoint says besides; one that says another "key" is refused
+    clipped   : parameters in the order in which the gradient's norm is summed; none: that of the groups
+    around    : a context for the objective's forward pass
+    draw      : draws to a file what the student predicts of a batch
+    """
+
+    def __init__(
+        self,
+        fabric: Fabric,
+        objective: nn.Module,
+        student: nn.Module,
+        groups: Sequence[Mapping[str, Any]],
+        files: RunFiles,
+        pace: Pace,
+        facts: Mapping[str, Any],
+        *,
+        clipped: Sequence[nn.Parameter] | None = None,
+        around: Callable[[], AbstractContextManager[Any]] = nullcontext,
+        draw: Callable[[Path, Batch], None] | None = None,
+    ) -> None:
+        self.fabric, self.files, self.pace, self.facts = fabric, files, pace, facts
+        self.objective, self.student = objective, student
+        self._around, self._draw = around, draw
+        self.average = moving_average(student, pace.ema)
+        self.model, self.optimiser = fabric.setup(objective, torch.optim.AdamW(list(groups), betas=(0.9, 0.98)))  # type: ignore[arg-type]
+        self.average.to(fabric.device)
+        self._clipped = clipped or [p for group in self.optimiser.param_groups for p in group["params"]]
+        self.step = self._saved_step = 0
+        self.seconds = 0.0
+        self.problems: dict[str, None] = {}  # sentences about images, each once, in order
+
+    def resume(self) -> None:
+        """Go on from the folder's checkpoint, if it has one; ResultsError if it is damaged or another run's."""
+        path = self.files.checkpoint
+        if not path.exists():
+            return
+        # read to the CPU: loading moves what must move, AdamW's counters must not
+        content = read_checkpoint(path)
+        if content.get("key") != self.facts["key"]:
+            raise ResultsError(
+                f"{path}: is a checkpoint of {content.get('key')}, not of {self.facts['key']}; "
+                "choose another folder or remove it"
+            )
+        self.objective.load_state_dict(_upgraded(content["objective"]))
+        self.average.load_state_dict(content["average"])
+        self.optimiser.load_state_dict(content["optimiser"])
+        self.step = self._saved_step = content["step"]
+        self.seconds = content["seconds"]
+        self.problems = dict.fromkeys(content.get("bad", ()))
+        if self.fabric.is_global_zero:
+            say(f"resumed at step {self.step} of {self.pace.steps}")
+
+    def play(
+        self,
+        batches: Iterable[Batch],
+        rate: Callable[[int], float],
+        *,
+        until: int,
+        log: Log,
+        scale: float = 1.0,
+        n_images: int | None = None,
+    ) -> None:
+        """Steps up to `until`, and a checkpoint of the last one.
+
+        batches  : `accumulate` for every step that is left
+        rate     : factor on the groups' peak rates at a step
+        scale    : factor on all of them
+        n_images : that batches are taken from; ResultsError if too many of them cannot be read
+        TrainingError if the loss or its gradient is no number; the last checkpoint stays.
+        """
+        pace = self.pace
+        self.model.train()
+        coming = iter(batches)
+        clock = time.monotonic()
+        while self.step < until:
+            values, waited_s, batch = self._step(coming, scale, rate(self.step))
+            self.step += 1
+            now = time.monotonic()
+            took_s, clock = now - clock, now
+            self.seconds += took_s
+            n_samples = len(batch) * pace.accumulate * self.fabric.world_size
+            log.add(values, batch.source, n_samples, waited_s, took_s)
+            if self.step % pace.log_every == 0 or self.step == until:
+                log.write(self.step)
+                if n_images is not None:
+                    self._require_good_images(n_images)
+            self._picture(batch)
+            if self.step % pace.checkpoint_every == 0:
+                self.save()
+                log.draw()
+        log.draw()
+        del coming  # ends the workers
+        self.save()
+
+    def save(self) -> None:
+        """Replace the checkpoint; only the first process writes."""
+        if self.fabric.is_global_zero:
+            content = {
+                **self.facts,
+                "step": self.step,
+                "seconds": self.seconds,
+                "objective": self.objective.state_dict(),
+                "average": self.average.state_dict(),
+                "optimiser": self.optimiser.state_dict(),
+                "bad": list(self.problems),
+            }
+            write_checkpoint(self.files.checkpoint, content)
+        self._saved_step = self.step
+        self.fabric.barrier()
+
+    def _step(self, coming: Iterator[Batch], scale: float, rate: float) -> tuple[dict[str, float], float, Batch]:
+        """Scalars to log, seconds spent waiting for data, and the last batch."""
+        fabric, accumulate = self.fabric, self.pace.accumulate
+        for group in self.optimiser.param_groups:
+            group["lr"] = group["peak_lr"] * scale * rate
+        sums: dict[str, Tensor] = {}
+        names: list[str] = []
+        waited_s = 0.0
+        for part in range(accumulate):
+            start = time.monotonic()
+            batch = next(coming)
+            waited_s += time.monotonic() - start
+            self._note(batch.problems)
+            names += batch.names
+            batch = batch.to(fabric.device)
+            # gradients of all processes are averaged once a step, at its last batch
+            with fabric.no_backward_sync(self.model, enabled=part < accumulate - 1):
+                with self._around():
+                    terms = self.model(batch)
+                fabric.backward(terms["loss"] / accumulate)
+            for name, value in terms.items():
+                sums[name] = sums.get(name, 0.0) + value.detach() / accumulate
+        norm = nn.utils.clip_grad_norm_(self._clipped, self.pace.clip_norm)
+        if not math.isfinite(float(norm)):
+            self._stop(float(sums["loss"]), float(norm), names)
+        self.optimiser.step()
+        self.optimiser.zero_grad(set_to_none=True)
+        self.average.update_parameters(self.student)
+        means: Any = fabric.all_reduce(sums, reduce_op="mean")
+        values = {name: float(value) for name, value in means.items()}
+        values |= {"grad_norm": float(norm), "lr": self.optimiser.param_groups[0]["lr"]}
+        return values, waited_s, batch
+
+    def _stop(self, loss: float, norm: float, names: list[str]) -> None:
+        """TrainingError with the images of the step, those of other processes too."""
+        everyone = sorted({name for group in self._gathered(names) for name in group})
+        kept = "there is no checkpoint yet"
+        if self._saved_step:
+            kept = f"the checkpoint of step {self._saved_step} is kept"
+        raise TrainingError(
+            f"step {self.step}: the loss or its gradient is no number (loss {loss:g}, gradient {norm:g}) on "
+            f"{', '.join(everyone)}; {kept} in {self.files.folder}: look at these images, or start another run with "
+            "a lower optimiser.lr from its export (student.checkpoint)"
+        )
+
+    def _picture(self, batch: Batch) -> None:
+        every = self.pace.picture_every
+        if self._draw is None or every is None or not self.fabric.is_global_zero:
+            return
+        if self.step % every == 0 or self.step == self.pace.steps:
+            self._draw(self.files.picture(self.step), batch)
+
+    def _note(self, problems: Iterable[str]) -> None:
+        for problem in problems:
+            if problem not in self.problems:
+                self.problems[problem] = None
+                say(f"left out: {problem}")
+
+    def _gathered(self, sentences: list[str]) -> list[list[str]]:
+        """The lists of all processes."""
+        if self.fabric.world_size == 1:
+            return [sentences]
+        everyone: list[list[str]] = [[] for _ in range(self.fabric.world_size)]
+        torch.distributed.all_gather_object(everyone, sentences)
+        return everyone
+
+    def _require_good_images(self, n_images: int) -> None:
+        """Every process stops, or none: each knows only what its own samples met."""
+        bad = sorted({problem for problems in self._gathered(list(self.problems)) for problem in problems})
+        if len(bad) > MAX_BAD_SHARE * n_images:
+            raise ResultsError(
+                f"{len(bad)} of {n_images} images cannot be read, e.g. {bad[0]}; `hvlabel verify --deep` lists them all"
+            )
+
+
+def _upgraded(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """An objective's state dict as it is written now: a centre of teacher tokens was once written without a teacher too."""
+    upgraded = dict(state)
+    centre = upgraded.pop("teacher_centre", None)
+    if centre is not None and len(centre):
+        upgraded["teacher_centre.mean"] = centre
+    return upgraded

@@ -1,0 +1,48 @@
+"""First weights under which prompts matter from the first step."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+
+
+def listen_to_prompts(decoder: Any, prompts: Any) -> None:
+    """First weights of a SAM mask decoder and prompt encoder under which a mask depends on its prompt from the first step.
+
+    With ordinary first weights the decoder gives one answer whatever the prompt, and stays there for thousands of steps.
+    Here a prompt token attends to its own place (queries and keys share their weights and the position code is sharp),
+    what it reads there is passed on unchanged, other branches start small, and an empty mask is the first answer.
+    """
+    layers = list(decoder.transformer.layers)
+    looks = [layer.cross_attn_token_to_image for layer in layers]
+    answers = [layer.cross_attn_image_to_token for layer in layers]
+    last = decoder.transformer.final_attn_token_to_image
+    with torch.no_grad():
+        prompts.pe_layer.positional_encoding_gaussian_matrix.mul_(2.0)
+        for embedding in prompts.point_embeddings:
+            embedding.weight.mul_(0.2)
+        for embedding in (decoder.mask_tokens, decoder.iou_token, prompts.not_a_point_embed, prompts.no_mask_embed):
+            embedding.weight.mul_(0.1)
+        for layer in layers:
+            closing = [m for m in layer.mlp.modules() if isinstance(m, nn.Linear)][-1]
+            nn.init.zeros_(closing.weight)
+            nn.init.zeros_(closing.bias)
+        first = layers[0].self_attn
+        for linear in (first.v_proj, first.out_proj):
+            nn.init.eye_(linear.weight)
+            nn.init.zeros_(linear.bias)
+        for attention in (*looks, *answers, last):
+            attention.q_proj.weight.mul_(4.0)
+            attention.k_proj.weight.copy_(attention.q_proj.weight)
+            nn.init.orthogonal_(attention.v_proj.weight)
+            attention.out_proj.weight.copy_(attention.v_proj.weight.T)
+            for linear in (attention.q_proj, attention.k_proj, attention.v_proj, attention.out_proj):
+                nn.init.zeros_(linear.bias)
+        looks[0].out_proj.weight.mul_(3.0)
+        for attention in (layers[1].self_attn, looks[1], last, *answers):
+            attention.out_proj.weight.mul_(0.1)
+        decoder.output_upscaling[3].bias[0] = 3.0
+        for hyper in decoder.output_hypernetworks_mlps:
+            hyper.layers[-1].bias[0] = -0.5

@@ -1,0 +1,102 @@
+"""SAM's prompt decoder on any backbone's last map."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor, nn
+
+from hvlabel.models.hyperfree.decoder import MaskDecoder, PromptedNetwork, PromptEncoder
+from hvtrain.backbones.contract import Backbone, FeatureMaps
+
+WIDTH, HEADS, MLP, IOU_HIDDEN, MASK_CHANNELS = 128, 8, 512, 128, 16  # of the decoder, as the small HyperFree's
+
+
+@dataclass(frozen=True)
+class Prompts:
+    """What N masks are asked for by.
+
+    points_xy  : (N, P, 2) px of the network's input, or none
+    labels     : (N, P) int64, 1 object, 0 not, with the points
+    boxes_xyxy : (N, 4) px of the network's input, or none
+    masks      : (N, 1, L, L) logits of an earlier answer, or none
+    multimask  : three answers each, else one
+    """
+
+    points_xy: Tensor | None
+    labels: Tensor | None
+    boxes_xyxy: Tensor | None
+    masks: Tensor | None
+    multimask: bool
+
+
+def answer(network: PromptedNetwork, maps: Sequence[Tensor], prompts: Prompts) -> tuple[Tensor, Tensor]:
+    """Logits (N, M, L, L) and predicted IoU (N, M) of N prompts with a last map (N, D, g, g) each; M is 3 or 1."""
+    return network.decode(
+        maps[-1],
+        points_xy=prompts.points_xy,
+        labels=prompts.labels,
+        boxes_xyxy=prompts.boxes_xyxy,
+        masks=prompts.masks,
+        multimask=prompts.multimask,
+    )
+
+
+class PromptedBackbone(PromptedNetwork, Backbone):
+    """A backbone that brings no prompt decoder, with one: its last map through a neck to the decoder's width."""
+
+    def __init__(self, backbone: Backbone) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.name, self.input_range = backbone.name, backbone.input_range  # type: ignore[misc]
+        self.side_px, self.stride_px, self.dim = backbone.side_px, backbone.stride_px, WIDTH
+        self.neck = nn.Conv2d(backbone.dim, WIDTH, 1)
+        self.prompt_encoder = PromptEncoder(WIDTH, self.side_px // self.stride_px, self.side_px, MASK_CHANNELS)
+        self.mask_decoder = MaskDecoder(WIDTH, HEADS, MLP, IOU_HIDDEN)
+
+    def encode(
+        self,
+        cube: Tensor,
+        wavelengths_nm: Sequence[float],
+        gsd_m: Sequence[float],
+        *,
+        rng: random.Random | None = None,
+    ) -> FeatureMaps:
+        """The backbone's maps, and the neck's (B, WIDTH, g, g) as last."""
+        features = self.backbone.encode(cube, wavelengths_nm, gsd_m, rng=rng)
+        last = self.neck(features.maps[-1])
+        return FeatureMaps((*features.maps, last), (*features.strides_px, features.strides_px[-1]))
+
+    def require_bands(self, wavelengths_nm: Sequence[float]) -> None:
+        """As the backbone."""
+        self.backbone.require_bands(wavelengths_nm)
+
+    def sizes(self) -> dict[str, Any]:
+        """As the backbone; the decoder's are fixed."""
+        return self.backbone.sizes()
+
+    def position_tables(self) -> frozenset[str]:
+        """As the backbone."""
+        return frozenset(f"backbone.{name}" for name in self.backbone.position_tables())
+
+    def save_memory(self) -> None:
+        """As the backbone."""
+        self.backbone.save_memory()
+
+    def compile_blocks(self) -> None:
+        """As the backbone."""
+        self.backbone.compile_blocks()
+
+
+def prompted(backbone: Backbone) -> Backbone:
+    """The backbone itself if it brings a prompt decoder, else with one whose weights are drawn from torch's generator."""
+    return backbone if isinstance(backbone, PromptedNetwork) else PromptedBackbone(backbone)
+
+
+def decoder_of(student: Backbone) -> PromptedNetwork:
+    """A prompted backbone as what answers prompts."""
+    assert isinstance(student, PromptedNetwork)
+    return student

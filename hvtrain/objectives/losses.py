@@ -1,0 +1,74 @@
+"""The terms of the objective, each per mask or per token; how they are weighed is the objective's."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from hvlabel.config import LossSettings
+
+FOCAL_ALPHA, FOCAL_GAMMA = 0.25, 2.0  # as in SAM
+EDGE_CELLS = 2  # on either side of an outline
+
+
+def focal_loss(logits: Tensor, target: Tensor) -> Tensor:
+    """(N, M) focal loss, mean over pixels, of logits (N, M, h, w) against targets (N, 1, h, w) in {0, 1}."""
+    p = logits.sigmoid()
+    entropy = F.binary_cross_entropy_with_logits(logits, target.expand_as(logits), reduction="none")
+    wrong = p + target - 2 * p * target  # 1 - probability of the truth
+    alpha = FOCAL_ALPHA * target + (1 - FOCAL_ALPHA) * (1 - target)
+    return (alpha * wrong**FOCAL_GAMMA * entropy).mean(dim=(2, 3))
+
+
+def dice_loss(logits: Tensor, target: Tensor) -> Tensor:
+    """(N, M) dice loss with 1 added above and below, of logits (N, M, h, w) against targets (N, 1, h, w) in {0, 1}."""
+    p = logits.sigmoid()
+    overlap = (p * target).sum(dim=(2, 3))
+    return 1 - (2 * overlap + 1) / (p.sum(dim=(2, 3)) + target.sum(dim=(2, 3)) + 1)
+
+
+def balanced_loss(logits: Tensor, target: Tensor) -> Tensor:
+    """(N, M) cross-entropy, mean over the object plus mean over the background (4 px added to each area)."""
+    entropy = F.binary_cross_entropy_with_logits(logits, target.expand_as(logits), reduction="none")
+    parts = [(entropy * t).sum(dim=(2, 3)) / (t.sum(dim=(2, 3)) + 4) for t in (target, 1 - target)]
+    return parts[0] + parts[1]
+
+
+def edge_loss(logits: Tensor, target: Tensor) -> Tensor:
+    """(N, M) cross-entropy, mean over the cells within EDGE_CELLS of the object's outline; 0 where it has none."""
+    side = 2 * EDGE_CELLS + 1
+    grown, shrunk = (sign * F.max_pool2d(sign * target, side, stride=1, padding=EDGE_CELLS) for sign in (1, -1))
+    near = grown - shrunk
+    entropy = F.binary_cross_entropy_with_logits(logits, target.expand_as(logits), reduction="none")
+    return (entropy * near).sum(dim=(2, 3)) / near.sum(dim=(2, 3)).clamp(min=1)
+
+
+def mask_loss(logits: Tensor, target: Tensor, weights: LossSettings) -> Tensor:
+    """(N, M) weighted sum of the mask losses above, of logits (N, M, h, w) against targets (N, 1, h, w) in {0, 1}."""
+    total = weights.focal * focal_loss(logits, target) + weights.dice * dice_loss(logits, target)
+    for weight, loss in ((weights.balanced, balanced_loss), (weights.edge, edge_loss)):
+        if weight:
+            total = total + weight * loss(logits, target)
+    return total
+
+
+def mask_iou(masks: Tensor, target: Tensor) -> Tensor:
+    """(N, M) IoU of masks (N, M, h, w) bool with targets (N, 1, h, w) bool; 0 where both are empty."""
+    overlap = (masks & target).sum(dim=(2, 3))
+    return overlap / (masks | target).sum(dim=(2, 3)).clamp(min=1)
+
+
+def distillation_loss(
+    student: Tensor, teacher: Tensor, centre: Tensor, student_temperature: float, teacher_temperature: float
+) -> Tensor:
+    """Cross-entropy between the channel distributions of teacher and student tokens, mean over tokens.
+
+    The paper's section 4.3.
+
+    student, teacher : (..., D); p_t = softmax((t - c) / tau_t), q_s = softmax(s / tau_s)
+    centre           : (D,)
+    """
+    p_teacher = ((teacher - centre) / teacher_temperature).softmax(dim=-1)
+    log_q_student = (student / student_temperature).log_softmax(dim=-1)
+    return -(p_teacher * log_q_student).sum(dim=-1).mean()

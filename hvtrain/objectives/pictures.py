@@ -1,0 +1,71 @@
+"""Pictures of what a student predicts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+
+from hvlabel.cache.publish import publish_bytes
+from hvtrain.backbones.contract import Backbone
+from hvtrain.data.batch import Batch
+from hvtrain.data.inputs import network_input
+from hvtrain.heads.prompted import decoder_of
+
+MAX_ROWS, MAX_MASKS = 6, 4
+SHOWN_BANDS = (0.85, 0.5, 0.15)  # as red, green and blue: places in the order of wavelengths
+STRETCH_PERCENT = (1, 99)
+GAMMA = 0.6
+TARGET_BGR, PREDICTED_BGR, CLICK_BGR = (0, 255, 0), (0, 0, 255), (255, 255, 255)
+
+
+@torch.no_grad()
+def draw_predictions(out: Path, batch: Batch, student: Backbone, side_px: int) -> None:
+    """PNG with a row per crop: three bands, then for each of some clicks the target's outline (green) and the answer's (red).
+
+    side_px : of the network's input
+    """
+    few = slice(0, MAX_ROWS)
+    x = network_input(batch.cube[few], batch.flips[few], side_px, student.input_range)
+    bands = batch.wavelengths_nm
+    student.eval()
+    neck = student.encode(x, bands, batch.gsd_m[few].tolist())[-1]
+    rows = []
+    for k in range(len(x)):
+        picture = _three_bands(x[k].float().cpu().numpy(), bands)
+        points = batch.points_xy[k, :MAX_MASKS]
+        labels = torch.ones_like(points[:, :1], dtype=torch.int64)
+        logits, iou = decoder_of(student).decode(neck[k : k + 1], points_xy=points[:, None], labels=labels)
+        tiles = [picture]
+        for m, point in enumerate(points.tolist()):
+            target = batch.masks[k, m].cpu().numpy()
+            predicted = (logits[m, int(iou[m].argmax())] > 0).cpu().numpy()
+            tiles.append(_tile(picture, target, predicted, point))
+        rows.append(np.concatenate(tiles, axis=1))
+    student.train()
+    publish_bytes(out, cv2.imencode(".png", np.concatenate(rows))[1].tobytes())
+
+
+def _three_bands(x: np.ndarray, wavelengths_nm: Sequence[float]) -> np.ndarray:
+    """(S, S, 3) uint8 BGR of an input (C, S, S)."""
+    by_wavelength = np.argsort(wavelengths_nm)
+    chosen = by_wavelength[[int(share * (len(by_wavelength) - 1)) for share in SHOWN_BANDS]]
+    picture = x[chosen].transpose(1, 2, 0)
+    low, high = np.percentile(picture, STRETCH_PERCENT)
+    stretched = np.clip((picture - low) / max(high - low, 1e-6), 0, 1) ** GAMMA
+    return (stretched * 255).astype(np.uint8)[:, :, ::-1].copy()
+
+
+def _tile(picture: np.ndarray, target: np.ndarray, predicted: np.ndarray, point: Sequence[float]) -> np.ndarray:
+    """The picture with two outlines and a click."""
+    side_px = len(picture)
+    tile = picture.copy()
+    for mask, colour in ((target, TARGET_BGR), (predicted, PREDICTED_BGR)):
+        large = cv2.resize(mask.astype(np.uint8), (side_px, side_px), interpolation=cv2.INTER_NEAREST)
+        outlines = cv2.findContours(large, cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)[0]
+        cv2.drawContours(tile, outlines, -1, colour, 1)
+    cv2.circle(tile, (round(point[0]), round(point[1])), 3, CLICK_BGR, -1)
+    return tile

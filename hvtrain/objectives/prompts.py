@@ -1,0 +1,217 @@
+"""Masks asked for by prompts: a click or a box, then corrections where the answer was wrong (paper, section 4.2.5)."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from hvlabel.config import LossSettings
+from hvtrain.data.batch import Batch
+from hvtrain.heads.prompted import Prompts
+from hvtrain.heads.shortcut import Shortcut, masks_of, relative_distance
+from hvtrain.heads.tap import DecoderTap
+from hvtrain.objectives.combined import full_precision
+from hvtrain.objectives.contract import Objective, Terms
+from hvtrain.objectives.losses import mask_iou, mask_loss
+
+# (maps with N images, N prompts) -> logits (N, M, L, L) and predicted IoU (N, M)
+Answer = Callable[[Sequence[Tensor], Prompts], tuple[Tensor, Tensor]]
+
+
+@dataclass(frozen=True)
+class Round:
+    """One round of answers to N prompts.
+
+    number    : from 0
+    losses    : (N, M) of each answer
+    iou       : (N, M) of each answer with its target
+    predicted : (N, M) IoU that the network says
+    best      : (N, 1) the answer of least loss
+    """
+
+    number: int
+    losses: Tensor
+    iou: Tensor
+    predicted: Tensor
+    best: Tensor
+
+    @property
+    def best_iou(self) -> Tensor:
+        """(N,) IoU of the answer of least loss."""
+        return self.iou.gather(1, self.best)[:, 0]
+
+
+class Averaging(ABC):
+    """How values of N prompts become one scalar, and which scalars of a round are shown."""
+
+    shown: tuple[str, ...]
+
+    @abstractmethod
+    def of_masks(self, values: Tensor, batch: Batch) -> Tensor:
+        """Scalar of (N,) values that only prompts on objects have."""
+
+    @abstractmethod
+    def of_scores(self, errors: Tensor, batch: Batch) -> Tensor:
+        """Scalar of (N, M) errors of the predicted IoU."""
+
+    @abstractmethod
+    def figures(self, answers: Round, batch: Batch, *, last: bool) -> Terms:
+        """Scalars of a round by the names of `shown`."""
+
+
+class OverAllPrompts(Averaging):
+    """Mean over all prompts, those without an object counting as 0: processes that share a batch then add up to it."""
+
+    shown = ("miou",)
+
+    def of_masks(self, values: Tensor, batch: Batch) -> Tensor:
+        """Scalar of (N,)."""
+        return (values * batch.weights.flatten()).mean()
+
+    def of_scores(self, errors: Tensor, batch: Batch) -> Tensor:
+        """Scalar of (N, M)."""
+        return (errors.mean(dim=1) * batch.weights.flatten()).mean()
+
+    def figures(self, answers: Round, batch: Batch, *, last: bool) -> Terms:
+        """`miou`: mean IoU of the last round's best masks."""
+        if not last:
+            return {}
+        weights = batch.weights.flatten()
+        return {"miou": (answers.best_iou * weights).sum() / weights.sum().clamp(min=1)}
+
+
+class PromptObjective(Objective):
+    """Terms of mask and IoU, mean over all rounds of prompts; of the best of three answers where there are three.
+
+    answer      : how the student is asked
+    averaging   : of prompts
+    loss        : weights of mask losses, and of the predicted IoU
+    corrections : rounds after the first
+    n_maps      : how many of the student's last maps `answer` takes
+    box_is_one  : a box is asked for one answer, not for three
+    shortcut    : throw-away head, with the tap of the decoder whose hypernetworks it teaches
+    whole       : losses are computed in full precision even where the network is not
+    shortcut_first : it is computed before the maps are repeated for each prompt: gradients then add up in that order
+    """
+
+    needs = frozenset({"features", "masks", "weights", "points_xy", "boxes_xyxy", "boxed", "uniform"})
+
+    def __init__(
+        self,
+        answer: Answer,
+        averaging: Averaging,
+        loss: LossSettings,
+        *,
+        corrections: int = 1,
+        n_maps: int = 1,
+        box_is_one: bool = False,
+        shortcut: tuple[Shortcut, DecoderTap] | None = None,
+        whole: bool = True,
+        shortcut_first: bool = False,
+    ) -> None:
+        self.answer, self.averaging, self.loss = answer, averaging, loss
+        self.corrections, self.n_maps = corrections, n_maps
+        self.box_is_one, self.whole, self.shortcut_first = box_is_one, whole, shortcut_first
+        self.shortcut, self.tap = shortcut or (None, None)
+        self.weights = {"mask": 1.0, "iou": loss.iou}
+        self.shown = averaging.shown
+        if self.shortcut is not None:
+            self.weights["shortcut"] = loss.shortcut
+            self.heads: dict[str, nn.Module | nn.Parameter] = {"shortcut": self.shortcut}
+
+    def __call__(self, batch: Batch) -> Terms:
+        """Scalars `mask`, `iou`, `shortcut` and what the averaging shows."""
+        target = batch.masks.flatten(0, 1)[:, None]  # (N, 1, L, L), N = B * K
+        side_px = batch.features.side_px
+        neck = batch.features[-1]
+        clicks = (batch.points_xy + 0.5) / side_px  # (B, K, 2) in [0, 1]
+        vectors = self._vectors(neck, clicks) if self.shortcut_first else None
+        maps = [m.repeat_interleave(batch.masks.shape[1], dim=0) for m in batch.features[-self.n_maps :]]
+        if vectors is None:
+            vectors = self._vectors(neck, clicks)
+        prompts = self._first(batch)
+        terms: Terms = {}
+        n_rounds = 1 + self.corrections
+        for number in range(n_rounds):
+            logits, predicted = self.answer(maps, prompts)
+            with full_precision(neck.device) if self.whole else nullcontext():
+                answers = self._judged(number, logits.float(), predicted.float(), target)
+                chosen = answers.losses.gather(1, answers.best)[:, 0]
+                _add(terms, "mask", self.averaging.of_masks(chosen, batch) / n_rounds)
+                errors = (answers.predicted - answers.iou).square()
+                _add(terms, "iou", self.averaging.of_scores(errors, batch) / n_rounds)
+                if vectors is not None:
+                    self._teach(terms, vectors, target, batch, number, n_rounds)
+            terms |= self.averaging.figures(answers, batch, last=number == n_rounds - 1)
+            if number < n_rounds - 1:
+                prompts = self._corrected(prompts, logits.float(), answers.best, target, batch.uniform[number], side_px)
+        return terms
+
+    def _vectors(self, neck: Tensor, clicks: Tensor) -> Tensor | None:
+        """(N, D/8) of the shortcut, if there is one."""
+        if self.shortcut is None:
+            return None
+        with full_precision(neck.device) if self.whole else nullcontext():
+            return self.shortcut(neck.float(), clicks)
+
+    def _first(self, batch: Batch) -> Prompts:
+        """What masks are asked for by at first: boxes, or points."""
+        if batch.boxed:
+            boxes = batch.boxes_xyxy.flatten(0, 1)
+            return Prompts(None, None, boxes, None, multimask=not self.box_is_one)
+        points = batch.points_xy.flatten(0, 1)[:, None]  # (N, 1, 2)
+        return Prompts(points, torch.ones_like(points[..., 0], dtype=torch.int64), None, None, multimask=True)
+
+    def _judged(self, number: int, logits: Tensor, predicted: Tensor, target: Tensor) -> Round:
+        iou = mask_iou(logits > 0, target)
+        losses = mask_loss(logits, target.float(), self.loss)
+        best = losses.detach().argmin(dim=1, keepdim=True)
+        return Round(number, losses, iou, predicted, best)
+
+    def _teach(
+        self, terms: Terms, vectors: Tensor, target: Tensor, batch: Batch, number: int, n_rounds: int
+    ) -> None:
+        """The shortcut's own mask in the first round; in every round, how far the decoder's vectors are from its."""
+        assert self.tap is not None
+        if number == 0:
+            direct = masks_of(vectors, self.tap.upscaled.float())
+            per_mask = mask_loss(direct, target.float(), self.loss)[:, 0]
+            _add(terms, "shortcut", self.averaging.of_masks(per_mask, batch))
+        apart = relative_distance(self.tap.vectors.float(), vectors.detach())
+        _add(terms, "shortcut", self.averaging.of_masks(apart, batch) / n_rounds)
+
+    def _corrected(
+        self, prompts: Prompts, logits: Tensor, best: Tensor, target: Tensor, uniform: Tensor, side_px: int
+    ) -> Prompts:
+        """The next round: one more point where the best answer is wrong, and that answer as a mask."""
+        index = best[..., None, None].expand(-1, -1, *logits.shape[2:])
+        answer = logits.detach().gather(1, index)  # (N, 1, L, L)
+        point, label = correction(answer[:, 0] > 0, target[:, 0], uniform, side_px)
+        points = point if prompts.points_xy is None else torch.cat([prompts.points_xy, point], dim=1)
+        labels = label if prompts.labels is None else torch.cat([prompts.labels, label], dim=1)
+        return Prompts(points, labels, prompts.boxes_xyxy, answer, multimask=False)
+
+
+def _add(terms: Terms, name: str, value: Tensor) -> None:
+    terms[name] = terms[name] + value if name in terms else value
+
+
+def correction(mask: Tensor, target: Tensor, uniform: Tensor, side_px: int) -> tuple[Tensor, Tensor]:
+    """A point (N, 1, 2) px of the network's input where the mask is wrong, and what is true there (N, 1): 1 object, 0 not.
+
+    mask, target : (N, L, L) bool
+    uniform      : (N,) in [0, 1), which of the wrong pixels; where none is wrong, which of the target's
+    """
+    side = mask.shape[-1]
+    wrong = (mask ^ target).flatten(1)
+    candidates = torch.where(wrong.any(dim=1, keepdim=True), wrong, target.flatten(1))
+    rank = candidates.cumsum(dim=1)  # (N, L * L): how many candidates up to here
+    chosen_rank = (uniform * rank[:, -1]).floor() + 1
+    cell = torch.searchsorted(rank, chosen_rank.long()[:, None]).clamp(max=rank.shape[1] - 1)  # (N, 1)
+    xy = torch.stack([cell % side, cell // side], dim=-1).float()
+    return (xy + 0.5) * (side_px / side) - 0.5, target.flatten(1).gather(1, cell).long()

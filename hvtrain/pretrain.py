@@ -1,0 +1,193 @@
+"""One pre-training run: a corpus, a student, its objectives, and the engine that plays them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning_fabric import Fabric
+
+from hvlabel import __version__
+from hvlabel.cache.publish import make_folder, publish_bytes
+from hvlabel.config import PretrainSettings
+from hvlabel.errors import HvError, ResultsError
+from hvlabel.layout import Layout
+from hvlabel.models.weights import file_sha256
+from hvtrain.backbones.contract import Backbone
+from hvtrain.backbones.table import backbone_row
+from hvtrain.backbones.weights import export
+from hvtrain.data.corpus import Corpus, read_corpus
+from hvtrain.data.crops import Crops
+from hvtrain.data.label_pack import LabelPack, open_pack
+from hvtrain.data.loader import make_loader
+from hvtrain.data.schedule import BatchOrder, Schedule
+from hvtrain.engine.checkpoint import sweep
+from hvtrain.engine.devices import keep_sums_the_same, launched
+from hvtrain.engine.log import Log
+from hvtrain.engine.loop import Loop, Pace
+from hvtrain.engine.optimiser import cosine_rate, parameter_groups
+from hvtrain.engine.run_folder import (
+    RunFiles,
+    is_complete,
+    move_aside,
+    only_one,
+    pretty,
+    read_identity,
+    say,
+)
+from hvtrain.objectives.combined import CombinedObjective
+from hvtrain.objectives.pictures import draw_predictions
+from hvtrain.objectives.table import make_objective
+from hvtrain.student import grid_of, make_student, start_file
+
+CELLS_PER_TOKEN = 4  # along a side of the prompt decoder's output
+
+
+def corpus_of(layout: Layout, settings: PretrainSettings, *, distill: bool) -> Corpus:
+    """The labelled images of a results folder, their bands checked against the backbone; errors as read_corpus."""
+    row = backbone_row(settings.student.backbone)
+    return read_corpus(layout, settings.data, distill=distill, require_bands=row.require_bands)
+
+
+def run_key(settings: PretrainSettings, corpus: Corpus) -> str:
+    """Identity of a run: settings, everything it reads, and the weights it starts from."""
+    start = start_file(settings.student)
+    weights = file_sha256(start) if start else ""
+    return hashlib.sha256(json.dumps([settings.canonical(), corpus.identity, weights]).encode()).hexdigest()
+
+
+def pretrain(layout: Layout, settings: PretrainSettings, *, distill: bool) -> Path:
+    """Train to the last step, from the last checkpoint if there is one of this run; returns the run's folder.
+
+    A folder of the same name that holds a run of other settings or labels is moved aside, never overwritten.
+    ResultsError, ConfigError, BandError, WeightsError for what is wrong before the start; TrainingError if the loss is
+    no number: the last good checkpoint stays.
+    """
+    fabric = launched(settings.hardware)
+    keep_sums_the_same()
+    corpus = corpus_of(layout, settings, distill=distill)
+    files = RunFiles(layout.pretrain(settings.run))
+    packs = files.folder.parent  # the masks of a corpus lie beside the runs that read them
+    key = run_key(settings, corpus)
+    make_folder(packs)
+    with only_one(files, first=fabric.is_global_zero, agree=fabric.broadcast):
+        # one process looks and decides for all: others may see an older state of a network disk
+        problem, complete = "", False
+        if fabric.is_global_zero:
+            try:
+                complete = _prepare(files, key, packs, corpus)
+            except HvError as error:
+                problem = str(error)
+        problem, complete = fabric.broadcast((problem, complete))
+        if problem:
+            raise ResultsError(problem)
+        if not complete:
+            _train(fabric, settings, corpus, files, key, open_pack(packs, corpus.of("train")))
+    return files.folder
+
+
+def _prepare(files: RunFiles, key: str, packs: Path, corpus: Corpus) -> bool:
+    """Make the folder this run's own; whether the run is complete."""
+    for name in corpus.left_out:
+        say(f"left out: {name}: no teacher features")
+    move_aside(files, key)
+    if is_complete(files, key):
+        publish_bytes(files.facts, pretty(read_identity(files)["facts"]))
+        return True
+    make_folder(files.folder)
+    sweep(files.checkpoint)
+    publish_bytes(files.identity, pretty({"key": key, "facts": None}))
+    open_pack(packs, corpus.of("train"))
+    return False
+
+
+def _train(
+    fabric: Fabric, settings: PretrainSettings, corpus: Corpus, files: RunFiles, key: str, pack: LabelPack
+) -> None:
+    """All remaining steps of a run, and what it hands on."""
+    optimiser, hardware = settings.optimiser, settings.hardware
+    _require_equal_parts(optimiser.batch_images, fabric.world_size, optimiser.accumulate)
+    student = make_student(settings.student, settings.seed)
+    if hardware.checkpoint_blocks:
+        student.save_memory()
+    objective = make_objective(student, settings, torch.from_numpy(corpus.teacher_centre))
+    crops = _crops(corpus, pack, settings, student, objective)
+    schedule = Schedule(
+        [crops.by_camera.get(camera, []) for camera in range(len(corpus.cameras))],
+        optimiser.batch_images,
+        optimiser.steps,
+        settings.seed,
+        settings.data.camera_temperature,
+    )
+    pace = Pace(
+        steps=optimiser.steps,
+        accumulate=optimiser.accumulate,
+        clip_norm=optimiser.clip_norm,
+        ema=optimiser.ema,
+        log_every=hardware.log_every,
+        checkpoint_every=hardware.checkpoint_every,
+        picture_every=hardware.picture_every,
+    )
+    draw = partial(draw_predictions, student=student, side_px=settings.student.crop_px)
+    facts = {"key": key, "backbone": student.name, "topology": _plain(student.sizes())}
+    loop = Loop(fabric, objective, student, parameter_groups(objective, optimiser), files, pace, facts, draw=draw)
+    if hardware.compile:
+        student.compile_blocks()
+    loop.resume()
+    order = BatchOrder(
+        schedule, loop.step, rank=fabric.global_rank, world=fabric.world_size, parts=optimiser.accumulate
+    )
+    loader = make_loader(crops, order, hardware, pin=fabric.device.type == "cuda")
+    log = Log(files, objective.names, loop.step, pace.steps, active=fabric.is_global_zero)
+    loop.play(loader, partial(cosine_rate, settings=optimiser), until=pace.steps, log=log, n_images=len(crops.images))
+    log.close()
+    if fabric.is_global_zero:
+        _hand_on(loop, settings, corpus, files, key)
+    fabric.barrier()
+
+
+def _require_equal_parts(batch_images: int, world_size: int, accumulate: int) -> None:
+    """ResultsError where a step's images cannot be shared equally."""
+    parts = world_size * accumulate
+    if batch_images % parts:
+        raise ResultsError(
+            f"optimiser.batch_images {batch_images} cannot be shared by {world_size} processes with "
+            f"{accumulate} batches each; choose a multiple of {parts}"
+        )
+
+
+def _crops(
+    corpus: Corpus, pack: LabelPack, settings: PretrainSettings, student: Backbone, objective: CombinedObjective
+) -> Crops:
+    grid = grid_of(student)
+    return Crops(corpus, corpus.of("train"), pack, settings, objective.needs, grid, CELLS_PER_TOKEN * grid)
+
+
+def _hand_on(loop: Loop, settings: PretrainSettings, corpus: Corpus, files: RunFiles, key: str) -> None:
+    """The averaged weights, and at last what they are: a folder with facts is complete."""
+    average = loop.average.module
+    assert isinstance(average, Backbone)
+    export(average.state_dict(), files.weights, average.sizes(), average.name)
+    facts = {
+        "key": key,
+        "steps": loop.step,
+        "seconds": round(loop.seconds, 1),
+        "images": len(corpus.of("train")),
+        "cameras": [camera.name for camera in corpus.cameras],
+        "unreadable": list(loop.problems),
+        "settings": settings.model_dump(mode="json"),
+        "distilled": bool(corpus.teacher_channels),
+        "weights_sha256": file_sha256(files.weights),
+        "hvlabel_version": __version__,
+    }
+    publish_bytes(files.identity, pretty({"key": key, "facts": facts}))
+    publish_bytes(files.facts, pretty(facts))
+
+
+def _plain(sizes: dict[str, Any]) -> dict[str, Any]:
+    """Sizes as a checkpoint may hold them: lists, no tuples."""
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in sizes.items()}

@@ -1,0 +1,142 @@
+"""The embedded SAM2, part one: masks of single photographs. Its memory is trained afterwards (`memory`).
+
+First at 256 px, where steps are cheap and a prompt learns to matter; then at the 512 px of the published config, on photographs of
+several sizes and with clicks beside all objects, whose mask shall be told to be of no worth; at last, in two stages, with a loss
+along outlines.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from hvlabel.config import Sam2Model
+from hvlabel.models.sam2 import load_sam2
+from hvlabel.models.teacher import IMAGENET_MEAN, IMAGENET_STD
+from hvtrain.backbones.contract import FeatureMaps
+from hvtrain.data.batch import Batch
+from hvtrain.heads.first_weights import listen_to_prompts
+from hvtrain.heads.prompted import Prompts
+from hvtrain.recipes.objectives import SceneObjective
+from hvtrain.recipes.scenes import photo_batch
+from hvtrain.recipes.stages import Stage
+from hvtrain.recipes.training import LOG_EVERY, begin, play
+
+CONFIG = str(Path(__file__).resolve().parents[2] / "resources/models/sam2_embedded.yaml")
+SIZES_PX = (192, 256, 256, 320, 384)
+FULL_SIZE = Stage(1200, 512, 128, SIZES_PX, images=4, objects=8, grounds=2, lr=8e-4)
+OUTLINES = replace(FULL_SIZE, lr=7e-4, warmup_steps=20, balanced=0.0, edge=0.3)
+STAGES = (
+    Stage(2200, 256, 64, (256,), images=6, objects=8, grounds=0, lr=1.5e-3),
+    FULL_SIZE,
+    replace(OUTLINES, steps=580, boxed=0.35, fall=0.6),
+    replace(OUTLINES, steps=900, boxed=0.3, fall=0.7),
+)
+# the rate of these is halved
+PROMPTED = tuple(
+    f"student.{part}."
+    for part in (
+        "sam_prompt_encoder",
+        "sam_mask_decoder.transformer",
+        "sam_mask_decoder.iou_token",
+        "sam_mask_decoder.mask_tokens",
+    )
+)
+
+
+MAX_LAST_SQUARE, MAX_FINER_SQUARE = 0.2, 1.0  # mean square of features that costs nothing
+
+
+def make_objective(network: Any) -> SceneObjective:
+    """SAM2's image path on photographs."""
+    width = network.hidden_dim
+    widths = (width // 8, width // 4, width)
+    ask = partial(answer, network)
+    return SceneObjective(network, network.sam_mask_decoder, widths, encode, ask, STAGES[0], size_penalty)
+
+
+def encode(network: nn.Module, batch: Batch, training: bool) -> FeatureMaps:
+    """Three maps of rgb (B, S, S, 3) uint8, finest first, as sam2's predictor makes them for a single picture."""
+    net: Any = network
+    x = normalised(batch.rgb)
+    side_px = x.shape[-1]
+    set_side(net, side_px)
+    maps = net.forward_image(x)["backbone_fpn"]
+    no_memory = net.no_mem_embed.permute(0, 2, 1)[..., None]
+    return FeatureMaps.of([*maps[:2], maps[2] + no_memory], side_px)
+
+
+def answer(network: Any, maps: Sequence[Tensor], prompts: Prompts) -> tuple[Tensor, Tensor]:
+    """By the package's modules; boxes go in as boxes, for which sam2's own predictor gives two labelled points."""
+    encoder, decoder = network.sam_prompt_encoder, network.sam_mask_decoder
+    points = None
+    if prompts.points_xy is not None and prompts.labels is not None:
+        points = prompts.points_xy, prompts.labels.int()
+    sparse, dense = encoder(points=points, boxes=prompts.boxes_xyxy, masks=prompts.masks)
+    logits, iou, _, _ = decoder.predict_masks(
+        image_embeddings=maps[-1],
+        image_pe=encoder.get_dense_pe(),
+        sparse_prompt_embeddings=sparse,
+        dense_prompt_embeddings=dense,
+        repeat_image=False,
+        high_res_features=maps[:-1],
+    )
+    chosen = slice(1, None) if prompts.multimask else slice(0, 1)
+    return logits[:, chosen], iou[:, chosen]
+
+
+def size_penalty(maps: Sequence[Tensor]) -> Tensor:
+    """Without a norm in the neck features grow until they drown the position code."""
+    finer = maps[-1].new_zeros(())
+    for level in maps[:-1]:
+        finer = finer + torch.relu(level.float().square().mean() - MAX_FINER_SQUARE)
+    return finer + 3 * torch.relu(maps[-1].float().square().mean() - MAX_LAST_SQUARE)
+
+
+def train(
+    out: Path, threads: int, workers: int, stages: tuple[Stage, ...] = STAGES, *, log_every: int = LOG_EVERY
+) -> None:
+    """All stages, from the checkpoint in `out` if there is one; writes OUT/sam2_embedded.safetensors."""
+    fabric = begin(threads)
+    network = load_sam2(Sam2Model(config=CONFIG, checkpoint="random:0"), torch.device("cpu")).train()
+    listen_to_prompts(network.sam_mask_decoder, network.sam_prompt_encoder)
+    with torch.no_grad():
+        for conv in network.image_encoder.neck.convs:
+            conv.conv.weight.mul_(0.35)
+    objective = make_objective(network)
+    play(
+        fabric,
+        objective,
+        network,
+        out,
+        "sam2",
+        photo_batch,
+        stages,
+        workers,
+        "sam2_embedded.safetensors",
+        prompted=PROMPTED,
+        begin_stage=objective.begin_stage,
+        names=objective.names,
+        log_every=log_every,
+    )
+
+
+def normalised(rgb: Tensor) -> Tensor:
+    """(B, 3, S, S) float32 network input of (B, S, S, 3) uint8."""
+    mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in (IMAGENET_MEAN, IMAGENET_STD))
+    return (rgb.permute(0, 3, 1, 2).float() / 255 - mean) / std
+
+
+def set_side(network: Any, side_px: int) -> None:
+    """Another input side; no weight depends on it."""
+    network.image_size = side_px
+    network.sam_image_embedding_size = side_px // 16
+    network.sam_prompt_encoder.input_image_size = (side_px, side_px)
+    network.sam_prompt_encoder.image_embedding_size = (side_px // 16, side_px // 16)
+    network.sam_prompt_encoder.mask_input_size = (side_px // 4, side_px // 4)

@@ -1,0 +1,178 @@
+"""The embedded SAM2, part two: its memory, on clips of false-colour frames.
+
+Objects are given as masks on a clip's first frame, as the sequence branch gives them, and looked for on the others. All that
+single pictures are segmented with stays as it is: a decoder that learns to carry masks forgets how to answer clicks.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from hvlabel.config import LossSettings, Sam2Model
+from hvlabel.models.sam2 import load_sam2
+from hvlabel.models.weights import file_sha256
+from hvtrain.data.batch import Batch
+from hvtrain.objectives.contract import Terms
+from hvtrain.objectives.losses import mask_iou, mask_loss
+from hvtrain.recipes.sam2_image import CONFIG, normalised, set_side
+from hvtrain.recipes.scenes import clip_batch
+from hvtrain.recipes.stages import Stage
+from hvtrain.recipes.training import LOG_EVERY, begin, play
+
+# at half the side of the published config, where a step costs a fifth: what is learned there holds at 512 px too
+STAGES = (Stage(850, 256, 64, (192, 256), images=4, objects=5, grounds=0, frames=4, lr=1e-3),)
+LEARNED = (
+    "memory_attention.",
+    "memory_encoder.",
+    "maskmem_tpos_enc",
+    "mask_downsample.",
+    "obj_ptr_proj.",
+    "obj_ptr_tpos_proj.",
+    "no_obj_ptr",
+    "no_obj_embed_spatial",
+    "sam_mask_decoder.pred_obj_score_head.",
+)
+PRESENT_BIAS = 3.0  # of the first answer to whether an object is there: an absent one's mask teaches nothing
+ABSENT_LOGIT = -30.0  # of a mask whose object is said to be absent
+
+
+NAMES = ("loss", "mask", "iou", "presence", "mark", "second_iou", "between_iou", "last_iou")  # of its scalars
+IOU_WEIGHT = 2.0  # of the predicted IoU; all other terms count once
+
+
+class MemoryObjective(nn.Module):
+    """Masks carried along clips by a network of which the memory alone learns.
+
+    A throw-away head reads the mask off the features that the memory has marked: it teaches memory encoder and attention
+    to bring the mask along, before they have learned to do so in a way that the decoder sees.
+    """
+
+    def __init__(self, network: Any, loss: LossSettings) -> None:
+        super().__init__()
+        self.student, self.loss = network, loss
+        self.mark = nn.Conv2d(network.hidden_dim, 1, 1)
+        for name, parameter in network.named_parameters():
+            parameter.requires_grad_(name.startswith(LEARNED))
+
+    def begin_stage(self, stage: Stage) -> None:
+        """Use a stage's weights of losses."""
+        self.loss = stage.loss
+
+    def forward(self, batch: Batch) -> Terms:
+        """Terms of the loss of a batch of clips, and the IoU of the chosen masks on the second, last and other frames."""
+        with _flash_attention(self.student.memory_attention):
+            return self._carried(batch)
+
+    def _carried(self, batch: Batch) -> Terms:
+        net = self.student
+        n_clips, n_frames, side_px = batch.rgb.shape[:3]
+        target = batch.masks[:, None]  # (N, 1, L, L), N = clips * objects
+        set_side(net, side_px)
+        with torch.no_grad():
+            encoded = net.forward_image(normalised(batch.rgb.flatten(0, 1)))
+        _, maps, codes, sizes = net._prepare_backbone_features(encoded)
+        clip = _Clip(n_clips, n_frames, n_objects=len(target) // n_clips)
+        remembered: dict[str, dict[int, Any]] = {"cond_frame_outputs": {}, "non_cond_frame_outputs": {}}
+        terms: Terms = {name: target.new_zeros((), dtype=torch.float32) for name in ("mask", "iou", "presence", "mark")}
+        n_asked = n_frames - 1  # the first frame's masks are given
+        for t, place in enumerate(batch.places):
+            now, now_codes = clip.frame(maps, t), clip.frame(codes, t)
+            given = given_masks(target, batch.uniform[0], side_px) if t == 0 else None
+            current, outputs, _, marked = net._track_step(
+                place, t == 0, now, now_codes, sizes, None, given, remembered, batch.n_frames, False, None
+            )
+            logits, _, iou, _, best_mask, current["obj_ptr"], score = outputs
+            net._encode_memory_in_output(now, sizes, None, True, best_mask, score, current)
+            kind = "non_cond_frame_outputs" if t else "cond_frame_outputs"
+            remembered[kind][place] = current
+            if t == 0:
+                continue
+            there = batch.present[t].expand_as(score).float()
+            presence = F.binary_cross_entropy_with_logits(score.float(), there)
+            terms["presence"] = terms["presence"] + presence / n_asked
+            if not batch.present[t]:
+                continue
+            logits, iou = logits.float().clamp(min=ABSENT_LOGIT), iou.float()
+            losses, true_iou = mask_loss(logits, target.float(), self.loss), mask_iou(logits > 0, target)
+            terms["mask"] = terms["mask"] + losses.amin(dim=1).mean() / n_asked
+            terms["iou"] = terms["iou"] + (iou - true_iou).square().mean() / n_asked
+            direct = F.interpolate(self.mark(marked).float(), size=target.shape[-2:], mode="bilinear")
+            terms["mark"] = terms["mark"] + mask_loss(direct, target.float(), self.loss).mean() / n_asked
+            chosen = true_iou.gather(1, iou.detach().argmax(dim=1, keepdim=True)).mean().detach()
+            which = {1: "second_iou", n_frames - 1: "last_iou"}.get(t, "between_iou")
+            terms[which] = chosen
+        loss = terms["mask"] + IOU_WEIGHT * terms["iou"] + terms["presence"] + terms["mark"]
+        return {**terms, "loss": loss}
+
+
+class _Clip:
+    """Which part of maps of all frames belongs to one frame."""
+
+    def __init__(self, n_clips: int, n_frames: int, n_objects: int) -> None:
+        self._shape, self._n_objects = (n_clips, n_frames), n_objects
+
+    def frame(self, maps: Sequence[Tensor], t: int) -> list[Tensor]:
+        """(HW, N, C) of frame t, for every object, of each (HW, clips * frames, C)."""
+        return [m.unflatten(1, self._shape)[:, :, t].repeat_interleave(self._n_objects, dim=1) for m in maps]
+
+
+@contextmanager
+def _flash_attention(attention: Any) -> Iterator[None]:
+    """The memory attention by the flash kernel: its one wide head is fast in the kernel that small heads are slow in."""
+    attention.forward = sdpa_kernel(SDPBackend.FLASH_ATTENTION)(attention.forward)
+    try:
+        yield
+    finally:
+        del attention.forward
+
+
+def given_masks(target: Tensor, uniform: Tensor, side_px: int) -> Tensor:
+    """(N, 1, S, S) float32 masks to begin with: the targets (N, 1, L, L), a third a cell too wide, a third too narrow.
+
+    uniform : (N,) in [0, 1), which third
+    """
+    exact = target.float()
+    wide = F.max_pool2d(exact, 3, stride=1, padding=1)
+    narrow = 1 - F.max_pool2d(1 - exact, 3, stride=1, padding=1)
+    narrow = torch.where(narrow.flatten(1).any(dim=1)[:, None, None, None], narrow, exact)
+    third = uniform[:, None, None, None]
+    mask = torch.where(third < 1 / 3, wide, torch.where(third < 2 / 3, narrow, exact))
+    return (F.interpolate(mask, size=(side_px, side_px), mode="bilinear") > 0.5).float()
+
+
+def train(
+    start: Path,
+    out: Path,
+    threads: int,
+    workers: int,
+    stages: tuple[Stage, ...] = STAGES,
+    *,
+    log_every: int = LOG_EVERY,
+) -> None:
+    """All stages from the weights `start`, or from the checkpoint in `out`; writes OUT/sam2_embedded.safetensors."""
+    fabric = begin(threads)
+    network = load_sam2(Sam2Model(config=CONFIG, checkpoint=str(start)), torch.device("cpu")).train()
+    nn.init.constant_(network.sam_mask_decoder.pred_obj_score_head.layers[-1].bias, PRESENT_BIAS)
+    objective = MemoryObjective(network, stages[0].loss)
+    play(
+        fabric,
+        objective,
+        network,
+        out,
+        f"the memory of the SAM2 of sha256 {file_sha256(start)[:12]}",
+        clip_batch,
+        stages,
+        workers,
+        "sam2_embedded.safetensors",
+        begin_stage=objective.begin_stage,
+        names=NAMES,
+        log_every=log_every,
+    )

@@ -1,0 +1,248 @@
+"""Batches of generated scenes with masks and prompts; each a function of its stage and step.
+
+Beside the fields of hvtrain.data.batch they have: rgb (B, S, S, 3) uint8 instead of a cube where photographs are meant,
+materials (B, L, L) int64, and spectral_only (B * K,) bool, prompts on objects that only a spectrum shows.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+
+from hvlabel.cube.bands import false_colour_frames
+from hvlabel.cube.render import false_colour
+from hvlabel.demo.cameras import CAMERAS, DemoCamera, drawn_camera
+from hvlabel.demo.scenes import METAMER, Instance, make_photo, make_scene
+from hvtrain.data.batch import Batch
+from hvtrain.data.inputs import network_input
+from hvtrain.data.prompts import MIN_CELLS, box_of, covered_cells, point_in
+from hvtrain.recipes.stages import Stage
+
+# of the demo's cameras; vnir61 is left out, so that there is one never trained on
+TRAINED_CAMERAS = tuple(name for name in CAMERAS if name != "vnir61")
+MANY_BANDS = 64  # beyond which scenes are taken at their smallest: a batch would take seconds to make
+CUT_SHARE = 0.15  # of the batches of clips with a frame of another scene
+MIN_FRAMES, MAX_FRAMES = 8, 12  # of the sequence that a clip is part of
+BOX_JITTER = 0.05  # standard deviation of a box's corners, share of its sides
+
+Collected = dict[str, list[Any]]  # of each field, what every scene or prompt gives
+
+
+def photo_batch(stage: Stage, step: int) -> Batch:
+    """Photographs, lit and developed in many ways."""
+    rng = np.random.default_rng([step, 77])
+    fields: Collected = defaultdict(list)
+    boxed = bool(rng.random() < stage.boxed)
+    for seed in stage.seeds(step):
+        size = int(rng.choice(stage.scene_px))
+        photo = make_photo(size, seed)
+        gain = rng.uniform(0.85, 1.15, 3) * rng.uniform(0.7, 1.2)
+        rgb = (np.clip((photo.rgb / 255.0) ** rng.uniform(0.7, 1.4) * gain, 0, 1) * 255).astype(np.uint8)
+        turn, inside = int(rng.integers(8)), np.ones((size, size), bool)
+        fields["rgb"].append(_resized(_turned(rgb, turn), stage.side_px, cv2.INTER_LINEAR))
+        fields["materials"].append(_classes(photo.materials, turn, stage.logits_px, inside))
+        objects = _objects(photo.instances, turn, stage.logits_px, inside)
+        _add_prompts(fields, objects, inside, stage, boxed, rng)
+    return _batch(stage, step, "photographs", fields, rng, boxed=boxed)
+
+
+def cube_batch(stage: Stage, step: int) -> Batch:
+    """Scenes of one camera, as a cube (B, C, S, S) float32 that is network input already."""
+    rng = np.random.default_rng([step, 78])
+    camera = _camera(rng)
+    n_bands = len(camera.centres_nm)
+    bands = np.sort(rng.permutation(n_bands)[: round(n_bands * rng.uniform(0.8, 1))])
+    gain = _gain(camera.centres_nm, rng)
+    fields: Collected = defaultdict(list)
+    boxed = bool(rng.random() < stage.boxed)
+    size = int(min(stage.scene_px) if len(bands) > MANY_BANDS else rng.choice(stage.scene_px))
+    for seed in stage.seeds(step):
+        scene = make_scene(camera, size, seed)
+        turn, (height, width) = int(rng.integers(8)), _shape(size, rng)
+        inside = np.zeros((size, size), bool)
+        inside[:height, :width] = True
+        signal = _turned((scene.signal * gain[:, None, None])[bands].transpose(1, 2, 0), turn)
+        signal = np.ascontiguousarray(signal.transpose(2, 0, 1))
+        signal[:, ~inside] = 0
+        no_flip = torch.zeros(1, 2).bool()
+        fields["cube"].append(network_input(torch.from_numpy(signal)[None], no_flip, stage.side_px)[0])
+        fields["materials"].append(_classes(scene.materials, turn, stage.logits_px, inside))
+        objects = _objects(scene.instances, turn, stage.logits_px, inside)
+        _add_prompts(fields, objects, inside, stage, boxed, rng)
+    gsd_m = np.full(stage.images, size / stage.side_px * 2 ** rng.uniform(-0.5, 0.5), np.float32)
+    batch = _batch(stage, step, f"cubes of {len(bands)} bands", fields, rng, boxed=boxed)
+    batch.wavelengths_nm = tuple(camera.centres_nm[bands].tolist())
+    batch.gsd_m = torch.from_numpy(gsd_m)
+    return batch
+
+
+def clip_batch(stage: Stage, step: int) -> Batch:
+    """Clips of false-colour frames: rgb (B, T, S, S, 3) uint8 and masks (N, L, L) bool of objects.
+
+    For all clips of a batch: places (T,) in a sequence of n_frames, and present (T,) bool, whether the objects are there.
+
+    The frames of a clip are drawn from the camera's sequence; they keep its order or the opposite one. In some batches
+    one frame after the first is another scene's: no object is there.
+    """
+    rng = np.random.default_rng([step, 79])
+    fields: Collected = defaultdict(list)
+    n_frames = int(rng.integers(MIN_FRAMES, MAX_FRAMES, endpoint=True))
+    places = np.sort(rng.permutation(n_frames)[: stage.frames])
+    for seed in stage.seeds(step):
+        size, camera = int(rng.choice(stage.scene_px)), _camera(rng)
+        scene = make_scene(camera, size, seed)
+        frames = false_colour_frames(camera.centres_nm, n_frames)
+        # cameras of few bands have fewer frames: they begin again
+        chosen = np.resize(np.arange(len(frames)), n_frames)[places]
+        turn = int(rng.integers(8))
+        clip = []
+        for k in chosen[:: rng.choice([-1, 1])]:
+            picture = (false_colour(scene.signal[list(frames[k].bands)]) * 255).astype(np.uint8)
+            clip.append(_resized(_turned(picture, turn), stage.side_px, cv2.INTER_LINEAR))
+        fields["rgb"].append(np.stack(clip))
+        objects = _objects(scene.instances, turn, stage.logits_px, np.ones((size, size), bool))
+        fields["masks"] += [o.cells for o in _drawn(objects, stage.objects, stage.hidden, rng)]
+    tensors = _stacked(fields)
+    uniform = _uniform(len(tensors["masks"]), rng)
+    present = torch.ones(stage.frames, dtype=torch.bool)
+    if stage.images > 1 and rng.random() < CUT_SHARE:
+        cut = int(rng.integers(1, stage.frames))
+        tensors["rgb"][:, cut] = tensors["rgb"][:, cut].roll(1, dims=0)
+        present[cut] = False
+    return Batch(
+        step=step,
+        source="clips",
+        names=_names(stage, step),
+        problems=(),
+        uniform=uniform,
+        places=places.tolist(),
+        n_frames=n_frames,
+        present=present,
+        **tensors,
+    )
+
+
+def _batch(
+    stage: Stage, step: int, source: str, fields: Collected, rng: np.random.Generator, *, boxed: bool
+) -> Batch:
+    """Scenes with equally many prompts each as a batch."""
+    tensors = _stacked(fields)
+    n_prompts = len(tensors["masks"])
+    for name in ("masks", "points_xy", "boxes_xyxy"):
+        tensors[name] = tensors[name].unflatten(0, (stage.images, -1))  # (B, K, ...)
+    return Batch(
+        step=step,
+        source=source,
+        names=_names(stage, step),
+        problems=(),
+        boxed=boxed,
+        weights=tensors["masks"].flatten(2).any(dim=2).float(),
+        uniform=_uniform(n_prompts, rng),
+        **tensors,
+    )
+
+
+def _names(stage: Stage, step: int) -> tuple[str, ...]:
+    return tuple(f"scene {seed}" for seed in stage.seeds(step))
+
+
+def _uniform(n_prompts: int, rng: np.random.Generator) -> Tensor:
+    """(1, N) float32 in [0, 1)."""
+    return torch.from_numpy(rng.random(n_prompts)).float()[None]
+
+
+def _camera(rng: np.random.Generator) -> DemoCamera:
+    """One of the demo's or, as often, one that exists nowhere."""
+    if rng.random() < 0.5:
+        return CAMERAS[str(rng.choice(TRAINED_CAMERAS))]
+    return drawn_camera(rng)
+
+
+def _gain(centres_nm: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """(C,) float32 that varies slowly along the wavelength: another light, another sensor."""
+    knots_nm = np.linspace(centres_nm.min(), centres_nm.max(), 6)
+    return np.interp(centres_nm, knots_nm, rng.uniform(0.75, 1.25, 6)).astype(np.float32)
+
+
+def _shape(size_px: int, rng: np.random.Generator) -> tuple[int, int]:
+    """(height, width) px of the image; smaller than the square for a third of them, as images are padded."""
+    if rng.random() > 1 / 3:
+        return size_px, size_px
+    short = int(size_px * rng.uniform(0.6, 1))
+    return (short, size_px) if rng.random() < 0.5 else (size_px, short)
+
+
+@dataclass(frozen=True)
+class _Object:
+    """mask (s, s) bool px of the scene, cells (L, L) bool of the decoder's output."""
+
+    mask: np.ndarray
+    cells: np.ndarray
+    spectral_only: bool
+
+
+def _objects(instances: Sequence[Instance], turn: int, cells_side: int, inside: np.ndarray) -> list[_Object]:
+    """What can be asked for: objects of which enough is inside the image, else the whole image."""
+    objects = []
+    for instance in instances:
+        mask = _turned(instance.mask, turn) & inside
+        objects.append(_Object(mask, covered_cells(mask, cells_side), instance.spectral_only))
+    large = [o for o in objects if o.cells.sum() >= MIN_CELLS]
+    return large or [_Object(inside, covered_cells(inside, cells_side), spectral_only=False)]
+
+
+def _drawn(objects: list[_Object], n: int, share: float, rng: np.random.Generator) -> list[_Object]:
+    """n of them, a share of them, if there are both kinds, such that only a spectrum shows."""
+    hidden = np.array([o.spectral_only for o in objects])
+    weight = np.where(hidden, share / max(1, hidden.sum()), (1 - share) / max(1, (~hidden).sum()))
+    return [objects[k] for k in rng.choice(len(objects), n, p=weight / weight.sum())]
+
+
+def _add_prompts(
+    fields: Collected,
+    objects: list[_Object],
+    inside: np.ndarray,
+    stage: Stage,
+    boxed: bool,
+    rng: np.random.Generator,
+) -> None:
+    """Add a scene's prompts: masks, empty for a click beside all objects, points and boxes px of the network's input."""
+    scale = stage.side_px / len(inside)
+    beside = inside & ~np.logical_or.reduce([o.mask for o in objects])
+    n_grounds = stage.grounds if beside.any() and not boxed else 0
+    ground = _Object(beside, np.zeros_like(objects[0].cells), spectral_only=False)
+    drawn = _drawn(objects, stage.objects + stage.grounds - n_grounds, stage.hidden, rng)
+    for o in [*drawn, *[ground] * n_grounds]:
+        box = box_of(o.mask)
+        box = box + rng.normal(0, BOX_JITTER, 4) * np.ptp(box.reshape(2, 2), axis=0).repeat(2)
+        fields["masks"].append(o.cells)
+        fields["spectral_only"].append(o.spectral_only)
+        fields["points_xy"].append(np.array(point_in(o.mask, rng), np.float32) * scale)
+        fields["boxes_xyxy"].append(np.clip(box * scale, 0, stage.side_px - 1).astype(np.float32))
+
+
+def _classes(materials: np.ndarray, turn: int, cells_side: int, inside: np.ndarray) -> np.ndarray:
+    """(L, L) int64 material, METAMER where none is known."""
+    known = np.where(inside, _turned(materials, turn), METAMER)
+    return _resized(known, cells_side, cv2.INTER_NEAREST).astype(np.int64)
+
+
+def _stacked(fields: Collected) -> dict[str, Tensor]:
+    return {name: torch.from_numpy(np.stack(values)) for name, values in fields.items()}
+
+
+def _resized(picture: np.ndarray, side_px: int, how: int) -> np.ndarray:
+    return picture if len(picture) == side_px else cv2.resize(picture, (side_px, side_px), interpolation=how)
+
+
+def _turned(picture: np.ndarray, turn: int) -> np.ndarray:
+    """One of the eight rotations and mirrorings."""
+    turned = np.rot90(picture, turn % 4)
+    return np.ascontiguousarray(turned[:, ::-1] if turn >= 4 else turned)

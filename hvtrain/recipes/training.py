@@ -1,0 +1,110 @@
+"""A recipe, played: its stages one after another, from the checkpoint if there is one."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning_fabric import Fabric
+from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from hvlabel.cache.publish import make_folder, publish_bytes
+from hvlabel.config import HardwareSettings, OptimiserSettings
+from hvtrain.backbones.weights import export
+from hvtrain.engine.devices import launched
+from hvtrain.engine.log import Log
+from hvtrain.engine.loop import Loop, Pace
+from hvtrain.engine.optimiser import parameter_groups
+from hvtrain.engine.run_folder import RunFiles
+from hvtrain.recipes.stages import Make, Stage, StageBatches
+
+LOG_EVERY, CHECKPOINT_EVERY = 50, 100  # steps
+OPTIMISER = OptimiserSettings(lr=1.0, lr_fan_in=96, decoder_lr=0.5, weight_decay=0.02, ema=0.998)
+
+
+def begin(threads: int) -> Fabric:
+    """What comes before the first weights: they, and sums, depend on it."""
+    hardware = HardwareSettings(accelerator="cpu", precision="bf16-mixed", threads=threads)
+    fabric = launched(hardware)
+    torch.manual_seed(0)
+    return fabric
+
+
+def play(
+    fabric: Fabric,
+    objective: nn.Module,
+    network: nn.Module,
+    out: Path,
+    recipe: str,
+    make: Make,
+    stages: Sequence[Stage],
+    workers: int,
+    weights: str,
+    *,
+    prompted: tuple[str, ...] = (),
+    begin_stage: Callable[[Stage], None],
+    names: Sequence[str],
+    log_every: int = LOG_EVERY,
+) -> None:
+    """All stages; then the averaged weights of the network in half precision as OUT/weights.
+
+    out         : folder of checkpoint, log and weights; ResultsError if its checkpoint is another recipe's
+    recipe      : what is trained
+    prompted    : starts of the names of parameters that have half the rate
+    begin_stage : called before the first step of each stage
+    names       : scalars that the objective gives
+    """
+    files = RunFiles(out)
+    make_folder(out)
+    pace = Pace(
+        steps=sum(stage.steps for stage in stages),
+        ema=OPTIMISER.ema,
+        log_every=log_every,
+        checkpoint_every=CHECKPOINT_EVERY,
+    )
+    groups = parameter_groups(objective, OPTIMISER, prompted)
+    loop = Loop(
+        fabric,
+        objective,
+        network,
+        groups,
+        files,
+        pace,
+        {"key": recipe},
+        clipped=list(objective.parameters()),
+        around=partial(sdpa_kernel, SDPBackend.MATH),  # small heads are slow in the CPU's flash kernel
+    )
+    loop.resume()
+    _note_start(out / "recipe.json", recipe, loop.step, stages)
+    log = Log(files, names, loop.step, pace.steps, active=fabric.is_global_zero)
+    first_step = 0
+    for stage in stages:
+        end = first_step + stage.steps
+        if loop.step < end:
+            begin_stage(stage)
+            left = range(loop.step - first_step, stage.steps)
+            batches = StageBatches(make, stage, first_step, left).loader(workers)
+            rate = partial(_rate, stage, first_step)
+            loop.play(batches, rate, until=end, log=log, scale=stage.lr)
+        first_step = end
+    log.close()
+    average: nn.Module = loop.average.module
+    half = {name: v.half() if v.is_floating_point() else v for name, v in average.state_dict().items()}
+    export(half, out / weights)
+
+
+def _rate(stage: Stage, first_step: int, step: int) -> float:
+    return stage.rate(step - first_step)
+
+
+def _note_start(path: Path, recipe: str, step: int, stages: Sequence[Stage]) -> None:
+    """Add a start to the record: longer stages may be asked for than those that a checkpoint came from."""
+    starts: list[dict[str, Any]] = json.loads(path.read_bytes()) if path.exists() else []
+    starts.append({"step": step, "recipe": recipe, "stages": [asdict(stage) for stage in stages]})
+    publish_bytes(path, (json.dumps(starts, indent=1) + "\n").encode())

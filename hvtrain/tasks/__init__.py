@@ -1,0 +1,1 @@
+"""A finished backbone, asked: what it is good for."""

@@ -1,0 +1,170 @@
+"""A finished backbone, asked: prompt masks on held-out images and a linear probe on materials, per camera."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from tqdm import tqdm
+
+from hvlabel.config import PretrainSettings
+from hvlabel.errors import ResultsError
+from hvlabel.layout import Layout
+from hvtrain.backbones.contract import Backbone, FeatureMaps
+from hvtrain.data.corpus import Corpus, TrainImage
+from hvtrain.engine.run_folder import RunFiles, is_complete
+from hvtrain.heads.prompted import decoder_of
+from hvtrain.pretrain import corpus_of, run_key
+from hvtrain.student import grid_of, load_exported, make_student
+from hvtrain.tasks.clicks import click_iou, constant_iou
+from hvtrain.tasks.crops import Crop, middle_crop
+from hvtrain.tasks.probe import probe_miou
+
+RGB_NM = (640.0, 550.0, 460.0)  # as whose bands the network is shown the picture's red, green and blue
+PROBES = ("trained", "untrained", "trained, RGB only", "teacher", "mean spectrum")
+
+
+@dataclass(frozen=True)
+class CameraScores:
+    """One camera. Every score is in [0, 1]; nan where there is nothing to measure it on.
+
+    seen      : images of it were trained on
+    truth     : masks are compared with ground truth, otherwise with pseudo-labels
+    clicks    : mean IoU after each number of clicks
+    untrained : mean IoU of the untrained network, after the same clicks
+    constant  : mean IoU of the best answer that ignores the prompt
+    probes    : mIoU of a linear probe on tokens of one grid, by what they are: the last map of the trained and the
+                untrained network, the trained one's given only the picture, the teacher's, and the mean spectrum under
+                each token
+    """
+
+    name: str
+    seen: bool
+    truth: bool
+    n_images: int
+    n_masks: int
+    clicks: tuple[float, ...]
+    untrained: tuple[float, ...]
+    constant: float
+    probes: dict[str, float]
+
+
+@dataclass
+class _Samples:
+    """What a linear probe is fitted on and tested on: features (D, h, w) and classes (S, S) of each image."""
+
+    fit: list[tuple[Tensor, np.ndarray]] = field(default_factory=list)
+    test: list[tuple[Tensor, np.ndarray]] = field(default_factory=list)
+
+
+def evaluate(layout: Layout, settings: PretrainSettings, *, distill: bool) -> list[CameraScores]:
+    """Scores of the run that the settings name, camera by camera; ResultsError if it is not finished."""
+    files = RunFiles(layout.pretrain(settings.run))
+    torch.set_num_threads(settings.hardware.threads)
+    torch.set_flush_denormal(True)
+    corpus = corpus_of(layout, settings, distill=distill)
+    if not is_complete(files, run_key(settings, corpus)):
+        raise ResultsError(
+            f"{files.folder}: not the finished run of these settings and labels; "
+            "`hvtrain fit` or `snakemake pretrain` makes it"
+        )
+    from_scratch = settings.student.model_copy(update={"checkpoint": None})
+    on_gpu = settings.hardware.accelerator != "cpu" and torch.cuda.is_available()
+    device = torch.device("cuda" if on_gpu else "cpu")
+    networks = {
+        "trained": load_exported(files.weights).to(device),
+        "untrained": make_student(from_scratch, settings.seed).eval().to(device),
+    }
+    groups = []
+    for dataset in dict.fromkeys(image.dataset for image in corpus.images):
+        test, fit = _groups(corpus, dataset)
+        if test:
+            groups.append((test, fit))
+    scores = []
+    for test, fit in tqdm(groups, desc="evaluation", unit="camera", disable=None):
+        scores.append(_camera_scores(layout, settings, corpus, networks, test, fit))
+    return scores
+
+
+def _groups(corpus: Corpus, dataset: str) -> tuple[list[TrainImage], list[TrainImage]]:
+    """Images of a data set to test, and to fit a probe on; those of one kept out of training are halved."""
+    unseen = [image for image in corpus.of("unseen") if image.dataset == dataset]
+    if unseen:
+        return unseen[1::2], unseen[::2]
+    held_out = [image for image in corpus.of("heldout") if image.dataset == dataset]
+    return held_out, [image for image in corpus.of("train") if image.dataset == dataset]
+
+
+def _camera_scores(
+    layout: Layout,
+    settings: PretrainSettings,
+    corpus: Corpus,
+    networks: Mapping[str, Backbone],
+    test: Sequence[TrainImage],
+    fit: Sequence[TrainImage],
+) -> CameraScores:
+    camera = test[0].camera
+    bands = corpus.cameras[camera].wavelengths_nm
+    numbers = settings.evaluation.clicks
+    trained = networks["trained"]
+    test, fit = test[: settings.evaluation.max_images], fit[: settings.evaluation.probe_images]
+    clicks: dict[str, list[np.ndarray]] = {name: [] for name in networks}
+    constants: list[np.ndarray] = []
+    samples = {name: _Samples() for name in PROBES}
+    for image in (*test, *fit):
+        crop = middle_crop(layout, settings, image, grid_of(trained), trained.input_range)
+        maps = {name: _features(network, crop.values, bands, crop, settings) for name, network in networks.items()}
+        is_test = image in test
+        if is_test and len(crop.masks):
+            constants.append(constant_iou(crop.masks))
+            for name, network in networks.items():
+                neck = maps[name][-1]
+                clicks[name].append(click_iou(decoder_of(network), neck, crop.masks, numbers))
+        if crop.materials is None:
+            continue
+        for name, features in _probed(trained, maps, crop, settings).items():
+            part = samples[name].test if is_test else samples[name].fit
+            part.append((features, crop.materials))
+    means = {name: _means(scores, len(numbers)) for name, scores in clicks.items()}
+    return CameraScores(
+        name=f"{test[0].dataset} ({len(bands)} bands, {min(bands):.0f}-{max(bands):.0f} nm)",
+        seen=any(image.camera == camera for image in corpus.of("train")),
+        truth=all(layout.truth(image.dataset, image.image_id).exists() for image in test),
+        n_images=len(test),
+        n_masks=sum(len(scores) for scores in constants),
+        clicks=means["trained"],
+        untrained=means["untrained"],
+        constant=float(np.concatenate(constants).mean()) if constants else float("nan"),
+        probes={name: probe_miou(s.fit, s.test, settings.seed) for name, s in samples.items()},
+    )
+
+
+def _means(scores: Sequence[np.ndarray], n_numbers: int) -> tuple[float, ...]:
+    """Mean over all masks of (numbers of clicks, masks) IoU of each image; nan where there is no mask."""
+    if not scores:
+        return (float("nan"),) * n_numbers
+    return tuple(np.concatenate(scores, axis=1).mean(axis=1).tolist())
+
+
+def _probed(
+    trained: Backbone, maps: Mapping[str, FeatureMaps], crop: Crop, settings: PretrainSettings
+) -> dict[str, Tensor]:
+    """(D, h, w) features of a crop by the names of PROBES; those of the teacher only where there are any."""
+    features: dict[str, Tensor] = {name: of_network[-1][0].cpu() for name, of_network in maps.items()}
+    features["trained, RGB only"] = _features(trained, crop.rgb, RGB_NM, crop, settings)[-1][0].cpu()
+    if crop.tokens is not None:
+        features["teacher"] = crop.tokens
+    features["mean spectrum"] = F.adaptive_avg_pool2d(crop.values[0], grid_of(trained))
+    return features
+
+
+@torch.no_grad()
+def _features(
+    network: Backbone, values: Tensor, bands: Sequence[float], crop: Crop, settings: PretrainSettings
+) -> FeatureMaps:
+    device = next(network.parameters()).device
+    return network.encode(values.to(device), bands, [crop.zoom * settings.student.gsd_m])
