@@ -20,8 +20,8 @@ from hvlabel.config import BRANCHES, Config, PretrainSettings, load_config
 from hvlabel.layout import Layout
 from hvlabel.masks import read_document
 from hvlabel.stages.fuse import fuse_files
-from hvtrain.evaluation import CameraScores, evaluate
-from hvtrain.loop import pretrain
+from hvtrain.pretrain import pretrain
+from hvtrain.tasks.evaluate import CameraScores, evaluate
 
 SEEDS = (0, 1, 2)
 VARIANTS = {

@@ -1,13 +1,12 @@
 """Curves of the trainings of the embedded networks.
 
-python bench/embedded_curves.py OUT.csv OUT.png TITLE LOG.jsonl... [TITLE LOG.jsonl...]...
+python bench/embedded_curves.py OUT.csv OUT.png TITLE METRICS.csv... [TITLE METRICS.csv...]...
 
 Joins the logs that a training was continued through (a later log's steps replace an earlier log's), writes what they have in common
 with a curve as a table, and draws it: IoU on training scenes, never seen before, means of 50 steps.
 """
 
 import csv
-import json
 import sys
 from pathlib import Path
 
@@ -31,9 +30,11 @@ def joined(logs: list[Path]) -> list[dict[str, float]]:
     """Rows by step."""
     rows: dict[int, dict[str, float]] = {}
     for log in logs:
-        lines = [row for line in log.read_text().splitlines() if "loss" in (row := json.loads(line))]
+        lines = []
+        for line in csv.DictReader(log.open(newline="")):
+            lines.append({name: float(value) for name, value in line.items() if value and name != "camera"})
         rows = {step: row for step, row in rows.items() if step < lines[0]["step"]}
-        rows |= {row["step"]: row for row in lines}
+        rows |= {int(row["step"]): row for row in lines}
     return list(rows.values())
 
 
@@ -42,7 +43,7 @@ def main() -> None:
     trainings: dict[str, list[Path]] = {}
     title = ""
     for word in rest:
-        if word.endswith(".jsonl"):
+        if word.endswith(".csv"):
             trainings[title].append(Path(word))
         else:
             title = word
@@ -53,7 +54,7 @@ def main() -> None:
         writer.writerow(["training", "step", *CURVES])
         for axis, (title, logs) in zip(axes.flat, trainings.items(), strict=True):
             rows = joined(logs)
-            writer.writerows([title, row["step"], *(row.get(name, "") for name in CURVES)] for row in rows)
+            writer.writerows([title, int(row["step"]), *(row.get(name, "") for name in CURVES)] for row in rows)
             for name, label in CURVES.items():
                 points = [(row["step"], row[name]) for row in rows if name in row]
                 if points:

@@ -30,12 +30,13 @@ from hvlabel.layout import Layout
 from hvlabel.manifest import Image, Scan
 from hvlabel.masks import Mask, MaskSet, dump_masks, encode
 from hvlabel.stages.convert import convert_file
-from hvtrain.corpus import read_corpus
-from hvtrain.label_pack import open_pack
-from hvtrain.loop import pretrain
-from hvtrain.run import RunFiles, read_metrics
-from hvtrain.samples import Samples, make_loader
-from hvtrain.schedule import BatchOrder, Schedule
+from hvtrain.data.corpus import read_corpus
+from hvtrain.data.crops import Crops
+from hvtrain.data.label_pack import open_pack
+from hvtrain.data.loader import make_loader
+from hvtrain.data.schedule import BatchOrder, Schedule
+from hvtrain.engine.run_folder import RunFiles, read_metrics
+from hvtrain.pretrain import pretrain
 
 N_BANDS, SIDE_PX, CROP_PX, N_IMAGES, BATCH, N_MASKS = 204, 512, 224, 8, 8, 300
 ROUNDS, BATCHES, SKIPPED, PREFETCH = 2, 20, 9, 4  # skipped: what the workers have ready at most, and one
@@ -138,7 +139,8 @@ def compare(folder: Path, layout: Layout, *, cold: bool) -> None:
     settings = PretrainSettings.model_validate(SETTINGS)
     corpus = read_corpus(layout, settings.data, distill=True)
     images = corpus.of("train")
-    samples = Samples(corpus, images, open_pack(layout.root / "pretrain", images), settings, 14, 56)
+    pack = open_pack(layout.root / "pretrain", images)
+    crops = Crops(corpus, images, pack, settings, frozenset({"masks", "teacher"}), grid=14, logits_px=56)
     order = BatchOrder(Schedule([list(range(N_IMAGES))], BATCH, BATCHES, 0, 1.0))
 
     def peer(kind: str) -> Any:
@@ -152,7 +154,7 @@ def compare(folder: Path, layout: Layout, *, cold: bool) -> None:
         return loader
 
     loaders = {
-        "ours": lambda: make_loader(samples, order, settings.hardware, pin=False),
+        "ours": lambda: make_loader(crops, order, settings.hardware, pin=False),
         "whole MATLAB v5 file": lambda: peer("v5"),
         "whole MATLAB v7.3 file": lambda: peer("v73"),
         "memory map, values alone": lambda: peer("map"),

@@ -21,7 +21,7 @@ from hvlabel.fusion import fuse
 from hvlabel.layout import Layout
 from hvlabel.masks import MaskSet, iou_matrix
 from hvlabel.quality import NAMES, Predictor, load_predictor, mask_features, view_of
-from hvtrain import quality as recipe
+from hvtrain.recipes import quality as recipe
 
 RIGHT_IOU = 0.5
 BINS = 10

@@ -56,7 +56,7 @@ def evaluate(
     teacher: TeacherJson = None,
     results: ResultsPath = None,
 ) -> None:
-    """Ask a finished run: masks for clicks on held-out images, and a linear probe; per camera, beside the untrained network."""
+    """Ask a finished run for masks after clicks and for a linear probe, per camera, beside the untrained network."""
     from hvlabel.cache.publish import publish_bytes
     from hvtrain.engine.run_folder import RunFiles
     from hvtrain.tasks.evaluate import evaluate as ask
@@ -133,7 +133,8 @@ def main() -> None:
         sys.exit(2)
     except OSError as error:
         typer.echo(
-            f"hvtrain: error: {error.filename or 'input/output'}: {error.strerror or error}; check permissions, space and mounts",
+            f"hvtrain: error: {error.filename or 'input/output'}: {error.strerror or error}; "
+            "check permissions, space and mounts",
             err=True,
         )
         sys.exit(2)

@@ -17,7 +17,7 @@ from hvlabel.masks import read_document, read_masks
 from hvlabel.models.hyperfree import HyperFree, Topology
 from hvlabel.models.weights import read_state_dict
 from hvlabel.stages.segment import BranchRunner
-from hvtrain.labels import LabelledImages
+from hvtrain.data.labelled_images import LabelledImages
 
 REGIONS = "rgb: {backend: regions}\n"
 

@@ -13,7 +13,7 @@ from hvlabel.errors import MaskFileError
 from hvlabel.layout import Layout
 from hvlabel.masks import decode, encode, read_document, read_masks
 from hvlabel.stages.accept import accept_file
-from hvtrain.labels import LabelledImages
+from hvtrain.data.labelled_images import LabelledImages
 
 NAMES = ("vis31_00", "vis31_01")
 

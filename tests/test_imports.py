@@ -30,14 +30,37 @@ ROOMS = {
     "hvlabel.demo": {"config", "descriptors", "cube", "layout", "manifest", "masks", "cache"},
     "hvlabel.stages": {"", "branches", "cache", "config", "cube", "descriptors", "fusion", "layout", "manifest", "masks", "models", "prompt_files", "quality", "readers"},
     "hvlabel.inspect": {"cache", "config", "cube", "descriptors", "evaluation", "layout", "manifest", "masks", "readers", "stages"},
-    "hvtrain": {"", "config", "cube", "masks", "cache", "layout", "models.hyperfree", "models.weights", "quality"},
-    "hvtrain.embedded": {"config", "cube", "demo", "models.hyperfree", "models.sam2", "models.teacher", "models.weights"},
+    "hvtrain.data": {"cache", "config", "cube", "layout", "masks"},
+    "hvtrain.backbones": {"cache", "config", "models.hyperfree"},
+    "hvtrain.heads": {"models.hyperfree"},
+    "hvtrain.objectives": {"cache", "config"},
+    "hvtrain.engine": {"cache", "config", "models.weights"},
+    "hvtrain.student": {"config", "models.hyperfree", "models.weights"},
+    "hvtrain.pretrain": {"", "cache", "config", "layout", "models.weights"},
+    "hvtrain.tasks": {"cache", "config", "cube", "layout", "masks", "models.hyperfree", "models.prompts", "models.weights"},
+    "hvtrain.recipes": {"cache", "config", "cube", "demo", "layout", "masks", "models.hyperfree", "models.sam2", "models.teacher", "models.weights", "quality"},
+    "hvtrain.cli": {"cache", "config", "layout"},
     "workflow": {"config", "manifest", "layout", "cache.index"},
 }  # fmt: skip
 
 
-def imports(path):
-    """Dotted names below hvlabel that a file imports anywhere in it."""
+# room of hvtrain -> the rooms of hvtrain that it may import, besides itself
+FLOORS = {
+    "data": set(),
+    "backbones": {"data"},
+    "heads": {"data", "backbones"},
+    "student": {"backbones", "heads"},
+    "engine": {"data"},
+    "objectives": {"data", "backbones", "heads"},
+    "pretrain": {"data", "backbones", "student", "engine", "objectives"},
+    "recipes": {"data", "backbones", "heads", "engine", "objectives"},
+    "tasks": {"data", "backbones", "heads", "student", "engine", "objectives", "pretrain"},
+    "cli": {"backbones", "engine", "pretrain", "tasks"},
+}
+
+
+def imports(path, package="hvlabel"):
+    """Dotted names below a package that a file imports anywhere in it."""
     text = path.read_text()
     if path.suffix == ".smk":
         text = "\n".join(line for line in text.splitlines() if line.startswith(("from ", "import ")))
@@ -50,8 +73,8 @@ def imports(path):
             else []
         )
         for name in names:
-            if name == "hvlabel" or name.startswith("hvlabel."):
-                yield name.removeprefix("hvlabel").removeprefix(".")
+            if name == package or name.startswith(f"{package}."):
+                yield name.removeprefix(package).removeprefix(".")
 
 
 def files(repository, room):
@@ -74,6 +97,13 @@ def test_rooms_import_only_what_they_may(repository, room):
             )
 
 
+@pytest.mark.parametrize("room", FLOORS)
+def test_rooms_of_training_import_only_floors_below(repository, room):
+    for path in files(repository, f"hvtrain.{room}"):
+        for name in imports(path, "hvtrain"):
+            assert name.split(".")[0] in {*FLOORS[room], room}, f"{path.relative_to(repository)} imports hvtrain.{name}"
+
+
 def test_only_one_file_imports_sam2(repository):
     for path in (repository / "hvlabel").rglob("*.py"):
         if path.name != "sam2.py":
@@ -88,6 +118,8 @@ def test_every_room_is_in_the_table(repository):
         if p.name not in ("__init__.py", "__main__.py", "cli", "__pycache__")
     }
     assert rooms <= ROOMS.keys()
+    training = {p.stem for p in (repository / "hvtrain").iterdir()} - {"__init__", "__main__", "__pycache__"}
+    assert training == FLOORS.keys()
 
 
 def test_work_without_a_network_does_without_torch():

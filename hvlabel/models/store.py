@@ -86,7 +86,7 @@ KNOWN = (
         "embedded",
         "backends sam2 and hyperfree",
         "comes with the repository: checkpoint embedded",
-        "resources/models, trained by hvtrain.embedded",
+        "resources/models, trained by hvtrain.recipes",
         "Apache-2.0",
     ),
 )

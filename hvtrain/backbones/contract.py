@@ -1,52 +1,21 @@
 """What a backbone is. A new one is a file beside this one with a subclass of `Backbone`, and a row in `table`.
 
-A backbone turns a cube of any camera into maps of features. It is an ordinary torch module: its state dict is what a run
-exports, in the layout in which its authors publish it, if they do. How it is trained is no affair of its own: masks are
-asked for through a prompt decoder, which `hvtrain.student` adds to a backbone that brings none.
+A backbone turns a cube of any camera into maps of features. It is an ordinary torch module: its state dict is what a
+run exports, in the layout in which its authors publish it, if they do. How it is trained is no affair of its own: masks
+are asked for through a prompt decoder, which `hvtrain.student` adds to a backbone that brings none.
 """
 
 from __future__ import annotations
 
 import random
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
+from hvtrain.data.feature_maps import FeatureMaps
 from hvtrain.data.inputs import InputRange
-
-
-@dataclass(frozen=True)
-class FeatureMaps(Sequence[Tensor]):
-    """Features of a batch at one or several scales; as a sequence, its maps.
-
-    maps       : each (B, D, h, w), the one that prompts are decoded on last
-    strides_px : px of the network's input along a side of each map's cell
-    """
-
-    maps: tuple[Tensor, ...]
-    strides_px: tuple[float, ...]
-
-    def __getitem__(self, k: Any) -> Any:
-        return self.maps[k]
-
-    def __len__(self) -> int:
-        return len(self.maps)
-
-    def __iter__(self) -> Iterator[Tensor]:
-        return iter(self.maps)
-
-    @property
-    def side_px(self) -> int:
-        """Side of the network's input."""
-        return round(self.strides_px[-1] * self.maps[-1].shape[-1])
-
-    @classmethod
-    def of(cls, maps: Sequence[Tensor], side_px: int) -> FeatureMaps:
-        """Maps of a square input of side_px."""
-        return cls(tuple(maps), tuple(side_px / m.shape[-1] for m in maps))
 
 
 class Backbone(nn.Module, ABC):

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from hvlabel.config import StudentSettings
 from hvlabel.errors import BandError
 from hvlabel.models.hyperfree import HyperFree, Topology, choose_channels, published_topology
-from hvtrain.backbones.contract import Backbone, FeatureMaps
+from hvtrain.backbones.contract import Backbone
+from hvtrain.data.feature_maps import FeatureMaps
 from hvtrain.data.inputs import InputRange
 
 SMALL = Topology(
@@ -101,7 +102,7 @@ def calm_neck(network: HyperFree) -> None:
 
 def rebuild(sizes: dict[str, Any]) -> HyperFreeBackbone:
     """The network of recorded sizes."""
-    values = {name: tuple(v) if isinstance(v, list) else v for name, v in sizes.items()}
+    values: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in sizes.items()}
     return HyperFreeBackbone(Topology(**values))
 
 
@@ -110,6 +111,4 @@ def require_bands(wavelengths_nm: Sequence[float]) -> None:
     choice = choose_channels(wavelengths_nm)
     if not choice.key_channels and not choice.cube_channels:
         low_nm, high_nm = min(wavelengths_nm), max(wavelengths_nm)
-        raise BandError(
-            f"no band lies in the dictionary's range 390-2510 nm (bands: {low_nm:g}-{high_nm:g} nm)"
-        )
+        raise BandError(f"no band lies in the dictionary's range 390-2510 nm (bands: {low_nm:g}-{high_nm:g} nm)")

@@ -53,7 +53,9 @@ def _fitted(given: Tensor, expected: Tensor) -> Tensor:
     return F.interpolate(given.T[None], size=expected.shape[0], mode="linear")[0].T
 
 
-def export(state: Mapping[str, Tensor], path: Path, sizes: Mapping[str, Any] | None = None, name: str = DEFAULT) -> None:
+def export(
+    state: Mapping[str, Tensor], path: Path, sizes: Mapping[str, Any] | None = None, name: str = DEFAULT
+) -> None:
     """Publish a bare state dict as .safetensors, .pt or .pth.
 
     sizes, name : of the backbone; written beside the tensors of a .safetensors file, which alone do not tell all sizes

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from types import SimpleNamespace
-from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 from torch import Tensor
 
-if TYPE_CHECKING:
-    from hvtrain.backbones.contract import FeatureMaps
+from hvtrain.data.feature_maps import FeatureMaps
 
 
 class Batch(SimpleNamespace):
@@ -64,7 +63,7 @@ class Batch(SimpleNamespace):
         """The same in page-locked memory."""
         return self._each(lambda tensor: tensor.pin_memory())
 
-    def to(self, device: object) -> Batch:
+    def to(self, device: torch.device) -> Batch:
         """The same on a device; the copy does not wait."""
         return self._each(lambda tensor: tensor.to(device, non_blocking=True))
 

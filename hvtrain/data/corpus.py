@@ -198,7 +198,7 @@ def _entries(layout: Layout, stage: str) -> dict[tuple[str, str], str]:
 
 
 def _hold_out(images: list[TrainImage], share: float) -> list[TrainImage]:
-    """Every camera gives the same share, at least one of three or more images; which ones depends on their names alone."""
+    """Every camera gives the same share, at least one of three or more images; which ones, their names decide."""
     by_camera: dict[int, list[TrainImage]] = defaultdict(list)
     for image in images:
         if image.split == "train":

@@ -43,7 +43,7 @@ class Crops(Dataset[Batch]):
     """Batches by [(step, position, image)]; equal arguments give equal samples in any process.
 
     images    : what may be cropped, in the order of the label pack
-    needs     : fields of a batch that the objectives need; masks are decoded and tokens read only if they are among them
+    needs     : fields of a batch that are needed; masks are decoded and tokens read only if they are among them
     grid      : tokens along a side of the student's last map
     logits_px : side of the decoder's output
     """
@@ -71,7 +71,7 @@ class Crops(Dataset[Batch]):
         return self.batch(places)  # what a DataLoader asks for when it has a batch sampler
 
     def batch(self, places: list[Sample]) -> Batch:
-        """Samples of one camera and one step. Crops are read straight into the batch, in a worker into shared memory."""
+        """Samples of one camera and step. Crops are read straight into the batch, in a worker into shared memory."""
         settings = self.settings
         step, _, first = places[0]
         camera = self.cameras[self.images[first].camera]
@@ -181,7 +181,7 @@ class Crops(Dataset[Batch]):
     def _masks(
         self, k: int, box: tuple[int, int, int], flips: np.ndarray, random: np.random.Generator
     ) -> dict[str, np.ndarray]:
-        """K masks of image k in a box (top, left, side px), a point in each and their jittered boxes; repeated if fewer."""
+        """K masks of image k in a box (top, left, side px), repeated if fewer, with points and jittered boxes."""
         y, x, side = box
         data, jitter = self.settings.data, self.settings.prompts.box_jitter
         masks, points, boxes = [], [], []

@@ -52,7 +52,8 @@ class LabelPack:
 def open_pack(folder: Path, images: list[TrainImage]) -> LabelPack:
     """The pack of these images' labels below `folder`, made at first use.
 
-    ResultsError if a label does not belong to its cube, its index, or the run of the others; MaskFileError if one is damaged.
+    ResultsError if a label does not belong to its cube, its index, or the run of the others; MaskFileError if one is
+    damaged.
     """
     digest = hashlib.sha256("\n".join(f"{i.name} {i.label_digest}" for i in images).encode()).hexdigest()
     path = folder / f"labels-{digest[:16]}"
@@ -75,7 +76,8 @@ def _write(path: Path, images: list[TrainImage]) -> None:
         cube = read_attributes(image.cube)
         if provenance["content_sha256"] != image.label_digest or provenance.get("cube_key", cube["key"]) != cube["key"]:
             raise ResultsError(
-                f"{image.label}: not the label that its index lists, or of another cube; run `snakemake pseudolabels` again"
+                f"{image.label}: not the label that its index lists, or of another cube; "
+                "run `snakemake pseudolabels` again"
             )
         if made_with != settings:
             raise ResultsError(

@@ -37,7 +37,7 @@ class LabelledImage:
 
 @dataclass(frozen=True)
 class LabelledBatch:
-    """Several images as lists of tensors, since sizes, bands and numbers of masks differ; see LabelledImage for each."""
+    """Several images as lists of tensors, since sizes, bands and numbers of masks differ; see LabelledImage."""
 
     image_ids: list[str]
     cubes: list[Tensor]

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import math
 import shutil
 from pathlib import Path
 from typing import Any
 
 import cv2
-import numpy as np
 import torch
-
-from torch.utils.data import DataLoader, get_worker_info
+from torch.utils.data import DataLoader
 
 from hvlabel.config import HardwareSettings
 from hvlabel.errors import ResultsError

@@ -1,4 +1,4 @@
-"""Which images each step trains on: a pure function of seed and step, so a run resumes anywhere and workers do not matter."""
+"""Which images each step trains on: a function of seed and step, so a run resumes anywhere, with any workers."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Steps of any objective on any batches: loop, checkpoint, log, run folder, devices. It knows no camera and no network."""
+"""Steps of any objective on any batches: loop, checkpoint, log, run folder, devices. It knows no network."""

@@ -236,7 +236,7 @@ class Loop:
 
 
 def _upgraded(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """An objective's state dict as it is written now: a centre of teacher tokens was once written without a teacher too."""
+    """An objective's state dict as it is written now: once there was a centre of tokens even without a teacher."""
     upgraded = dict(state)
     centre = upgraded.pop("teacher_centre", None)
     if centre is not None and len(centre):

@@ -45,7 +45,7 @@ def parameter_groups(
 
 
 def moving_average(network: nn.Module, decay: float) -> AveragedModel:
-    """Averaged weights. After n steps the decay is at most (1 + n) / (10 + n), so that the first weights are soon forgotten."""
+    """Averaged weights, whose decay after n steps is at most (1 + n) / (10 + n): the first ones are soon forgotten."""
 
     def update(average: Any, current: Any, n_steps: Any) -> None:
         n = float(n_steps)

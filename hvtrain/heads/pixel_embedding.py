@@ -19,7 +19,7 @@ class LastLevel(nn.Conv2d):
     def __init__(self, width: int, channels: int) -> None:
         super().__init__(width, channels, 1)
 
-    def forward(self, maps: Sequence[Tensor], side: int) -> Tensor:
+    def forward(self, maps: Sequence[Tensor], side: int) -> Tensor:  # type: ignore[override]
         """Maps (B, D, g, g); `side` is not needed, a map stays as large as it is."""
         return super().forward(maps[-1].float())
 

@@ -10,7 +10,8 @@ from typing import Any
 from torch import Tensor, nn
 
 from hvlabel.models.hyperfree.decoder import MaskDecoder, PromptedNetwork, PromptEncoder
-from hvtrain.backbones.contract import Backbone, FeatureMaps
+from hvtrain.backbones.contract import Backbone
+from hvtrain.data.feature_maps import FeatureMaps
 
 WIDTH, HEADS, MLP, IOU_HIDDEN, MASK_CHANNELS = 128, 8, 512, 128, 16  # of the decoder, as the small HyperFree's
 
@@ -92,7 +93,7 @@ class PromptedBackbone(PromptedNetwork, Backbone):
 
 
 def prompted(backbone: Backbone) -> Backbone:
-    """The backbone itself if it brings a prompt decoder, else with one whose weights are drawn from torch's generator."""
+    """The backbone itself if it brings a prompt decoder, else with one, drawn from torch's generator."""
     return backbone if isinstance(backbone, PromptedNetwork) else PromptedBackbone(backbone)
 
 

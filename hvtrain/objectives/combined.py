@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
-from hvtrain.backbones.contract import FeatureMaps
 from hvtrain.data.batch import Batch
+from hvtrain.data.feature_maps import FeatureMaps
 from hvtrain.objectives.contract import Objective, Terms
 
 # (student, batch, whether it trains) -> maps
@@ -20,7 +20,7 @@ class CombinedObjective(nn.Module):
 
     encode     : how the student is shown a batch
     objectives : their terms are computed and added in this order
-    registered : the same ones, in the order in which checkpoints and the optimiser have their heads; none: as objectives
+    registered : the same ones, in the order of their heads in checkpoints and optimiser; none: as objectives
     """
 
     def __init__(

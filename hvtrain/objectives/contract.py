@@ -1,8 +1,8 @@
 """What an objective is. A new one is a file beside this one, a row in `table`, and its weight in the settings.
 
-An objective looks at a batch and gives terms: scalars, some of which are added to the loss. It says which fields of the
-batch it needs, so that no crop decodes masks or reads tokens for nobody. The student is encoded once per batch, before the
-objectives that need its `features`.
+An objective looks at a batch and gives terms: scalars, some of which are added to the loss. It says which fields of
+the batch it needs, so that no crop decodes masks or reads tokens for nobody. The student is encoded once per batch,
+before the objectives that need its `features`.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class Objective(ABC):
     needs   : fields of hvtrain.data.batch.Batch that it reads; "features" are the student's maps
     weights : names of its terms that count towards the loss, each with its weight, in the order in which they are added
     shown   : names of further scalars that it gives, for the log
-    heads   : networks and parameters that are trained with it and thrown away, by the names that a checkpoint has for them
+    heads   : networks and parameters that are trained with it and thrown away, by their names in a checkpoint
     """
 
     needs: frozenset[str]
@@ -33,4 +33,4 @@ class Objective(ABC):
 
     @abstractmethod
     def __call__(self, batch: Batch) -> Terms:
-        """Scalars of a batch by the names of `weights` and `shown`; a name may be absent where a batch has nothing of it."""
+        """Scalars of a batch by the names of `weights` and `shown`; one is absent where a batch has nothing of it."""

@@ -24,7 +24,7 @@ TARGET_BGR, PREDICTED_BGR, CLICK_BGR = (0, 255, 0), (0, 0, 255), (255, 255, 255)
 
 @torch.no_grad()
 def draw_predictions(out: Path, batch: Batch, student: Backbone, side_px: int) -> None:
-    """PNG with a row per crop: three bands, then for each of some clicks the target's outline (green) and the answer's (red).
+    """PNG with a row per crop: three bands, then for each of some clicks the target (green) and the answer (red).
 
     side_px : of the network's input
     """

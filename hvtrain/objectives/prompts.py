@@ -117,7 +117,9 @@ class PromptObjective(Objective):
         self.answer, self.averaging, self.loss = answer, averaging, loss
         self.corrections, self.n_maps = corrections, n_maps
         self.box_is_one, self.whole, self.shortcut_first = box_is_one, whole, shortcut_first
-        self.shortcut, self.tap = shortcut or (None, None)
+        self.shortcut: Shortcut | None = None
+        if shortcut is not None:
+            self.shortcut, self.tap = shortcut
         self.weights = {"mask": 1.0, "iou": loss.iou}
         self.shown = averaging.shown
         if self.shortcut is not None:
@@ -173,11 +175,8 @@ class PromptObjective(Objective):
         best = losses.detach().argmin(dim=1, keepdim=True)
         return Round(number, losses, iou, predicted, best)
 
-    def _teach(
-        self, terms: Terms, vectors: Tensor, target: Tensor, batch: Batch, number: int, n_rounds: int
-    ) -> None:
+    def _teach(self, terms: Terms, vectors: Tensor, target: Tensor, batch: Batch, number: int, n_rounds: int) -> None:
         """The shortcut's own mask in the first round; in every round, how far the decoder's vectors are from its."""
-        assert self.tap is not None
         if number == 0:
             direct = masks_of(vectors, self.tap.upscaled.float())
             per_mask = mask_loss(direct, target.float(), self.loss)[:, 0]
@@ -202,7 +201,7 @@ def _add(terms: Terms, name: str, value: Tensor) -> None:
 
 
 def correction(mask: Tensor, target: Tensor, uniform: Tensor, side_px: int) -> tuple[Tensor, Tensor]:
-    """A point (N, 1, 2) px of the network's input where the mask is wrong, and what is true there (N, 1): 1 object, 0 not.
+    """A point (N, 1, 2) px of the network's input where the mask is wrong, and what is there (N, 1): 1 object, 0 not.
 
     mask, target : (N, L, L) bool
     uniform      : (N,) in [0, 1), which of the wrong pixels; where none is wrong, which of the target's

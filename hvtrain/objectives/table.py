@@ -12,9 +12,10 @@ from torch import Tensor, nn
 
 from hvlabel.config import PretrainSettings
 from hvlabel.errors import BandError
-from hvtrain.backbones.contract import Backbone, FeatureMaps
+from hvtrain.backbones.contract import Backbone
 from hvtrain.data.augment import augmented
 from hvtrain.data.batch import Batch
+from hvtrain.data.feature_maps import FeatureMaps
 from hvtrain.data.inputs import network_input
 from hvtrain.data.schedule import NETWORK, rng
 from hvtrain.heads.pixel_embedding import LastLevel

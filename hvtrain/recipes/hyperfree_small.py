@@ -1,7 +1,7 @@
 """The embedded HyperFree: masks of cubes of any camera, trained on generated scenes of many.
 
-First at 64 px, where steps are cheap and a prompt learns to matter, then at 128 px; at last with a loss along outlines, the second
-half of it at the 192 px of the file and mostly on objects that a photograph shows too.
+First at 64 px, where steps are cheap and a prompt learns to matter, then at 128 px; at last with a loss along outlines,
+the second half of it at the 192 px of the file and mostly on objects that a photograph shows too.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from torch import nn
 
 from hvlabel.models.hyperfree import Topology
 from hvlabel.models.hyperfree.spectral import CUBE_SLOTS_NM, KEY_SLOTS_NM
-from hvtrain.backbones.contract import FeatureMaps
 from hvtrain.backbones.hyperfree import HyperFreeBackbone, calm_neck
 from hvtrain.data.batch import Batch
+from hvtrain.data.feature_maps import FeatureMaps
 from hvtrain.heads.first_weights import listen_to_prompts
 from hvtrain.heads.prompted import answer
 from hvtrain.recipes.objectives import SceneObjective

@@ -2,10 +2,10 @@
 
 python -m hvtrain.recipes.quality OUT.json RESULTS [RESULTS ...]
 
-Each results folder holds demo scenes with their masks (config/quality_scenes.yaml makes one). A mask's target is its best IoU with
-an object. Beside what the branches made, true masks are grown, shrunk, shifted, cut, and merged with others: whatever makes masks
-errs in these ways. The fit minimises cross-entropy against the IoU, so its output is an estimate of it; a monotone curve fitted on
-scenes that training did not see takes out what is left.
+Each results folder holds demo scenes with their masks (config/quality_scenes.yaml makes one). A mask's target is its
+best IoU with an object. Beside what the branches made, true masks are grown, shrunk, shifted, cut, and merged with
+others: whatever makes masks errs in these ways. The fit minimises cross-entropy against the IoU, so its output is an
+estimate of it; a monotone curve fitted on scenes that training did not see takes out what is left.
 """
 
 from __future__ import annotations
@@ -205,7 +205,7 @@ def _train(x: torch.Tensor, target: torch.Tensor, weight: torch.Tensor, seed: in
 
 
 def monotone(predicted: np.ndarray, observed: np.ndarray) -> np.ndarray:
-    """(K, 2) knots of the rising curve nearest to (predicted, observed): pooled adjacent violators on equal-sized bins."""
+    """(K, 2) knots of the rising curve nearest to (predicted, observed): pooled adjacent violators on equal bins."""
     order = np.argsort(predicted, kind="stable")
     bins = [b for b in np.array_split(order, KNOTS) if len(b)]
     means = [[float(predicted[b].mean()), float(observed[b].mean()), float(len(b))] for b in bins]

@@ -1,8 +1,8 @@
 """The embedded SAM2, part one: masks of single photographs. Its memory is trained afterwards (`memory`).
 
-First at 256 px, where steps are cheap and a prompt learns to matter; then at the 512 px of the published config, on photographs of
-several sizes and with clicks beside all objects, whose mask shall be told to be of no worth; at last, in two stages, with a loss
-along outlines.
+First at 256 px, where steps are cheap and a prompt learns to matter; then at the 512 px of the published config, on
+photographs of several sizes and with clicks beside all objects, whose predicted IoU shall be 0; at last, in two stages,
+with a loss along outlines.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from torch import Tensor, nn
 from hvlabel.config import Sam2Model
 from hvlabel.models.sam2 import load_sam2
 from hvlabel.models.teacher import IMAGENET_MEAN, IMAGENET_STD
-from hvtrain.backbones.contract import FeatureMaps
 from hvtrain.data.batch import Batch
+from hvtrain.data.feature_maps import FeatureMaps
 from hvtrain.heads.first_weights import listen_to_prompts
 from hvtrain.heads.prompted import Prompts
 from hvtrain.recipes.objectives import SceneObjective

@@ -1,13 +1,14 @@
 """The embedded SAM2, part two: its memory, on clips of false-colour frames.
 
-Objects are given as masks on a clip's first frame, as the sequence branch gives them, and looked for on the others. All that
-single pictures are segmented with stays as it is: a decoder that learns to carry masks forgets how to answer clicks.
+Objects are given as masks on a clip's first frame, as the sequence branch gives them, and looked for on the others.
+All that single pictures are segmented with stays as it is: a decoder that learns to carry masks forgets how to answer
+clicks.
 """
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -51,8 +52,8 @@ IOU_WEIGHT = 2.0  # of the predicted IoU; all other terms count once
 class MemoryObjective(nn.Module):
     """Masks carried along clips by a network of which the memory alone learns.
 
-    A throw-away head reads the mask off the features that the memory has marked: it teaches memory encoder and attention
-    to bring the mask along, before they have learned to do so in a way that the decoder sees.
+    A throw-away head reads the mask off the features that the memory has marked: it teaches memory encoder and
+    attention to bring the mask along, before they have learned to do so in a way that the decoder sees.
     """
 
     def __init__(self, network: Any, loss: LossSettings) -> None:
@@ -67,7 +68,7 @@ class MemoryObjective(nn.Module):
         self.loss = stage.loss
 
     def forward(self, batch: Batch) -> Terms:
-        """Terms of the loss of a batch of clips, and the IoU of the chosen masks on the second, last and other frames."""
+        """Terms of the loss of a batch of clips, and the IoU of the chosen masks on second, last and other frames."""
         with _flash_attention(self.student.memory_attention):
             return self._carried(batch)
 
@@ -126,7 +127,7 @@ class _Clip:
 
 @contextmanager
 def _flash_attention(attention: Any) -> Iterator[None]:
-    """The memory attention by the flash kernel: its one wide head is fast in the kernel that small heads are slow in."""
+    """The memory attention by the flash kernel: its one wide head is fast where small heads are slow."""
     attention.forward = sdpa_kernel(SDPBackend.FLASH_ATTENTION)(attention.forward)
     try:
         yield

@@ -86,7 +86,7 @@ def cube_batch(stage: Stage, step: int) -> Batch:
 def clip_batch(stage: Stage, step: int) -> Batch:
     """Clips of false-colour frames: rgb (B, T, S, S, 3) uint8 and masks (N, L, L) bool of objects.
 
-    For all clips of a batch: places (T,) in a sequence of n_frames, and present (T,) bool, whether the objects are there.
+    For all clips of a batch: places (T,) in a sequence of n_frames, and present (T,) bool, where the objects are.
 
     The frames of a clip are drawn from the camera's sequence; they keep its order or the opposite one. In some batches
     one frame after the first is another scene's: no object is there.
@@ -129,9 +129,7 @@ def clip_batch(stage: Stage, step: int) -> Batch:
     )
 
 
-def _batch(
-    stage: Stage, step: int, source: str, fields: Collected, rng: np.random.Generator, *, boxed: bool
-) -> Batch:
+def _batch(stage: Stage, step: int, source: str, fields: Collected, rng: np.random.Generator, *, boxed: bool) -> Batch:
     """Scenes with equally many prompts each as a batch."""
     tensors = _stacked(fields)
     n_prompts = len(tensors["masks"])
@@ -213,7 +211,7 @@ def _add_prompts(
     boxed: bool,
     rng: np.random.Generator,
 ) -> None:
-    """Add a scene's prompts: masks, empty for a click beside all objects, points and boxes px of the network's input."""
+    """Add a scene's masks, empty for a click beside all objects, with points and boxes, px of the network's input."""
     scale = stage.side_px / len(inside)
     beside = inside & ~np.logical_or.reduce([o.mask for o in objects])
     n_grounds = stage.grounds if beside.any() and not boxed else 0

@@ -16,7 +16,7 @@ from hvtrain.objectives.losses import mask_iou
 
 @torch.no_grad()
 def click_iou(network: PromptedNetwork, neck: Tensor, masks: np.ndarray, clicks: Sequence[int]) -> np.ndarray:
-    """(len(clicks), N) IoU after so many clicks: the first deepest inside the mask, each further one in the larger error.
+    """(len(clicks), N) IoU after so many clicks: the first deepest inside the mask, further ones in the larger error.
 
     neck   : (1, D, g, g) of the crop
     masks  : (N, S, S) bool, S = the network's input
@@ -48,7 +48,7 @@ def click_iou(network: PromptedNetwork, neck: Tensor, masks: np.ndarray, clicks:
 
 
 def constant_iou(masks: np.ndarray) -> np.ndarray:
-    """(N,) IoU of the one answer that suits all N masks (N, S, S) best: one of them, or the whole crop. No prompt is used."""
+    """(N,) IoU of the one answer, a mask or the whole crop, that suits N masks (N, S, S) best without a prompt."""
     answers = torch.from_numpy(np.concatenate([masks, np.ones_like(masks[:1])]))
     target = torch.from_numpy(masks)
     table = torch.stack([mask_iou(a.expand_as(target)[:, None], target[:, None])[:, 0] for a in answers])
@@ -56,7 +56,7 @@ def constant_iou(masks: np.ndarray) -> np.ndarray:
 
 
 def _next_click(mask: np.ndarray, answer: np.ndarray) -> tuple[tuple[float, float], int]:
-    """A point (x, y) in the larger error of an answer, and whether the object is there; in the object if none is wrong."""
+    """A point (x, y) in the larger error of an answer, and whether the object is there; inside it if none is wrong."""
     missed, extra = mask & ~answer, answer & ~mask
     if not missed.any() and not extra.any():
         return interior_point(mask), 1

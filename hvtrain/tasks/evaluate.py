@@ -14,8 +14,9 @@ from tqdm import tqdm
 from hvlabel.config import PretrainSettings
 from hvlabel.errors import ResultsError
 from hvlabel.layout import Layout
-from hvtrain.backbones.contract import Backbone, FeatureMaps
+from hvtrain.backbones.contract import Backbone
 from hvtrain.data.corpus import Corpus, TrainImage
+from hvtrain.data.feature_maps import FeatureMaps
 from hvtrain.engine.run_folder import RunFiles, is_complete
 from hvtrain.heads.prompted import decoder_of
 from hvtrain.pretrain import corpus_of, run_key

@@ -31,7 +31,7 @@ def write_maps(
 ) -> list[tuple[int, ...]]:
     """Publish a Zarr group with arrays scale0, scale1, ... of (D, h, w) float32, padding cut off; returns their shapes.
 
-    The cube is fed as the published predictor does: longest side resized to the network's input, divided by its maximum.
+    The cube is fed as the published predictor does: its longest side resized to the network's input.
     CubeError, WeightsError, BandError for what does not fit.
     """
     cube = open_cube(cube_path)
@@ -42,10 +42,10 @@ def write_maps(
     x, (height, width) = _input(network, cube.live_values().transpose(1, 2, 0))
     maps = network.encode(x, wavelengths_nm, [gsd_m * longest_px / side_px])
     cut = []
-    for values in maps:
-        rows = -(-height * values.shape[2] // side_px)  # cells that the image reaches into
-        columns = -(-width * values.shape[3] // side_px)
-        cut.append(values[0, :, :rows, :columns].cpu().numpy())
+    for features in maps:
+        rows = -(-height * features.shape[2] // side_px)  # cells that the image reaches into
+        columns = -(-width * features.shape[3] // side_px)
+        cut.append(features[0, :, :rows, :columns].cpu().numpy())
     temporary = temporary_beside(out)
     try:
         group = zarr.create_group(temporary, overwrite=True)
@@ -53,7 +53,7 @@ def write_maps(
             group.create_array(f"scale{k}", data=values, dimension_names=("channel", "y", "x"))
         group.attrs.update(
             {
-                "stride_px": [longest_px / values.shape[2] for values in maps],
+                "stride_px": [longest_px / features.shape[2] for features in maps],
                 "wavelengths_nm": wavelengths_nm,
                 "checkpoint_sha256": file_sha256(checkpoint),
             }
@@ -65,7 +65,7 @@ def write_maps(
 
 
 def _input(network: Backbone, image: np.ndarray) -> tuple[Tensor, tuple[int, int]]:
-    """(1, C, S, S) network input of an (H, W, C) image, zeros right of and below it, and its size (h, w) in there, px."""
+    """(1, C, S, S) network input of an (H, W, C) image, zeros right of and below it, and its size (h, w) px there."""
     x = torch.as_tensor(np.ascontiguousarray(image)).float().permute(2, 0, 1)[None]
     x, size_px = fitted(x, network.side_px)
     return padded(in_range(x, network.input_range), network.side_px), size_px

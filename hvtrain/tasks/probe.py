@@ -18,7 +18,8 @@ NO_CLASS = 255
 def probe_miou(fit: Sequence[tuple[Tensor, np.ndarray]], test: Sequence[tuple[Tensor, np.ndarray]], seed: int) -> float:
     """Mean IoU over the classes that occur in `test`, of a logistic regression fitted on `fit`; nan without either.
 
-    Each item: features (D, h, w) of an image at any resolution, read bilinearly, and its classes (H, W) uint8, 255 for none.
+    Each item: features (D, h, w) of an image at any resolution, read bilinearly, and its classes (H, W) uint8, 255 for
+    none.
     """
     if not fit or not test:
         return float("nan")

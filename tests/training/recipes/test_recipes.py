@@ -15,14 +15,17 @@ from hvlabel.demo.cameras import CAMERAS, drawn_camera
 from hvlabel.demo.scenes import make_photo, make_scene
 from hvlabel.errors import ResultsError
 from hvlabel.masks import interior_point
-from hvlabel.models.hyperfree import HyperFree, HyperFreePredictor, load_hyperfree
+from hvlabel.models.hyperfree import HyperFreePredictor, load_hyperfree
 from hvlabel.models.hyperfree.spectral import KEY_SLOTS_NM
 from hvlabel.models.sam2 import Sam2Predictor, load_sam2
 from hvlabel.models.weights import read_state_dict
 from hvlabel.stages.network import hyperfree_of
-from hvtrain.embedded import hyperfree, memory, sam2
-from hvtrain.embedded.batches import clip_batch, cube_batch, photo_batch
-from hvtrain.embedded.stages import Stage
+from hvtrain.backbones.hyperfree import HyperFreeBackbone
+from hvtrain.data.batch import Batch
+from hvtrain.engine.run_folder import read_metrics
+from hvtrain.recipes import hyperfree_small, sam2_image, sam2_memory
+from hvtrain.recipes.scenes import clip_batch, cube_batch, photo_batch
+from hvtrain.recipes.stages import Stage
 
 PHOTOS = Stage(2, 256, 64, (128, 256), images=2, objects=4, grounds=1, lr=1e-4, warmup_steps=1)
 CUBES = Stage(2, 64, 64, (96, 128), images=2, objects=4, grounds=1, lr=1e-4, warmup_steps=1)
@@ -30,15 +33,20 @@ CLIPS = Stage(3, 64, 16, (96, 128), images=2, objects=4, grounds=0, lr=1e-4, war
 CPU = torch.device("cpu")
 
 
+def same(a, b):
+    """Whether two batches hold the same tensors."""
+    return all(torch.equal(v, getattr(b, k)) for k, v in vars(a).items() if isinstance(v, torch.Tensor))
+
+
 def untrained_sam2():
     torch.manual_seed(0)
-    return load_sam2(Sam2Model(config=sam2.CONFIG, checkpoint="random:0"), CPU)
+    return load_sam2(Sam2Model(config=sam2_image.CONFIG, checkpoint="random:0"), CPU)
 
 
 def untrained_hyperfree():
     torch.manual_seed(0)
-    network = HyperFree(hyperfree.SIZES)
-    hyperfree.smooth_kernels(network)
+    network = HyperFreeBackbone(hyperfree_small.SIZES)
+    hyperfree_small.smooth_kernels(network)
     return network
 
 
@@ -48,14 +56,15 @@ def test_a_step_has_prompts_inside_their_masks_and_is_a_function_of_its_number(m
     steps = [make(stage, n) for n in range(8)]
     for n, batch in enumerate(steps):
         again = make(stage, n)
-        assert all(torch.equal(batch[k], again[k]) for k in batch if isinstance(batch[k], torch.Tensor))
+        assert same(batch, again)
         n_prompts = stage.images * (stage.objects + stage.grounds)
-        assert batch["masks"].shape == (n_prompts, stage.logits_px, stage.logits_px)
-        for mask, (x, y) in zip(batch["masks"], (batch["points_xy"] / cell).long().tolist(), strict=True):
+        masks, points = batch.masks.flatten(0, 1), batch.points_xy.flatten(0, 1)
+        assert masks.shape == (n_prompts, stage.logits_px, stage.logits_px)
+        for mask, (x, y) in zip(masks, (points / cell).long().tolist(), strict=True):
             assert not mask.any() or mask[max(y - 1, 0) : y + 2, max(x - 1, 0) : x + 2].any()
 
     def grounds(boxed):
-        return {int((~b["masks"].flatten(1).any(1)).sum()) for b in steps if b["boxed"] == boxed}
+        return {int((b.weights == 0).sum()) for b in steps if b.boxed == boxed}
 
     assert grounds(True) == {0}
     assert grounds(False) == {stage.images * stage.grounds}
@@ -64,18 +73,18 @@ def test_a_step_has_prompts_inside_their_masks_and_is_a_function_of_its_number(m
 def test_cubes_come_from_many_cameras_and_are_padded_as_images_are():
     batches = [cube_batch(CUBES, n) for n in range(12)]
     for batch in batches:
-        assert batch["cube"].shape == (2, len(batch["wavelengths_nm"]), 64, 64)
-        assert batch["cube"].amax(dim=(1, 2, 3)).tolist() == [1, 1]
-    assert len({b["wavelengths_nm"] for b in batches}) == 12
+        assert batch.cube.shape == (2, len(batch.wavelengths_nm), 64, 64)
+        assert batch.cube.amax(dim=(1, 2, 3)).tolist() == [1, 1]
+    assert len({b.wavelengths_nm for b in batches}) == 12
     left_out = set(CAMERAS["vnir61"].centres_nm)
-    assert all(not left_out.issuperset(b["wavelengths_nm"]) for b in batches)
-    unseen = torch.cat([(b["cube"] == 0).all(dim=1) for b in batches])  # (24, S, S)
-    masks = torch.cat([b["masks"] for b in batches]).unflatten(0, (24, -1)).any(dim=1)
+    assert all(not left_out.issuperset(b.wavelengths_nm) for b in batches)
+    unseen = torch.cat([(b.cube == 0).all(dim=1) for b in batches])  # (24, S, S)
+    masks = torch.cat([b.masks for b in batches]).any(dim=1)
     assert unseen.any()
     assert not unseen.all(dim=(1, 2)).any()
     assert not (torch.nn.functional.max_pool2d((~unseen).float()[:, None], 3, 1, 1)[:, 0] < masks).any()
     rarely = [cube_batch(replace(CUBES, hidden=0.1), n) for n in range(12)]
-    asked, asked_rarely = (torch.cat([b["spectral_only"] for b in made]).float().mean() for made in (batches, rarely))
+    asked, asked_rarely = (torch.cat([b.spectral_only for b in made]).float().mean() for made in (batches, rarely))
     assert 0 < asked_rarely < 0.3 < asked < 0.7
 
 
@@ -91,37 +100,37 @@ def test_clips_are_frames_of_longer_sequences_and_some_look_elsewhere_for_a_fram
     batches = [clip_batch(CLIPS, n) for n in range(40)]
     for n, batch in enumerate(batches[:4]):
         again = clip_batch(CLIPS, n)
-        assert all(torch.equal(batch[k], again[k]) for k in batch if isinstance(batch[k], torch.Tensor))
-        assert batch["rgb"].shape == (2, 3, 64, 64, 3)
-        assert batch["masks"].shape == (8, 16, 16)
-        assert batch["masks"].flatten(1).any(1).all()
+        assert same(batch, again)
+        assert batch.rgb.shape == (2, 3, 64, 64, 3)
+        assert batch.masks.shape == (8, 16, 16)
+        assert batch.masks.flatten(1).any(1).all()
     for batch in batches:
-        assert batch["places"] == sorted(set(batch["places"]))
-        assert max(batch["places"]) < batch["n_frames"]
-    cut = [n for n, b in enumerate(batches) if not b["present"].all()]
+        assert batch.places == sorted(set(batch.places))
+        assert max(batch.places) < batch.n_frames
+    cut = [n for n, b in enumerate(batches) if not b.present.all()]
     assert 0 < len(cut) < 20
-    monkeypatch.setattr("hvtrain.embedded.batches.CUT_SHARE", 0.0)
+    monkeypatch.setattr("hvtrain.recipes.scenes.CUT_SHARE", 0.0)
     for n in cut:
-        uncut, frame = clip_batch(CLIPS, n)["rgb"], int(batches[n]["present"].int().argmin())
+        uncut, frame = clip_batch(CLIPS, n).rgb, int(batches[n].present.int().argmin())
         assert frame > 0
-        assert torch.equal(batches[n]["rgb"][:, frame], uncut[:, frame].flip(0))  # of the other clip
+        assert torch.equal(batches[n].rgb[:, frame], uncut[:, frame].flip(0))  # of the other clip
 
 
 @pytest.mark.parametrize(
     ("make", "stage", "objective"),
     [
-        (photo_batch, PHOTOS, lambda: sam2.Sam2Objective(untrained_sam2())),
-        (cube_batch, CUBES, lambda: hyperfree.HyperFreeObjective(untrained_hyperfree())),
+        (photo_batch, PHOTOS, lambda: sam2_image.make_objective(untrained_sam2())),
+        (cube_batch, CUBES, lambda: hyperfree_small.make_objective(untrained_hyperfree())),
     ],
     ids=["sam2", "hyperfree"],
 )
 def test_clicks_beside_all_objects_teach_the_score_alone(make, stage, objective):
     objective = objective()
-    batch = next(b for n in range(8) if not (b := make(stage, n))["boxed"])
-    other = dict(batch)
-    real = batch["masks"].flatten(1).any(1)
-    other["points_xy"] = torch.where(real[:, None], batch["points_xy"], torch.tensor([3.0, 5.0]))
-    terms, moved = objective(batch, stage.loss), objective(other, stage.loss)
+    batch = next(b for b in (make(stage, n) for n in range(8)) if not b.boxed)
+    real = batch.weights > 0
+    points = torch.where(real[..., None], batch.points_xy, torch.tensor([3.0, 5.0]))
+    other = Batch(**{**vars(batch), "points_xy": points})
+    terms, moved = objective(batch), objective(other)
     for name in ("mask", "shortcut", "dense", "best_iou"):
         torch.testing.assert_close(terms[name], moved[name])
     assert not torch.equal(terms["iou"], moved["iou"])
@@ -140,30 +149,31 @@ def test_a_run_goes_on_from_its_checkpoint_and_writes_half_precision(tmp_path):
     first = Stage(1, 64, 16, (64,), images=1, objects=2, grounds=1, lr=1e-4)
     second = replace(PHOTOS, side_px=64, logits_px=16)
     halted, whole = tmp_path / "halted", tmp_path / "whole"
-    sam2.train(halted, threads=1, workers=0, stages=(first,))
+    sam2_image.train(halted, threads=1, workers=0, stages=(first,))
     assert torch.load(halted / "checkpoint.pt", weights_only=True)["step"] == 1
-    with (halted / "log.jsonl").open("a") as log:
-        log.write('{"step": 2}\n')  # then killed before the next checkpoint
-    sam2.train(halted, threads=1, workers=0, stages=(first, second))
-    sam2.train(whole, threads=1, workers=0, stages=(first, second))
+    with (halted / "metrics.csv").open("a") as log:
+        log.write("2,then killed before the next checkpoint\n")
+    sam2_image.train(halted, threads=1, workers=0, stages=(first, second))
+    sam2_image.train(whole, threads=1, workers=0, stages=(first, second))
     state, other = (torch.load(p / "checkpoint.pt", weights_only=True) for p in (halted, whole))
     assert state["step"] == 3
     assert all(torch.equal(state["average"][k], other["average"][k]) for k in other["average"])
-    rows = [json.loads(line) for line in (halted / "log.jsonl").read_text().splitlines()]
-    assert [(r["step"], len(r["stages"])) for r in rows] == [(0, 1), (1, 2)]
+    starts = json.loads((halted / "recipe.json").read_text())
+    assert [(start["step"], len(start["stages"])) for start in starts] == [(0, 1), (1, 2)]
+    assert [row["step"] for row in read_metrics(halted / "metrics.csv")] == ["1", "3"]
     weights = read_state_dict(halted / "sam2_embedded.safetensors")
     assert weights["sam_mask_decoder.iou_token.weight"].dtype == torch.float16
     trained = state["average"]["module.sam_mask_decoder.iou_token.weight"]
     torch.testing.assert_close(weights["sam_mask_decoder.iou_token.weight"], trained.half())
-    load_sam2(Sam2Model(config=sam2.CONFIG, checkpoint=str(halted / "sam2_embedded.safetensors")), CPU)
+    load_sam2(Sam2Model(config=sam2_image.CONFIG, checkpoint=str(halted / "sam2_embedded.safetensors")), CPU)
     with pytest.raises(ResultsError, match=r"checkpoint of sam2, not of hyperfree; choose another folder"):
-        hyperfree.train(halted, threads=1, workers=0, stages=(CUBES,))
+        hyperfree_small.train(halted, threads=1, workers=0, stages=(CUBES,))
 
 
 def test_a_trained_hyperfree_file_tells_its_own_sizes(tmp_path):
-    hyperfree.train(tmp_path, threads=1, workers=0, stages=(CUBES,))
+    hyperfree_small.train(tmp_path, threads=1, workers=0, stages=(CUBES,))
     state = read_state_dict(tmp_path / "hyperfree_embedded.safetensors")
-    assert load_hyperfree(state).topology == hyperfree.SIZES
+    assert load_hyperfree(state).topology == hyperfree_small.SIZES
 
 
 def test_first_spectral_kernels_change_slowly_along_the_wavelength():
@@ -176,30 +186,30 @@ def test_first_spectral_kernels_change_slowly_along_the_wavelength():
 
 
 def test_masks_are_learned_through_the_memory_and_all_else_stays():
-    objective = memory.MemoryObjective(untrained_sam2().train())
+    objective = sam2_memory.MemoryObjective(untrained_sam2().train(), CLIPS.loss)
     with torch.no_grad():
-        objective.network.sam_mask_decoder.pred_obj_score_head.layers[-1].bias.fill_(memory.PRESENT_BIAS)
-    clip = next(b for n in range(40) if (b := clip_batch(CLIPS, n))["present"].all())
-    terms = objective(clip, CLIPS.loss)
+        objective.student.sam_mask_decoder.pred_obj_score_head.layers[-1].bias.fill_(sam2_memory.PRESENT_BIAS)
+    clip = next(b for b in (clip_batch(CLIPS, n) for n in range(40)) if b.present.all())
+    terms = objective(clip)
     assert {"second_iou", "last_iou"} <= set(terms)
     terms["loss"].backward()
-    network = objective.network
+    network = objective.student
     for part in (network.memory_attention, network.memory_encoder, network.obj_ptr_proj, network.mask_downsample):
         assert all(p.grad is not None and p.grad.isfinite().all() for p in part.parameters())
-    assert all(p.grad is None for n, p in network.named_parameters() if not n.startswith(memory.LEARNED))
-    cut = dict(clip, present=torch.tensor([True, True, False]))
-    assert objective(cut, CLIPS.loss)["presence"] > terms["presence"]
+    assert all(p.grad is None for n, p in network.named_parameters() if not n.startswith(sam2_memory.LEARNED))
+    cut = Batch(**{**vars(clip), "present": torch.tensor([True, True, False])})
+    assert objective(cut)["presence"] > terms["presence"]
 
 
 def test_the_memory_starts_from_a_file(tmp_path):
     start = tmp_path / "start"
-    sam2.train(start, threads=1, workers=0, stages=(replace(PHOTOS, side_px=64, logits_px=16, steps=1),))
+    sam2_image.train(start, threads=1, workers=0, stages=(replace(PHOTOS, side_px=64, logits_px=16, steps=1),))
     file = start / "sam2_embedded.safetensors"
-    memory.train(file, tmp_path / "out", threads=1, workers=0, stages=(CLIPS,))
+    sam2_memory.train(file, tmp_path / "out", threads=1, workers=0, stages=(CLIPS,))
     before, after = read_state_dict(file), read_state_dict(tmp_path / "out" / "sam2_embedded.safetensors")
     changed = {k for k in before if not torch.equal(before[k], after[k])}
     assert "memory_encoder.out_proj.weight" in changed
-    assert all(k.startswith(memory.LEARNED) for k in changed)
+    assert all(k.startswith(sam2_memory.LEARNED) for k in changed)
 
 
 @pytest.mark.parametrize("name", ["sam2_nano", "sam2_embedded", "hyperfree_embedded"])

@@ -18,14 +18,20 @@ from hvlabel.masks import decode, read_masks
 from hvlabel.masks.rle import boxes_xywh
 from hvlabel.stages.convert import convert_file
 from hvlabel.stages.fuse import fuse_files
-from hvtrain import samples as samples_module
-from hvtrain.corpus import read_corpus
-from hvtrain.label_pack import open_pack
-from hvtrain.samples import Samples, batches_ahead, box_of, make_loader, to_logits, tokens_of_box
-from hvtrain.schedule import BatchOrder, Schedule
-from hvtrain.student import network_input
+from hvtrain.backbones import hyperfree
+from hvtrain.data import crops as crops_module
+from hvtrain.data.corpus import read_corpus
+from hvtrain.data.crops import Crops
+from hvtrain.data.inputs import network_input
+from hvtrain.data.label_pack import open_pack
+from hvtrain.data.loader import batches_ahead, make_loader
+from hvtrain.data.prompts import box_of, covered_cells
+from hvtrain.data.schedule import BatchOrder, Schedule
+from hvtrain.data.tokens import tokens_of_box
 
-from .conftest import tiny
+from ..conftest import tiny
+
+ALL = frozenset({"masks", "teacher"})
 
 
 @pytest.fixture
@@ -37,12 +43,13 @@ def own(layout, tmp_path):
 
 @pytest.fixture
 def make_samples(layout):
-    def make(where=layout, **changes):
+    def make(where=layout, needs=ALL, **changes):
         settings = tiny(**changes)
         corpus = read_corpus(where, settings.data, distill=True)
         images = corpus.of("train")
         grid = settings.student.crop_px // 8
-        return Samples(corpus, images, open_pack(where.root / "pretrain", images), settings, grid, 4 * grid), corpus
+        pack = open_pack(where.root / "pretrain", images)
+        return Crops(corpus, images, pack, settings, needs, grid, 4 * grid), corpus
 
     return make
 
@@ -55,10 +62,11 @@ def test_the_pack_holds_what_the_labels_hold(make_samples):
         np.testing.assert_array_equal(samples.pack.boxes(k), boxes_xywh(masks.rles).astype(np.float32))
 
 
-def one(samples: Samples, step: int, k: int, position: int | None = None) -> dict[str, np.ndarray]:
+def one(samples: Crops, step: int, k: int, position: int | None = None) -> dict[str, np.ndarray]:
     """Arrays of a sample by its name in the batch."""
     batch = samples.batch([(step, k if position is None else position, k)])
-    return {name: value[0].numpy() for name, value in vars(batch).items() if isinstance(value, torch.Tensor)}
+    tensors = {name: value for name, value in vars(batch).items() if isinstance(value, torch.Tensor)}
+    return {name: value[0].numpy() for name, value in tensors.items()}
 
 
 def test_holdout_takes_a_share_of_each_camera_and_unseen_sets_stay_out(make_samples):
@@ -87,7 +95,7 @@ def test_masks_prompts_and_values_show_the_same_place(make_samples, flips):
         assert all(at % cube.chunk_side_px == 0 or at == 32 for at in (y, x))
         turned = [m[y : y + 64, x : x + 64] for m in labels]
         turned = [m[:: -1 if sample["flips"][0] else 1, :: -1 if sample["flips"][1] else 1] for m in turned]
-        small = [to_logits(np.ascontiguousarray(m), 32) for m in turned]
+        small = [covered_cells(np.ascontiguousarray(m), 32) for m in turned]
         for mask, (px, py), box in zip(sample["masks"], sample["points_xy"], sample["boxes_xyxy"], strict=True):
             same = [n for n, s in enumerate(small) if (s == mask).all()]
             assert any(turned[n][round(float(py)), round(float(px))] for n in same)
@@ -183,10 +191,22 @@ def test_images_stored_differently_stack_as_floats(own, make_samples):
     wavelengths = WavelengthRange(start_nm=400, stop_nm=1000, count=raw.shape[2])
     descriptor = Descriptor(container="npy", wavelengths_nm=wavelengths)
     convert_file(first.cube.with_suffix(".npy"), descriptor, CubeSettings(), first.cube, threads=1)
-    samples_module._open_cube.cache_clear()
+    crops_module._open_cube.cache_clear()
     found = samples.batch([(0, 0, 0), (0, 1, k)]).cube
     assert found.dtype == torch.float32
     np.testing.assert_array_equal(found.numpy(), np.stack(apart))
+
+
+def test_a_batch_holds_what_is_needed_and_no_more(make_samples):
+    whole, _ = make_samples()
+    masks_alone, _ = make_samples(needs=frozenset({"points_xy"}))
+    nothing, _ = make_samples(needs=frozenset())
+    place = [(0, 0, 0)]
+    names = set(vars(whole.batch(place)))
+    of_masks = {"masks", "weights", "points_xy", "boxes_xyxy", "boxed", "uniform"}
+    assert names >= of_masks | {"teacher"}
+    assert set(vars(masks_alone.batch(place))) == names - {"teacher"}
+    assert set(vars(nothing.batch(place))) == names - of_masks - {"teacher"}
 
 
 def test_small_images_and_zoom_are_brought_to_one_size(make_samples):
@@ -243,7 +263,7 @@ def test_refusals(own, layout, tmp_path):
         text = text.replace(repr(value), repr(value * 1000))
     group.write_text(text)
     with pytest.raises(BandError, match="no band lies in the dictionary's range"):
-        read_corpus(own, data, distill=False)
+        read_corpus(own, data, distill=False, require_bands=hyperfree.require_bands)
 
 
 def test_labels_of_another_run_are_refused(own):

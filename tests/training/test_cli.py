@@ -7,9 +7,10 @@ import zarr
 from hvlabel.cube import open_cube
 from hvlabel.models.hyperfree import HyperFreePredictor, load_hyperfree
 from hvlabel.models.weights import read_state_dict
+from hvtrain.backbones.weights import export
 from hvtrain.cli import main
-from hvtrain.loop import pretrain
-from hvtrain.student import export, make_student
+from hvtrain.pretrain import pretrain
+from hvtrain.student import make_student
 
 from .conftest import tiny
 

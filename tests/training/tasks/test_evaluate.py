@@ -4,17 +4,19 @@ import numpy as np
 import pytest
 import torch
 
-from hvtrain.clicks import click_iou, constant_iou
-from hvtrain.corpus import read_corpus
-from hvtrain.evaluation import PROBES, evaluate, markdown, table
-from hvtrain.label_pack import open_pack
-from hvtrain.loop import pretrain
-from hvtrain.objective import Objective, correction
-from hvtrain.probe import probe_miou
-from hvtrain.samples import Samples
+from hvtrain.data.corpus import read_corpus
+from hvtrain.data.crops import Crops
+from hvtrain.data.label_pack import open_pack
+from hvtrain.objectives.prompts import correction
+from hvtrain.objectives.table import make_objective
+from hvtrain.pretrain import pretrain
 from hvtrain.student import make_student
+from hvtrain.tasks.clicks import click_iou, constant_iou
+from hvtrain.tasks.evaluate import PROBES, evaluate
+from hvtrain.tasks.probe import probe_miou
+from hvtrain.tasks.table import markdown, table
 
-from .conftest import tiny
+from ..conftest import tiny
 
 
 class Oracle:
@@ -111,12 +113,10 @@ def test_the_objective_learns_a_single_batch(layout):
     settings = tiny(data={"masks_per_image": 4, "flip": False}, prompts={"corrections": 1, "box_share": 0.0})
     corpus = read_corpus(layout, settings.data, distill=True)
     images = corpus.of("train")
-    samples = Samples(corpus, images, open_pack(layout.root / "pretrain", images), settings, 8, 32)
-    batch = samples.batch([(0, k, k) for k in range(2)])
     student = make_student(settings.student, 0)
-    objective = Objective(
-        student, settings, [c.wavelengths_nm for c in corpus.cameras], torch.from_numpy(corpus.teacher_centre)
-    ).train()
+    objective = make_objective(student, settings, torch.from_numpy(corpus.teacher_centre)).train()
+    pack = open_pack(layout.root / "pretrain", images)
+    batch = Crops(corpus, images, pack, settings, objective.needs, 8, 32).batch([(0, k, k) for k in range(2)])
     optimiser = torch.optim.AdamW(objective.parameters(), 1e-3)
     rows = []
     for _ in range(40):

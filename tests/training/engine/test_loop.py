@@ -13,15 +13,16 @@ import pytest
 import torch
 from filelock import FileLock
 
-from hvlabel.errors import ConfigError, ResultsError
+from hvlabel.errors import ConfigError, ResultsError, TrainingError
 from hvlabel.layout import Layout
-from hvtrain import loop
-from hvtrain.corpus import read_corpus
-from hvtrain.loop import TrainingError, pretrain, run_key
-from hvtrain.optimiser import moving_average, parameter_groups, rate
-from hvtrain.run import RunFiles, averaged_student, move_aside, read_metrics
+from hvtrain.data.corpus import read_corpus
+from hvtrain.engine.checkpoint import averaged_student
+from hvtrain.engine.optimiser import cosine_rate, moving_average, parameter_groups
+from hvtrain.engine.run_folder import RunFiles, move_aside, read_metrics
+from hvtrain.objectives.combined import CombinedObjective
+from hvtrain.pretrain import pretrain, run_key
 
-from .conftest import tiny
+from ..conftest import tiny
 
 
 @pytest.fixture
@@ -46,7 +47,7 @@ def losses(layout, run="default"):
 
 
 def weights(layout, run="default"):
-    return averaged_student(layout.pretrain(run))[0]
+    return averaged_student(RunFiles(layout.pretrain(run)).checkpoint)[0]
 
 
 def test_a_run_leaves_everything_it_promises_and_is_not_repeated(own):
@@ -84,7 +85,7 @@ def test_a_killed_run_ends_with_the_weights_of_an_unbroken_one(own, tmp_path):
         time.sleep(0.02)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
-    assert 0 < averaged_student(other.pretrain("default"))[1] < 12
+    assert 0 < averaged_student(RunFiles(other.pretrain("default")).checkpoint)[1] < 12
     assert not RunFiles(other.pretrain("default")).facts.exists()
     done = subprocess.run(command(other, settings), capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
@@ -117,19 +118,19 @@ def test_recomputed_blocks_change_nothing(own):
 
 def test_a_loss_that_is_no_number_stops_names_the_batch_and_keeps_the_checkpoint(own, monkeypatch):
     settings = tiny(optimiser={"steps": 6})
-    forward = loop.Objective.forward
+    forward = CombinedObjective.forward
 
     def poisoned(self, batch):
         terms = forward(self, batch)
         return {**terms, "loss": terms["loss"] * float("nan")} if batch.step == 3 else terms
 
-    monkeypatch.setattr(loop.Objective, "forward", poisoned)
+    monkeypatch.setattr(CombinedObjective, "forward", poisoned)
     with pytest.raises(
         TrainingError,
         match=r"step 3: the loss or its gradient is no number .* on (vis|mosaic)/.*the checkpoint of step 2 is kept",
     ):
         pretrain(own, settings, distill=False)
-    state, step, _ = averaged_student(own.pretrain("default"))
+    state, step, *_ = averaged_student(RunFiles(own.pretrain("default")).checkpoint)
     assert step == 2
     assert all(torch.isfinite(v).all() for v in state.values())
 
@@ -141,7 +142,7 @@ def test_other_settings_move_the_older_run_aside(own, capsys):
     assert "moved to" in capsys.readouterr().err
     older = [p for p in own.root.glob("pretrain/default-*") if p.is_dir()]
     assert len(older) == 1
-    assert all(torch.equal(v, before[k]) for k, v in averaged_student(older[0])[0].items())
+    assert all(torch.equal(v, before[k]) for k, v in averaged_student(RunFiles(older[0]).checkpoint)[0].items())
 
 
 def test_an_empty_folder_is_no_run(tmp_path, capsys):
@@ -179,7 +180,7 @@ def test_a_damaged_checkpoint_is_named_and_nothing_is_thrown_away(own):
     assert files.checkpoint.read_bytes() == b"nonsense"
     files.checkpoint.unlink()
     with pytest.raises(ResultsError, match="no checkpoint; is this the folder of a run"):
-        averaged_student(files.folder)
+        averaged_student(files.checkpoint)
 
 
 def test_a_finished_run_is_known_without_its_declared_output(own):
@@ -254,7 +255,7 @@ def test_wrong_calls_are_one_sentence(own, tmp_path):
 
 def test_rates_rise_and_fall_and_depend_on_inputs():
     settings = tiny(optimiser={"steps": 100, "warmup_steps": 10, "lr_fan_in": 64, "decoder_lr": 0.5}).optimiser
-    factors = [rate(step, settings) for step in range(100)]
+    factors = [cosine_rate(step, settings) for step in range(100)]
     assert factors[0] == 0.1
     assert max(factors) == factors[9] == 1
     assert sorted(factors[10:], reverse=True) == factors[10:]

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hvtrain.schedule import BatchOrder, Schedule
+from hvtrain.data.schedule import BatchOrder, Schedule
 
 IMAGES = [[0, 1, 2, 3, 4], [5, 6], [7]]
 

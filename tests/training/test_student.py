@@ -9,7 +9,10 @@ import torch
 from hvlabel.config import StudentSettings
 from hvlabel.errors import WeightsError
 from hvlabel.models.hyperfree import HyperFree, published_topology
-from hvtrain.student import SMALL, export, load_exported, make_student, network_input, topology
+from hvtrain.backbones.hyperfree import SMALL, topology
+from hvtrain.backbones.weights import export
+from hvtrain.data.inputs import network_input
+from hvtrain.student import load_exported, make_student
 
 SMALL_SETTINGS = StudentSettings(size="small", crop_px=64)
 NM = list(np.linspace(450, 900, 24))
@@ -37,7 +40,7 @@ X = torch.rand(1, 24, 128, 128, generator=torch.Generator().manual_seed(0))
 def test_an_exported_student_gives_the_same_features_and_masks(tmp_path, crop_px, merging):
     settings = StudentSettings(size="small", crop_px=crop_px, merging=merging)
     student = make_student(settings, 3).eval()
-    export(student.state_dict(), tmp_path / "s.safetensors", student.topology)
+    export(student.state_dict(), tmp_path / "s.safetensors", student.sizes())
     again = load_exported(tmp_path / "s.safetensors")
     assert again.topology == student.topology
     x = X[:, :, :crop_px, :crop_px]
@@ -53,7 +56,7 @@ def test_an_exported_student_gives_the_same_features_and_masks(tmp_path, crop_px
 
 def test_a_pth_file_is_the_bare_state_dict(tmp_path):
     student = make_student(StudentSettings(size="small", crop_px=128), 3)
-    export(student.state_dict(), tmp_path / "s.pth", student.topology)
+    export(student.state_dict(), tmp_path / "s.pth", student.sizes())
     fresh = HyperFree(SMALL)
     fresh.load_state_dict(torch.load(tmp_path / "s.pth", weights_only=True), strict=True)
     assert load_exported(tmp_path / "s.pth").topology == SMALL

@@ -1,4 +1,4 @@
-"""A small labelled results folder: two cameras to train on, one that is never seen, with features of an untrained teacher."""
+"""A small labelled results folder: two cameras to train on, one never seen, with features of an untrained teacher."""
 
 from pathlib import Path
 

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 import torch
 
-from hvtrain.losses import (
+from hvtrain.heads.pixel_embedding import embedding_logits
+from hvtrain.objectives.losses import (
     EDGE_CELLS,
     balanced_loss,
     dice_loss,
     distillation_loss,
     edge_loss,
-    embedding_logits,
     focal_loss,
     mask_iou,
 )
