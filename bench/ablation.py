@@ -14,9 +14,11 @@ from pathlib import Path
 import ledger
 import numpy as np
 
+from hvlabel.branches.table import CORE_BRANCHES
 from hvlabel.cache.index import Entry, StageIndex, all_indexes
 from hvlabel.cache.publish import publish_bytes
-from hvlabel.config import BRANCHES, Config, PretrainSettings, load_config
+from hvlabel.config import PretrainSettings
+from hvlabel.config.tree import Config, load_config
 from hvlabel.layout import Layout
 from hvlabel.masks import read_document
 from hvlabel.stages.fuse import fuse_files
@@ -26,8 +28,8 @@ from hvtrain.tasks.evaluate import CameraScores, evaluate
 SEEDS = (0, 1, 2)
 VARIANTS = {
     "rgb labels": (("rgb",), False),
-    "all labels": (BRANCHES, False),
-    "all labels + distillation": (BRANCHES, True),
+    "all labels": (CORE_BRANCHES, False),
+    "all labels + distillation": (CORE_BRANCHES, True),
 }
 SHARED = ("cubes", "teacher", "demo", "manifest.tsv")  # linked, not copied
 

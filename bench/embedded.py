@@ -20,18 +20,18 @@ import numpy as np
 import torch
 
 from hvlabel.branches.generator import generate_masks
-from hvlabel.branches.material import spectral_components
+from hvlabel.branches.material import MaterialSettings, spectral_components
+from hvlabel.branches.network import hyperfree_of
 from hvlabel.branches.regions import multiscale_regions
-from hvlabel.config import GeneratorSettings, HyperFreeModel, MaterialSettings, RegionSettings, Sam2Model
+from hvlabel.config import GeneratorSettings, HyperFreeModel, RegionSettings, Sam2Model
 from hvlabel.demo.cameras import CAMERAS
 from hvlabel.demo.scenes import Instance, make_photo, make_scene
-from hvlabel.evaluation import score
+from hvlabel.inspect.scores import score
 from hvlabel.masks import Mask, MaskSet, decode, encode, interior_point, iou_matrix, ranked
 from hvlabel.masks.rle import boxes_xywh
 from hvlabel.models.device import choose_device, computes_in_bfloat16
 from hvlabel.models.hyperfree import HyperFreePredictor
 from hvlabel.models.sam2 import Sam2Predictor, load_sam2
-from hvlabel.stages.network import hyperfree_of
 
 SIDE_PX = 256
 

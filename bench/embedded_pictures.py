@@ -14,16 +14,16 @@ import numpy as np
 import skimage.data
 
 from hvlabel.branches.generator import generate_masks
-from hvlabel.branches.material import spectral_components
+from hvlabel.branches.material import MaterialSettings, spectral_components
+from hvlabel.branches.network import hyperfree_of
 from hvlabel.branches.regions import multiscale_regions
-from hvlabel.config import GeneratorSettings, HyperFreeModel, MaterialSettings, RegionSettings, Sam2Model
+from hvlabel.config import GeneratorSettings, HyperFreeModel, RegionSettings, Sam2Model
 from hvlabel.cube.render import false_colour
 from hvlabel.inspect.picture import overlay
 from hvlabel.masks import Mask, ranked
 from hvlabel.models.device import choose_device
 from hvlabel.models.hyperfree import HyperFreePredictor
 from hvlabel.models.sam2 import Sam2Predictor, load_sam2
-from hvlabel.stages.network import hyperfree_of
 
 SHOWN, SIDE_PX = 40, 512
 SETTINGS = GeneratorSettings(mode="exact", pred_iou_thresh=0.3, stability_score_thresh=0.4, box_nms_thresh=0.75)

@@ -24,7 +24,7 @@ from sam2.automatic_mask_generator import SAM2AutomaticMaskGenerator
 from hvlabel.branches.generator import generate_masks, point_grid
 from hvlabel.config import GeneratorSettings, Sam2Model
 from hvlabel.demo.scenes import Photo, make_photo
-from hvlabel.evaluation import score
+from hvlabel.inspect.scores import score
 from hvlabel.masks import Mask, MaskSet, encode, iou_matrix, ranked
 from hvlabel.models.device import choose_device, computes_in_bfloat16
 from hvlabel.models.sam2 import Sam2Predictor, load_sam2

@@ -14,10 +14,10 @@ import ledger
 import numpy as np
 from scipy.stats import spearmanr
 
-from hvlabel.config import FusionSettings
+from hvlabel.config.fusion import FusionSettings
 from hvlabel.cube import open_cube
-from hvlabel.evaluation import score
 from hvlabel.fusion import fuse
+from hvlabel.inspect.scores import score
 from hvlabel.layout import Layout
 from hvlabel.masks import MaskSet, iou_matrix
 from hvlabel.quality import NAMES, Predictor, load_predictor, mask_features, view_of

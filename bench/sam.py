@@ -23,26 +23,20 @@ import torch
 from hvlabel.branches import material, rgb, sequence, voters
 from hvlabel.branches.discover import Track, carry
 from hvlabel.branches.generator import generate_masks, point_grid
-from hvlabel.branches.material import composites
+from hvlabel.branches.material import MaterialSettings, composites
 from hvlabel.branches.points import outer_boxes
+from hvlabel.branches.prompts import PromptsSettings
 from hvlabel.branches.prompts import run as run_prompts
-from hvlabel.config import (
-    CubeSettings,
-    Dataset,
-    GeneratorSettings,
-    MaterialSettings,
-    PromptsSettings,
-    RegionsSettings,
-    RgbSettings,
-    SamModel,
-    SequenceSettings,
-)
+from hvlabel.branches.rgb import RgbSettings
+from hvlabel.branches.sequence import SequenceSettings
+from hvlabel.branches.voters import RegionsSettings
+from hvlabel.config import CubeSettings, Dataset, GeneratorSettings, SamModel
 from hvlabel.cube import Cube, open_cube
 from hvlabel.cube.bands import false_colour_frames
 from hvlabel.cube.render import as_picture, false_colour
 from hvlabel.demo.cameras import CAMERAS
 from hvlabel.demo.files import write_scenes
-from hvlabel.evaluation import score
+from hvlabel.inspect.scores import score
 from hvlabel.layout import Layout
 from hvlabel.manifest import demo_paths
 from hvlabel.masks import Mask, MaskSet, boxes_xyxy, encode, iou_matrix, ranked, read_masks

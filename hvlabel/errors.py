@@ -1,5 +1,10 @@
 """Errors a user can act on: one sentence with the file, what is wrong, what was expected, what to do."""
 
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+
 
 class HvError(Exception):
     """Base of every error that the command line prints as one line (exit status 2)."""
@@ -51,3 +56,28 @@ class TooManyFailuresError(HvError, RuntimeError):
 
 class TrainingError(HvError, ArithmeticError):
     """Training cannot go on: the loss is no number any more."""
+
+
+# ---------------------------------------------------------------------------------------------------- what users see
+
+MENDABLE = (HvError, OSError)  # OSError: permissions, a full disk, a lost mount
+
+
+def sentence_of(error: Exception) -> str:
+    """The one sentence that a user reads about an error of MENDABLE."""
+    if isinstance(error, OSError) and not isinstance(error, HvError):
+        where = error.filename or "input/output"
+        return f"{where}: {error.strerror or error}; check permissions, space and mounts"
+    return str(error)
+
+
+def run_program(name: str, program: Callable[[], object]) -> None:
+    """Run a command line program: an error that its user can mend is one line and exit status 2.
+
+    name : the program's, which begins the line
+    """
+    try:
+        program()
+    except MENDABLE as error:
+        sys.stderr.write(f"{name}: error: {sentence_of(error)}\n")
+        sys.exit(2)

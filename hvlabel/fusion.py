@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
-from typing import NamedTuple
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from hvlabel.config import FusionSettings
+from hvlabel.config.fusion import FusionSettings
 from hvlabel.errors import MaskFileError
 from hvlabel.masks import Mask, MaskSet, Suppressed, areas, decode, iou_matrix, mask_nms, rank
 
@@ -33,70 +32,58 @@ def fuse(
     by_quality = settings.ranking == "quality"
     if by_quality and expected_iou is None:
         raise MaskFileError("ranking by quality needs the cube: name it, or set fusion.ranking to agreement or votes")
-    candidates = [
-        _Candidate(mask, k, float(expected_iou[b][k]) if by_quality and expected_iou is not None else mask.score)
-        for b, branch in enumerate(branches)
-        for k, mask in enumerate(branch.masks)
-    ]
-    area_px = areas([c.mask.rle for c in candidates])
-    least = settings.min_quality if by_quality else -np.inf
-    taken = [a >= settings.min_area_px and c.value >= least for c, a in zip(candidates, area_px, strict=True)]
-    entered = [c for c, take in zip(candidates, taken, strict=True) if take]
-    refused = [Suppressed(c.mask_id, c.mask.branch) for c, take in zip(candidates, taken, strict=True) if not take]
+    candidates = _candidates(branches, settings, expected_iou if by_quality else None)
+    entered, refused = _admitted(candidates, settings)
 
-    weight = settings.weights.model_dump()
-    factor = [weight.get(c.mask.branch, 1.0) for c in entered]
-    masks = [replace(c.mask, score=_strength(c, by_quality) * f) for c, f in zip(entered, factor, strict=True)]
+    own_share = OWN_WORD if by_quality else 0.0
+    masks = [replace(c.mask, score=c.strength(own_share)) for c in entered]
     kept, lost = mask_nms([m.rle for m in masks], rank(masks), settings.iou_threshold)
     votes = {k: {masks[k].branch} for k in kept}
     for loser, (winner, _) in lost.items():
         votes[winner].add(masks[loser].branch)
     winners = [replace(masks[k], votes=tuple(sorted(votes[k]))) for k in kept]
+
     if by_quality:
-        final = [entered[k].value * factor[k] for k in kept]
+        final = [entered[k].value * entered[k].weight for k in kept]
     elif settings.ranking == "agreement":
         final = agreement(winners, branches)
     else:
-        most = 1 + settings.vote_bonus * (len(branches) - 1)
-        final = [(m.score + settings.vote_bonus * (len(m.votes) - 1)) / most for m in winners]
+        final = _with_bonus(winners, len(branches), settings.vote_bonus)
     winners = [replace(m, score=s) for m, s in zip(winners, final, strict=True)]
     order = rank(winners).tolist()
-    if settings.coverage is not None and by_quality:
-        n_kept = covering([winners[k] for k in order], settings.coverage)
-        refused += [Suppressed(entered[kept[k]].mask_id, winners[k].branch) for k in order[n_kept:]]
-        order = order[:n_kept]
-    place = {kept[k]: position for position, k in enumerate(order)}
-    beaten = [
-        Suppressed(entered[loser].mask_id, masks[loser].branch, place.get(winner), iou if winner in place else None)
-        for loser, (winner, iou) in sorted(lost.items())
-    ]
+    if by_quality and settings.coverage is not None:
+        n_covering = covering([winners[k] for k in order], settings.coverage)
+        refused += [entered[kept[k]].refused() for k in order[n_covering:]]
+        order = order[:n_covering]
+
+    # a mask that lost to one which was left out afterwards names no winner
+    position_of = {kept[k]: position for position, k in enumerate(order)}
+    beaten = []
+    for loser, (winner, iou) in sorted(lost.items()):
+        winner_iou = iou if winner in position_of else None
+        beaten.append(replace(entered[loser].refused(), by=position_of.get(winner), iou=winner_iou))
     return MaskSet(height, width, tuple(winners[k] for k in order), (*beaten, *refused))
-
-
-def _strength(candidate: _Candidate, by_quality: bool) -> float:
-    """What a mask competes by, in [0, 1]."""
-    if not by_quality:
-        return candidate.value
-    return (candidate.value + OWN_WORD * candidate.mask.score) / (1 + OWN_WORD)
 
 
 def covering(masks: Sequence[Mask], share: float) -> int:
     """How many of some masks, from the first on, it takes to cover a share of what all of them cover."""
     if not masks:
         return 0
-    union = np.zeros(tuple(masks[0].rle["size"]), bool)
-    covered = []
+    union = np.zeros(tuple(masks[0].rle["size"]), bool)  # (H, W)
+    covered_px = []
     for mask in masks:
         union |= decode(mask.rle)
-        covered.append(int(np.count_nonzero(union)))
-    return 1 + int(np.argmax(np.array(covered) >= share * covered[-1]))
+        covered_px.append(int(np.count_nonzero(union)))
+    suffices = np.array(covered_px) >= share * covered_px[-1]
+    return 1 + int(np.argmax(suffices))  # the first that does
 
 
 def agreement(masks: Sequence[Mask], branches: Sequence[MaskSet]) -> list[float]:
     """Of each mask the mean over branches of its best IoU with one of their masks, in [0, 1]; 1 for the branch it is of."""
     rles = [m.rle for m in masks]
-    met = np.stack([iou_matrix(rles, b.rles).max(axis=1, initial=0) for b in branches])  # (branches, N)
-    return [float(mean) for mean in met.mean(axis=0)]
+    best_iou = [iou_matrix(rles, branch.rles).max(axis=1, initial=0) for branch in branches]  # per branch (N,)
+    mean = np.stack(best_iou).mean(axis=0)
+    return [float(value) for value in mean]
 
 
 def foreground(label: MaskSet) -> np.ndarray:
@@ -107,6 +94,63 @@ def foreground(label: MaskSet) -> np.ndarray:
     return union
 
 
+@dataclass(frozen=True)
+class _Candidate:
+    """A mask that may come into the label.
+
+    mask_id : its position in its branch's file
+    value   : IoU that is expected of it, or its own score; [0, 1]
+    weight  : of its branch, [0, 1]
+    """
+
+    mask: Mask
+    mask_id: int
+    value: float
+    weight: float
+
+    def strength(self, own_share: float) -> float:
+        """What it competes by, in [0, 1]. own_share: of its own score, beside its value."""
+        mixed = (self.value + own_share * self.mask.score) / (1 + own_share)
+        return mixed * self.weight
+
+    def refused(self) -> Suppressed:
+        """The mask as one that is not in the label."""
+        return Suppressed(self.mask_id, self.mask.branch)
+
+
+def _candidates(
+    branches: Sequence[MaskSet], settings: FusionSettings, expected_iou: Sequence[np.ndarray] | None
+) -> list[_Candidate]:
+    """All masks of all branches, one branch after the other."""
+    weights = settings.weights.model_dump()
+    candidates = []
+    for b, branch in enumerate(branches):
+        for k, mask in enumerate(branch.masks):
+            value = mask.score if expected_iou is None else float(expected_iou[b][k])
+            weight = weights.get(mask.branch, 1.0)  # `person`: drawn into a file by hand
+            candidates.append(_Candidate(mask, k, value, weight))
+    return candidates
+
+
+def _admitted(candidates: Sequence[_Candidate], settings: FusionSettings) -> tuple[list[_Candidate], list[Suppressed]]:
+    """Those that compete, and those that are too small or of which too little is expected."""
+    area_px = areas([c.mask.rle for c in candidates])  # (N,)
+    least = settings.min_quality if settings.ranking == "quality" else -np.inf
+    entered, refused = [], []
+    for candidate, area in zip(candidates, area_px, strict=True):
+        if area >= settings.min_area_px and candidate.value >= least:
+            entered.append(candidate)
+        else:
+            refused.append(candidate.refused())
+    return entered, refused
+
+
+def _with_bonus(masks: Sequence[Mask], n_branches: int, vote_bonus: float) -> list[float]:
+    """Scores with a bonus for every branch that also has the mask, over the largest value that can be: in [0, 1]."""
+    most = 1 + vote_bonus * (n_branches - 1)
+    return [(m.score + vote_bonus * (len(m.votes) - 1)) / most for m in masks]
+
+
 def _common_size(branches: Sequence[MaskSet]) -> tuple[int, int]:
     sizes = {(b.height_px, b.width_px) for b in branches}
     if len(sizes) != 1:
@@ -114,11 +158,3 @@ def _common_size(branches: Sequence[MaskSet]) -> tuple[int, int]:
             f"the branches' masks have different sizes {sorted(sizes)} (height, width); make them from one cube"
         )
     return sizes.pop()
-
-
-class _Candidate(NamedTuple):
-    """A mask, its position in its branch's file, and what it competes by."""
-
-    mask: Mask
-    mask_id: int
-    value: float  # expected IoU, or the mask's own score

@@ -6,8 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-STAGES = ("cubes", "rgb", "sequence", "material", "regions", "prompts", "teacher", "labels")
-CORE_BRANCHES = ("rgb", "sequence", "material")
+from hvlabel.branches.table import BRANCHES, CORE_BRANCHES
+
+STAGES = ("cubes", *BRANCHES, "teacher", "labels")
+ZARR_STAGES = ("cubes", "teacher")  # their outputs are Zarr groups; all others write mask files
 
 
 def before(stage: str, branches: Sequence[str] = CORE_BRANCHES) -> tuple[str, ...]:
@@ -33,6 +35,8 @@ class Layout:
         """What of every data set is on this disk; the table also as .tsv beside it."""
         return self.root / "datacard.md"
 
+    # ------------------------------------------------------------------------------------------ outputs of stages
+
     def cube(self, dataset: str, image_id: str) -> Path:
         """Zarr group of an image."""
         return self.root / "cubes" / dataset / f"{image_id}.zarr"
@@ -41,9 +45,14 @@ class Layout:
         """Mask file of a branch."""
         return self.root / "masks" / branch / dataset / f"{image_id}.json"
 
+    @property
+    def labels(self) -> Path:
+        """Folder of all fused labels: what is handed on."""
+        return self.root / "labels"
+
     def label(self, dataset: str, image_id: str) -> Path:
         """Fused label; a picture of the image lies beside it as .png."""
-        return self.root / "labels" / dataset / f"{image_id}.json"
+        return self.labels / dataset / f"{image_id}.json"
 
     def teacher(self, dataset: str, image_id: str) -> Path:
         """Zarr group with the teacher's features of an image."""
@@ -51,22 +60,44 @@ class Layout:
 
     def output(self, stage: str, dataset: str, image_id: str) -> Path:
         """What a stage makes of an image."""
-        if stage in ("cubes", "teacher"):
-            return self.cube(dataset, image_id) if stage == "cubes" else self.teacher(dataset, image_id)
-        return self.label(dataset, image_id) if stage == "labels" else self.masks(stage, dataset, image_id)
-
-    def index(self, stage: str, dataset: str, shard: str) -> Path:
-        """Index of a stage's shard: the only file that the workflow knows."""
-        return self.root / "index" / stage / dataset / f"{shard}.json"
+        if stage == "cubes":
+            return self.cube(dataset, image_id)
+        if stage == "teacher":
+            return self.teacher(dataset, image_id)
+        if stage == "labels":
+            return self.label(dataset, image_id)
+        return self.masks(stage, dataset, image_id)
 
     @property
     def aside(self) -> Path:
         """Mask files that people edited and did not accept, under their path in the results, when new ones took their place."""
         return self.root / "aside"
 
+    # ------------------------------------------------------------------------------------------ what a run is about
+
+    def index(self, stage: str, dataset: str, shard: str) -> Path:
+        """Index of a stage's shard: the only file that the workflow knows."""
+        return self.root / "index" / stage / dataset / f"{shard}.json"
+
+    @property
+    def problems(self) -> Path:
+        """One sentence per line: data sets of the last scan without images."""
+        return self.root / "index" / "problems.txt"
+
+    @property
+    def checked(self) -> Path:
+        """Written when a run has ended well: not too many images failed."""
+        return self.root / "index" / "checked"
+
     def lock(self, stage: str, dataset: str, shard: str) -> Path:
         """Held by the one process that works on a shard."""
         return self.root / "locks" / f"{stage}.{dataset}.{shard}.lock"
+
+    def log(self, *job: str) -> Path:
+        """What a job says. job: its name, or stage, data set and shard."""
+        return self.root.joinpath("logs", *job[:-1], f"{job[-1]}.log")
+
+    # ------------------------------------------------------------------------------------------ demo scenes
 
     def demo(self, dataset: str) -> Path:
         """Raw files (`raw`) and ground truth (`truth`) of a demo data set."""
@@ -84,14 +115,7 @@ class Layout:
         """Material class of every pixel of a demo image, PNG; 255: of no class."""
         return self.truth(dataset, image_id).with_suffix(".png")
 
-    @property
-    def problems(self) -> Path:
-        """One sentence per line: data sets of the last scan without images."""
-        return self.root / "index" / "problems.txt"
-
-    def pretrain(self, run: str) -> Path:
-        """Folder of a pre-training run."""
-        return self.root / "pretrain" / run
+    # ------------------------------------------------------------------------------------------ for people, training
 
     @property
     def report(self) -> Path:
@@ -99,6 +123,15 @@ class Layout:
         return self.root / "report" / "index.html"
 
     @property
+    def pictures(self) -> Path:
+        """Folder of the page's pictures."""
+        return self.report.parent / "pictures"
+
+    @property
     def evaluation(self) -> Path:
         """Scores against ground truth."""
         return self.root / "evaluation.tsv"
+
+    def pretrain(self, run: str) -> Path:
+        """Folder of a pre-training run."""
+        return self.root / "pretrain" / run

@@ -10,7 +10,8 @@ from collections import Counter, defaultdict
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 
-from hvlabel.config import Config, Dataset
+from hvlabel.config import Dataset
+from hvlabel.config.tree import Config
 from hvlabel.descriptors import BAND_FILES, Descriptor
 from hvlabel.errors import ConfigError, ResultsError
 from hvlabel.layout import Layout

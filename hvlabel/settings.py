@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from hvlabel.errors import ConfigError
 
-UNION_ALTERNATIVES = ("Descriptor", "Companion", "WavelengthRange", "list[float]")
+SHOWN_CHARACTERS = 60  # of a value that is wrong
 
 
 class Settings(BaseModel):
@@ -42,22 +42,47 @@ def validated(model: type[S], tree: object, source: str) -> S:
     try:
         return model.model_validate(tree)
     except ValidationError as error:
-        errors = error.errors()
-        # a mapping where a name or a mapping may stand fails as both: say only what is wrong with the mapping
-        told = [e for e in errors if not (e["loc"][-1:] == ("str",) and isinstance(e["input"], dict))]
-        raise ConfigError(f"{source}: " + "; ".join(_sentence(model, e) for e in told)) from error
+        sentences = [_sentence(model, e) for e in error.errors() if not _is_beside_the_point(e)]
+        raise ConfigError(f"{source}: " + "; ".join(sentences)) from error
+
+
+def _is_beside_the_point(error: Any) -> bool:
+    """Whether an error only repeats another one.
+
+    A mapping where a name or a mapping may stand fails as both: only what is wrong with the mapping counts.
+    """
+    return error["loc"][-1:] == ("str",) and isinstance(error["input"], dict)
 
 
 def _sentence(model: type[Settings], error: Any) -> str:
-    # pydantic names the alternative of a union it tried; users do not
-    names = [str(p) for p in error["loc"] if not str(p).startswith("function-") and p not in UNION_ALTERNATIVES]
-    where = ".".join(names) or "top level"
+    path = [str(part) for part in error["loc"] if not _is_alternative(model, str(part))]
+    where = ".".join(path) or "top level"
     if error["type"] != "extra_forbidden":
-        return f"{where}: {error['msg'].removeprefix('Value error, ')} (got {str(error['input'])[:60]!r})"
-    known = sorted(_fields_at(model, names[:-1]))
-    near = difflib.get_close_matches(names[-1], known, n=1)
+        message = error["msg"].removeprefix("Value error, ")
+        return f"{where}: {message} (got {str(error['input'])[:SHOWN_CHARACTERS]!r})"
+    known = sorted(_fields_at(model, path[:-1]))
+    near = difflib.get_close_matches(path[-1], known, n=1)
     hint = f"; did you mean {near[0]!r}?" if near else ""
     return f"unknown key {where!r}{hint} (known here: {', '.join(known)})"
+
+
+def _is_alternative(model: type[Settings], part: str) -> bool:
+    """Whether a part of an error's path is what pydantic calls an alternative of a union, which users do not know.
+
+    Those are names of classes, and types and functions with brackets: `list[float]`, `function-before[...]`.
+    """
+    return "[" in part or part in {m.__name__ for m in _models_below(model)}
+
+
+def _models_below(model: type[Settings]) -> set[type[Settings]]:
+    """All models that a model is made of."""
+    below: set[type[Settings]] = set()
+    waiting = [model]
+    while waiting:
+        inner = [m for field in waiting.pop().model_fields.values() for m in _models_in(field.annotation)]
+        waiting += [m for m in inner if m not in below]
+        below.update(inner)
+    return below
 
 
 def _fields_at(model: type[Settings], path: list[str]) -> set[str]:
@@ -65,11 +90,13 @@ def _fields_at(model: type[Settings], path: list[str]) -> set[str]:
     here: list[type[Settings]] = [model]
     for name in path:
         annotations = [m.model_fields[name].annotation for m in here if name in m.model_fields]
-        here = [m for a in annotations for m in _models_in(a)] or here
+        inner = [m for annotation in annotations for m in _models_in(annotation)]
+        here = inner or here  # the name of a data set is no field
     return {name for m in here for name in m.model_fields}
 
 
 def _models_in(annotation: Any) -> list[type[Settings]]:
+    """The models that an annotation names, in unions and containers too."""
     if isinstance(annotation, type) and issubclass(annotation, Settings):
         return [annotation]
     return [m for part in get_args(annotation) for m in _models_in(part)]

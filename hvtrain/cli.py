@@ -8,7 +8,8 @@ from typing import Annotated
 
 import typer
 
-from hvlabel.config import Config, PretrainSettings, TeacherSettings, load_config, parse_stage
+from hvlabel.config import PretrainSettings, TeacherSettings, parse_stage
+from hvlabel.config.tree import Config, load_config
 from hvlabel.errors import HvError
 from hvlabel.layout import Layout
 

@@ -8,9 +8,9 @@ import pytest
 import torch
 import yaml
 
+from hvlabel.branches.rgb import RgbSettings
 from hvlabel.cache.index import all_indexes
 from hvlabel.cli import main
-from hvlabel.config import RgbSettings
 from hvlabel.errors import ResultsError, WeightsError
 from hvlabel.layout import Layout
 from hvlabel.masks import read_document, read_masks

@@ -6,17 +6,11 @@ import re
 import pytest
 import yaml
 
-from hvlabel.config import (
-    Config,
-    CubeSettings,
-    MaterialSettings,
-    RgbSettings,
-    SequenceSettings,
-    config_schema,
-    load_config,
-    parse_config,
-    parse_stage,
-)
+from hvlabel.branches.material import MaterialSettings
+from hvlabel.branches.rgb import RgbSettings
+from hvlabel.branches.sequence import SequenceSettings
+from hvlabel.config import CubeSettings, parse_stage
+from hvlabel.config.tree import Config, config_schema, load_config, parse_config
 from hvlabel.descriptors import Descriptor, load_descriptor
 from hvlabel.errors import ConfigError, WeightsError
 
@@ -158,7 +152,7 @@ def test_masks_of_networks_are_made_anew_when_their_version_changes_and_regions_
     ]
     plain = [RgbSettings(), MaterialSettings()]
     before = [s.canonical() for s in learned + plain]
-    monkeypatch.setattr("hvlabel.config.labels.NETWORK_MASKS_VERSION", 99)
+    monkeypatch.setattr("hvlabel.config.branch.NETWORK_MASKS_VERSION", 99)
     after = [s.canonical() for s in learned + plain]
     assert [a == b for a, b in zip(before, after, strict=True)] == [False, False, True, True]
 

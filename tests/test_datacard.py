@@ -7,7 +7,7 @@ import numpy as np
 import scipy.io
 
 from hvlabel.cli import main
-from hvlabel.config import parse_config
+from hvlabel.config.tree import parse_config
 from hvlabel.inspect.datacard import data_card
 from hvlabel.manifest import scan
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hvlabel.config import FusionSettings
+from hvlabel.config.fusion import FusionSettings
 from hvlabel.errors import MaskFileError
 from hvlabel.fusion import foreground, fuse
 from hvlabel.masks import Mask, MaskSet, decode, encode, iou_matrix

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hvlabel.config import parse_config
+from hvlabel.config.tree import parse_config
 from hvlabel.errors import ResultsError
 from hvlabel.layout import Layout
 from hvlabel.manifest import read_manifest, scan

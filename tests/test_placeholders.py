@@ -5,7 +5,7 @@ import pytest
 import yaml
 from test_cli import run
 
-from hvlabel.config import load_config
+from hvlabel.config.tree import load_config
 from hvlabel.cube import open_cube
 from hvlabel.inspect.datacard import data_card
 from hvlabel.layout import Layout

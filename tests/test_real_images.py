@@ -4,7 +4,11 @@ import numpy as np
 import pytest
 
 from hvlabel.branches import material, rgb, sequence
-from hvlabel.config import CubeSettings, Dataset, FusionSettings, MaterialSettings, RgbSettings, SequenceSettings
+from hvlabel.branches.material import MaterialSettings
+from hvlabel.branches.rgb import RgbSettings
+from hvlabel.branches.sequence import SequenceSettings
+from hvlabel.config import CubeSettings, Dataset
+from hvlabel.config.fusion import FusionSettings
 from hvlabel.cube import open_cube
 from hvlabel.fusion import fuse
 from hvlabel.stages.convert import convert_file

@@ -9,18 +9,14 @@ import numpy as np
 import pytest
 import yaml
 
+from hvlabel.branches.material import MaterialSettings
+from hvlabel.branches.rgb import RgbSettings
+from hvlabel.branches.sequence import SequenceSettings
+from hvlabel.branches.voters import RegionsSettings
 from hvlabel.cli import main
-from hvlabel.config import (
-    Config,
-    FusionSettings,
-    MaterialSettings,
-    RegionsSettings,
-    RgbSettings,
-    SamModel,
-    SequenceSettings,
-    TeacherSettings,
-    parse_config,
-)
+from hvlabel.config import SamModel, TeacherSettings
+from hvlabel.config.fusion import FusionSettings
+from hvlabel.config.tree import Config, parse_config
 from hvlabel.errors import ConfigError, WeightsError
 from hvlabel.fusion import agreement, fuse
 from hvlabel.manifest import read_manifest, scan

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from hvlabel.config import parse_config
+from hvlabel.config.tree import parse_config
 from hvlabel.layout import Layout
 from hvlabel.manifest import read_manifest, scan
 from hvlabel.walk import matching, visible_files

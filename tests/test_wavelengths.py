@@ -7,7 +7,7 @@ import scipy.io
 import tifffile
 from pydantic import ValidationError
 
-from hvlabel.config import parse_config
+from hvlabel.config.tree import parse_config
 from hvlabel.descriptors import Descriptor
 from hvlabel.errors import ConfigError, RawFileError
 from hvlabel.readers import open_raw

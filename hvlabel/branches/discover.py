@@ -18,7 +18,8 @@ from torch import Tensor
 from hvlabel.branches.generator import generate_masks
 from hvlabel.branches.pictures import confirmed, scored
 from hvlabel.branches.points import PromptModel
-from hvlabel.config import GeneratorSettings, SequenceSettings
+from hvlabel.branches.sequence import SequenceSettings
+from hvlabel.config import GeneratorSettings
 from hvlabel.cube.bands import Frame
 from hvlabel.masks import Mask, Rle, boxes_xyxy, decode, encode, interior_point, iou_matrix
 

@@ -4,55 +4,110 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self, TypeAlias, cast
 
 import numpy as np
+from pydantic import Field, model_validator
 
 from hvlabel.branches.pictures import confirmed, scored
-from hvlabel.branches.regions import multiscale_regions
-from hvlabel.config import MaterialSettings
-from hvlabel.cube import Cube
-from hvlabel.cube.render import as_picture, false_colour
-from hvlabel.masks import MaskSet, best_masks, ranked
+from hvlabel.config import GeneratorSettings, HyperFreeModel, NetworkBranchSettings, NetworkGenerator, read_by
+from hvlabel.masks import Mask, MaskSet, best_masks, ranked
 
 if TYPE_CHECKING:
     from hvlabel.branches.points import PromptModel
+    from hvlabel.cube import Cube
+
+    # from a camera's wavelengths (nm) and its ground sampling distance (m) to its network
+    ModelOfCamera: TypeAlias = Callable[[Sequence[float], float], PromptModel]
 
 MAX_BANDS = 512  # more than any camera has; spectrometers in a laboratory have two thousand
 DARK = 1e-12  # share of the brightest pixel below which a spectrum has no direction
 NOISE_RIDGE = 1e-3  # share of the mean noise variance added to its diagonal, so that dead bands cannot blow up
 
 
-def run(
-    cube: Cube,
-    settings: MaterialSettings,
-    model: PromptModel | Callable[[Sequence[float], float], PromptModel] | None = None,
-) -> MaskSet:
+class MaterialSettings(NetworkBranchSettings):
+    """Masks on the full spectrum."""
+
+    version: ClassVar[int] = 2
+
+    backend: Literal["auto", "sam", "hyperfree", "regions"] = Field(
+        "auto", description="auto: sam where its weights are at hand, else regions, which needs none"
+    )
+    n_components: Annotated[int, read_by("regions")] = Field(
+        6, ge=1, le=32, description="regions: whitened spectral components that carry the segmentation"
+    )
+    n_composites: Annotated[int, read_by("sam")] = Field(
+        2,
+        ge=1,
+        le=8,
+        description="sam: false-colour pictures of three whitened spectral components each, strongest first",
+    )
+    link_iou: Annotated[float, read_by("sam")] = Field(
+        0.5, gt=0, le=1, description="sam: a mask of another composite at or above this mask IoU supports a mask"
+    )
+    nms_iou: Annotated[float, read_by("sam")] = Field(
+        0.8, gt=0, le=1, description="sam: masks of the composites above this mask IoU are one"
+    )
+    max_masks: Annotated[int, read_by("sam")] = Field(300, ge=1, description="sam: best masks kept per image")
+    hyperfree: Annotated[HyperFreeModel | None, read_by("hyperfree")] = Field(
+        None, description="required by backend hyperfree"
+    )
+    generator: NetworkGenerator = GeneratorSettings(pred_iou_thresh=0.6, stability_score_thresh=0.6)
+
+    @model_validator(mode="after")
+    def _no_refinement(self) -> Self:
+        if self.generator.use_m2m:
+            raise ValueError("generator.use_m2m refines with SAM2's decoder; leave it false for material")
+        return self
+
+
+def run(cube: Cube, settings: MaterialSettings, model: PromptModel | ModelOfCamera | None = None) -> MaskSet:
     """Masks of the cube's spectra, best first.
 
     model : of backend sam, the network; of backend hyperfree, a function from a camera's wavelengths (nm) and its ground
             sampling distance (m) to its network
     """
     if model is None:
-        regions = multiscale_regions(
-            spectral_components(cube.live_values(), settings.n_components, cube.valid), settings.regions, "material"
-        )
-        return ranked(regions, cube.height_px, cube.width_px)
-    from hvlabel.branches.generator import generate_masks  # only here: torch takes seconds to import
+        masks = _regions(cube, settings)
+    elif settings.backend == "sam":
+        masks = _on_composites(cube, settings, cast("PromptModel", model))
+    else:
+        masks = _on_spectra(cube, settings, cast("ModelOfCamera", model))
+    return ranked(masks, cube.height_px, cube.width_px)
 
-    if settings.backend == "sam":
-        per_composite = []
-        for components, picture in composites(cube.live_values(), settings.n_composites, cube.valid):
-            made = generate_masks(cast("PromptModel", model), picture, settings.generator, "material")
-            extra = {"composite": list(components)}
-            per_composite.append([scored(replace(m, extra=extra)) for m in made])
-        found = best_masks(confirmed(per_composite, settings.link_iou), settings.nms_iou, settings.max_masks)
-        return ranked(found, cube.height_px, cube.width_px)
+
+# torch and scikit-image are imported only in these: reading a configuration imports this file, and they take seconds
+
+
+def _regions(cube: Cube, settings: MaterialSettings) -> list[Mask]:
+    """Regions of the spectral components."""
+    from hvlabel.branches.regions import multiscale_regions
+
+    components = spectral_components(cube.live_values(), settings.n_components, cube.valid)
+    return multiscale_regions(components, settings.regions, "material")
+
+
+def _on_composites(cube: Cube, settings: MaterialSettings, model: PromptModel) -> list[Mask]:
+    """Masks of the false-colour pictures of spectral components, those that several confirm first."""
+    from hvlabel.branches.generator import generate_masks
+
+    per_composite = []
+    for components, picture in composites(cube.live_values(), settings.n_composites, cube.valid):
+        generated = generate_masks(model, picture, settings.generator, "material")
+        extra = {"composite": list(components)}
+        per_composite.append([scored(replace(m, extra=extra)) for m in generated])
+    pooled = confirmed(per_composite, settings.link_iou)
+    return best_masks(pooled, settings.nms_iou, settings.max_masks)
+
+
+def _on_spectra(cube: Cube, settings: MaterialSettings, model_of_camera: ModelOfCamera) -> list[Mask]:
+    """Masks of a network that reads all bands."""
+    from hvlabel.branches.generator import generate_masks
+
     assert settings.hyperfree is not None  # the settings' validator
-    of_camera = cast("Callable[[Sequence[float], float], PromptModel]", model)
-    camera = of_camera(cube.live_wavelengths_nm.tolist(), settings.hyperfree.gsd_m)
-    found = generate_masks(camera, cube.live_values().transpose(1, 2, 0), settings.generator, "material")
-    return ranked(found, cube.height_px, cube.width_px)
+    model = model_of_camera(cube.live_wavelengths_nm.tolist(), settings.hyperfree.gsd_m)
+    spectra = cube.live_values().transpose(1, 2, 0)  # (H, W, C)
+    return generate_masks(model, spectra, settings.generator, "material")
 
 
 def composites(
@@ -65,14 +120,17 @@ def composites(
     Each comes with its components, counted from 1 as (red, green, blue), and as (H, W, 3) uint8. The last one shares
     components with the one before where they do not suffice for three of its own.
     """
+    from hvlabel.cube.render import as_picture, false_colour  # only here: it imports zarr
+
     components = spectral_components(values, 3 * n_composites, valid)
     n_components = components.shape[2]
     pictures: list[tuple[tuple[int, int, int], np.ndarray]] = []
     for first in range(0, n_components, 3):
         start = max(0, min(first, n_components - 3))
         red, green, blue = (min(start + k, n_components - 1) for k in range(3))
-        planes = np.stack([components[:, :, k] for k in (red, green, blue)])
-        pictures.append(((red + 1, green + 1, blue + 1), as_picture(false_colour(planes, valid=valid))))
+        planes = np.stack([components[:, :, k] for k in (red, green, blue)])  # (3, H, W)
+        picture = as_picture(false_colour(planes, valid=valid))
+        pictures.append(((red + 1, green + 1, blue + 1), picture))
     return pictures
 
 
@@ -87,39 +145,49 @@ def spectral_components(values: np.ndarray, n_components: int, valid: np.ndarray
     no whitening would let one material hide the others. A single band has no shape: its values count.
     """
     n_bands, height, width = values.shape
-    spectra = _fewer_bands(values.reshape(n_bands, -1)).astype(np.float64)
-    n_bands = len(spectra)
-    inside = slice(None) if valid is None else valid.ravel()
-    if n_bands > 1:
-        length = np.linalg.norm(spectra, axis=0)
-        spectra /= np.maximum(length, max(DARK * float(length.max()), np.finfo(np.float64).tiny))
-    else:
-        spectra /= max(float(np.abs(spectra[:, inside]).max()), np.finfo(np.float64).tiny)
-    spectra -= spectra[:, inside].mean(axis=1, keepdims=True)
-    noise = _noise_covariance(spectra.reshape(n_bands, height, width), valid)
+    known = slice(None) if valid is None else valid.ravel()
+    spectra = _of_unit_length(values.reshape(n_bands, -1), known)  # (C, N)
+    spectra -= spectra[:, known].mean(axis=1, keepdims=True)
+    noise = _noise_covariance(spectra.reshape(len(spectra), height, width), valid)
     noise_variance, noise_axes = np.linalg.eigh(noise)
     whitened = (noise_axes / np.sqrt(noise_variance)).T @ spectra
-    known = whitened[:, inside]
-    ratio, axes = np.linalg.eigh(known @ known.T / known.shape[1])
-    ratio, axes = ratio[::-1][:n_components], axes[:, ::-1][:, :n_components]
-    components = (axes.T @ whitened) / np.maximum(ratio, 1e-12)[:, None] ** 0.25
-    spread = max(float(np.percentile(np.abs(components[:, inside]), 99)), 1e-12)
+    of_known = whitened[:, known]
+    ratio, axes = np.linalg.eigh(of_known @ of_known.T / of_known.shape[1])  # rising
+    ratio = ratio[::-1][:n_components]
+    axes = axes[:, ::-1][:, :n_components]
+    components = (axes.T @ whitened) / np.maximum(ratio, 1e-12)[:, None] ** 0.25  # (D, N)
+    spread = float(np.percentile(np.abs(components[:, known]), 99))
     if valid is not None:
         components[:, ~valid.ravel()] = 0
-    return np.ascontiguousarray(
-        (components / (2 * 2**0.5 * spread) + 0.5).T.reshape(height, width, -1), dtype=np.float32
-    )
+    scaled = components / (2 * 2**0.5 * max(spread, 1e-12)) + 0.5
+    return np.ascontiguousarray(scaled.T.reshape(height, width, -1), dtype=np.float32)
+
+
+def _of_unit_length(spectra: np.ndarray, known: np.ndarray | slice) -> np.ndarray:
+    """(C, N) float64 spectra of length 1, those that are almost dark shorter; a single band relative to its brightest value.
+
+    known : of (N,), the pixels with values
+    """
+    tiny = np.finfo(np.float64).tiny  # against a division by zero
+    wide = _fewer_bands(spectra).astype(np.float64)
+    if len(wide) == 1:
+        wide /= max(float(np.abs(wide[:, known]).max()), tiny)  # in place: a second copy of a large cube would not fit
+        return wide
+    length = np.linalg.norm(wide, axis=0)
+    wide /= np.maximum(length, max(DARK * float(length.max()), tiny))
+    return wide
 
 
 def _fewer_bands(spectra: np.ndarray) -> np.ndarray:
-    """(C, N) spectra, of more than MAX_BANDS bands the means of equally many neighbours: memory and time grow with them."""
+    """(C, N) spectra; of more than MAX_BANDS bands means of equally many neighbours, as memory and time grow with them."""
     n_bands = len(spectra)
     if n_bands <= MAX_BANDS:
         return spectra
-    together = -(-n_bands // MAX_BANDS)
+    together = -(-n_bands // MAX_BANDS)  # rounded up
     starts = np.arange(0, n_bands, together)
+    n_averaged = np.diff([*starts, n_bands])
     sums = np.add.reduceat(spectra, starts, axis=0, dtype=np.float64)
-    return sums / np.diff([*starts, n_bands])[:, None]
+    return sums / n_averaged[:, None]
 
 
 def _noise_covariance(image: np.ndarray, valid: np.ndarray | None) -> np.ndarray:
@@ -128,15 +196,16 @@ def _noise_covariance(image: np.ndarray, valid: np.ndarray | None) -> np.ndarray
     valid : (H, W) bool, pixels that count; None: all
     """
     n_bands = len(image)
-    across, down = np.diff(image, axis=2).reshape(n_bands, -1), np.diff(image, axis=1).reshape(n_bands, -1)
+    across = np.diff(image, axis=2).reshape(n_bands, -1)
+    down = np.diff(image, axis=1).reshape(n_bands, -1)
     if valid is not None:
         across = across[:, (valid[:, 1:] & valid[:, :-1]).ravel()]
         down = down[:, (valid[1:] & valid[:-1]).ravel()]
     differences = np.concatenate([across, down], axis=1)
-    if not differences.size:
+    if not differences.size:  # one pixel, or no two valid ones side by side
         return np.eye(n_bands)
-    size = np.abs(differences).sum(axis=0)
-    quiet = differences[:, size <= np.median(size)]
-    covariance = quiet @ quiet.T / quiet.shape[1] / 2
+    strength = np.abs(differences).sum(axis=0)
+    quiet = differences[:, strength <= np.median(strength)]
+    covariance = quiet @ quiet.T / quiet.shape[1] / 2  # a difference has the noise of two pixels
     ridge = NOISE_RIDGE * np.trace(covariance) / n_bands
     return covariance + max(ridge, 1e-12) * np.eye(n_bands)

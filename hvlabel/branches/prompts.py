@@ -3,20 +3,49 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Protocol, Self
 
 import numpy as np
-import torch
-from torch import Tensor
+from pydantic import Field
 
 from hvlabel.branches.material import composites
 from hvlabel.branches.pictures import scored
-from hvlabel.config import PromptsSettings
-from hvlabel.cube import Cube
+from hvlabel.config import NetworkBranchSettings, Sam2Model, Surroundings, read_by
 from hvlabel.masks import Mask, MaskSet, encode, interior_point, ranked
-from hvlabel.prompt_files import ObjectPrompt
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from hvlabel.cube import Cube
+    from hvlabel.prompt_files import ObjectPrompt
 
 STABILITY_OFFSET = 1.0  # logit shift of the stability test, as of the generator
+
+
+class PromptsSettings(NetworkBranchSettings):
+    """Masks of the boxes and points that people drew, from files beside the images."""
+
+    version: ClassVar[int] = 1
+
+    backend: Literal["auto", "sam", "sam2", "off"] = Field(
+        "auto", description="auto: sam; the branch runs where a data set has a rule `prompts`; off: it does not"
+    )
+    sam2: Annotated[Sam2Model | None, read_by("sam2")] = Field(None, description="required by backend sam2")
+    n_composites: int = Field(
+        2,
+        ge=0,
+        le=8,
+        description="false-colour pictures of three whitened spectral components each on which a prompt is decoded beside "
+        "the RGB picture; of each prompt's masks the one that the network is surest of stays",
+    )
+
+    def takes_part(self, around: Surroundings) -> bool:
+        """Where people drew something."""
+        return self.backend != "off" and around.has_prompts
+
+    def resolved(self) -> Self:
+        """The settings of a branch that runs: nothing else can decode what people drew, so there is no way round SAM."""
+        return self.model_copy(update={"backend": "sam"}) if self.backend == "auto" else self
 
 
 class MarkModel(Protocol):
@@ -54,11 +83,17 @@ def run(cube: Cube, settings: PromptsSettings, model: MarkModel, prompts: Sequen
     if prompts:
         for name, picture in _pictures(cube, settings.n_composites):
             embedding = model.embed(picture)
-            for k, mask in enumerate(_masks(model, embedding, prompts, name)):
-                before = best[k]
-                if mask is not None and (before is None or mask.score > before.score):
-                    best[k] = mask
-    return ranked([m for m in best if m is not None], cube.height_px, cube.width_px)
+            on_picture = _masks(model, embedding, prompts, name)
+            best = [_better(one, other) for one, other in zip(best, on_picture, strict=True)]
+    drawn = [mask for mask in best if mask is not None]
+    return ranked(drawn, cube.height_px, cube.width_px)
+
+
+def _better(first: Mask | None, second: Mask | None) -> Mask | None:
+    """The mask with the higher score; of equal ones the first."""
+    if first is None or second is None:
+        return first or second
+    return second if second.score > first.score else first
 
 
 def _pictures(cube: Cube, n_composites: int) -> list[tuple[str, np.ndarray]]:
@@ -72,22 +107,25 @@ def _pictures(cube: Cube, n_composites: int) -> list[tuple[str, np.ndarray]]:
 
 def _masks(model: MarkModel, embedding: Any, prompts: Sequence[ObjectPrompt], name: str) -> list[Mask | None]:
     """The mask of each prompt on one picture; None where the network sees nothing."""
-    decoded: dict[int, tuple[Tensor, float]] = {}
+    # boxes are never ambiguous: all of them go in one call
     boxed = [k for k, p in enumerate(prompts) if p.box_xyxy is not None and not p.points_xy]
+    decoded: dict[int, tuple[Tensor, float]] = {}
     if boxed:
-        logits, iou = model.decode_clear(embedding, np.array([prompts[k].box_xyxy for k in boxed], float))
+        boxes_xyxy = np.array([prompts[k].box_xyxy for k in boxed], float)
+        logits, iou = model.decode_clear(embedding, boxes_xyxy)
         decoded = dict(zip(boxed, zip(logits, iou.tolist(), strict=True), strict=True))
     masks = []
     for k, prompt in enumerate(prompts):
-        made, sure = decoded[k] if k in decoded else _by_points(model, embedding, prompt)
-        masks.append(_mask(model.upscale(made[None], embedding)[0], sure, prompt, name))
+        low, predicted_iou = decoded[k] if k in decoded else _by_points(model, embedding, prompt)
+        full = model.upscale(low[None], embedding)[0]  # (H, W)
+        masks.append(_mask(full, predicted_iou, prompt, name))
     return masks
 
 
 def _by_points(model: MarkModel, embedding: Any, prompt: ObjectPrompt) -> tuple[Tensor, float]:
     """Logits (h, w) and predicted IoU; one point alone is ambiguous, so the best of three answers counts."""
-    points = np.array(prompt.points_xy, float)[None]
-    labels = np.array(prompt.labels)[None]
+    points = np.array(prompt.points_xy, float)[None]  # (1, P, 2)
+    labels = np.array(prompt.labels)[None]  # (1, P)
     box = None if prompt.box_xyxy is None else np.array(prompt.box_xyxy, float)[None]
     ambiguous = box is None and len(prompt.points_xy) == 1
     logits, iou = model.decode(embedding, points, labels=labels, boxes_xyxy=box, multimask=ambiguous)
@@ -95,17 +133,23 @@ def _by_points(model: MarkModel, embedding: Any, prompt: ObjectPrompt) -> tuple[
     return logits[0, best], float(iou[0, best])
 
 
-@torch.inference_mode()
-def _mask(full: Tensor, iou: float, prompt: ObjectPrompt, name: str) -> Mask | None:
+def _mask(full: Tensor, predicted_iou: float, prompt: ObjectPrompt, name: str) -> Mask | None:
     """The mask of (H, W) logits, or None if it is empty."""
     inside = (full > 0).cpu().numpy()
     if not inside.any():
         return None
-    stability = float((full > STABILITY_OFFSET).sum() / (full > -STABILITY_OFFSET).sum())
+    n_above = (full > STABILITY_OFFSET).sum()
+    n_below = (full > -STABILITY_OFFSET).sum()  # px; at least as many as inside, so never 0
     extra: dict[str, Any] = {"picture": name, "prompt": prompt.object_id}
     if prompt.name is not None:
         extra["name"] = prompt.name
-    point = prompt.points_xy[0] if prompt.points_xy else interior_point(inside)
-    return scored(
-        Mask(encode(inside), 0.0, "prompts", point, predicted_iou=iou, stability_score=stability, extra=extra)
+    mask = Mask(
+        encode(inside),
+        score=0.0,  # until it is scored
+        branch="prompts",
+        point_xy=prompt.points_xy[0] if prompt.points_xy else interior_point(inside),
+        predicted_iou=predicted_iou,
+        stability_score=float(n_above / n_below),
+        extra=extra,
     )
+    return scored(mask)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from hvlabel.branches.generator import generate_masks
 from hvlabel.branches.points import PromptModel
-from hvlabel.config import SequenceSettings
+from hvlabel.branches.sequence import SequenceSettings
 from hvlabel.cube.bands import Frame, evenly_spread
 from hvlabel.masks import Mask, Rle, decode, encode, interior_point, iou_matrix, rank
 

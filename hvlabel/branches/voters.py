@@ -6,21 +6,59 @@ A network takes an object for one of its parts now and then; a region that is on
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TYPE_CHECKING, ClassVar, Literal, Self
+
+from pydantic import Field
 
 from hvlabel.branches.material import spectral_components
 from hvlabel.branches.pictures import border_share
-from hvlabel.branches.regions import multiscale_regions
-from hvlabel.config import RegionsSettings
-from hvlabel.cube import Cube
+from hvlabel.config import BranchSettings, RegionSettings, Surroundings
 from hvlabel.masks import MaskSet, decode, ranked
+
+if TYPE_CHECKING:
+    from hvlabel.cube import Cube
+
+
+class RegionsSettings(BranchSettings):
+    """The best classical regions as a further voter beside networks, which take objects for their parts now and then."""
+
+    version: ClassVar[int] = 1
+
+    backend: Literal["auto", "regions", "off"] = Field(
+        "auto", description="auto: on where another branch runs on sam; off: no such branch"
+    )
+    n_components: int = Field(
+        6, ge=1, le=32, description="whitened spectral components that carry the segmentation, as in material"
+    )
+    regions: RegionSettings = RegionSettings()
+    min_persistence: float = Field(
+        0.6, ge=0, le=1, description="regions whose mean IoU with the other scales is lower are left out"
+    )
+    max_masks: int = Field(40, ge=1, description="best regions kept per image")
+    max_border_share: float = Field(
+        0.02, ge=0, le=1, description="regions that take more of the image's border are background"
+    )
+    trust: float = Field(
+        0.5, gt=0, le=1, description="factor on their scores: between a network's mask and a region, the mask wins"
+    )
+
+    def takes_part(self, around: Surroundings) -> bool:
+        """Where it is asked for, and beside SAM: among regions it would only agree with itself."""
+        return self.backend == "regions" or (self.backend == "auto" and around.beside_sam)
+
+    def resolved(self) -> Self:
+        """The settings of a branch that runs."""
+        return self.model_copy(update={"backend": "regions"})
 
 
 def run(cube: Cube, settings: RegionsSettings) -> MaskSet:
     """The best regions that are no background, best first."""
+    # imported only here: reading a configuration imports this file, and scikit-image takes seconds
+    from hvlabel.branches.regions import multiscale_regions
+
     components = spectral_components(cube.live_values(), settings.n_components, cube.valid)
-    best_first = ranked(
-        multiscale_regions(components, settings.regions, "regions"), cube.height_px, cube.width_px
-    ).masks
+    regions = multiscale_regions(components, settings.regions, "regions")
+    best_first = ranked(regions, cube.height_px, cube.width_px).masks
     lasting = [m for m in best_first if m.predicted_iou >= settings.min_persistence]
     inner = [m for m in lasting if border_share(decode(m.rle)) <= settings.max_border_share]
     trusted = [replace(m, score=m.score * settings.trust) for m in inner[: settings.max_masks]]

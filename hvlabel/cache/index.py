@@ -11,9 +11,10 @@ from typing import Any, Literal
 
 from filelock import FileLock
 
+from hvlabel.branches.table import CORE_BRANCHES
 from hvlabel.cache.publish import make_folder, publish_bytes
 from hvlabel.errors import ResultsError
-from hvlabel.layout import CORE_BRANCHES, STAGES, Layout, before
+from hvlabel.layout import STAGES, Layout, before
 from hvlabel.manifest import Scan, read_manifest
 
 Status = Literal["ok", "failed", "skipped"]
@@ -43,7 +44,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class StageIndex:
-    """The index of one shard."""
+    """The index of one shard. images: by image id, in the order of the manifest."""
 
     stage: str
     dataset: str
@@ -52,9 +53,10 @@ class StageIndex:
 
     def to_json(self) -> bytes:
         """The file's content, one image per line."""
-        lines = ",\n".join(f"  {json.dumps(name)}: {json.dumps(asdict(entry))}" for name, entry in self.images.items())
-        head = json.dumps({"stage": self.stage, "dataset": self.dataset, "shard": self.shard})[:-1]
-        return f'{head}, "images": {{\n{lines}\n}}}}\n'.encode()
+        lines = [f"  {json.dumps(name)}: {json.dumps(asdict(entry))}" for name, entry in self.images.items()]
+        images = ",\n".join(lines)
+        head = json.dumps({"stage": self.stage, "dataset": self.dataset, "shard": self.shard})
+        return f'{head[:-1]}, "images": {{\n{images}\n}}}}\n'.encode()
 
 
 def read_index(path: Path) -> StageIndex:
@@ -75,30 +77,39 @@ def read_index(path: Path) -> StageIndex:
 
 def replace_entry(layout: Layout, stage: str, dataset: str, image_id: str, entry: Entry) -> bool:
     """Put an entry in place of an image's older one, under the shard's lock; False if there is none."""
-    row = next((i for i in read_manifest(layout.manifest) if (i.dataset, i.image_id) == (dataset, image_id)), None)
-    if row is None or not layout.index(stage, dataset, row.shard).exists():
+    rows = read_manifest(layout.manifest)
+    shard = next((i.shard for i in rows if (i.dataset, i.image_id) == (dataset, image_id)), None)
+    if shard is None:
         return False
-    path = layout.index(stage, dataset, row.shard)
-    make_folder(layout.lock(stage, dataset, row.shard).parent)
-    with FileLock(layout.lock(stage, dataset, row.shard)):
+    path = layout.index(stage, dataset, shard)
+    if not path.exists():
+        return False
+    lock = layout.lock(stage, dataset, shard)
+    make_folder(lock.parent)
+    with FileLock(lock):
         index = read_index(path)
-        publish_bytes(path, replace(index, images={**index.images, image_id: entry}).to_json())
+        changed = replace(index, images={**index.images, image_id: entry})
+        publish_bytes(path, changed.to_json())
     return True
+
+
+def shards_of(layout: Layout) -> list[tuple[str, str]]:
+    """Data set and shard of all images of the manifest, in its order."""
+    return list(dict.fromkeys((i.dataset, i.shard) for i in read_manifest(layout.manifest)))
 
 
 def all_indexes(layout: Layout, stage: str) -> Iterator[StageIndex]:
     """The indexes of a stage for the shards of the manifest, in its order; shards without one are left out."""
-    shards = dict.fromkeys((i.dataset, i.shard) for i in read_manifest(layout.manifest))
-    for dataset, shard in shards:
+    for dataset, shard in shards_of(layout):
         path = layout.index(stage, dataset, shard)
         if path.exists():
             yield read_index(path)
 
 
-def publish_scan(layout: Layout, found: Scan) -> None:
+def publish_scan(layout: Layout, scan: Scan) -> None:
     """Write the manifest, and the sentences about data sets without images that the report lists."""
-    publish_bytes(layout.manifest, found.table().encode())
-    publish_bytes(layout.problems, "".join(f"{p}\n" for p in found.problems).encode())
+    publish_bytes(layout.manifest, scan.table().encode())
+    publish_bytes(layout.problems, "".join(f"{p}\n" for p in scan.problems).encode())
 
 
 def read_problems(layout: Layout) -> list[str]:
@@ -124,16 +135,17 @@ def drop_untrue(layout: Layout, *, dry: bool = False, branches: Sequence[str] = 
     cheap enough for every start of the workflow.
     """
     untrue: dict[Path, str] = {}
-    listings: dict[Path, set[str]] = {}
-    for dataset, shard in dict.fromkeys((i.dataset, i.shard) for i in read_manifest(layout.manifest)):
+    folders = _Folders()
+    for dataset, shard in shards_of(layout):
+        # a stage comes after those that it builds on, so what is untrue below it is known
         for stage in STAGES:
             path = layout.index(stage, dataset, shard)
             if not path.exists():
                 continue
-            built_on = [layout.index(s, dataset, shard) for s in before(stage, branches)]
-            broken = next((p for p in built_on if p in untrue or not p.exists()), None)
-            reason = f"{broken} is to be made again" if broken else _untruth(layout, path, listings)
-            if reason:
+            built_on = [layout.index(earlier, dataset, shard) for earlier in before(stage, branches)]
+            broken = [p for p in built_on if p in untrue or not p.exists()]
+            reason = f"{broken[0]} is to be made again" if broken else _untruth(layout, path, folders)
+            if reason is not None:
                 untrue[path] = reason
     if not dry:
         for path in untrue:
@@ -141,17 +153,26 @@ def drop_untrue(layout: Layout, *, dry: bool = False, branches: Sequence[str] = 
     return untrue
 
 
-def _untruth(layout: Layout, path: Path, listings: dict[Path, set[str]]) -> str | None:
+def _untruth(layout: Layout, path: Path, folders: _Folders) -> str | None:
+    """Why an index is not true by itself, or None."""
     try:
         entries = read_index(path).images.values()
     except ResultsError as error:
         return str(error)
-    gone = [e.path for e in entries if e.status == "ok" and not _listed(layout.root / e.path, listings)]
+    listed = [entry.path for entry in entries if entry.status == "ok"]
+    gone = [name for name in listed if not folders.hold(layout.root / name)]
     return f"{len(gone)} missing, e.g. {gone[0]}" if gone else None
 
 
-def _listed(path: Path, listings: dict[Path, set[str]]) -> bool:
-    folder = path.parent
-    if folder not in listings:
-        listings[folder] = set(os.listdir(folder)) if folder.is_dir() else set()
-    return path.name in listings[folder]
+class _Folders:
+    """What folders hold; each is listed once, which is far cheaper than asking for every file on a shared disk."""
+
+    def __init__(self) -> None:
+        self._names: dict[Path, set[str]] = {}
+
+    def hold(self, path: Path) -> bool:
+        """Whether a file or folder is in its folder."""
+        folder = path.parent
+        if folder not in self._names:
+            self._names[folder] = set(os.listdir(folder)) if folder.is_dir() else set()
+        return path.name in self._names[folder]

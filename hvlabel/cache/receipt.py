@@ -1,4 +1,5 @@
-"""What makes a cube trustworthy: its key, and the size and checksum of each of its files, kept in its own attributes."""
+"""What makes a Zarr group (a cube, teacher features) trustworthy: its key, and the size and checksum of each of its files,
+kept in its own attributes."""
 
 from __future__ import annotations
 
@@ -13,14 +14,16 @@ from hvlabel.cache.publish import publish_bytes
 from hvlabel.errors import CubeError
 
 GROUP_FILE = "zarr.json"  # holds the receipt itself and is written last
+BLOCK_BYTES = 1 << 20  # hashed at a time: files may be larger than memory
 
 
 def seal_folder(path: Path, attributes: dict[str, Any], known: dict[str, int]) -> None:
     """Finish a Zarr group: its attributes and the receipt of all its files. known: CRC32Cs of files, by relative path."""
-    receipt = {
-        name: [p.stat().st_size, known[name] if name in known else _crc32c(p)]
-        for name, p in ((str(p.relative_to(path)), p) for p in _content(path))
-    }
+    receipt = {}
+    for file in _content(path):
+        name = str(file.relative_to(path))
+        checksum = known[name] if name in known else _crc32c(file)
+        receipt[name] = [file.stat().st_size, checksum]
     zarr.open_group(path, mode="r+").attrs.update({**attributes, "receipt": receipt})
 
 
@@ -48,33 +51,53 @@ def read_attributes(path: Path) -> dict[str, Any]:
     return dict(attributes)
 
 
+def valid_attributes(path: Path, key: str) -> dict[str, Any] | None:
+    """Attributes of a Zarr group that has this key and all of its files, else None."""
+    try:
+        attributes = read_attributes(path)
+    except CubeError:
+        return None
+    if attributes.get("key") != key:
+        return None
+    return attributes if _damage(path, attributes, deep=False) is None else None
+
+
 def damage(path: Path, *, deep: bool) -> str | None:
-    """What is wrong with a cube's files, in a few words, or None. deep: read and check them all instead of comparing sizes."""
+    """What is wrong with a Zarr group's files, in a few words, or None.
+
+    deep : read and check them all instead of comparing sizes
+    """
     try:
         attributes = read_attributes(path)
     except CubeError:
         return "missing or unreadable"
+    return _damage(path, attributes, deep=deep)
+
+
+def _damage(path: Path, attributes: dict[str, Any], *, deep: bool) -> str | None:
     receipt = attributes.get("receipt")
     if not isinstance(receipt, dict):
         return "unfinished: no receipt"
     present = {str(p.relative_to(path)): p for p in _content(path)}
-    for name, (size, checksum) in receipt.items():
+    for name, (size_bytes, checksum) in receipt.items():
         if name not in present:
             return f"{name} is missing"
-        if present[name].stat().st_size != size:
-            return f"{name} has {present[name].stat().st_size} bytes instead of {size}"
+        found_bytes = present[name].stat().st_size
+        if found_bytes != size_bytes:
+            return f"{name} has {found_bytes} bytes instead of {size_bytes}"
         if deep and _crc32c(present[name]) != checksum:
             return f"{name} was changed"
     return None
 
 
 def _content(path: Path) -> list[Path]:
+    """Every file of a group but the one that holds the receipt itself."""
     return sorted(p for p in path.rglob("*") if p.is_file() and p != path / GROUP_FILE)
 
 
 def _crc32c(path: Path) -> int:
     checksum = 0
     with path.open("rb", buffering=0) as file:
-        while block := file.read(1 << 20):
+        while block := file.read(BLOCK_BYTES):
             checksum = google_crc32c.extend(checksum, block)
     return checksum

@@ -7,7 +7,10 @@ from typing import Annotated, TypeVar
 
 import typer
 
-from hvlabel.config import load_config, parse_stage
+from hvlabel.branches.table import row_of
+from hvlabel.config import BranchSettings, parse_stage
+from hvlabel.config.tree import Config, load_config
+from hvlabel.errors import ConfigError
 from hvlabel.settings import Settings
 
 app = typer.Typer(
@@ -30,16 +33,33 @@ RunJson = Annotated[
     str | None,
     typer.Option("--run", metavar="JSON", envvar="HVLABEL_RUN", help="the run settings instead of --config"),
 ]
-DEFAULT_CONFIG, RESULTS = Path("config/config.yaml"), Path("results")
+DEFAULT_CONFIG = Path("config/config.yaml")
+RESULTS = Path("results")
 
 
-def settings_of(model: type[S], name: str, given: str | None, config: Path) -> S:
+def config_of(path: Path) -> Config | None:
+    """The configuration of a file; None if nobody named one and there is none at the usual place."""
+    if path == DEFAULT_CONFIG and not path.exists():
+        return None
+    return load_config(path)
+
+
+def settings_of(model: type[S], name: str, given: str | None, path: Path) -> S:
     """Settings given as JSON, else the group of the configuration file, else defaults if there is no such file."""
     if given is not None:
         return parse_stage(model, given)
-    if config == DEFAULT_CONFIG and not config.exists():
-        return model()
-    return getattr(load_config(config), name)
+    config = config_of(path)
+    return model() if config is None else getattr(config, name)
+
+
+def branch_settings_of(branch: str, given: str | None, path: Path) -> BranchSettings:
+    """The same of a branch; ConfigError if it is off."""
+    settings: BranchSettings | None = settings_of(row_of(branch).settings, branch, given, path)
+    if settings is None:
+        raise ConfigError(f"the configuration says {branch}: off; leave that line out, or use another --config")
+    if settings.backend == "off":
+        raise ConfigError(f"the configuration says {branch}.backend: off; choose another, or another --config")
+    return settings
 
 
 def say(text: str) -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from hvlabel.branches.table import CORE_BRANCHES, BranchName, row_of
 from hvlabel.cli.app import (
     DEFAULT_CONFIG,
     RESULTS,
@@ -17,39 +19,25 @@ from hvlabel.cli.app import (
     SettingsJson,
     Shard,
     app,
+    branch_settings_of,
+    config_of,
     say,
     settings_of,
     warn,
 )
-from hvlabel.config import (
-    Branch,
-    Config,
-    CubeSettings,
-    Dataset,
-    FusionSettings,
-    MaterialSettings,
-    PromptsSettings,
-    RegionsSettings,
-    RgbSettings,
-    RunSettings,
-    SequenceSettings,
-    TeacherSettings,
-    load_config,
-    parse_stage,
-)
+from hvlabel.config import CubeSettings, Dataset, RunSettings, TeacherSettings, parse_stage
+from hvlabel.config.fusion import FusionSettings
+from hvlabel.config.tree import load_config
 from hvlabel.descriptors import Descriptor, load_descriptor
 from hvlabel.errors import ConfigError
 from hvlabel.layout import Layout
 from hvlabel.manifest import read_manifest
 from hvlabel.manifest import scan as scan_images
 
-BRANCH_SETTINGS: dict[Branch, Any] = {
-    "rgb": RgbSettings,
-    "sequence": SequenceSettings,
-    "material": MaterialSettings,
-    "regions": RegionsSettings,
-    "prompts": PromptsSettings,
-}
+if TYPE_CHECKING:
+    from hvlabel.stages.contract import Stage
+
+# Verbs import their stage only when they are called: `hvlabel --help` loads neither zarr nor torch.
 
 
 @app.command()
@@ -77,24 +65,23 @@ def scan(
     from hvlabel.cache.index import publish_scan
 
     settings = load_config(config)
-    found = scan_images(settings)
+    scanned = scan_images(settings)
     layout = Layout(Path(settings.results))
-    publish_scan(layout, found)
-    for problem in found.problems:
+    publish_scan(layout, scanned)
+    for problem in scanned.problems:
         warn(problem)
     if table:
         from hvlabel.cache.publish import publish_bytes
         from hvlabel.inspect.datacard import data_card
 
-        card = data_card(settings, found)
+        card = data_card(settings, scanned)
         publish_bytes(layout.datacard, card.markdown().encode())
         publish_bytes(layout.datacard.with_suffix(".tsv"), card.tsv().encode())
         say(card.markdown().rstrip())
-    if not found.images:
+    if not scanned.images:
         raise ConfigError("no image found; see above")
-    say(
-        f"{len(found.images)} images in {len(found.shards())} shards of {len({i.dataset for i in found.images})} data sets: {layout.manifest}"
-    )
+    n_datasets = len({i.dataset for i in scanned.images})
+    say(f"{len(scanned.images)} images in {len(scanned.shards())} shards of {n_datasets} data sets: {layout.manifest}")
 
 
 @app.command()
@@ -124,17 +111,15 @@ def convert(
         if attributes["wavelength_confidence"] == "placeholder":
             warn("its band centres are placeholders, so the picture is three bands and no colours; give wavelengths_nm")
         return
-    described = (
-        _dataset_descriptor(shard.split("/")[0], parse_stage(Dataset, source))
-        if source
-        else _descriptor(shard.split("/")[0], config)
-    )
-    _run_shard(CubeStage(Layout(results), described, cube_settings, threads), shard, results)
+    name, _ = _split(shard)
+    given = parse_stage(Dataset, source) if source else None
+    descriptor = _descriptor(name, config) if given is None else _dataset_descriptor(name, given)
+    _run_shard(CubeStage(Layout(results), descriptor, cube_settings, threads), shard, results)
 
 
 @app.command()
 def segment(
-    branch: Annotated[Branch, typer.Argument()],
+    branch: Annotated[BranchName, typer.Argument()],
     cube: Annotated[Path | None, typer.Argument(help="cube, .zarr")] = None,
     out: Annotated[Path | None, typer.Argument(help="mask file to write, .json")] = None,
     boxes: Annotated[
@@ -154,20 +139,21 @@ def segment(
     from hvlabel.stages.segment import BranchRunner, BranchStage, segment_file
 
     drawn = boxes or points
-    if branch == "prompts" and shard is None and drawn is None:
-        raise ConfigError("segment prompts needs what to segment: --boxes FILE or --points FILE")
-    if drawn is not None and (branch != "prompts" or shard is not None or (boxes and points)):
+    reads_prompts = row_of(branch).reads_prompts
+    if reads_prompts and shard is None and drawn is None:
+        raise ConfigError(f"segment {branch} needs what to segment: --boxes FILE or --points FILE")
+    if drawn is not None and (not reads_prompts or shard is not None or (boxes and points)):
         raise ConfigError("one of --boxes FILE and --points FILE goes with: segment prompts CUBE.zarr OUT.json")
-    branch_settings = settings_of(BRANCH_SETTINGS[branch], branch, settings, config).resolved()
-    if branch_settings.backend == "off":
-        raise ConfigError(f"the configuration says {branch}.backend: off; choose another, or another --config")
+    branch_settings = branch_settings_of(branch, settings, config)
     runner = BranchRunner(branch, branch_settings, settings_of(RunSettings, "run", run, config))
     if shard is None:
         if cube is None or out is None:
             raise ConfigError(f"segment {branch} needs CUBE.zarr OUT.json, or --shard DATASET/SHARD")
-        say(f"{out}: {len(segment_file(runner, cube, out, drawn))} masks")
-        if runner.fallback:
-            warn(f"no SAM, so regions: {runner.fallback}")
+        document = segment_file(runner, cube, out, drawn)
+        say(f"{out}: {len(document['annotations'])} masks")
+        reason = runner.settings.why_no_network()
+        if reason:
+            warn(f"no SAM, so regions: {reason}")
         return
     _run_shard(BranchStage(Layout(results), runner, *_split(shard)), shard, results)
 
@@ -218,13 +204,16 @@ def fuse(
         if not files or len(files) < 2:
             raise ConfigError("fuse needs MASKS.json ... OUT.json, or --shard DATASET/SHARD")
         label = fuse_files(files[:-1], fusion, files[-1], cube)
-        say(f"{files[-1]}: {len(label)} masks, {len(label.suppressed)} suppressed")
+        say(f"{files[-1]}: {len(label['annotations'])} masks, {len(label['suppressed'])} suppressed")
         return
+    known = config_of(config) if settings is None else None  # the workflow names the branches in the settings
+    if fusion.branches is None and known is not None:
+        fusion = fusion.model_copy(update={"branches": tuple(known.on(CORE_BRANCHES))})
     _run_shard(FuseStage(Layout(results), fusion, *_split(shard)), shard, results)
 
 
-def _run_shard(stage: Any, shard: str, results: Path) -> None:
-    from hvlabel.cache.shard import run_shard
+def _run_shard(stage: Stage, shard: str, results: Path) -> None:
+    from hvlabel.stages.shard import run_shard
 
     layout = Layout(results)
     dataset, number = _split(shard)
@@ -232,25 +221,27 @@ def _run_shard(stage: Any, shard: str, results: Path) -> None:
     if not images:
         raise ConfigError(f"{layout.manifest}: no shard {shard!r}; run `hvlabel scan` first")
     entries = run_shard(stage, images, layout, dataset, number).images.values()
-    made = sum(e.made for e in entries)
-    counts = {status: sum(e.status == status for e in entries) for status in ("ok", "failed", "skipped")}
+    n_of = Counter(entry.status for entry in entries)
+    n_made = sum(entry.made for entry in entries)
     say(
-        f"{stage.name} {shard}: {made} made, {counts['ok'] - made} kept, {counts['failed']} failed, {counts['skipped']} left out"
+        f"{stage.name} {shard}: {n_made} made, {n_of['ok'] - n_made} kept, {n_of['failed']} failed, "
+        f"{n_of['skipped']} left out"
     )
 
 
 def _split(shard: str) -> tuple[str, str]:
+    """Data set and number of a shard."""
     dataset, slash, number = shard.partition("/")
     if not slash:
         raise ConfigError(f"--shard {shard!r}: expected DATASET/SHARD, e.g. demo/0000")
     return dataset, number
 
 
-def _descriptor(name: str, config: Path) -> Descriptor:
-    """Descriptor of a data set of the configuration, or one named or given by path."""
-    known: Config | None = load_config(config) if config.exists() else None
-    if known is not None and name in known.datasets:
-        return _dataset_descriptor(name, known.datasets[name])
+def _descriptor(name: str, path: Path) -> Descriptor:
+    """Descriptor of a data set of the configuration at `path`, or one named or given by path."""
+    config = load_config(path) if path.exists() else None
+    if config is not None and name in config.datasets:
+        return _dataset_descriptor(name, config.datasets[name])
     return load_descriptor(name, name)
 
 

@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from hvlabel import __version__
 from hvlabel.cli.app import DEFAULT_CONFIG, RESULTS, ConfigPath, ResultsPath, RunJson, app, say, settings_of
-from hvlabel.config import RunSettings, config_schema
+from hvlabel.config import RunSettings
+from hvlabel.config.tree import config_schema
 from hvlabel.errors import ConfigError, TooManyFailuresError
 from hvlabel.layout import Layout
 from hvlabel.manifest import Image, read_manifest
 
+if TYPE_CHECKING:
+    from hvlabel.inspect.summary import RunSummary
+
 SHOWN_FAILURES = 20
+SHOWN_NAMES = 5  # of images, where none or several are called as somebody says
+MOVED_ASIDE = re.compile(r"-[0-9a-f]{8}(-\d+)?$")  # how the folder of an older pre-training run ends
 
 
 @app.command()
@@ -36,9 +42,10 @@ def show(
     from hvlabel.cache.publish import publish_bytes
     from hvlabel.inspect.picture import encode_png, picture
 
-    found = _find_image(image, results)
-    target = out or Path(f"{found.image_id}.png")
-    publish_bytes(target, encode_png(picture(Layout(results), found.dataset, found.image_id)))
+    row = _image_called(image, results)
+    target = out or Path(f"{row.image_id}.png")
+    drawn = picture(Layout(results), row.dataset, row.image_id)
+    publish_bytes(target, encode_png(drawn))
     say(str(target))
 
 
@@ -61,7 +68,7 @@ def evaluate(
 ) -> None:
     """Scores of every branch and of the label where ground truth exists; also written as evaluation.tsv."""
     from hvlabel.cache.publish import publish_bytes
-    from hvlabel.inspect.run import evaluate_run, evaluation_table, markdown
+    from hvlabel.inspect.evaluate import evaluate_run, evaluation_table, markdown
 
     layout = Layout(results)
     rows = evaluate_run(layout, top)
@@ -89,21 +96,18 @@ def verify(
 
     layout = Layout(results)
     verdict = check(layout, deep=deep)
-    problems = verdict.problems
-    for problem in problems:
-        # a sentence of a reader begins with the path already
-        say(problem.what if problem.what.startswith(str(problem.path)) else f"{problem.path}: {problem.what}")
+    for problem in verdict.problems:
+        say(problem.sentence)
     for path in verdict.corrected:
         say(f"{path}: corrected by hand and accepted")
+    advice = ""
     if repair:
-        remove(layout, problems)
-    advice = (
-        ("; removed, run the workflow to remake them" if repair else "; --repair removes them for the next run")
-        if problems
-        else ""
-    )
-    say(f"{verdict.checked} files checked, {len(problems)} missing or damaged{advice}")
-    if problems and not repair:
+        remove(layout, verdict.problems)
+    if verdict.problems:
+        removed, offered = "; removed, run the workflow to remake them", "; --repair removes them for the next run"
+        advice = removed if repair else offered
+    say(f"{verdict.checked} files checked, {len(verdict.problems)} missing or damaged{advice}")
+    if verdict.problems and not repair:
         raise typer.Exit(1)
 
 
@@ -128,39 +132,38 @@ def summary(
     run: RunJson = None,
 ) -> None:
     """What a run has made, and where it is."""
-    from hvlabel.cache.index import read_problems
-    from hvlabel.inspect.run import summarise
+    from hvlabel.inspect.summary import summarise
 
     layout = Layout(results)
     made = summarise(layout)
-    labels = made.stages[-1]
-    say(f"{labels.n_ok} of {made.n_images} images labelled with {labels.masks} masks, {len(made.failures)} failures")
-    for stage, dataset, name, reason in made.failures[:SHOWN_FAILURES]:
-        say(f"  {stage} {dataset}/{name}: {reason}")
-    if len(made.failures) > SHOWN_FAILURES:
-        say(f"  ... and {len(made.failures) - SHOWN_FAILURES} more, all in the report")
-    for problem in read_problems(layout):
-        say(f"  {problem}")
-    for note in made.notes:
-        say(f"  {note}")
-    if made.caution:
-        say(made.caution)
-    for what, path in (
-        ("labels", layout.root / "labels"),
-        ("pictures", layout.report.parent / "pictures"),
-        ("report", layout.report),
-    ):
+    _say_what_was_made(layout, made)
+    for what, path in (("labels", layout.labels), ("pictures", layout.pictures), ("report", layout.report)):
         say(f"{what + ':':10}{path}")
     for evaluation in sorted(layout.pretrain("").glob("*/evaluation.md")):
-        if re.search(r"-[0-9a-f]{8}(-\d+)?$", evaluation.parent.name):
-            continue  # an older run, moved aside
-        say(f"{'trained:':10}{evaluation.parent}\n{evaluation.read_text().rstrip()}")
+        if not MOVED_ASIDE.search(evaluation.parent.name):
+            say(f"{'trained:':10}{evaluation.parent}\n{evaluation.read_text().rstrip()}")
     allowed = settings_of(RunSettings, "run", run, config).max_failed_share
     if check and len(made.failures) > allowed * made.n_images:
         raise TooManyFailuresError(
             f"{len(made.failures)} of {made.n_images} images failed, more than run.max_failed_share {allowed:g} allows; "
             "all others are done: mend the images or raise it"
         )
+
+
+def _say_what_was_made(layout: Layout, made: RunSummary) -> None:
+    """Counts, failures, and what else one should know."""
+    from hvlabel.cache.index import read_problems
+
+    labels = made.stages[-1]
+    say(f"{labels.n_ok} of {made.n_images} images labelled with {labels.masks} masks, {len(made.failures)} failures")
+    for failure in made.failures[:SHOWN_FAILURES]:
+        say(f"  {failure.stage} {failure.dataset}/{failure.image_id}: {failure.reason}")
+    if len(made.failures) > SHOWN_FAILURES:
+        say(f"  ... and {len(made.failures) - SHOWN_FAILURES} more, all in the report")
+    for sentence in (*read_problems(layout), *made.notes):
+        say(f"  {sentence}")
+    if made.caution:
+        say(made.caution)
 
 
 @app.command()
@@ -175,12 +178,15 @@ def version() -> None:
     say(__version__)
 
 
-def _find_image(name: str, results: Path) -> Image:
+def _image_called(name: str, results: Path) -> Image:
+    """The one image of a name; ConfigError if there is none, or several."""
     rows = read_manifest(Layout(results).manifest)
-    found = [i for i in rows if name in (i.image_id, f"{i.dataset}/{i.image_id}")]
-    if len(found) != 1:
-        some = ", ".join(f"{i.dataset}/{i.image_id}" for i in (found or rows)[:5])
+    called = [i for i in rows if name in (i.image_id, f"{i.dataset}/{i.image_id}")]
+    if len(called) != 1:
+        shown = [f"{i.dataset}/{i.image_id}" for i in (called or rows)[:SHOWN_NAMES]]
+        more = ", ..." if len(rows) > SHOWN_NAMES else ""
         raise ConfigError(
-            f"{results}: {len(found)} images are called {name!r}, expected one; there are {some or 'none'}{', ...' if len(rows) > 5 else ''}"
+            f"{results}: {len(called)} images are called {name!r}, expected one; there are "
+            f"{', '.join(shown) or 'none'}{more}"
         )
-    return found[0]
+    return called[0]

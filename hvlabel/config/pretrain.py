@@ -1,88 +1,23 @@
-"""Settings of teacher features and pre-training."""
+"""Settings of pre-training."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from hvlabel.config.stage import Sam2Model, SamModel, StageSettings
-from hvlabel.errors import WeightsError
+from hvlabel.config.marks import NO_RESULT, LeftOutAt
+from hvlabel.config.stage import StageSettings
 from hvlabel.settings import Settings
-
-
-class DinoModel(Settings):
-    """A DINOv2 or DINOv3 network in a local folder, as `transformers` saves it."""
-
-    folder: str = Field(description="folder with config.json and model.safetensors; nothing is downloaded")
-    input_px: int = Field(448, ge=16, description="side of the network's input, px; a multiple of its patch")
-
-    def files(self) -> list[Path]:
-        """Config and weights; WeightsError if they are not there."""
-        folder = Path(self.folder).expanduser()
-        weights = sorted(folder.glob("*.safetensors"))
-        if not (folder / "config.json").is_file() or not weights:
-            raise WeightsError(
-                f"{folder}: expected config.json and *.safetensors of a DINOv2 or DINOv3 network; "
-                "save one there with transformers' save_pretrained (DINOv3 has a licence of its own to accept)"
-            )
-        return [folder / "config.json", *weights]
-
-
-class TeacherSettings(StageSettings):
-    """Features of a frozen RGB network on the picture of every cube."""
-
-    backend: Literal["none", "auto", "sam", "sam2", "dino"] = Field(
-        "none",
-        description="none: pre-training without distillation; auto: sam where its weights are at hand, else sam2 if that "
-        "group is given, else none",
-    )
-    sam: SamModel = Field(SamModel(), description="the network of backend sam: its image encoder")
-    sam2: Sam2Model | None = Field(None, description="required by backend sam2: its image encoder")
-    dino: DinoModel | None = Field(None, description="required by backend dino")
-    tile_px: int = Field(
-        512,
-        ge=32,
-        description="the picture is cut into equal tiles of about this side; the network sees one at a time, px",
-    )
-
-    @model_validator(mode="after")
-    def _has_model(self) -> Self:
-        if self.backend not in ("none", "auto") and getattr(self, self.backend) is None:
-            raise ValueError(f"backend {self.backend} needs the group {self.backend}")
-        return self
-
-    def resolved(self) -> Self:
-        """The settings with backend auto decided."""
-        if self.backend != "auto":
-            return self
-        try:
-            self.sam.path()
-        except WeightsError:
-            return self.model_copy(update={"backend": "none" if self.sam2 is None else "sam2"})
-        return self.model_copy(update={"backend": "sam"})
-
-    def chosen(self) -> SamModel | Sam2Model | DinoModel | None:
-        """The network of the chosen backend. Backend auto has to be resolved before."""
-        return None if self.backend in ("none", "auto") else getattr(self, self.backend)
-
-    def files(self) -> list[Path]:
-        """Every file that the network is made from; WeightsError where one is missing."""
-        chosen = self.chosen()
-        return [] if chosen is None else list(chosen.files())
-
-    def relevant(self) -> dict[str, Any]:
-        """Only the chosen network's settings; where its files lie is no part, their content is in the key."""
-        unused = {"sam", "sam2", "dino"} - {self.backend}
-        places: dict[str, Any] = {"sam": {"checkpoint", "sha256"}, "sam2": {"checkpoint", "sha256"}, "dino": {"folder"}}
-        return self.model_dump(mode="json", exclude={**places, **dict.fromkeys(unused, True)})
 
 
 class StudentSettings(Settings):
     """The network that is trained."""
 
-    backbone: str = Field("hyperfree", description="its kind, one of those that hvtrain has")
+    # runs of the time when there was one backbone keep their keys
+    backbone: Annotated[str, LeftOutAt("hyperfree")] = Field(
+        "hyperfree", description="its kind, one of those that hvtrain has"
+    )
     size: Literal["small", "b", "l", "h"] = Field(
         "b", description="small has 5 M parameters; b, l, h are the published sizes"
     )
@@ -90,7 +25,7 @@ class StudentSettings(Settings):
         224, ge=64, description="side of the input and of the crops, px; a multiple of the patch (16, small: 8)"
     )
     merging: bool = Field(False, description="halve the token grid inside the network, as the published examples do")
-    checkpoint: str | None = Field(
+    checkpoint: Annotated[str | None, NO_RESULT] = Field(
         None,
         description="HyperFree or HyperVision state dict, or a run's exported weights, to start from; none: from scratch",
     )
@@ -249,7 +184,7 @@ class PretrainSettings(StageSettings):
 
     version: ClassVar[int] = 2
 
-    run: str = Field(
+    run: Annotated[str, NO_RESULT] = Field(
         "default", pattern=r"^[A-Za-z0-9_-]+$", description="name of the run, a folder in results/pretrain"
     )
     seed: int = Field(0, ge=0, description="seed of weights, crops, masks and prompts")
@@ -258,13 +193,9 @@ class PretrainSettings(StageSettings):
     prompts: PromptSettings = PromptSettings()
     loss: LossSettings = LossSettings()
     optimiser: OptimiserSettings = OptimiserSettings()
-    evaluation: EvaluationSettings = EvaluationSettings()
-    hardware: HardwareSettings = HardwareSettings()
+    evaluation: Annotated[EvaluationSettings, NO_RESULT] = EvaluationSettings()
+    hardware: Annotated[HardwareSettings, NO_RESULT] = HardwareSettings()
 
     def relevant(self) -> dict[str, Any]:
-        """Everything that can change the weights: not name, evaluation, where a checkpoint lies, nor hardware but its precision."""
-        student = {"checkpoint"}
-        if self.student.backbone == StudentSettings().backbone:
-            student.add("backbone")  # runs of the time when there was one backbone keep their keys
-        unused: dict[str, Any] = {"run": True, "hardware": True, "evaluation": True, "student": student}
-        return {**self.model_dump(mode="json", exclude=unused), "precision": self.hardware.precision}
+        """Everything that can change the weights; of the hardware that is the precision."""
+        return {**super().relevant(), "precision": self.hardware.precision}

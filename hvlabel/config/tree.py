@@ -1,4 +1,8 @@
-"""The whole configuration: data sets, stages, run; read from YAML, and its JSON schema."""
+"""The whole configuration: data sets, stages, run; read from YAML, and its JSON schema.
+
+It has one group per row of the branches' table, whose settings are read from the branches' own files. So this file and
+config/fusion.py stand above hvlabel/branches, and the rest of hvlabel/config below it.
+"""
 
 from __future__ import annotations
 
@@ -6,98 +10,48 @@ import json
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, TypeAlias
 
-from pydantic import BeforeValidator, Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, create_model, field_validator, model_validator
 
-from hvlabel.config.labels import (
-    BRANCHES,
-    Branch,
-    CubeSettings,
-    FusionSettings,
-    MaterialSettings,
-    PromptsSettings,
-    RegionsSettings,
-    RgbSettings,
-    SequenceSettings,
-)
-from hvlabel.config.pretrain import PretrainSettings, TeacherSettings
-from hvlabel.descriptors import (
-    Companion,
-    Descriptor,
-    WavelengthRange,
-    as_rule,
-    is_shipped,
-    load_descriptor,
-    require_centres_nm,
-)
-from hvlabel.errors import ConfigError
-from hvlabel.settings import S, Settings, read_yaml, validated
-
-Camera = Literal["mosaic16", "nir25", "vis31", "vnir61", "vnir128"]
+from hvlabel.branches.table import BRANCHES, CORE_BRANCHES, OPTIONAL_BRANCHES, TABLE, Row
+from hvlabel.config.branch import BranchSettings, Surroundings
+from hvlabel.config.cube import CubeSettings
+from hvlabel.config.dataset import Dataset
+from hvlabel.config.fusion import FusionSettings
+from hvlabel.config.pretrain import PretrainSettings
+from hvlabel.config.run import RunSettings
+from hvlabel.config.teacher import TeacherSettings
+from hvlabel.descriptors import is_shipped
+from hvlabel.settings import Settings, read_yaml, validated
 
 
-class Dataset(Settings):
-    """One data set: where its raw files are and how they are read."""
-
-    root: str | None = Field(None, description="folder of the raw files; relative paths start at the working directory")
-    glob: str | None = Field(
-        None, description="which files below root are images, e.g. **/*.hdr; none: what the descriptor's `files` say"
-    )
-    descriptor: str | Descriptor | None = Field(
-        None,
-        description="name in resources/datasets, path of a YAML file (beside the configuration, else below the working "
-        "directory), or the descriptor itself",
-    )
-    every: int | None = Field(None, ge=1, description="every n-th file of a folder is an image; none: the descriptor's")
-    wavelengths_nm: list[float] | WavelengthRange | None = Field(
-        None, description="calibrated band centres in file order, nm, instead of the descriptor's"
-    )
-    prompts: Annotated[Companion | None, BeforeValidator(as_rule, json_schema_input_type=str | Companion | None)] = (
-        Field(None, description="file with boxes, points or masks of each image, instead of the descriptor's rule")
-    )
-    demo: Camera | None = Field(None, description="generate demo scenes of this camera instead of reading own files")
-    demo_scenes: int = Field(3, ge=1, description="demo: number of scenes")
-    demo_size_px: int = Field(256, ge=64, le=2048, description="demo: height and width, px")
-    demo_seed: int = Field(2026, ge=0, description="demo: seed of the scenes")
-
-    @model_validator(mode="after")
-    def _one_source(self) -> Self:
-        own = (self.root, self.descriptor)
-        if self.demo is None and None in own:
-            raise ValueError("a data set needs root and descriptor (or demo: a camera name)")
-        if self.demo is not None and (*own, self.glob, self.every, self.wavelengths_nm, self.prompts) != (None,) * 6:
-            raise ValueError("demo scenes bring their own root, glob, descriptor and bands; leave them out")
-        require_centres_nm(self.wavelengths_nm)
-        return self
-
-    def described(self, name: str) -> Descriptor:
-        """The descriptor with this data set's own settings put in; ConfigError where it cannot be found. name: of the data set."""
-        assert self.descriptor is not None  # the validator; demo scenes have none
-        return load_descriptor(name, self.descriptor).with_own(self.every, self.wavelengths_nm, self.prompts)
-
-    def has_prompts(self, name: str) -> bool:
-        """Whether files beside the images say what to segment. name: of the data set."""
-        return self.demo is None and any(f.prompts is not None for f in self.described(name).forms)
+def _none_if_off(given: object) -> object:
+    """None for what says that a branch is off; YAML reads a plain off as false."""
+    if given is False or given == "off":
+        return None
+    if given is True:
+        raise ValueError("a group of settings or off is expected; to switch the branch on, leave the line out")
+    return given
 
 
-class RunSettings(Settings):
-    """How a run is cut into jobs; nothing here changes a result."""
+def _group_of(row: Row) -> tuple[Any, Any]:
+    """Type and field of a branch's group."""
+    settings: Any = row.settings
+    may_be_written = settings | Literal[False, "off"] | None
+    group = Annotated[settings | None, BeforeValidator(_none_if_off, json_schema_input_type=may_be_written)]
+    return group, Field(settings(), description=f"{row.title}; off, false or null: the branch is left out")
 
-    shard_size: int = Field(64, ge=1, description="images per job")
-    max_failed_share: float = Field(
-        0.1,
-        ge=0,
-        le=1,
-        description="share of failed images above which a run ends with an error, after all others are done",
-    )
-    threads: int = Field(1, ge=1, description="threads per job")
-    device: Literal["auto", "cpu", "cuda"] = Field(
-        "auto", description="where learned models run; auto: a GPU when there is one"
+
+if TYPE_CHECKING:
+    BranchGroups: TypeAlias = Settings
+else:
+    BranchGroups = create_model(
+        "BranchGroups", __base__=Settings, __module__=__name__, **{row.name: _group_of(row) for row in TABLE}
     )
 
 
-class Config(Settings):
+class Config(BranchGroups):
     """Everything a run needs."""
 
     results: str = Field("results", description="folder of all outputs")
@@ -105,30 +59,34 @@ class Config(Settings):
         description="data set name -> where and how; the name is a folder in the results"
     )
     cube: CubeSettings = CubeSettings()
-    rgb: RgbSettings = RgbSettings()
-    sequence: SequenceSettings = SequenceSettings()
-    material: MaterialSettings = MaterialSettings()
-    regions: RegionsSettings = RegionsSettings()
-    prompts: PromptsSettings = PromptsSettings()
     fusion: FusionSettings = FusionSettings()
     teacher: TeacherSettings = TeacherSettings()
     pretrain: PretrainSettings = PretrainSettings()
     run: RunSettings = RunSettings()
 
+    def branch(self, name: str) -> BranchSettings | None:
+        """The settings of a branch; None: it is off."""
+        return getattr(self, name)
+
+    def on(self, branches: Sequence[str]) -> dict[str, BranchSettings]:
+        """The settings of those of some branches that are on, in their order."""
+        settings = {name: self.branch(name) for name in branches}
+        return {name: group for name, group in settings.items() if group is not None}
+
     def resolved(self) -> Self:
         """The configuration with every backend auto decided by what is at hand now, and the branches that run named."""
-        decided = {name: getattr(self, name).resolved() for name in (*BRANCHES, "teacher")}
-        branches: list[Branch] = ["rgb", "sequence", "material"]
-        beside_sam = any(decided[name].backend == "sam" for name in BRANCHES)
-        if self.regions.backend == "regions" or (self.regions.backend == "auto" and beside_sam):
-            branches.append("regions")
-        if self.prompts.backend != "off" and any(d.has_prompts(name) for name, d in self.datasets.items()):
-            branches.append("prompts")
-        fusion = self.fusion.model_copy(update={"branches": self.fusion.branches or tuple(branches)})
-        for name in ("regions", "prompts"):
-            if name in (fusion.branches or ()):
-                decided[name] = getattr(self, name).resolved()
-        return self.model_copy(update={**decided, "fusion": fusion})
+        core = {name: settings.resolved() for name, settings in self.on(CORE_BRANCHES).items()}
+        optional = self.on(OPTIONAL_BRANCHES)
+        around = Surroundings(
+            beside_sam=any(settings.backend == "sam" for settings in core.values()),
+            has_prompts=any(dataset.has_prompts(name) for name, dataset in self.datasets.items()),
+        )
+        joining = [name for name, settings in optional.items() if settings.takes_part(around)]
+        branches = self.fusion.branches or (*core, *joining)
+        joined = {name: optional[name].resolved() for name in branches if name in optional}
+        fusion = self.fusion.model_copy(update={"branches": branches})
+        teacher = self.teacher.resolved()
+        return self.model_copy(update={**core, **joined, "fusion": fusion, "teacher": teacher})
 
     @field_validator("results")
     @classmethod
@@ -137,9 +95,22 @@ class Config(Settings):
 
     @model_validator(mode="after")
     def _named_branches_are_on(self) -> Self:
-        off = [name for name in self.fusion.branches or () if getattr(self, name).backend == "off"]
-        if off:
-            raise ValueError(f"fusion.branches names {off[0]}, but {off[0]}.backend is off; drop one of the two")
+        for name in self.fusion.branches or ():
+            settings = self.branch(name)
+            if settings is None:
+                raise ValueError(f"fusion.branches names {name}, but {name} is off; drop one of the two")
+            if settings.backend == "off":
+                raise ValueError(f"fusion.branches names {name}, but {name}.backend is off; drop one of the two")
+        return self
+
+    @model_validator(mode="after")
+    def _something_is_left(self) -> Self:
+        if not self.fusion.branches and not self.on(CORE_BRANCHES):
+            names = " and ".join([", ".join(CORE_BRANCHES[:-1]), CORE_BRANCHES[-1]])
+            raise ValueError(
+                f"{names} are all off: nothing is left that labels could be made of; leave one of them on, or name "
+                f"others in fusion.branches (there are {', '.join(BRANCHES)})"
+            )
         return self
 
     @model_validator(mode="after")
@@ -157,7 +128,8 @@ class Config(Settings):
 
 def load_config(path: str | Path) -> Config:
     """The validated configuration of a YAML file; ConfigError names file, key and what is known."""
-    return parse_config(beside_config(read_yaml(Path(path)), [Path(path).parent]), source=str(path))
+    tree = read_yaml(Path(path))
+    return parse_config(beside_config(tree, [Path(path).parent]), source=str(path))
 
 
 def beside_config(tree: object, folders: Sequence[Path]) -> object:
@@ -168,32 +140,23 @@ def beside_config(tree: object, folders: Sequence[Path]) -> object:
     datasets = tree.get("datasets") if isinstance(tree, dict) else None
     if not isinstance(datasets, dict):
         return tree
-    found: dict[str, object] = {}
-    for name, dataset in datasets.items():
-        named = dataset.get("descriptor") if isinstance(dataset, dict) else None
-        if isinstance(named, str) and not is_shipped(named):
-            places = [folder / Path(named).expanduser() for folder in folders]
-            path = next((str(p) for p in places if p.is_file()), named)
-            found[name] = {**dataset, "descriptor": path}
-        else:
-            found[name] = dataset
-    return {**tree, "datasets": found}  # type: ignore[dict-item]
+    located = {name: _with_located_descriptor(dataset, folders) for name, dataset in datasets.items()}
+    return {**tree, "datasets": located}  # type: ignore[dict-item]
+
+
+def _with_located_descriptor(dataset: object, folders: Sequence[Path]) -> object:
+    """A parsed data set whose descriptor, if it is named by a path, lies in the first of some folders that has it."""
+    named = dataset.get("descriptor") if isinstance(dataset, dict) else None
+    if not isinstance(named, str) or is_shipped(named):
+        return dataset
+    candidates = [folder / Path(named).expanduser() for folder in folders]
+    path = next((str(p) for p in candidates if p.is_file()), named)
+    return {**dataset, "descriptor": path}  # type: ignore[dict-item]
 
 
 def parse_config(tree: object, source: str) -> Config:
     """The validated configuration of a parsed YAML tree. source: name used in error messages."""
     return validated(Config, tree, source)
-
-
-def parse_stage(model: type[S], text: str) -> S:
-    """Settings of one stage from JSON as the workflow passes it (a `version` entry is ignored)."""
-    try:
-        tree = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise ConfigError(f"settings are not JSON ({error}); pass what the workflow passes, or use --config") from error
-    if isinstance(tree, dict):
-        tree.pop("version", None)
-    return validated(model, tree, f"{model.__name__} given as JSON")
 
 
 @cache

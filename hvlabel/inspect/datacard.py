@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from hvlabel.config import Config
+from hvlabel.config.tree import Config
 from hvlabel.descriptors import Descriptor
 from hvlabel.errors import RawFileError
 from hvlabel.manifest import Image, Scan

@@ -3,35 +3,43 @@
 from __future__ import annotations
 
 import colorsys
-from dataclasses import replace
+from collections.abc import Sequence
 
 import cv2
 import numpy as np
 
 from hvlabel.cube import open_cube
 from hvlabel.layout import Layout
-from hvlabel.masks import MaskSet, areas, decode, encode, masks_of, read_document, read_masks
+from hvlabel.masks import MaskSet, decode, masks_of, read_document, read_masks
 
 PANEL_PX = 320
 CAPTION_PX = 26
+CAPTION_CHARACTERS = 38  # that fit below a panel
 GAP_PX = 6
 SHOWN_MASKS = 60  # best masks drawn per panel; more would hide the picture
 FILL = 0.45
 
 
 def overlay(rgb: np.ndarray, masks: MaskSet, n_shown: int = SHOWN_MASKS) -> np.ndarray:
-    """(H, W, 3) uint8 picture with the best masks filled and outlined, large ones below small ones."""
+    """(H, W, 3) uint8 picture with the best masks filled and outlined, large ones below small ones.
+
+    rgb : (H, W, 3) uint8, of the masks' size
+    """
+    return _drawn(rgb, [decode(rle) for rle in masks.rles[:n_shown]])
+
+
+def _drawn(rgb: np.ndarray, masks: Sequence[np.ndarray]) -> np.ndarray:
+    """(H, W, 3) uint8 picture with (H, W) bool masks on it, each in the colour of its place among them."""
+    area_px = np.array([np.count_nonzero(mask) for mask in masks])
+    largest_first = np.argsort(-area_px, kind="stable").tolist()
     canvas = rgb.astype(np.float32)
-    best = masks.masks[:n_shown]
-    order = np.argsort(-areas([m.rle for m in best]), kind="stable")
-    decoded = {int(k): decode(best[k].rle) for k in order}
-    for k, mask in decoded.items():
-        canvas[mask] = (1 - FILL) * canvas[mask] + FILL * _colour(k)
-    shown = np.ascontiguousarray(canvas.astype(np.uint8))
-    for k, mask in decoded.items():
-        contours, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-        cv2.drawContours(shown, contours, -1, _colour(k).tolist(), 1)
-    return shown
+    for k in largest_first:
+        canvas[masks[k]] = (1 - FILL) * canvas[masks[k]] + FILL * _colour(k)
+    picture = np.ascontiguousarray(canvas.astype(np.uint8))
+    for k in largest_first:
+        contours, _ = cv2.findContours(masks[k].astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+        cv2.drawContours(picture, contours, -1, _colour(k).tolist(), 1)
+    return picture
 
 
 def picture(layout: Layout, dataset: str, image_id: str) -> np.ndarray:
@@ -39,17 +47,18 @@ def picture(layout: Layout, dataset: str, image_id: str) -> np.ndarray:
 
     CubeError or MaskFileError if one of the files is missing or damaged.
     """
-    rgb = open_cube(layout.cube(dataset, image_id)).rgb
-    panels = [_panel(rgb, f"{dataset}/{image_id}"[-38:])]
+    rgb = _fitted(open_cube(layout.cube(dataset, image_id)).rgb)
+    panels = [_panel(rgb, f"{dataset}/{image_id}"[-CAPTION_CHARACTERS:])]
     document = read_document(layout.label(dataset, image_id))
     for branch in document["provenance"]["branches"]:
         masks = read_masks(layout.masks(branch, dataset, image_id))
-        panels.append(_panel(overlay(_fitted(rgb), _scaled(masks, rgb)), f"{branch}: {len(masks)} masks"))
+        panels.append(_panel(_on_panel(rgb, masks), f"{branch}: {len(masks)} masks"))
     label = masks_of(document)
     agreed = sum(len(m.votes) > 1 for m in label.masks)
-    panels.append(_panel(overlay(_fitted(rgb), _scaled(label, rgb)), f"fused: {len(label)}, {agreed} by 2+ branches"))
+    panels.append(_panel(_on_panel(rgb, label), f"fused: {len(label)}, {agreed} by 2+ branches"))
     gap = np.full((panels[0].shape[0], GAP_PX, 3), 255, np.uint8)
-    return np.concatenate([part for panel in panels for part in (panel, gap)][:-1], axis=1)
+    parts = [part for panel in panels for part in (panel, gap)]
+    return np.concatenate(parts[:-1], axis=1)  # no gap after the last
 
 
 def encode_png(image: np.ndarray) -> bytes:
@@ -69,23 +78,16 @@ def _fitted(rgb: np.ndarray) -> np.ndarray:
     return cv2.resize(rgb, size, interpolation=cv2.INTER_NEAREST if scale > 1 else cv2.INTER_AREA)
 
 
-def _scaled(masks: MaskSet, rgb: np.ndarray) -> MaskSet:
-    """The best masks at the panel's size."""
-    height, width = _fitted(rgb).shape[:2]
-    small = [
-        replace(
-            m,
-            rle=encode(
-                cv2.resize(decode(m.rle).astype(np.uint8), (width, height), interpolation=cv2.INTER_NEAREST) > 0
-            ),
-        )
-        for m in masks.masks[:SHOWN_MASKS]
-    ]
-    return MaskSet(height, width, tuple(small))
+def _on_panel(fitted_rgb: np.ndarray, masks: MaskSet) -> np.ndarray:
+    """The fitted picture with the best masks, brought to its size."""
+    height, width = fitted_rgb.shape[:2]
+    best = [decode(rle).astype(np.uint8) for rle in masks.rles[:SHOWN_MASKS]]
+    scaled = [cv2.resize(mask, (width, height), interpolation=cv2.INTER_NEAREST) > 0 for mask in best]
+    return _drawn(fitted_rgb, scaled)
 
 
-def _panel(image: np.ndarray, caption: str) -> np.ndarray:
-    fitted = _fitted(image) if image.shape[1] != PANEL_PX else image
+def _panel(fitted: np.ndarray, caption: str) -> np.ndarray:
+    """A picture of the panel's width with a line of text below."""
     strip = np.full((CAPTION_PX, PANEL_PX, 3), 255, np.uint8)
     cv2.putText(strip, caption, (4, 18), cv2.FONT_HERSHEY_SIMPLEX, 0.45, (20, 20, 20), 1, cv2.LINE_AA)
     return np.concatenate([fitted, strip], axis=0)

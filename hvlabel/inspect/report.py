@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from jinja2 import Environment
 
+from hvlabel.branches.table import BRANCHES
 from hvlabel.cache.index import all_indexes, read_problems
 from hvlabel.cache.publish import publish_bytes
-from hvlabel.config import BRANCHES, OPTIONAL_BRANCHES
 from hvlabel.cube.bands import evenly_spread
 from hvlabel.errors import HvError
+from hvlabel.inspect.evaluate import evaluate_run, evaluation_table
 from hvlabel.inspect.picture import encode_png, picture
-from hvlabel.inspect.run import evaluate_run, evaluation_table, summarise
+from hvlabel.inspect.summary import RunSummary, summarise
 from hvlabel.layout import Layout
 
 PAGE = """<!doctype html>
@@ -57,7 +57,28 @@ def write_report(layout: Layout, max_pictures: int) -> int:
     """Write the page and its pictures; returns the number of pictures."""
     run = summarise(layout)
     problems = read_problems(layout)
-    branches = [s.stage for s in run.stages if s.stage in (*BRANCHES, *OPTIONAL_BRANCHES)]
+    branches = [s.stage for s in run.stages if s.stage in BRANCHES]
+    pictures = _publish_pictures(layout, run, max_pictures)
+    try:
+        scores = evaluate_run(layout)
+    except HvError as error:
+        scores = []
+        problems.append(f"no scores: {error}")
+    page = Environment(autoescape=True).from_string(PAGE)
+    content = page.render(
+        run=run,
+        problems=problems,
+        evaluation=evaluation_table(scores) if scores else None,
+        branches=branches,
+        counts=_counts(layout, branches),
+        pictures=pictures,
+    )
+    publish_bytes(layout.report, content.encode())
+    return len(pictures)
+
+
+def _publish_pictures(layout: Layout, run: RunSummary, max_pictures: int) -> list[tuple[str, str]]:
+    """Draw some images, evenly spread; (image, file beside the page) of each. Those of an earlier report go."""
     pictures = []
     for k in evenly_spread(len(run.labelled), max_pictures):
         dataset, image_id = run.labelled[k]
@@ -65,59 +86,34 @@ def write_report(layout: Layout, max_pictures: int) -> int:
             content = encode_png(picture(layout, dataset, image_id))
         except HvError:
             continue  # a file damaged since; `hvlabel verify` names it
-        name = f"pictures/{dataset}__{image_id}.png"
-        publish_bytes(layout.report.parent / name, content)
-        pictures.append((f"{dataset}/{image_id}", name))
-    _drop_others(layout.report.parent, {name for _, name in pictures})
-    try:
-        evaluation = evaluate_run(layout)
-    except HvError as error:
-        evaluation = []
-        problems.append(f"no scores: {error}")
-    page = (
-        Environment(autoescape=True)
-        .from_string(PAGE)
-        .render(
-            run=run,
-            problems=problems,
-            evaluation=evaluation_table(evaluation) if evaluation else None,
-            branches=branches,
-            counts=_counts(layout, branches),
-            pictures=pictures,
-        )
-    )
-    publish_bytes(layout.report, page.encode())
-    return len(pictures)
+        path = layout.pictures / f"{dataset}__{image_id}.png"
+        publish_bytes(path, content)
+        pictures.append((f"{dataset}/{image_id}", str(path.relative_to(layout.report.parent))))
+    _drop_others(layout, {file for _, file in pictures})
+    return pictures
 
 
-def _drop_others(folder: Path, shown: set[str]) -> None:
+def _drop_others(layout: Layout, shown: set[str]) -> None:
     """Remove pictures of an earlier report that this one does not show."""
-    for path in (folder / "pictures").glob("*.png"):
-        if f"pictures/{path.name}" not in shown:
+    for path in layout.pictures.glob("*.png"):
+        if str(path.relative_to(layout.report.parent)) not in shown:
             path.unlink()
 
 
-def _counts(layout: Layout, shown: Sequence[str]) -> list[list[str]]:
+def _counts(layout: Layout, branches: Sequence[str]) -> list[list[str]]:
     """image, masks per branch, label, suppressed, foreground share, as text."""
-    masks = {
-        (stage, index.dataset, name): entry.counts.get("masks", "")
-        for stage in shown
-        for index in all_indexes(layout, stage)
-        for name, entry in index.images.items()
-    }
+    n_masks: dict[tuple[str, str, str], str] = {}  # by branch, data set, image
+    for branch in branches:
+        for index in all_indexes(layout, branch):
+            for name, entry in index.images.items():
+                n_masks[branch, index.dataset, name] = str(entry.counts.get("masks", ""))
     rows = []
     for index in all_indexes(layout, "labels"):
         for name, entry in index.images.items():
-            if entry.status == "ok":
-                branches = [str(masks.get((b, index.dataset, name), "")) for b in shown]
-                c = entry.counts
-                rows.append(
-                    [
-                        f"{index.dataset}/{name}",
-                        *branches,
-                        str(c["masks"]),
-                        str(c["suppressed"]),
-                        f"{c['foreground_share']:.0%}",
-                    ]
-                )
+            if entry.status != "ok":
+                continue
+            label = entry.counts
+            of_branches = [n_masks.get((branch, index.dataset, name), "") for branch in branches]
+            of_label = [str(label["masks"]), str(label["suppressed"]), f"{label['foreground_share']:.0%}"]
+            rows.append([f"{index.dataset}/{name}", *of_branches, *of_label])
     return rows

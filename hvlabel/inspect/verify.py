@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
-from hvlabel.cache.index import Entry, drop_untrue, read_index, require_results
+from hvlabel.cache.index import Entry, read_index, require_results, shards_of
 from hvlabel.cache.receipt import damage, read_attributes
-from hvlabel.errors import HvError
-from hvlabel.layout import STAGES, Layout
-from hvlabel.manifest import read_manifest
+from hvlabel.errors import MaskFileError, ResultsError
+from hvlabel.layout import STAGES, ZARR_STAGES, Layout
 from hvlabel.masks import is_corrected, read_document
 from hvlabel.stages.fuse import label_picture_damage
 from hvlabel.stages.mask_files import keep_edit
@@ -19,10 +19,10 @@ from hvlabel.stages.mask_files import keep_edit
 
 @dataclass(frozen=True)
 class Problem:
-    """One file that is not what its index says."""
+    """One file that is not what its index says. sentence: names it, and what is wrong."""
 
     path: Path
-    what: str
+    sentence: str
 
 
 @dataclass(frozen=True)
@@ -41,28 +41,26 @@ def verify(layout: Layout, *, deep: bool) -> Verdict:
     """
     require_results(layout)
     checked = 0
+    of_indexes: list[Problem] = []
+    of_files: list[Problem] = []
     corrected: list[Path] = []
-    untrue = drop_untrue(layout, dry=True)
-    problems = [Problem(path, reason) for path, reason in untrue.items() if reason.startswith(str(path))]
-    for stage in STAGES:
-        for dataset, shard in dict.fromkeys((i.dataset, i.shard) for i in read_manifest(layout.manifest)):
-            index_path = layout.index(stage, dataset, shard)
-            if not index_path.exists() or any(p.path == index_path for p in problems):
+    for stage, index_path in _index_paths(layout):
+        try:
+            entries = read_index(index_path).images.values()
+        except ResultsError as error:
+            of_indexes.append(Problem(index_path, str(error)))
+            continue
+        for entry in entries:
+            if entry.status != "ok":
                 continue
-            for entry in read_index(index_path).images.values():
-                if entry.status != "ok":
-                    continue
-                checked += 1
-                path = layout.root / entry.path
-                if stage in ("cubes", "teacher"):
-                    what, by_hand = _cube_damage(path, entry, deep=deep), False
-                else:
-                    what, by_hand = _mask_damage(stage, path, entry)
-                if by_hand:
-                    corrected.append(path)
-                if what is not None:
-                    problems.append(Problem(path, what))
-    return Verdict(checked, tuple(problems), tuple(corrected))
+            checked += 1
+            path = layout.root / entry.path
+            state = _zarr_state(path, entry, deep=deep) if stage in ZARR_STAGES else _mask_state(stage, path, entry)
+            if state.sentence is not None:
+                of_files.append(Problem(path, state.sentence))
+            if state.by_hand:
+                corrected.append(path)
+    return Verdict(checked, (*of_indexes, *of_files), tuple(corrected))
 
 
 def repair(layout: Layout, problems: Sequence[Problem]) -> None:
@@ -76,24 +74,42 @@ def repair(layout: Layout, problems: Sequence[Problem]) -> None:
             problem.path.unlink(missing_ok=True)
 
 
-def _cube_damage(path: Path, entry: Entry, *, deep: bool) -> str | None:
-    """What is wrong with a Zarr group, or None."""
-    if not path.exists():
-        return "missing"
-    return damage(path, deep=deep) or (
-        None if read_attributes(path).get("key") == entry.digest else "made from other inputs than the index says"
-    )
+class _State(NamedTuple):
+    """What an output is like. sentence: what is wrong, None if nothing is; by_hand: people corrected it."""
+
+    sentence: str | None
+    by_hand: bool = False
 
 
-def _mask_damage(stage: str, path: Path, entry: Entry) -> tuple[str | None, bool]:
-    """What is wrong with a mask file, or None; and whether people corrected it."""
+def _index_paths(layout: Layout) -> Iterator[tuple[str, Path]]:
+    """Stage and path of every index that there is."""
+    for stage in STAGES:
+        for dataset, shard in shards_of(layout):
+            path = layout.index(stage, dataset, shard)
+            if path.exists():
+                yield stage, path
+
+
+def _zarr_state(path: Path, entry: Entry, *, deep: bool) -> _State:
     if not path.exists():
-        return "missing", False
+        return _State(f"{path}: missing")
+    what = damage(path, deep=deep)
+    if what is not None:
+        return _State(f"{path}: {what}")
+    if read_attributes(path).get("key") != entry.digest:
+        return _State(f"{path}: made from other inputs than the index says")
+    return _State(None)
+
+
+def _mask_state(stage: str, path: Path, entry: Entry) -> _State:
+    if not path.exists():
+        return _State(f"{path}: missing")
     try:
         document = read_document(path)
-    except HvError as error:
-        return str(error), False
+    except MaskFileError as error:
+        return _State(str(error))
     by_hand = is_corrected(document)
     if document["provenance"]["content_sha256"] != entry.digest and not by_hand:
-        return "another content than the index says", False
-    return label_picture_damage(path, document) if stage == "labels" else None, by_hand
+        return _State(f"{path}: another content than the index says")
+    what = label_picture_damage(path, document) if stage == "labels" else None
+    return _State(None if what is None else f"{path}: {what}", by_hand)

@@ -16,28 +16,30 @@ UNSEALED = (SEAL, "seconds", "batches")  # how long it took, and in what portion
 
 
 def dump_masks(masks: MaskSet, image_id: str, provenance: dict[str, Any], file_name: str | None = None) -> bytes:
-    """Content of a mask file.
+    """Content of a mask file; arguments as of `mask_document`."""
+    return to_bytes(mask_document(masks, image_id, provenance, file_name))
+
+
+def mask_document(
+    masks: MaskSet, image_id: str, provenance: dict[str, Any], file_name: str | None = None
+) -> dict[str, Any]:
+    """What a mask file holds, sealed.
 
     provenance : what the masks were made from; a seal (sha256 of everything else in the file) is added
     file_name  : the picture beside the file that the masks belong to
     """
-    boxes, area_px = boxes_xywh(masks.rles), areas(masks.rles)
-    annotations = [_annotation(k, m, boxes[k].tolist(), int(area_px[k]), masks) for k, m in enumerate(masks.masks)]
-    document: dict[str, Any] = {
-        "image": {
-            "image_id": image_id,
-            "width": masks.width_px,
-            "height": masks.height_px,
-            "file_name": file_name or f"{image_id}.png",
-        },
-        "annotations": annotations,
-        "suppressed": [
-            {"id": s.mask_id, "branch": s.branch, "by": s.by, "iou": None if s.iou is None else round(s.iou, 6)}
-            for s in masks.suppressed
-        ],
-        "provenance": provenance,
+    image = {
+        "image_id": image_id,
+        "width": masks.width_px,
+        "height": masks.height_px,
+        "file_name": file_name or f"{image_id}.png",
     }
-    return to_bytes(sealed(document))
+    boxes = boxes_xywh(masks.rles)
+    area_px = areas(masks.rles)
+    annotations = [_annotation(k, m, boxes[k].tolist(), int(area_px[k]), masks) for k, m in enumerate(masks.masks)]
+    suppressed = [_suppression(s) for s in masks.suppressed]
+    document = {"image": image, "annotations": annotations, "suppressed": suppressed, "provenance": provenance}
+    return sealed(document)
 
 
 def sealed(document: dict[str, Any]) -> dict[str, Any]:
@@ -52,8 +54,10 @@ def is_sealed(document: dict[str, Any]) -> bool:
 
 def to_bytes(document: dict[str, Any]) -> bytes:
     """Content of a file: one annotation per line, small, and still readable and diffable."""
-    lists = {"annotations", "suppressed"}
-    parts = [f'"{k}": ' + (_lines(v) if k in lists else json.dumps(v)) for k, v in document.items()]
+    parts = []
+    for name, value in document.items():
+        content = _lines(value) if name in ("annotations", "suppressed") else json.dumps(value)
+        parts.append(f'"{name}": {content}')
     return ("{" + ",\n".join(parts) + "}\n").encode()
 
 
@@ -129,6 +133,11 @@ def _annotation(mask_id: int, mask: Mask, box: list[float], area_px: int, masks:
     }
 
 
+def _suppression(lost: Suppressed) -> dict[str, Any]:
+    iou = None if lost.iou is None else round(lost.iou, 6)
+    return {"id": lost.mask_id, "branch": lost.branch, "by": lost.by, "iou": iou}
+
+
 def _mask(a: dict[str, Any]) -> Mask:
     return Mask(
         rle={"size": a["segmentation"]["size"], "counts": a["segmentation"]["counts"].encode()},
@@ -148,9 +157,8 @@ def _mask(a: dict[str, Any]) -> Mask:
 def _seal(document: dict[str, Any]) -> str:
     """sha256 of the document without its seal and its seconds, as canonical JSON."""
     provenance = {k: v for k, v in document["provenance"].items() if k not in UNSEALED}
-    return hashlib.sha256(
-        json.dumps({**document, "provenance": provenance}, sort_keys=True, separators=(",", ":")).encode()
-    ).hexdigest()
+    content = json.dumps({**document, "provenance": provenance}, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(content.encode()).hexdigest()
 
 
 def _lines(items: list[Any]) -> str:

@@ -1,2 +1,4 @@
-"""The stages on files: what each needs, its cache key, how its output is checked and made. One module per stage:
-only `segment` loads PyTorch."""
+"""The stages on files: what each needs, its cache key, how its output is checked and made.
+
+`contract` is what all of them promise, `shard` the walk that asks them. Only branches with a network load PyTorch.
+"""

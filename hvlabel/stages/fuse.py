@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -13,17 +14,18 @@ import cv2
 import numpy as np
 
 from hvlabel import __version__, fusion
+from hvlabel.branches.table import CORE_BRANCHES
 from hvlabel.cache.index import Entry, read_index
 from hvlabel.cache.key import cache_key
 from hvlabel.cache.publish import publish_bytes
-from hvlabel.config import BRANCHES, FusionSettings
+from hvlabel.config.fusion import FusionSettings
 from hvlabel.cube import Cube, open_cube
 from hvlabel.errors import MaskFileError
 from hvlabel.layout import Layout
 from hvlabel.manifest import Image
-from hvlabel.masks import MaskSet, dump_masks, masks_of, read_document
-from hvlabel.quality import load_predictor, mask_features, predictor_sha256, view_of
-from hvlabel.stages.mask_files import corrected_document, keep_edit, mask_entry, valid_document
+from hvlabel.masks import MaskSet, is_corrected, mask_document, masks_of, read_document, to_bytes
+from hvlabel.quality import judge, predictor_sha256
+from hvlabel.stages.mask_files import keep_edit, mask_entry, whole_document
 
 
 class FuseStage:
@@ -32,40 +34,49 @@ class FuseStage:
     name = "labels"
 
     def __init__(self, layout: Layout, settings: FusionSettings, dataset: str, shard: str) -> None:
-        self.layout, self.settings = layout, settings
-        self._branches = {b: read_index(layout.index(b, dataset, shard)).images for b in settings.branches or BRANCHES}
+        self.layout = layout
+        self.settings = settings
+        branches = settings.branches or CORE_BRANCHES
+        self._branches = {b: read_index(layout.index(b, dataset, shard)).images for b in branches}
+        self._on_disk: _OnDisk | None = None
 
     def blocked(self, image: Image) -> str | None:
         """The first branch's failure; a corrected label needs no branch any more."""
-        if corrected_document(self.layout.label(image.dataset, image.image_id)) is not None:
+        self._on_disk = None
+        if self._look(image).is_corrected:
             return None
         for branch, entries in self._branches.items():
             entry = entries.get(image.image_id)
-            if entry is None or entry.status != "ok":
-                return f"no {branch} masks: " + (entry.reason if entry else "not made yet")
+            if entry is None:
+                return f"no {branch} masks: not made yet"
+            if entry.status != "ok":
+                return f"no {branch} masks: {entry.reason}"
         return None
 
     def key(self, image: Image) -> str:
         """Key from the seals of the branch files; none for a corrected label, which is valid whatever they are."""
-        if corrected_document(self.layout.label(image.dataset, image.image_id)) is not None:
-            return ""
-        seals = [read_document(p)["provenance"]["content_sha256"] for p in self._inputs(image)]
-        return _label_key(seals, self.settings)
+        look = self._look(image)
+        return "" if look.is_corrected else _label_key(look.inputs, self.settings)
 
     def valid(self, image: Image, key: str) -> Entry | None:
         """The entry of a whole label with this key and its picture beside it."""
-        path = self.layout.label(image.dataset, image.image_id)
-        document = valid_document(path, key)
-        if document is None or label_picture_damage(path, document):
+        look = self._look(image)
+        if look.label is None:
             return None
-        return mask_entry(path, self.layout, document)
+        has_key = look.is_corrected or look.label["provenance"].get("key") == key
+        if not has_key or label_picture_damage(look.path, look.label):
+            return None
+        return mask_entry(look.path, self.layout, look.label)
 
     def make(self, image: Image, key: str) -> Entry:
         """Fuse the branches."""
-        path = self.layout.label(image.dataset, image.image_id)
-        keep_edit(path, self.layout)
-        fuse_files(self._inputs(image), self.settings, path, self.layout.cube(image.dataset, image.image_id))
-        return mask_entry(path, self.layout, read_document(path))
+        look = self._look(image)
+        if look.label is None:  # a whole one holds no edit that could be lost
+            keep_edit(look.path, self.layout)
+        cube = self.layout.cube(image.dataset, image.image_id)
+        document = _fuse(look.inputs, self.settings, look.path, cube, key)
+        self._on_disk = None
+        return mask_entry(look.path, self.layout, document)
 
     def discard(self, image: Image) -> None:
         """An older label goes: the folder of labels is what is handed on."""
@@ -74,111 +85,156 @@ class FuseStage:
         path.unlink(missing_ok=True)
         path.with_suffix(".png").unlink(missing_ok=True)
 
-    def _inputs(self, image: Image) -> list[Path]:
-        return [self.layout.masks(branch, image.dataset, image.image_id) for branch in self._branches]
+    def _look(self, image: Image) -> _OnDisk:
+        """What lies on disk of an image, each file read once."""
+        if self._on_disk is None or self._on_disk.image != image:
+            self._on_disk = _OnDisk(
+                image,
+                self.layout.label(image.dataset, image.image_id),
+                [self.layout.masks(branch, image.dataset, image.image_id) for branch in self._branches],
+            )
+        return self._on_disk
 
 
-def fuse_files(inputs: list[Path], settings: FusionSettings, out: Path, cube_path: Path | None = None) -> MaskSet:
-    """The label of several mask files, with the cube's RGB as PNG beside it if a cube is given."""
+@dataclass
+class _OnDisk:
+    """An image's label, and the masks that it is fused from. path: the label's."""
+
+    image: Image
+    path: Path
+    input_paths: list[Path]
+
+    @cached_property
+    def label(self) -> dict[str, Any] | None:
+        """The label's document; None if there is none, or it is not whole."""
+        return whole_document(self.path)
+
+    @property
+    def is_corrected(self) -> bool:
+        """Whether people corrected the label: no run replaces it then."""
+        return self.label is not None and is_corrected(self.label)
+
+    @cached_property
+    def inputs(self) -> list[_Input]:
+        """The branches' documents; MaskFileError if one is missing or damaged."""
+        return [_Input(path, read_document(path)) for path in self.input_paths]
+
+
+@dataclass(frozen=True)
+class _Input:
+    """A mask file of a branch. document: what it holds."""
+
+    path: Path
+    document: dict[str, Any]
+
+    @property
+    def provenance(self) -> dict[str, Any]:
+        """What its masks were made from."""
+        return self.document["provenance"]
+
+
+def fuse_files(
+    inputs: list[Path], settings: FusionSettings, out: Path, cube_path: Path | None = None
+) -> dict[str, Any]:
+    """Publish the label of several mask files, with the cube's RGB as PNG beside it if a cube is given.
+
+    Returns what the label's file holds. MaskFileError if a mask file is missing, damaged or of another cube.
+    """
+    read = [_Input(path, read_document(path)) for path in inputs]
+    return _fuse(read, settings, out, cube_path, _label_key(read, settings))
+
+
+def _fuse(
+    inputs: list[_Input], settings: FusionSettings, out: Path, cube_path: Path | None, key: str
+) -> dict[str, Any]:
     start = time.monotonic()
-    documents = [read_document(p) for p in inputs]
-    sources = [d["provenance"] for d in documents]
-    made_from = {(d["image"]["image_id"], d["provenance"].get("cube_key")) for d in documents}
-    if len(made_from) != 1:
-        names = ", ".join(f"{p} of {d['image']['image_id']}" for p, d in zip(inputs, documents, strict=True))
-        raise MaskFileError(f"the mask files are not of one cube: {names}; make all of them from the same cube")
-    learned = any(s.get("learned_model", False) for s in sources)
+    image_id = _common_image(inputs)
+    learned = any(i.provenance.get("learned_model", False) for i in inputs)
     ranking = settings.ranked_for(learned=learned, with_cube=cube_path is not None)
-    branches = [masks_of(d) for d in documents]
     cube = None if cube_path is None else open_cube(cube_path)
-    judged = None
+    branches = [masks_of(i.document) for i in inputs]
+    expected_iou = None
     if ranking.ranking == "quality" and cube is not None:
         judged = judge(branches, cube)
-        branches = judged.branches
-    label = fusion.fuse(branches, ranking, judged.expected_iou if judged else None)
-    seals = [s["content_sha256"] for s in sources]
-    foreground = fusion.foreground(label)
-    provenance: dict[str, Any] = {
+        branches, expected_iou = judged.branches, judged.expected_iou
+    label = fusion.fuse(branches, ranking, expected_iou)
+
+    provenance = {
         "stage": "labels",
-        "cube_key": sources[0].get("cube_key"),
-        "key": _label_key(seals, settings),
+        "cube_key": inputs[0].provenance.get("cube_key"),
+        "key": key,
         "settings": ranking.relevant(),
         "learned_model": learned,
-        "untrained_weights": any(s.get("untrained_weights", False) for s in sources),
-        "branches": {
-            s["stage"]: {
-                "backend": s.get("backend"),
-                **{name: s[name] for name in ("fallback", "weights", "weights_sha256") if s.get(name)},
-                "content_sha256": s["content_sha256"],
-                "recipe": cache_key(
-                    s["stage"], [], json.dumps(s.get("settings"), sort_keys=True), s.get("weights_sha256")
-                ),
-            }
-            for s in sources
-        },
-        "foreground_share": round(float(foreground.mean()), 6),
-        **({"quality": judged.provenance(label)} if judged else {}),
-        "wavelength_confidence": sources[0].get("wavelength_confidence"),
-        **({"georeference": sources[0]["georeference"]} if "georeference" in sources[0] else {}),
-        "hvlabel_version": __version__,
+        "untrained_weights": any(i.provenance.get("untrained_weights", False) for i in inputs),
+        "branches": {i.provenance["stage"]: _origin(i.provenance) for i in inputs},
+        "foreground_share": round(float(fusion.foreground(label).mean()), 6),
     }
+    if expected_iou is not None:
+        provenance["quality"] = _quality(label)
+    provenance["wavelength_confidence"] = inputs[0].provenance.get("wavelength_confidence")
+    if "georeference" in inputs[0].provenance:
+        provenance["georeference"] = inputs[0].provenance["georeference"]
+    provenance["hvlabel_version"] = __version__
+    picture = out.with_suffix(".png")
     if cube is not None:
-        picture = cv2.imencode(".png", cube.rgb[:, :, ::-1])[1].tobytes()
-        publish_bytes(out.with_suffix(".png"), picture)
-        provenance["picture_sha256"] = hashlib.sha256(picture).hexdigest()
+        provenance["picture_sha256"] = _publish_picture(cube, picture)
     provenance["seconds"] = round(time.monotonic() - start, 3)
-    publish_bytes(out, dump_masks(label, documents[0]["image"]["image_id"], provenance, out.with_suffix(".png").name))
-    return label
+    document = mask_document(label, image_id, provenance, picture.name)
+    publish_bytes(out, to_bytes(document))
+    return document
+
+
+def _common_image(inputs: list[_Input]) -> str:
+    """The image that all mask files are of; MaskFileError unless they were made from one cube."""
+    made_from = {(i.document["image"]["image_id"], i.provenance.get("cube_key")) for i in inputs}
+    if len(made_from) != 1:
+        names = ", ".join(f"{i.path} of {i.document['image']['image_id']}" for i in inputs)
+        raise MaskFileError(f"the mask files are not of one cube: {names}; make all of them from the same cube")
+    return str(inputs[0].document["image"]["image_id"])
+
+
+def _origin(provenance: dict[str, Any]) -> dict[str, Any]:
+    """What a label says about a branch. recipe: the same for all images whose masks were made in the same way."""
+    settings = json.dumps(provenance.get("settings"), sort_keys=True)
+    remarks = {name: provenance[name] for name in ("fallback", "weights", "weights_sha256") if provenance.get(name)}
+    return {
+        "backend": provenance.get("backend"),
+        **remarks,
+        "content_sha256": provenance["content_sha256"],
+        "recipe": cache_key(provenance["stage"], [], settings, provenance.get("weights_sha256")),
+    }
+
+
+def _quality(label: MaskSet) -> dict[str, Any]:
+    """What a label says about the quality of its masks. unknown: masks outside of what the predictor knows."""
+    values = [float(m.extra["quality"]) for m in label.masks]
+    return {
+        "predictor_sha256": predictor_sha256(),
+        "mean": round(float(np.mean(values)), 4) if values else None,
+        "unknown": sum(not m.extra.get("quality_known", True) for m in label.masks),
+    }
+
+
+def _publish_picture(cube: Cube, path: Path) -> str:
+    """Write the cube's RGB as PNG; its sha256."""
+    content = cv2.imencode(".png", cube.rgb[:, :, ::-1])[1].tobytes()  # OpenCV writes blue first
+    publish_bytes(path, content)
+    return hashlib.sha256(content).hexdigest()
 
 
 def label_picture_damage(path: Path, document: dict[str, Any]) -> str | None:
-    """What is wrong with the picture beside a label, or None."""
+    """What is wrong with the picture beside a label, or None. path: the label's."""
     expected = document["provenance"].get("picture_sha256")
     if expected is None:
         return None
     picture = path.with_suffix(".png")
     if not picture.is_file():
         return f"{picture.name} is missing"
-    return None if hashlib.sha256(picture.read_bytes()).hexdigest() == expected else f"{picture.name} was changed"
+    content = picture.read_bytes()
+    return None if hashlib.sha256(content).hexdigest() == expected else f"{picture.name} was changed"
 
 
-@dataclass(frozen=True)
-class Judged:
-    """Masks of all branches with what is expected of them.
-
-    branches     : the same masks; of each, `quality` and, where it lies outside of what the predictor knows, `quality_known`
-    expected_iou : per branch (N,)
-    """
-
-    branches: list[MaskSet]
-    expected_iou: list[np.ndarray]
-
-    def provenance(self, label: MaskSet) -> dict[str, Any]:
-        """What a label says about the quality of its masks."""
-        values = [float(m.extra["quality"]) for m in label.masks]
-        return {
-            "predictor_sha256": predictor_sha256(),
-            "mean": round(float(np.mean(values)), 4) if values else None,
-            "unknown": sum(not m.extra.get("quality_known", True) for m in label.masks),
-        }
-
-
-def judge(branches: list[MaskSet], cube: Cube) -> Judged:
-    """What the predictor expects of every mask; each is also compared with all others."""
-    pool = [m for branch in branches for m in branch.masks]
-    predictor = load_predictor()
-    features = mask_features(pool, view_of(cube))
-    quality, known = predictor.quality(features), predictor.is_known(features)
-    told = []
-    for mask, value, is_known in zip(pool, quality, known, strict=True):
-        extra = {**mask.extra, "quality": round(float(value), 4)}
-        told.append(replace(mask, extra=extra if is_known else {**extra, "quality_known": False}))
-    ends = np.cumsum([len(b) for b in branches])
-    bounds = [(end - len(b), end) for b, end in zip(branches, ends, strict=True)]
-    judged = [replace(b, masks=tuple(told[i:j])) for b, (i, j) in zip(branches, bounds, strict=True)]
-    return Judged(judged, [quality[i:j] for i, j in bounds])
-
-
-def _label_key(seals: list[str], settings: FusionSettings) -> str:
+def _label_key(inputs: list[_Input], settings: FusionSettings) -> str:
+    seals = [i.provenance["content_sha256"] for i in inputs]
     by_predictor = settings.ranking in ("auto", "quality")
     return cache_key("labels", seals, settings.canonical(), predictor_sha256() if by_predictor else None)

@@ -13,50 +13,46 @@ from hvlabel.layout import Layout
 from hvlabel.masks import is_corrected, read_document, read_edited
 
 
-def corrected_document(path: Path) -> dict[str, Any] | None:
-    """The parsed file if it is whole and people corrected it, else None: no run replaces such a file."""
+def whole_document(path: Path) -> dict[str, Any] | None:
+    """The parsed file if it is there and whole, else None."""
     if not path.exists():
         return None
     try:
-        document = read_document(path)
+        return read_document(path)
     except MaskFileError:
         return None
-    return document if is_corrected(document) else None
+
+
+def valid_document(path: Path, key: str) -> dict[str, Any] | None:
+    """The parsed file if it is whole and has this key or was corrected, else None."""
+    document = whole_document(path)
+    if document is None:
+        return None
+    return document if document["provenance"].get("key") == key or is_corrected(document) else None
 
 
 def keep_edit(path: Path, layout: Layout) -> Path | None:
     """Move a file that people edited but did not accept out of the way of a new one; where it lies now, or None."""
     if not path.exists() or read_edited(path) is None:
         return None
-    target = layout.aside / path.relative_to(layout.root)
+    first = layout.aside / path.relative_to(layout.root)
+    target = first
     n = 1
-    while target.exists():
+    while target.exists():  # an edit is never overwritten
         n += 1
-        target = (layout.aside / path.relative_to(layout.root)).with_name(f"{path.stem}-{n}{path.suffix}")
+        target = first.with_name(f"{path.stem}-{n}{path.suffix}")
     make_folder(target.parent)
     path.rename(target)
     print(f"{path}: was edited and not accepted; moved to {target}", file=sys.stderr, flush=True)  # noqa: T201 (the log)
     return target
 
 
-def valid_document(path: Path, key: str) -> dict[str, Any] | None:
-    """The parsed file if it is whole and has this key or was corrected, else None."""
-    try:
-        document = read_document(path)
-    except MaskFileError:
-        return None
-    return document if document["provenance"].get("key") == key or is_corrected(document) else None
-
-
 def mask_entry(path: Path, layout: Layout, document: dict[str, Any]) -> Entry:
-    """The index entry of a mask file."""
-    counts: dict[str, Any] = {"masks": len(document["annotations"])}
-    if document["provenance"]["stage"] == "labels":
-        counts |= {
-            "suppressed": len(document["suppressed"]),
-            "foreground_share": document["provenance"]["foreground_share"],
-        }
+    """The index entry of a mask file. document: what it holds."""
     provenance = document["provenance"]
-    return Entry(
-        "ok", str(path.relative_to(layout.root)), provenance["content_sha256"], provenance["seconds"], counts=counts
-    )
+    counts: dict[str, Any] = {"masks": len(document["annotations"])}
+    if provenance["stage"] == "labels":
+        counts["suppressed"] = len(document["suppressed"])
+        counts["foreground_share"] = provenance["foreground_share"]
+    relative = str(path.relative_to(layout.root))
+    return Entry("ok", relative, provenance["content_sha256"], provenance["seconds"], counts=counts)

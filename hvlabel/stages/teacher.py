@@ -9,9 +9,9 @@ from typing import Any
 
 from hvlabel import __version__
 from hvlabel.cache.features import write_features
-from hvlabel.cache.index import Entry, read_index
+from hvlabel.cache.index import Entry
 from hvlabel.cache.key import cache_key
-from hvlabel.cache.receipt import damage, read_attributes
+from hvlabel.cache.receipt import valid_attributes
 from hvlabel.config import TeacherSettings, Weights
 from hvlabel.cube import open_cube
 from hvlabel.errors import ConfigError, CubeError
@@ -20,7 +20,7 @@ from hvlabel.manifest import Image
 from hvlabel.models.device import choose_device
 from hvlabel.models.teacher import Teacher, load_teacher, picture_tokens
 from hvlabel.models.weights import file_sha256, weights_sha256
-from hvlabel.stages.convert import without_cube
+from hvlabel.stages.contract import FromCubes
 
 
 class TeacherRunner:
@@ -31,7 +31,8 @@ class TeacherRunner:
         network = settings.chosen()
         if network is None:
             raise ConfigError("teacher.backend is none: there are no features to make; choose sam, sam2 or dino")
-        self.settings, self._device = settings, device
+        self.settings = settings
+        self._device = device
         self.weights = [file_sha256(path) for path in settings.files()]
         if isinstance(network, Weights):
             self.weights.append(str(weights_sha256(network)))  # also checks the expected hash
@@ -40,66 +41,64 @@ class TeacherRunner:
         """Cache key of the features of a cube."""
         return cache_key("teacher", [cube_key, *self.weights], self.settings.canonical(), None)
 
-    def write(self, cube_path: Path, out: Path) -> dict[str, Any]:
-        """Make and publish the features of a cube; returns their attributes."""
+    def write(self, cube_path: Path, out: Path, key: str | None = None) -> dict[str, Any]:
+        """Make and publish the features of a cube; returns their attributes, and their (h, w, D) as `shape`.
+
+        key : of the features; None: it is made here
+        """
         cube = open_cube(cube_path)
         if "key" not in cube.attributes:
             raise CubeError(f"{cube_path}: a cube without key and receipt; make it with `hvlabel convert`")
         start = time.monotonic()
-        tokens = picture_tokens(self._teacher, cube.rgb, self.settings.tile_px)
+        tokens = picture_tokens(self._teacher, cube.rgb, self.settings.tile_px)  # (h, w, D)
+        height, width = tokens.shape[:2]
         attributes = {
-            "key": self.key(cube.attributes["key"]),
+            "key": self.key(cube.attributes["key"]) if key is None else key,
             "cube_key": cube.attributes["key"],
             "model": self.settings.relevant(),
             "weights": self.weights,
-            "stride_yx_px": [cube.height_px / tokens.shape[0], cube.width_px / tokens.shape[1]],
+            "stride_yx_px": [cube.height_px / height, cube.width_px / width],
             "mean": tokens.mean(axis=(0, 1)).tolist(),
             "seconds": round(time.monotonic() - start, 3),
             "hvlabel_version": __version__,
         }
         write_features(out, tokens, attributes)
-        return attributes | {"shape": tokens.shape}
+        return {**attributes, "shape": tokens.shape}
 
     @cached_property
     def _teacher(self) -> Teacher:
         return load_teacher(self.settings, choose_device(self._device))
 
 
-class TeacherStage:
+class TeacherStage(FromCubes):
     """Cubes to teacher features."""
 
     name = "teacher"
 
     def __init__(self, layout: Layout, runner: TeacherRunner, dataset: str, shard: str) -> None:
-        self.layout, self.runner = layout, runner
-        self._cubes = read_index(layout.index("cubes", dataset, shard)).images
-
-    def blocked(self, image: Image) -> str | None:
-        """The conversion's failure."""
-        return without_cube(self._cubes, image)
+        super().__init__(layout, dataset, shard)
+        self.runner = runner
 
     def key(self, image: Image) -> str:
         """Key from the cube's key."""
-        return self.runner.key(str(read_attributes(self.layout.cube(image.dataset, image.image_id)).get("key")))
+        return self.runner.key(self.cube_key(image))
 
     def valid(self, image: Image, key: str) -> Entry | None:
         """The entry of whole features with this key."""
         path = self.layout.teacher(image.dataset, image.image_id)
-        if damage(path, deep=False) is not None or read_attributes(path).get("key") != key:
-            return None
-        return self._entry(path, read_attributes(path))
+        attributes = valid_attributes(path, key)
+        return None if attributes is None else self._entry(path, attributes)
 
     def make(self, image: Image, key: str) -> Entry:
         """Run the network."""
         path = self.layout.teacher(image.dataset, image.image_id)
-        self.runner.write(self.layout.cube(image.dataset, image.image_id), path)
-        return self._entry(path, read_attributes(path))
-
-    def discard(self, image: Image) -> None:
-        """Older features stay; nothing reads them while the index says failed."""
+        return self._entry(path, self.runner.write(self.cube(image), path, key))
 
     def _entry(self, path: Path, attributes: dict[str, Any]) -> Entry:
-        counts = {"channels": len(attributes["mean"])}
         return Entry(
-            "ok", str(path.relative_to(self.layout.root)), attributes["key"], attributes["seconds"], counts=counts
+            "ok",
+            str(path.relative_to(self.layout.root)),
+            attributes["key"],
+            attributes["seconds"],
+            counts={"channels": len(attributes["mean"])},
         )

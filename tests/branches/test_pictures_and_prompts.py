@@ -10,7 +10,10 @@ from hvlabel.branches.discover import Track, carry, discover_objects, most_diffe
 from hvlabel.branches.generator import generate_masks, point_grid
 from hvlabel.branches.material import composites
 from hvlabel.branches.pictures import border_share, confirmed, links, scored
-from hvlabel.config import GeneratorSettings, PromptsSettings, RegionsSettings, SequenceSettings
+from hvlabel.branches.prompts import PromptsSettings
+from hvlabel.branches.sequence import SequenceSettings
+from hvlabel.branches.voters import RegionsSettings
+from hvlabel.config import GeneratorSettings
 from hvlabel.cube.bands import Frame
 from hvlabel.masks import Mask, areas, boxes_xyxy, decode, encode, iou_matrix
 from hvlabel.models.batches import Ceilings

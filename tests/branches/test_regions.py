@@ -5,9 +5,11 @@ import pytest
 import scipy.ndimage as ndi
 
 from hvlabel.branches import material, rgb, sequence
-from hvlabel.branches.material import spectral_components
+from hvlabel.branches.material import MaterialSettings, spectral_components
 from hvlabel.branches.regions import _label_iou, _without_holes, multiscale_regions
-from hvlabel.config import MaterialSettings, RegionSettings, RgbSettings, SequenceSettings
+from hvlabel.branches.rgb import RgbSettings
+from hvlabel.branches.sequence import SequenceSettings
+from hvlabel.config import RegionSettings
 from hvlabel.masks import MaskSet, encode, iou_matrix
 
 SIDE = 64

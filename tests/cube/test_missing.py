@@ -3,7 +3,11 @@
 import numpy as np
 import pytest
 
-from hvlabel.config import CubeSettings, MaterialSettings, RegionsSettings, RgbSettings, SequenceSettings
+from hvlabel.branches.material import MaterialSettings
+from hvlabel.branches.rgb import RgbSettings
+from hvlabel.branches.sequence import SequenceSettings
+from hvlabel.branches.voters import RegionsSettings
+from hvlabel.config import CubeSettings
 from hvlabel.cube.render import choose_rendering, cie_weights, stretch
 from hvlabel.errors import BandError, RawFileError
 from hvlabel.masks import decode

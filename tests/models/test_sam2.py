@@ -11,8 +11,10 @@ import torch
 from sam2.automatic_mask_generator import SAM2AutomaticMaskGenerator
 
 from hvlabel.branches.generator import generate_masks
+from hvlabel.branches.network import BranchNetwork
 from hvlabel.branches.propagate import track_objects
-from hvlabel.config import GeneratorSettings, Sam2Model, SequenceSettings
+from hvlabel.branches.sequence import SequenceSettings
+from hvlabel.config import GeneratorSettings, Sam2Model
 from hvlabel.cube.bands import Frame
 from hvlabel.demo.scenes import make_photo
 from hvlabel.errors import WeightsError
@@ -21,7 +23,6 @@ from hvlabel.models import memory
 from hvlabel.models.batches import Ceilings
 from hvlabel.models.sam2 import Sam2Predictor, load_sam2
 from hvlabel.models.two_way import Masks
-from hvlabel.stages.network import BranchNetwork
 
 CPU = torch.device("cpu")
 

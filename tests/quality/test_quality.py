@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import hvtrain.recipes.quality as recipe
-from hvlabel.config import FusionSettings
+from hvlabel.config.fusion import FusionSettings
 from hvlabel.errors import MaskFileError, WeightsError
 from hvlabel.fusion import covering, fuse
 from hvlabel.masks import Mask, MaskSet, encode, read_document
@@ -135,7 +135,8 @@ def test_a_label_tells_the_quality_of_its_masks_and_its_key_the_predictor(tmp_pa
     spectra = rng.uniform(0.2, 0.8, (2, 31))
     values = (spectra[place].transpose(2, 0, 1) + rng.normal(0, 0.005, (31, SIDE, SIDE))).astype(np.float32)
     cube = make_cube(tmp_path / "a.zarr", values, np.linspace(410, 710, 31))
-    from hvlabel.config import MaterialSettings, RgbSettings
+    from hvlabel.branches.material import MaterialSettings
+    from hvlabel.branches.rgb import RgbSettings
 
     inputs = []
     for branch, settings in (

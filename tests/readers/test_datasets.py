@@ -240,7 +240,7 @@ def test_every_data_set(tmp_path, monkeypatch, key):
         assert np.abs(cube.rgb.astype(int) - rgb).max() <= (8 if raw.suffix not in (".npz", ".mat", "") else 4)
 
     # the same files are found by a scan of the folder, without a glob
-    from hvlabel.config import parse_config
+    from hvlabel.config.tree import parse_config
     from hvlabel.manifest import scan
 
     tree = {"results": str(tmp_path / "r"), "datasets": {"x": {"root": str(tmp_path), "descriptor": key}}}
@@ -370,7 +370,7 @@ def test_hyko_takes_the_wavelengths_of_the_file_where_it_has_them(tmp_path):
 
 
 def test_one_frame_of_every_hundred_and_a_calibrated_table(tmp_path):
-    from hvlabel.config import parse_config
+    from hvlabel.config.tree import parse_config
     from hvlabel.manifest import scan
 
     folder = tmp_path / "HSI-VIS"

@@ -6,8 +6,11 @@ import pytest
 import scipy.io
 import tifffile
 
-from hvlabel.branches.material import spectral_components
-from hvlabel.config import CubeSettings, MaterialSettings, RegionsSettings, RgbSettings, SequenceSettings
+from hvlabel.branches.material import MaterialSettings, spectral_components
+from hvlabel.branches.rgb import RgbSettings
+from hvlabel.branches.sequence import SequenceSettings
+from hvlabel.branches.voters import RegionsSettings
+from hvlabel.config import CubeSettings
 from hvlabel.cube import open_cube
 from hvlabel.descriptors import Descriptor
 from hvlabel.errors import RawFileError
@@ -314,7 +317,7 @@ def test_geotiff_tags_are_kept(tmp_path):
 
 
 def test_the_place_travels_to_masks_and_label(tmp_path):
-    from hvlabel.config import FusionSettings
+    from hvlabel.config.fusion import FusionSettings
     from hvlabel.masks import read_document
     from hvlabel.stages.fuse import fuse_files
     from hvlabel.stages.segment import segment_file

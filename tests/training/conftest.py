@@ -5,9 +5,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from hvlabel.branches.table import CORE_BRANCHES
 from hvlabel.cache.index import publish_scan
-from hvlabel.cache.shard import run_shard
-from hvlabel.config import BRANCHES, PretrainSettings, parse_config
+from hvlabel.config import PretrainSettings
+from hvlabel.config.tree import parse_config
 from hvlabel.demo.cameras import CAMERAS
 from hvlabel.demo.files import write_scenes
 from hvlabel.layout import Layout
@@ -15,6 +16,7 @@ from hvlabel.manifest import scan
 from hvlabel.stages.convert import CubeStage
 from hvlabel.stages.fuse import FuseStage
 from hvlabel.stages.segment import BranchRunner, BranchStage
+from hvlabel.stages.shard import run_shard
 from hvlabel.stages.teacher import TeacherRunner, TeacherStage
 
 SCENES = {"vis": ("vis31", 4), "mosaic": ("mosaic16", 4), "new": ("nir25", 2)}
@@ -56,7 +58,7 @@ def layout(config, tmp_path_factory):
         images = [i for i in found.images if i.dataset == dataset]
         camera = CAMERAS[config.datasets[dataset].demo]
         run_shard(CubeStage(layout, camera.descriptor, config.cube), images, layout, dataset, shard)
-        for branch in BRANCHES:
+        for branch in CORE_BRANCHES:
             run_shard(
                 BranchStage(layout, BranchRunner(branch, getattr(config, branch)), dataset, shard),
                 images,

@@ -2,9 +2,10 @@
 REPOSITORY = Path(workflow.basedir).parent
 sys.path.insert(0, str(REPOSITORY))
 
+from hvlabel.branches.table import row_of
 from hvlabel.cache.index import drop_untrue, publish_scan
-from hvlabel.config import beside_config, parse_config
-from hvlabel.errors import HvError
+from hvlabel.config.tree import beside_config, parse_config
+from hvlabel.errors import MENDABLE, sentence_of
 from hvlabel.layout import Layout
 from hvlabel.manifest import scan
 
@@ -15,7 +16,7 @@ try:
     ).resolved()
     LAYOUT = Layout(Path(CONFIG.results))
     BRANCHES = CONFIG.fusion.branches
-    BRANCH_SETTINGS = {branch: getattr(CONFIG, branch) for branch in BRANCHES}
+    BRANCH_SETTINGS = CONFIG.on(BRANCHES)
     NETWORKS = {b: s.network() for b, s in BRANCH_SETTINGS.items()}
     NETWORK_FILES = {
         b: [str(p) for p in n.files()] if n else [] for b, n in NETWORKS.items()
@@ -31,9 +32,7 @@ try:
     if workflow.is_main_process:
         for problem in SCAN.problems:
             logger.warning(problem)
-        for reason in {
-            s.fallback for s in BRANCH_SETTINGS.values() if getattr(s, "fallback", None)
-        }:
+        for reason in {s.why_no_network() for s in BRANCH_SETTINGS.values()} - {None}:
             logger.warning(f"no SAM, branches set to auto use regions: {reason}")
         dry = workflow.output_settings.dryrun
         if not dry:
@@ -41,12 +40,8 @@ try:
         # an index that lists a vanished file, or builds on one, would pass for up to date
         for index, reason in drop_untrue(LAYOUT, dry=dry, branches=BRANCHES).items():
             logger.info(f"{index}: {reason}; will be made again")
-except HvError as error:
-    raise WorkflowError(str(error))
-except OSError as error:
-    raise WorkflowError(
-        f"{error.filename}: {error.strerror}; check permissions, space and mounts"
-    )
+except MENDABLE as error:
+    raise WorkflowError(sentence_of(error))
 
 validate(
     config, str(REPOSITORY / "workflow/schemas/config.schema.json"), set_default=False
@@ -104,13 +99,18 @@ def index_of(stage):
     return str(LAYOUT.index(stage, "{dataset}", "{shard}"))
 
 
+def log_of(stage):
+    """Pattern of the logs of a stage's jobs."""
+    return str(LAYOUT.log(stage, "{dataset}", "{shard}"))
+
+
 def images(wildcards):
     """Changes when an image of the shard comes, goes or is replaced."""
     return SCAN.fingerprint(wildcards.dataset, wildcards.shard)
 
 
 def drawn(wildcards):
-    """Changes when a box or point file of the shard comes, goes or is replaced; only the branch prompts reads them."""
-    if wildcards.branch != "prompts":
+    """Changes when a box or point file of the shard comes, goes or is replaced, for branches that read them."""
+    if not row_of(wildcards.branch).reads_prompts:
         return ""
     return SCAN.drawn_fingerprint(wildcards.dataset, wildcards.shard)

@@ -3,7 +3,7 @@ rule scenes:
     output:
         str(LAYOUT.scenes_index("{dataset}")),
     log:
-        f"{RESULTS}/logs/scenes/{{dataset}}.log",
+        str(LAYOUT.log("scenes", "{dataset}")),
     conda:
         "../envs/hvlabel.yaml"
     params:
@@ -20,7 +20,7 @@ rule convert:
     output:
         index_of("cubes"),
     log:
-        f"{RESULTS}/logs/cubes/{{dataset}}/{{shard}}.log",
+        log_of("cubes"),
     conda:
         "../envs/hvlabel.yaml"
     threads: CONFIG.run.threads

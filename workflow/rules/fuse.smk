@@ -5,7 +5,7 @@ rule fuse:
     output:
         index_of("labels"),
     log:
-        f"{RESULTS}/logs/labels/{{dataset}}/{{shard}}.log",
+        log_of("labels"),
     conda:
         "../envs/hvlabel.yaml"
     params:

@@ -9,7 +9,7 @@ rule teacher:
     output:
         index_of("teacher"),
     log:
-        f"{RESULTS}/logs/teacher/{{dataset}}/{{shard}}.log",
+        log_of("teacher"),
     conda:
         "../envs/hvlabel.yaml"
     threads: CONFIG.run.threads
@@ -31,7 +31,7 @@ rule fit:
     output:
         f"{RUN}/run.json",
     log:
-        f"{RESULTS}/logs/pretrain/{CONFIG.pretrain.run}.log",
+        str(LAYOUT.log("pretrain", CONFIG.pretrain.run)),
     conda:
         "../envs/hvlabel.yaml"
     threads: HARDWARE.processes() * (HARDWARE.threads + HARDWARE.workers)
@@ -52,7 +52,7 @@ rule evaluate:
         f"{RUN}/evaluation.tsv",
         f"{RUN}/evaluation.md",
     log:
-        f"{RESULTS}/logs/pretrain/{CONFIG.pretrain.run}.evaluation.log",
+        str(LAYOUT.log("pretrain", f"{CONFIG.pretrain.run}.evaluation")),
     conda:
         "../envs/hvlabel.yaml"
     threads: HARDWARE.threads

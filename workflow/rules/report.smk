@@ -10,7 +10,7 @@ rule report:
             caption="../report/labels.rst",
         ),
     log:
-        f"{RESULTS}/logs/report.log",
+        str(LAYOUT.log("report")),
     conda:
         "../envs/hvlabel.yaml"
     params:
@@ -25,9 +25,9 @@ rule check:
         indexes("labels"),
         REPORT,
     output:
-        touch(f"{RESULTS}/index/checked"),
+        touch(str(LAYOUT.checked)),
     log:
-        f"{RESULTS}/logs/check.log",
+        str(LAYOUT.log("check")),
     conda:
         "../envs/hvlabel.yaml"
     shell:

@@ -6,7 +6,7 @@ rule segment:
     output:
         index_of("{branch}"),
     log:
-        f"{RESULTS}/logs/{{branch}}/{{dataset}}/{{shard}}.log",
+        log_of("{branch}"),
     conda:
         "../envs/hvlabel.yaml"
     threads: CONFIG.run.threads

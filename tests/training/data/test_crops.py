@@ -9,7 +9,8 @@ import torch
 
 from hvlabel.cache.features import open_features, write_features
 from hvlabel.cache.receipt import read_attributes
-from hvlabel.config import CubeSettings, FusionSettings, HardwareSettings
+from hvlabel.config import CubeSettings, HardwareSettings
+from hvlabel.config.fusion import FusionSettings
 from hvlabel.cube import open_cube
 from hvlabel.descriptors import Descriptor, WavelengthRange
 from hvlabel.errors import BandError, ConfigError, CubeError, ResultsError

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from hvlabel.branches.network import hyperfree_of
 from hvlabel.config import HyperFreeModel, Sam2Model
 from hvlabel.cube.bands import false_colour_frames
 from hvlabel.cube.render import false_colour
@@ -19,7 +20,6 @@ from hvlabel.models.hyperfree import HyperFreePredictor, load_hyperfree
 from hvlabel.models.hyperfree.spectral import KEY_SLOTS_NM
 from hvlabel.models.sam2 import Sam2Predictor, load_sam2
 from hvlabel.models.weights import read_state_dict
-from hvlabel.stages.network import hyperfree_of
 from hvtrain.backbones.hyperfree import HyperFreeBackbone
 from hvtrain.data.batch import Batch
 from hvtrain.engine.run_folder import read_metrics

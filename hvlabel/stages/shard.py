@@ -9,7 +9,7 @@ import traceback
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from filelock import FileLock, Timeout
 from tqdm import tqdm
@@ -19,51 +19,35 @@ from hvlabel.cache.publish import make_folder, publish_bytes
 from hvlabel.errors import HvError, ResultsError
 from hvlabel.layout import Layout
 from hvlabel.manifest import Image
+from hvlabel.stages.contract import Stage
 
 LOG_EVERY_S = 10.0
-
-
-class Stage(Protocol):
-    """What a stage does with one image; file layout and cache law are the caller's."""
-
-    name: str
-
-    def blocked(self, image: Image) -> str | None:
-        """Why an earlier stage left this image out, or None."""
-
-    def key(self, image: Image) -> str:
-        """Cache key of the image's output."""
-
-    def valid(self, image: Image, key: str) -> Entry | None:
-        """The entry of an output that exists, is whole and has this key; else None."""
-
-    def make(self, image: Image, key: str) -> Entry:
-        """Make and publish the output; HvError where the image is at fault."""
-
-    def discard(self, image: Image) -> None:
-        """Called for an image that failed or was left out: an older output that others would still take for good goes."""
+BUG_CHARACTERS = 160  # of an unexpected error's text: some libraries print whole arrays
 
 
 def run_shard(stage: Stage, images: Sequence[Image], layout: Layout, dataset: str, shard: str) -> StageIndex:
     """The shard's index, as written. However many images fail, all are tried and the index tells."""
-    index_path = layout.index(stage.name, dataset, shard)
-    with _lock(layout.lock(stage.name, dataset, shard), f"{stage.name} {dataset}/{shard}"):
+    job = f"{stage.name} {dataset}/{shard}"
+    entries: dict[str, Entry] = {}
+    with _lock(layout.lock(stage.name, dataset, shard), job):
         _sweep(stage, images, layout)
-        entries = {}
-        progress = Progress(len(images), f"{stage.name} {dataset}/{shard}")
+        progress = Progress(len(images), job)
         for image in images:
-            entry = entries[image.image_id] = _one(stage, image, layout)
+            entry = _walked(stage, image, layout)
             if entry.status != "ok":
                 stage.discard(image)
+            entries[image.image_id] = entry
             progress.step()
         progress.close()
         index = StageIndex(stage.name, dataset, shard, entries)
-        publish_bytes(index_path, index.to_json())
+        publish_bytes(layout.index(stage.name, dataset, shard), index.to_json())
     return index
 
 
-def _one(stage: Stage, image: Image, layout: Layout) -> Entry:
-    path = str(layout.output(stage.name, image.dataset, image.image_id).relative_to(layout.root))
+def _walked(stage: Stage, image: Image, layout: Layout) -> Entry:
+    """The entry of an image whose output is valid now, or which failed or was left out."""
+    output = layout.output(stage.name, image.dataset, image.image_id)
+    path = str(output.relative_to(layout.root))
     reason = stage.blocked(image)
     if reason is not None:
         return Entry("skipped", path, reason=reason)
@@ -71,14 +55,23 @@ def _one(stage: Stage, image: Image, layout: Layout) -> Entry:
     try:
         key = stage.key(image)
         kept = stage.valid(image, key)
-        return kept if kept is not None else replace(stage.make(image, key), made=True)
+        if kept is not None:
+            return kept
+        return replace(stage.make(image, key), made=True)
     except HvError as error:
         sentence = str(error)
     except Exception as error:  # a bug or a full machine: recorded, traceback in the log, and on with the other images
         traceback.print_exc()
-        sentence = f"{image.raw}: unexpected {type(error).__name__} ({' '.join(str(error).split())[:160]}); the log has the traceback, please report it"
+        sentence = _bug(image, error)
     print(f"failed: {sentence}", file=sys.stderr, flush=True)  # noqa: T201 (the log of the job)
     return Entry("failed", path, seconds=round(time.monotonic() - start, 3), reason=sentence)
+
+
+def _bug(image: Image, error: Exception) -> str:
+    """One sentence about an error that is not the user's."""
+    kind = type(error).__name__
+    text = " ".join(str(error).split())[:BUG_CHARACTERS]
+    return f"{image.raw}: unexpected {kind} ({text}); the log has the traceback, please report it"
 
 
 def _sweep(stage: Stage, images: Sequence[Image], layout: Layout) -> None:
@@ -87,22 +80,27 @@ def _sweep(stage: Stage, images: Sequence[Image], layout: Layout) -> None:
     for folder in {p.parent for p in outputs}:
         for path in folder.glob(".*"):
             name = path.name[1:].rsplit(".", 2)[0]  # .NAME.PID.tmp or .old
-            if path.suffix in (".tmp", ".old") and folder / name in outputs:
-                shutil.rmtree(path) if path.is_dir() else path.unlink()
+            if path.suffix not in (".tmp", ".old") or folder / name not in outputs:
+                continue
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
 
 
 class _lock:  # noqa: N801 (used as a statement)
     """Exclusive lock of a shard; says so when another process, perhaps left over from a killed run, still holds it."""
 
-    def __init__(self, path: Path, what: str) -> None:
+    def __init__(self, path: Path, job: str) -> None:
         make_folder(path.parent)
-        self._lock, self._what = FileLock(path), what
+        self._lock = FileLock(path)
+        self._job = job
 
     def __enter__(self) -> None:
         try:
             self._lock.acquire(timeout=1)
         except Timeout:
-            print(f"{self._what}: another process works on this shard; waiting for it", file=sys.stderr, flush=True)  # noqa: T201
+            print(f"{self._job}: another process works on this shard; waiting for it", file=sys.stderr, flush=True)  # noqa: T201
             self._lock.acquire()
         except OSError as error:
             raise ResultsError(
@@ -116,23 +114,27 @@ class _lock:  # noqa: N801 (used as a statement)
 class Progress:
     """A tqdm bar on a terminal; in a log file one line with rate and ETA every ten seconds."""
 
-    def __init__(self, total: int, what: str) -> None:
-        self._bar: Any = tqdm(total=total, desc=what, unit="image", disable=not sys.stderr.isatty())
-        self._what, self._total, self._done = what, total, 0
+    def __init__(self, total: int, job: str) -> None:
+        self._bar: Any = tqdm(total=total, desc=job, unit="image", disable=not sys.stderr.isatty())
+        self._job = job
+        self._total = total
+        self._done = 0
         self._start = self._last = time.monotonic()
 
     def step(self) -> None:
         """One image is done."""
         self._done += 1
         self._bar.update()
+        if not self._bar.disable:
+            return
         now = time.monotonic()
-        if self._bar.disable and (now - self._last >= LOG_EVERY_S or self._done == self._total):
-            self._last = now
-            seconds = now - self._start
-            line = tqdm.format_meter(
-                self._done, self._total, seconds, prefix=self._what, unit="image", ncols=0, ascii=True
-            )
-            print(line, file=sys.stderr, flush=True)  # noqa: T201 (the log of the job)
+        if now - self._last < LOG_EVERY_S and self._done < self._total:
+            return
+        self._last = now
+        line = tqdm.format_meter(
+            self._done, self._total, now - self._start, prefix=self._job, unit="image", ncols=0, ascii=True
+        )
+        print(line, file=sys.stderr, flush=True)  # noqa: T201 (the log of the job)
 
     def close(self) -> None:
         """Leave the bar."""

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from hvlabel.evaluation import score
+from hvlabel.inspect.scores import score
 from hvlabel.masks import Mask, MaskSet, encode
 
 

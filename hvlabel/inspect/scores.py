@@ -36,28 +36,42 @@ class Scores:
     precision_best: float
 
 
-def best_iou(found: MaskSet, truth: MaskSet, n_proposals: int) -> np.ndarray:
+def best_iou(masks: MaskSet, truth: MaskSet, n_proposals: int) -> np.ndarray:
     """(n_objects,) IoU of the best of the first n_proposals masks with each object."""
-    return iou_matrix(truth.rles, found.rles[:n_proposals]).max(axis=1, initial=0.0)
+    proposals = masks.rles[:n_proposals]
+    return iou_matrix(truth.rles, proposals).max(axis=1, initial=0.0)
 
 
 def score(pairs: Sequence[tuple[MaskSet, MaskSet]], n_proposals: int = 100) -> Scores:
-    """Scores of (found, truth) mask sets; masks are taken in their order, best first."""
-    best = np.concatenate([best_iou(found, truth, n_proposals) for found, truth in pairs])
-    right = [iou_matrix(f.rles, t.rles).max(axis=1, initial=0.0) >= RIGHT_IOU for f, t in pairs]
-    spectral_only = np.array([m.extra["spectral_only"] for _, truth in pairs for m in truth.masks], bool)
+    """Scores of (masks, truth) of several images; masks are taken in their order, best first."""
+    best = np.concatenate([best_iou(masks, truth, n_proposals) for masks, truth in pairs])  # (objects,)
+    recall = best[:, None] >= IOU_THRESHOLDS  # (objects, thresholds)
+    spectral_only = np.concatenate([_spectral_only(truth) for _, truth in pairs])  # (objects,) bool
+    right = [_right(masks, truth) for masks, truth in pairs]  # per image (masks,) bool
     return Scores(
         n_images=len(pairs),
         n_objects=len(best),
         n_spectral_only=int(spectral_only.sum()),
-        masks_per_image=float(np.mean([len(found) for found, _ in pairs])),
-        ar=float((best[:, None] >= IOU_THRESHOLDS).mean()),
+        masks_per_image=float(np.mean([len(masks) for masks, _ in pairs])),
+        ar=float(recall.mean()),
         mean_best_iou=float(best.mean()),
-        spectral_only=float((best[spectral_only] >= RIGHT_IOU).mean()) if spectral_only.any() else float("nan"),
+        spectral_only=_share(best[spectral_only] >= RIGHT_IOU),
         precision=_share(np.concatenate(right)),
         precision_best=_share(np.concatenate([r[:N_BEST] for r in right])),
     )
 
 
+def _spectral_only(truth: MaskSet) -> np.ndarray:
+    """(n_objects,) bool, whether only the spectrum shows an object."""
+    return np.array([m.extra["spectral_only"] for m in truth.masks], bool)
+
+
+def _right(masks: MaskSet, truth: MaskSet) -> np.ndarray:
+    """(n_masks,) bool, whether a mask shows some object."""
+    best = iou_matrix(masks.rles, truth.rles).max(axis=1, initial=0.0)
+    return best >= RIGHT_IOU
+
+
 def _share(right: np.ndarray) -> float:
+    """Share of what is true; nan of nothing."""
     return float(right.mean()) if len(right) else float("nan")

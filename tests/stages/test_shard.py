@@ -12,10 +12,10 @@ from hvlabel.cache.index import Entry, StageIndex, drop_untrue, read_index
 from hvlabel.cache.key import cache_key
 from hvlabel.cache.publish import publish_bytes, publish_folder, temporary_beside
 from hvlabel.cache.receipt import damage
-from hvlabel.cache.shard import run_shard
 from hvlabel.errors import RawFileError, ResultsError
 from hvlabel.layout import Layout
 from hvlabel.manifest import Image, Scan
+from hvlabel.stages.shard import run_shard
 
 IMAGES = [Image("d", f"i{k}", "0000", f"/raw/i{k}", "", "s") for k in range(4)]
 

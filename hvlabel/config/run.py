@@ -1,0 +1,25 @@
+"""Settings of a run: how it is cut into jobs."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from hvlabel.settings import Settings
+
+
+class RunSettings(Settings):
+    """How a run is cut into jobs; nothing here changes a result."""
+
+    shard_size: int = Field(64, ge=1, description="images per job")
+    max_failed_share: float = Field(
+        0.1,
+        ge=0,
+        le=1,
+        description="share of failed images above which a run ends with an error, after all others are done",
+    )
+    threads: int = Field(1, ge=1, description="threads per job")
+    device: Literal["auto", "cpu", "cuda"] = Field(
+        "auto", description="where learned models run; auto: a GPU when there is one"
+    )

@@ -1,0 +1,181 @@
+"""What a results folder holds: counts, times and failures of every stage."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from hvlabel.branches.table import BRANCHES, CORE_BRANCHES
+from hvlabel.cache.index import Entry, StageIndex, all_indexes, require_results
+from hvlabel.errors import MaskFileError
+from hvlabel.layout import STAGES, Layout
+from hvlabel.manifest import read_manifest
+from hvlabel.masks import is_corrected, read_document
+
+# no part of every run: only shown where there is something of them
+SHOWN_WHERE_THEY_RAN = (*(name for name in BRANCHES if name not in CORE_BRANCHES), "teacher")
+
+
+@dataclass(frozen=True)
+class StageSummary:
+    """One stage over all shards. seconds: time that making its outputs took."""
+
+    stage: str
+    n_ok: int
+    n_failed: int
+    n_skipped: int
+    seconds: float
+    masks: int
+
+
+class Failure(NamedTuple):
+    """An image that a stage could not make. reason: one sentence."""
+
+    stage: str
+    dataset: str
+    image_id: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class RunSummary:
+    """All stages, the images that have a label, and every failure in the order of the stages.
+
+    labelled : (data set, image)
+    backends : "rgb: regions", ... of the branches that labels were fused from, "sequence: off" of those that were left out
+    caution  : what must be said about the models, "" if nothing
+    notes    : what must be said about branches and images, one sentence each
+    """
+
+    n_images: int
+    stages: tuple[StageSummary, ...]
+    labelled: tuple[tuple[str, str], ...]
+    failures: tuple[Failure, ...]
+    backends: tuple[str, ...]
+    caution: str
+    notes: tuple[str, ...] = ()
+
+
+def summarise(layout: Layout) -> RunSummary:
+    """The state of a results folder as its indexes tell it; ResultsError if there is none.
+
+    A branch that the labels were not fused from is off: what an earlier run left of it is not counted.
+    """
+    require_results(layout)
+    indexes = {stage: list(all_indexes(layout, stage)) for stage in STAGES}
+    labelled = [
+        (index.dataset, name)
+        for index in indexes["labels"]
+        for name, entry in index.images.items()
+        if entry.status == "ok"
+    ]
+    provenance = _provenance(layout, labelled)
+    off = _branches_off(provenance)
+    walked = {stage: found for stage, found in indexes.items() if stage not in off}
+    stages = [_stage_summary(stage, found) for stage, found in walked.items() if _is_shown(stage, found)]
+    failures = [failure for stage, found in walked.items() for failure in _failures(stage, found)]
+    left_out = [name for name in CORE_BRANCHES if name in off]
+    notes = [*_about_branches_off(left_out), *_about_invented_centres(indexes["cubes"])]
+    return RunSummary(
+        n_images=len(read_manifest(layout.manifest)),
+        stages=tuple(stages),
+        labelled=tuple(labelled),
+        failures=tuple(failures),
+        backends=_backends(provenance, left_out),
+        caution=_caution(provenance),
+        notes=tuple(notes),
+    )
+
+
+def _provenance(layout: Layout, labelled: Sequence[tuple[str, str]]) -> dict[str, Any] | None:
+    """What a label says that it was made from: the first one that no person corrected, which may be older than the run."""
+    corrected = None
+    for image in labelled:
+        try:
+            document = read_document(layout.label(*image))
+        except MaskFileError:  # `hvlabel verify` names it
+            continue
+        if not is_corrected(document):
+            return document["provenance"]
+        corrected = corrected or document["provenance"]
+    return corrected
+
+
+def _branches_off(provenance: dict[str, Any] | None) -> set[str]:
+    """The branches that labels were not fused from; none where there is no label that tells."""
+    return set() if provenance is None else set(BRANCHES) - set(provenance["branches"])
+
+
+def _is_shown(stage: str, indexes: Sequence[StageIndex]) -> bool:
+    return stage not in SHOWN_WHERE_THEY_RAN or any(index.images for index in indexes)
+
+
+def _stage_summary(stage: str, indexes: Sequence[StageIndex]) -> StageSummary:
+    entries = [entry for index in indexes for entry in index.images.values()]
+    n_of = Counter(entry.status for entry in entries)
+    return StageSummary(
+        stage,
+        n_ok=n_of["ok"],
+        n_failed=n_of["failed"],
+        n_skipped=n_of["skipped"],
+        seconds=sum(entry.seconds for entry in entries),
+        masks=sum(entry.counts.get("masks", 0) for entry in entries),
+    )
+
+
+def _failures(stage: str, indexes: Sequence[StageIndex]) -> list[Failure]:
+    return [
+        Failure(stage, index.dataset, name, entry.reason)
+        for index in indexes
+        for name, entry in index.images.items()
+        if entry.status == "failed"
+    ]
+
+
+def _backends(provenance: dict[str, Any] | None, left_out: Sequence[str]) -> tuple[str, ...]:
+    """What every branch ran on. left_out: core branches that did not run."""
+    if provenance is None:
+        return ()
+    ran = [f"{branch}: {of['backend']}" for branch, of in provenance["branches"].items()]
+    return (*ran, *(f"{branch}: off" for branch in left_out))
+
+
+def _caution(provenance: dict[str, Any] | None) -> str:
+    """A sentence if no trained model made the masks."""
+    if provenance is None:
+        return ""
+    if provenance["untrained_weights"]:
+        return "Untrained random weights were used: these masks mean nothing, they only show that the pipeline runs."
+    if provenance["learned_model"]:
+        return ""
+    sentence = "No learned model was used: all masks are classical graph regions (backend `regions`)."
+    reasons = {of["fallback"] for of in provenance["branches"].values() if of.get("fallback")}
+    return " ".join([sentence, *(f"No SAM: {reason}." for reason in sorted(reasons))])
+
+
+def _about_branches_off(left_out: Sequence[str]) -> list[str]:
+    """A sentence if core branches took no part."""
+    if not left_out:
+        return []
+    if len(left_out) == 1:
+        return [f"{left_out[0]} is off: the labels are made without it."]
+    return [f"{' and '.join(left_out)} are off: the labels are made without them."]
+
+
+def _about_invented_centres(cubes: Sequence[StageIndex]) -> list[str]:
+    """A sentence per data set with images whose band centres nobody knows."""
+    invented: Counter[str] = Counter()
+    for index in cubes:
+        invented[index.dataset] += sum(_has_invented_centres(entry) for entry in index.images.values())
+    return [
+        f"{dataset}: the band centres of {n_images} images are placeholders, so their pictures are three bands and no "
+        "colours, and networks that read wavelengths are told wrong ones; give wavelengths_nm"
+        for dataset, n_images in invented.items()
+        if n_images
+    ]
+
+
+def _has_invented_centres(entry: Entry) -> bool:
+    return entry.counts.get("centres") == "placeholder"

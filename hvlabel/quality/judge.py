@@ -1,0 +1,51 @@
+"""What the predictor expects of all masks of one image."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from hvlabel.cube import Cube
+from hvlabel.masks import Mask, MaskSet
+from hvlabel.quality.features import mask_features
+from hvlabel.quality.predictor import load_predictor
+from hvlabel.quality.view import view_of
+
+
+@dataclass(frozen=True)
+class Judged:
+    """Masks of all branches with what is expected of them.
+
+    branches     : the same masks; of each, `quality` and, where it lies outside of what the predictor knows, `quality_known`
+    expected_iou : per branch (N,), in [0, 1]
+    """
+
+    branches: list[MaskSet]
+    expected_iou: list[np.ndarray]
+
+
+def judge(branches: Sequence[MaskSet], cube: Cube) -> Judged:
+    """What the predictor expects of every mask; each is also compared with all others."""
+    pool = [mask for branch in branches for mask in branch.masks]
+    features = mask_features(pool, view_of(cube))  # (N, F)
+    predictor = load_predictor()
+    expected_iou = predictor.quality(features)  # (N,)
+    known = predictor.is_known(features)  # (N,)
+    judged_masks = [_with_quality(m, float(q), bool(k)) for m, q, k in zip(pool, expected_iou, known, strict=True)]
+    # the pool holds one branch after the other: cut it where they end
+    judged = Judged([], [])
+    end = 0
+    for branch in branches:
+        start, end = end, end + len(branch)
+        judged.branches.append(replace(branch, masks=tuple(judged_masks[start:end])))
+        judged.expected_iou.append(expected_iou[start:end])
+    return judged
+
+
+def _with_quality(mask: Mask, quality: float, is_known: bool) -> Mask:
+    extra = {**mask.extra, "quality": round(quality, 4)}
+    if not is_known:
+        extra["quality_known"] = False
+    return replace(mask, extra=extra)
