@@ -131,7 +131,7 @@ class BranchSettings(StageSettings):
 
     def takes_part(self, around: Surroundings) -> bool:
         """Whether the branch runs where nobody named the branches that do."""
-        return True
+        return self.backend != "off"
 
     def resolved(self) -> Self:
         """The settings of a branch that runs, with backend auto decided by what is at hand now."""
