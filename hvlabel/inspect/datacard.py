@@ -18,8 +18,22 @@ from hvlabel.manifest import Image, Scan
 from hvlabel.readers import RawImage, first_line, open_raw
 from hvlabel.stages.convert import confidence_of
 
-COLUMNS = ("data set", "bands", "range nm", "centres", "images", "expected", "resolution px", "size", "unreadable", "equal", "licence")  # fmt: skip
-LISTED = 50
+COLUMNS = (
+    "data set",
+    "bands",
+    "range nm",
+    "centres",
+    "images",
+    "expected",
+    "resolution px",
+    "size",
+    "unreadable",
+    "equal",
+    "licence",
+)
+LISTED = 50  # entries of a section; the rest is a number
+
+Alike = dict[tuple[tuple[int, ...], bytes], list[tuple[Image, RawImage]]]  # by shape and hash of one line
 
 
 @dataclass
@@ -60,51 +74,66 @@ class DataCard:
     def markdown(self) -> str:
         """The table, then what is equal, what cannot be read and what one should know."""
         head, *rows = ["| " + " | ".join(row) + " |" for row in self.rows()]
-        parts = ["# Data card\n", "\n".join([head, "|" + " --- |" * len(COLUMNS), *rows])]
-        invented = [(c.name, c.centres["placeholder"]) for c in self.cards if c.centres["placeholder"]]
-        parts += _section("Invented band centres", [f"{name}: {n} images; give wavelengths_nm" for name, n in invented])
-        parts += _section("Equal images", [" = ".join(group) for group in self.equal])
-        parts += _section("Unreadable", [reason for card in self.cards for reason in card.unreadable])
-        abouts = [(c.descriptor.about.title or c.name, c.descriptor.about) for c in self.cards]
-        parts += _section("Sources", [f"{title}: {about.source}" for title, about in abouts if about.source])
-        parts += _section("Notes", [f"{title}: {note}" for title, about in abouts for note in about.notes])
+        rule = "|" + " --- |" * len(COLUMNS)
+        invented = [(card.name, card.centres["placeholder"]) for card in self.cards]
+        abouts = [(card.descriptor.about.title or card.name, card.descriptor.about) for card in self.cards]
+        sections = {
+            "Invented band centres": [f"{name}: {n} images; give wavelengths_nm" for name, n in invented if n],
+            "Equal images": [" = ".join(group) for group in self.equal],
+            "Unreadable": [reason for card in self.cards for reason in card.unreadable],
+            "Sources": [f"{title}: {about.source}" for title, about in abouts if about.source],
+            "Notes": [f"{title}: {note}" for title, about in abouts for note in about.notes],
+        }
+        parts = ["# Data card\n", "\n".join([head, rule, *rows])]
+        for title, lines in sections.items():
+            parts += _section(title, lines)
         return "\n".join(parts) + "\n"
 
 
-def data_card(config: Config, found: Scan) -> DataCard:
-    """Look into every image that a scan found: headers, and one line of values; whole images only where that line is equal."""
+def data_card(config: Config, scan: Scan) -> DataCard:
+    """Look into every image that a scan found: headers, and one line of values; whole images only where that is equal."""
     cards = {name: Card(name, d.described(name)) for name, d in config.datasets.items() if not d.demo}
-    alike: dict[tuple[tuple[int, ...], bytes], list[tuple[Image, RawImage]]] = defaultdict(list)
-    images = [i for i in found.images if i.dataset in cards]
+    images = [i for i in scan.images if i.dataset in cards]
+    alike: Alike = defaultdict(list)
     for image in tqdm(images, desc="looking into files", unit="image", disable=not sys.stderr.isatty()):
-        card = cards[image.dataset]
-        path = Path(image.raw)
         try:
-            form = card.descriptor.form_for(path)
-            raw = open_raw(path, form)
-            line = first_line(raw)
+            _look_into(image, cards[image.dataset], alike)
         except RawFileError as error:
-            card.unreadable.append(str(error))
-            continue
-        n_bands, height, width = raw.shape
-        card.centres[confidence_of(form, raw)] += 1
-        card.bands.add(n_bands)
-        card.sizes_px.add((width, height))
-        low, high = card.range_nm or (np.inf, -np.inf)
-        card.range_nm = (min(low, *raw.wavelengths_nm), max(high, *raw.wavelengths_nm))
-        card.n_bytes += sum(p.stat().st_size for p in raw.files)
-        card.n_readable += 1
-        alike[raw.shape, hashlib.sha256(line.astype("<f4").tobytes()).digest()].append((image, raw))
-    equal = [group for candidates in alike.values() if len(candidates) > 1 for group in _equal(candidates, cards)]
-    for group in equal:
+            cards[image.dataset].unreadable.append(str(error))
+    groups: list[list[Image]] = []
+    for candidates in alike.values():
+        if len(candidates) > 1:
+            groups += _equal(candidates, cards)
+    for group in groups:
         for image in group:
             cards[image.dataset].equal += 1
-    names = tuple(tuple(f"{i.dataset}/{i.image_id}" for i in group) for group in equal)
-    return DataCard(tuple(cards.values()), names)
+    names = [tuple(f"{i.dataset}/{i.image_id}" for i in group) for group in groups]
+    return DataCard(tuple(cards.values()), tuple(names))
+
+
+def _look_into(image: Image, card: Card, alike: Alike) -> None:
+    """Enter an image into its data set's card and among those that may be equal to it; RawFileError if it is damaged."""
+    path = Path(image.raw)
+    form = card.descriptor.form_for(path)
+    raw = open_raw(path, form)
+    line = first_line(raw)
+    n_bands, height, width = raw.shape
+    card.n_readable += 1
+    card.centres[confidence_of(form, raw)] += 1
+    card.bands.add(n_bands)
+    card.sizes_px.add((width, height))
+    card.n_bytes += sum(p.stat().st_size for p in raw.files)
+    low, high = card.range_nm or (np.inf, -np.inf)
+    card.range_nm = (min(low, *raw.wavelengths_nm), max(high, *raw.wavelengths_nm))
+    digest = hashlib.sha256(line.astype("<f4").tobytes()).digest()
+    alike[raw.shape, digest].append((image, raw))
 
 
 def _equal(candidates: list[tuple[Image, RawImage]], cards: dict[str, Card]) -> list[list[Image]]:
-    """Groups of images with the same upright values as float32, whatever their container and type; one of them is in memory at a time."""
+    """Groups of images with the same upright values as float32, whatever their container and type.
+
+    One of them is in memory at a time.
+    """
     groups: dict[bytes, list[Image]] = defaultdict(list)
     for image, raw in candidates:
         try:
@@ -118,19 +147,18 @@ def _equal(candidates: list[tuple[Image, RawImage]], cards: dict[str, Card]) -> 
 
 
 def _row(card: Card) -> tuple[str, ...]:
+    """The card's line of the table; where no image could be read, what the descriptor expects."""
     about = card.descriptor.about
-    heights, widths = sorted(h for _, h in card.sizes_px), sorted(w for w, _ in card.sizes_px)
-    resolution = "" if not widths else f"{widths[0]}x{heights[0]}"
-    if len(card.sizes_px) > 1:
-        resolution += f" to {widths[-1]}x{heights[-1]}"
+    bands = ", ".join(map(str, sorted(card.bands)))
+    centres = ", ".join(sorted(card.centres))
     return (
         about.title or card.name,
-        ", ".join(map(str, sorted(card.bands))) or str(about.bands or ""),
+        bands or str(about.bands or ""),
         "" if card.range_nm is None else f"{card.range_nm[0]:.0f}-{card.range_nm[1]:.0f}",
-        ", ".join(sorted(card.centres)) or card.descriptor.wavelength_confidence or "",
+        centres or card.descriptor.wavelength_confidence or "",
         str(card.n_readable),
         str(about.images or ""),
-        resolution,
+        _resolution(card.sizes_px),
         _bytes(card.n_bytes),
         str(len(card.unreadable) or ""),
         str(card.equal or ""),
@@ -138,13 +166,23 @@ def _row(card: Card) -> tuple[str, ...]:
     )
 
 
+def _resolution(sizes_px: set[tuple[int, int]]) -> str:
+    """Smallest and largest width x height; both sides by themselves, since images may lie or stand."""
+    if not sizes_px:
+        return ""
+    widths, heights = zip(*sizes_px, strict=True)
+    smallest = f"{min(widths)}x{min(heights)}"
+    return smallest if len(sizes_px) == 1 else f"{smallest} to {max(widths)}x{max(heights)}"
+
+
 def _bytes(n: int) -> str:
-    size, unit = float(n), "B"
-    for unit in ("B", "KiB", "MiB", "GiB", "TiB"):
-        if size < 1024 or unit == "TiB":
-            break
+    """A size with its unit."""
+    size = float(n)
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if size < 1024:
+            return f"{size:.3g} {unit}"
         size /= 1024
-    return f"{size:.3g} {unit}"
+    return f"{size:.3g} TiB"
 
 
 def _section(title: str, lines: list[str]) -> list[str]:

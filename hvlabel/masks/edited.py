@@ -12,7 +12,7 @@ from pycocotools import mask as coco
 
 from hvlabel.errors import MaskFileError
 from hvlabel.masks.rle import areas, boxes_xywh, decode, interior_point
-from hvlabel.masks.sa1b import SEAL, is_sealed, sealed
+from hvlabel.masks.sa1b import SEAL, is_mask_document, is_sealed, sealed
 
 CORRECTED = "corrected"  # entry of the provenance
 NUMBERS = ("score", "predicted_iou", "stability_score")
@@ -30,44 +30,64 @@ def read_edited(path: Path) -> dict[str, Any] | None:
         document = json.loads(path.read_bytes())
     except (OSError, ValueError):
         return None
-    known = isinstance(document, dict) and {"image", "annotations", "provenance"} <= document.keys()
-    if not known or not isinstance(document["provenance"], dict) or SEAL not in document["provenance"]:
+    if not is_mask_document(document):
         return None
-    return None if is_sealed(document) else document
+    provenance = document["provenance"]
+    was_sealed = isinstance(provenance, dict) and SEAL in provenance
+    return document if was_sealed and not is_sealed(document) else None
 
 
 def corrected(path: Path, edited: dict[str, Any]) -> dict[str, Any]:
     """An edited document as a sealed one; its provenance says which content it replaces.
 
-    What follows from the masks is computed anew: boxes, areas, numbers, the share of the foreground. A segmentation may be
-    an RLE, compressed or not, or polygons. An annotation needs nothing else: it gets the best score and the branch `person`.
-    path: for messages. MaskFileError says which annotation is wrong and how.
+    path : for messages
+    What follows from the masks is computed anew: boxes, areas, numbers, the share of the foreground. A segmentation may
+    be an RLE, compressed or not, or polygons. An annotation needs nothing else: it gets the best score and the branch
+    `person`. MaskFileError says which annotation is wrong and how.
     """
-    image, annotations = edited["image"], edited["annotations"]
+    annotations = edited["annotations"]
     if not isinstance(annotations, list):
         raise MaskFileError(f"{path}: annotations is no list; restore it")
+    size = _size(path, edited["image"])
+    kept = [_annotation(path, k, given, size) for k, given in enumerate(annotations)]
+    losers = edited.get("suppressed") or []
+    if not isinstance(losers, list) or not all(isinstance(loser, dict) for loser in losers):
+        raise MaskFileError(f"{path}: suppressed is no list of masks; restore it")
+    # annotations are counted anew, so what they suppressed has to follow
+    new_numbers = {str(given.get("id")): k for k, given in enumerate(annotations)}
+    suppressed = [_suppressed(loser, new_numbers) for loser in losers]
+    provenance = _provenance(edited["provenance"])
+    if "foreground_share" in provenance:
+        provenance["foreground_share"] = _foreground_share(kept, size)
+    image = {**edited["image"], "height": size[0], "width": size[1]}
+    return sealed({**edited, "image": image, "annotations": kept, "suppressed": suppressed, "provenance": provenance})
+
+
+def _size(path: Path, image: Any) -> tuple[int, int]:
+    """Height and width that the file gives, px."""
     try:
-        size = int(image["height"]), int(image["width"])
+        height, width = int(image["height"]), int(image["width"])
     except (TypeError, KeyError, ValueError) as error:
         raise MaskFileError(f"{path}: its image has no height and width; restore them") from error
-    if min(size) < 1:
-        raise MaskFileError(f"{path}: its image is {size[0]} x {size[1]} px, expected positive sizes; restore them")
-    kept = [_annotation(path, k, a, size) for k, a in enumerate(annotations)]
-    new_numbers = {str(a.get("id")): k for k, a in enumerate(annotations)}
-    losers = edited.get("suppressed") or []
-    if not isinstance(losers, list) or not all(isinstance(s, dict) for s in losers):
-        raise MaskFileError(f"{path}: suppressed is no list of masks; restore it")
-    suppressed = [_suppressed(s, new_numbers) for s in losers]
-    before = edited["provenance"]
+    if min(height, width) < 1:
+        raise MaskFileError(f"{path}: its image is {height} x {width} px, expected positive sizes; restore them")
+    return height, width
+
+
+def _provenance(before: dict[str, Any]) -> dict[str, Any]:
+    """What a corrected file says that it was made from; after several corrections still what the pipeline had made."""
     first = before.get(CORRECTED, {}).get("replaces", before[SEAL])
-    provenance = {k: v for k, v in before.items() if k != SEAL} | {CORRECTED: {"replaces": first}}
-    if "foreground_share" in provenance:
-        union = np.zeros(size, bool)
-        for a in kept:
-            union |= decode({"size": list(size), "counts": a["segmentation"]["counts"].encode()})
-        provenance["foreground_share"] = round(float(union.mean()), 6)
-    image = {**image, "height": size[0], "width": size[1]}
-    return sealed({**edited, "image": image, "annotations": kept, "suppressed": suppressed, "provenance": provenance})
+    unsealed = {name: value for name, value in before.items() if name != SEAL}
+    return {**unsealed, CORRECTED: {"replaces": first}}
+
+
+def _foreground_share(annotations: list[dict[str, Any]], size: tuple[int, int]) -> float:
+    """Share of the image that some mask covers."""
+    union = np.zeros(size, bool)
+    for annotation in annotations:
+        counts = annotation["segmentation"]["counts"].encode()
+        union |= decode({"size": list(size), "counts": counts})
+    return round(float(union.mean()), 6)
 
 
 def _annotation(path: Path, k: int, given: Any, size: tuple[int, int]) -> dict[str, Any]:
@@ -88,11 +108,9 @@ def _annotation(path: Path, k: int, given: Any, size: tuple[int, int]) -> dict[s
         "bands": None,
         "votes": [],
     }
-    said = {name: value for name, value in given.items() if value is not None}
+    said = {name: value for name, value in given.items() if value is not None}  # tools write null for what they lack
     for name in NUMBERS:
-        if name in said and (
-            isinstance(said[name], bool) or not isinstance(said[name], int | float) or not math.isfinite(said[name])
-        ):
+        if name in said and not _is_number(said[name]):
             raise MaskFileError(
                 f"{path}: {name} of annotation {k} is {said[name]!r}, expected a number; mend or remove it"
             )
@@ -108,23 +126,23 @@ def _annotation(path: Path, k: int, given: Any, size: tuple[int, int]) -> dict[s
     }
 
 
+def _is_number(value: Any) -> bool:
+    """Whether a value is a finite number; true and false are none, though Python counts them as such."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
 def _rle(path: Path, k: int, given: Any, size: tuple[int, int]) -> Any:
     """Compressed RLE of a segmentation of any COCO form."""
-    height, width = size
     try:
         if isinstance(given, list):
-            if any(len(polygon) % 2 or len(polygon) < POLYGON_NUMBERS for polygon in given):
-                raise MaskFileError(f"{path}: a polygon of annotation {k} has no three points x, y; draw it again")
-            return coco.merge(coco.frPyObjects(given, height, width))
+            return _of_polygons(path, k, given, size)
         if list(given["size"]) != list(size):
             raise MaskFileError(
-                f"{path}: the mask of annotation {k} is of {given['size']}, the image of {list(size)} (height, width); draw it again"
+                f"{path}: the mask of annotation {k} is of {given['size']}, the image of {list(size)} (height, width); "
+                "draw it again"
             )
         if isinstance(given["counts"], list):
-            whole = all(isinstance(n, int) and n >= 0 for n in given["counts"])
-            if not whole or sum(given["counts"]) != height * width:
-                raise MaskFileError(f"{path}: the run lengths of annotation {k} do not fill the image; restore them")
-            return coco.frPyObjects(given, height, width)
+            return _of_run_lengths(path, k, given, size)
         rle = {"size": list(size), "counts": given["counts"].encode()}
         decoded = decode(rle)  # type: ignore[arg-type]
     except MaskFileError:
@@ -133,12 +151,33 @@ def _rle(path: Path, k: int, given: Any, size: tuple[int, int]) -> Any:
         raise MaskFileError(
             f"{path}: the segmentation of annotation {k} is neither an RLE nor polygons ({str(error)[:60]}); restore it"
         ) from error
-    if coco.encode(np.asfortranarray(decoded.astype(np.uint8)))["counts"] != rle["counts"]:
-        raise MaskFileError(f"{path}: the run lengths of annotation {k} do not fill the image; restore them")
+    # run lengths that end early or late are decoded all the same; encoding again shows it
+    again = coco.encode(np.asfortranarray(decoded.astype(np.uint8)))
+    if again["counts"] != rle["counts"]:
+        raise _unfilled(path, k)
     return rle
+
+
+def _of_polygons(path: Path, k: int, polygons: list[Any], size: tuple[int, int]) -> Any:
+    if any(len(polygon) % 2 or len(polygon) < POLYGON_NUMBERS for polygon in polygons):
+        raise MaskFileError(f"{path}: a polygon of annotation {k} has no three points x, y; draw it again")
+    return coco.merge(coco.frPyObjects(polygons, *size))
+
+
+def _of_run_lengths(path: Path, k: int, given: dict[str, Any], size: tuple[int, int]) -> Any:
+    counts = given["counts"]
+    are_lengths = all(isinstance(n, int) and n >= 0 for n in counts)
+    if not are_lengths or sum(counts) != size[0] * size[1]:
+        raise _unfilled(path, k)
+    return coco.frPyObjects(given, *size)
+
+
+def _unfilled(path: Path, k: int) -> MaskFileError:
+    return MaskFileError(f"{path}: the run lengths of annotation {k} do not fill the image; restore them")
 
 
 def _suppressed(given: dict[str, Any], new_numbers: dict[str, int]) -> dict[str, Any]:
     """A suppressed mask with the number that its winner has now; without one if that is gone."""
-    winner = None if given.get("by") is None else new_numbers.get(str(given["by"]))
-    return {**given, "by": winner, "iou": given.get("iou") if winner is not None else None}
+    old_number = given.get("by")
+    winner = None if old_number is None else new_numbers.get(str(old_number))
+    return {**given, "by": winner, "iou": None if winner is None else given.get("iou")}

@@ -12,10 +12,12 @@ from hvlabel.masks.rle import Rle, areas, boxes_xywh, iou_matrix
 
 def rank(masks: Sequence[Mask]) -> np.ndarray:
     """(N,) int order, best first: score, then area, then branch name, then position; no two masks tie."""
+    if not len(masks):
+        return np.zeros(0, int)
     area_px = areas([m.rle for m in masks])
     branch = np.array([m.branch for m in masks])
     score = np.array([m.score for m in masks])
-    return np.lexsort((branch, -area_px, -score)) if len(masks) else np.zeros(0, int)
+    return np.lexsort((branch, -area_px, -score))  # the last key counts most; stable, so position decides at the end
 
 
 def ranked(masks: Sequence[Mask], height_px: int, width_px: int) -> MaskSet:
@@ -36,12 +38,12 @@ def mask_nms(
 
     order         : (N,) int, best first; the caller breaks ties
     iou_threshold : a mask above this IoU with a better kept one is suppressed (strictly above)
-    The winner is the first kept mask, in order, that suppresses it. Only pairs whose areas and boxes allow the threshold
-    are compared, so that the work is far below all pairs.
+    The winner is the first kept mask, in order, that suppresses it. Only pairs whose areas and boxes allow the
+    threshold are compared, so that the work is far below all pairs.
     """
-    area = areas(rles).astype(float)
+    area = areas(rles).astype(float)  # (N,) px
     box = boxes_xywh(rles)
-    low, high = box[:, :2], box[:, :2] + box[:, 2:]
+    low, high = box[:, :2], box[:, :2] + box[:, 2:]  # (N, 2) corners
     waiting = np.ones(len(rles), bool)
     kept: list[int] = []
     lost: dict[int, tuple[int, float]] = {}
@@ -50,12 +52,16 @@ def mask_nms(
             continue
         waiting[i] = False
         kept.append(i)
-        # The common part is no larger than either mask, nor than what their boxes share; this bounds the IoU. Areas are whole
-        # numbers: what is above the threshold as a quotient is at least the rounded product, so >= loses no pair.
-        sides = np.clip(np.minimum(high, high[i]) - np.maximum(low, low[i]), 0, None)
-        common = np.minimum(np.minimum(area, area[i]), sides[:, 0] * sides[:, 1])
-        rivals = waiting & (common >= iou_threshold * (area + area[i] - common)) & (common > 0)
-        candidates = np.flatnonzero(rivals).tolist()
+        # The common part is no larger than either mask, nor than what their boxes share; this bounds the IoU.
+        overlap = np.minimum(high, high[i]) - np.maximum(low, low[i])  # (N, 2) px; negative where boxes lie apart
+        sides = np.clip(overlap, 0, None)
+        smaller = np.minimum(area, area[i])
+        common = np.minimum(smaller, sides[:, 0] * sides[:, 1])
+        union = area + area[i] - common
+        # Areas are whole numbers: what is above the threshold as a quotient is at least the rounded product, so >=
+        # loses no pair.
+        may_lose = waiting & (common >= iou_threshold * union) & (common > 0)
+        candidates = np.flatnonzero(may_lose).tolist()
         iou = iou_matrix([rles[j] for j in candidates], [rles[i]]).ravel()
         for j, value in zip(candidates, iou.tolist(), strict=True):
             if value > iou_threshold:

@@ -26,12 +26,15 @@ def encode(mask: np.ndarray) -> Rle:
 
 def encode_stack(masks: np.ndarray) -> list[Rle]:
     """RLEs of (N, H, W) bool masks."""
+    if not len(masks):
+        return []
     # pycocotools wants (H, W, N) in column-major order, which is (N, W, H) in row-major order
-    n, height, width = masks.shape
-    columns = np.empty((n, width, height), np.uint8)
-    for mask, turned in zip(np.ascontiguousarray(masks).view(np.uint8), columns, strict=True):
+    n_masks, height, width = masks.shape
+    columns = np.empty((n_masks, width, height), np.uint8)
+    in_bytes = np.ascontiguousarray(masks).view(np.uint8)
+    for mask, turned in zip(in_bytes, columns, strict=True):
         cv2.transpose(mask, turned)
-    return list(coco.encode(columns.transpose(2, 1, 0))) if n else []
+    return list(coco.encode(columns.transpose(2, 1, 0)))
 
 
 def decode(rle: Rle) -> np.ndarray:
@@ -41,13 +44,18 @@ def decode(rle: Rle) -> np.ndarray:
 
 def areas(rles: Sequence[Rle]) -> np.ndarray:
     """(N,) int64 foreground px."""
-    parts = [coco.area(list(rles[k : k + AREA_BATCH])) for k in range(0, len(rles), AREA_BATCH)]
-    return np.concatenate([np.zeros(0, np.int64), *parts]).astype(np.int64)
+    parts = [np.zeros(0, np.int64)]  # so that no mask at all is (0,)
+    for start in range(0, len(rles), AREA_BATCH):
+        batch = list(rles[start : start + AREA_BATCH])
+        parts.append(coco.area(batch))
+    return np.concatenate(parts).astype(np.int64)
 
 
 def boxes_xywh(rles: Sequence[Rle]) -> np.ndarray:
     """(N, 4) float64 tight boxes x, y, width, height; width counts pixels (a one-pixel mask has width 1)."""
-    return np.asarray(coco.toBbox(list(rles))).reshape(-1, 4) if rles else np.zeros((0, 4))
+    if not rles:
+        return np.zeros((0, 4))
+    return np.asarray(coco.toBbox(list(rles))).reshape(-1, 4)
 
 
 def boxes_xyxy(rles: Sequence[Rle]) -> np.ndarray:
@@ -61,12 +69,14 @@ def iou_matrix(first: Sequence[Rle], second: Sequence[Rle]) -> np.ndarray:
     """(N, M) float64 exact mask IoU in [0, 1]; 0 where either mask is empty."""
     if not first or not second:
         return np.zeros((len(first), len(second)))
-    return np.asarray(coco.iou(list(first), list(second), [False] * len(second)))
+    no_crowds = [False] * len(second)  # COCO's other kind of overlap
+    return np.asarray(coco.iou(list(first), list(second), no_crowds))
 
 
 def interior_point(mask: np.ndarray) -> tuple[float, float]:
     """(x, y) px of the pixel deepest inside an (H, W) bool mask: a prompt that would ask for it."""
+    # padded, so that the image's border counts as outside too
     padded = cv2.copyMakeBorder(mask.astype(np.uint8), 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=0)
-    depth = cv2.distanceTransform(padded, cv2.DIST_L2, 3)[1:-1, 1:-1]
+    depth = cv2.distanceTransform(padded, cv2.DIST_L2, 3)[1:-1, 1:-1]  # (H, W) px
     y, x = np.unravel_index(int(depth.argmax()), depth.shape)
     return float(x), float(y)

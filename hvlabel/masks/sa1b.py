@@ -12,6 +12,23 @@ from hvlabel.masks.maskset import Mask, MaskSet, Suppressed
 from hvlabel.masks.rle import areas, boxes_xywh
 
 SEAL = "content_sha256"
+OWN_KEYS = frozenset(
+    {
+        "id",
+        "segmentation",
+        "bbox",
+        "area",
+        "predicted_iou",
+        "stability_score",
+        "point_coords",
+        "crop_box",
+        "score",
+        "branch",
+        "frame",
+        "bands",
+        "votes",
+    }
+)  # of an annotation; what else there is is a mask's extra
 UNSEALED = (SEAL, "seconds", "batches")  # how long it took, and in what portions, is no part of the content
 
 
@@ -71,16 +88,21 @@ def read_document(path: Path) -> dict[str, Any]:
         ) from error
     except ValueError as error:
         raise MaskFileError(f"{path}: not JSON ({str(error)[:80]}); delete it and run again") from error
-    if not isinstance(document, dict) or not {"image", "annotations", "provenance"} <= document.keys():
+    if not is_mask_document(document):
         raise MaskFileError(
             f"{path}: not a mask file of this project (no image, annotations, provenance); see docs/FORMATS.md"
         )
     if not is_sealed(document):
         raise MaskFileError(
-            f"{path}: the content does not match its seal; if you edited it, `hvlabel accept {path}` keeps the edit, else it is "
-            "damaged: delete it and run again"
+            f"{path}: the content does not match its seal; if you edited it, `hvlabel accept {path}` keeps the edit, else "
+            "it is damaged: delete it and run again"
         )
     return document
+
+
+def is_mask_document(document: Any) -> bool:
+    """Whether parsed JSON looks like a mask file of this project."""
+    return isinstance(document, dict) and {"image", "annotations", "provenance"} <= document.keys()
 
 
 def read_masks(path: Path) -> MaskSet:
@@ -91,27 +113,9 @@ def read_masks(path: Path) -> MaskSet:
 def masks_of(document: dict[str, Any]) -> MaskSet:
     """The masks of a parsed file, in its order."""
     image = document["image"]
+    masks = tuple(_mask(a) for a in document["annotations"])
     suppressed = tuple(Suppressed(s["id"], s["branch"], s["by"], s["iou"]) for s in document["suppressed"])
-    return MaskSet(image["height"], image["width"], tuple(_mask(a) for a in document["annotations"]), suppressed)
-
-
-OWN_KEYS = frozenset(
-    {
-        "id",
-        "segmentation",
-        "bbox",
-        "area",
-        "predicted_iou",
-        "stability_score",
-        "point_coords",
-        "crop_box",
-        "score",
-        "branch",
-        "frame",
-        "bands",
-        "votes",
-    }
-)
+    return MaskSet(image["height"], image["width"], masks, suppressed)
 
 
 def _annotation(mask_id: int, mask: Mask, box: list[float], area_px: int, masks: MaskSet) -> dict[str, Any]:
@@ -139,11 +143,13 @@ def _suppression(lost: Suppressed) -> dict[str, Any]:
 
 
 def _mask(a: dict[str, Any]) -> Mask:
+    segmentation = a["segmentation"]
+    x, y = a["point_coords"][0][:2]
     return Mask(
-        rle={"size": a["segmentation"]["size"], "counts": a["segmentation"]["counts"].encode()},
+        rle={"size": segmentation["size"], "counts": segmentation["counts"].encode()},
         score=a["score"],
         branch=a["branch"],
-        point_xy=(a["point_coords"][0][0], a["point_coords"][0][1]),
+        point_xy=(x, y),
         predicted_iou=a["predicted_iou"],
         stability_score=a["stability_score"],
         crop_box_xywh=tuple(a["crop_box"]),

@@ -1,4 +1,7 @@
-"""Plain numbers about a mask that tell good ones from bad: shape, contrast to its surround, agreement, nesting, the network's own word."""
+"""Plain numbers about a mask that tell good ones from bad.
+
+They are its shape, its contrast to what surrounds it, agreement, nesting, and the network's own word.
+"""
 
 from __future__ import annotations
 
@@ -49,38 +52,31 @@ def mask_features(masks: Sequence[Mask], view: View) -> np.ndarray:
     if not masks:
         return np.zeros((0, len(NAMES)), np.float32)
     rles = [m.rle for m in masks]
-    area_px = areas(rles).astype(float)
-    boxes = boxes_xyxy(rles).astype(int)
-    overlap = iou_matrix(rles, rles)
-    own = np.array([[m.predicted_iou, m.stability_score, m.score, _confirmed(m)] for m in masks], np.float32)
+    area_px = areas(rles).astype(float)  # (N,)
+    boxes = boxes_xyxy(rles).astype(int)  # (N, 4)
+    overlap = iou_matrix(rles, rles)  # (N, N)
     seen = np.stack([_look(mask, box, view) for mask, box in zip(masks, boxes, strict=True)])
-    return np.concatenate([seen, own, _agreement(overlap, masks), _nesting(overlap, area_px)], axis=1, dtype=np.float32)
+    own = np.array([[m.predicted_iou, m.stability_score, m.score, _confirmed(m)] for m in masks], np.float32)
+    groups = [seen, own, _agreement(overlap, masks), _nesting(overlap, area_px)]  # in the order of NAMES
+    return np.concatenate(groups, axis=1, dtype=np.float32)
 
 
 def _confirmed(mask: Mask) -> float:
-    return float(mask.extra.get("confirmed", len(mask.extra.get("linked_frames", ())) or 1))
+    """On how many pictures or frames a mask was met, at least its own."""
+    n_linked = len(mask.extra.get("linked_frames", ()))
+    return float(mask.extra.get("confirmed", n_linked or 1))
 
 
 def _look(mask: Mask, box_xyxy: np.ndarray, view: View) -> np.ndarray:
     """Shape, sight of components and picture, and spectral angle of one mask, judged on a piece around it."""
-    height, width = view.components.shape[:2]
+    whole = decode(mask.rle)  # (H, W)
     x0, y0, x1, y1 = (int(v) for v in box_xyxy)
-    whole = decode(mask.rle)
-    size = max(1.0, float(np.count_nonzero(whole[y0:y1, x0:x1]))) ** 0.5
-    ring_px = int(np.clip(round(RING_SHARE * size), *RING_PX))
-    top, bottom = max(0, y0 - ring_px), min(height, y1 + ring_px)
-    left, right = max(0, x0 - ring_px), min(width, x1 + ring_px)
-    step = max(1, -(-max(bottom - top, right - left) // MOST_SIDE_PX))
-    piece = np.s_[top:bottom:step, left:right:step]
-    inside = np.ascontiguousarray(whole[piece])
-    if not inside.any():  # thinned out of sight
-        piece, step = np.s_[top:bottom, left:right], 1
-        inside = np.ascontiguousarray(whole[piece])
-    reach = max(1, ring_px // step)
-    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * reach + 1, 2 * reach + 1))
-    grown = cv2.dilate(inside.view(np.uint8), kernel).view(bool)
-    outline = inside & ~cv2.erode(inside.view(np.uint8), np.ones((3, 3), np.uint8)).view(bool)
-    ring = grown & ~inside
+    n_px = float(np.count_nonzero(whole[y0:y1, x0:x1]))
+    size_px = max(1.0, n_px) ** 0.5
+    ring_px = int(np.clip(round(RING_SHARE * size_px), *RING_PX))
+    piece, step = _piece(whole, (x0 - ring_px, y0 - ring_px, x1 + ring_px, y1 + ring_px))
+    inside = np.ascontiguousarray(whole[piece])  # (h, w)
+    outline, ring = _edge_and_ring(inside, max(1, ring_px // step))
     sound = inside
     if view.valid is not None:
         ring &= view.valid[piece]
@@ -88,7 +84,34 @@ def _look(mask: Mask, box_xyxy: np.ndarray, view: View) -> np.ndarray:
     spectral = _sight(view.components[piece], view.component_edges[piece], sound, ring, outline)
     picture = _sight(view.picture[piece], view.picture_edges[piece], sound, ring, outline)
     angle = _angle(view.values, piece, sound, ring)
-    return np.array([*_shape(inside, whole, (x0, y0, x1, y1)), *spectral, *picture, angle], np.float32)
+    shape = _shape(inside, whole, (x0, y0, x1, y1))
+    return np.array([*shape, *spectral, *picture, angle], np.float32)
+
+
+def _piece(whole: np.ndarray, around_xyxy: tuple[int, int, int, int]) -> tuple[tuple[slice, slice], int]:
+    """Rows and columns of the image that a mask is judged on, and every how many px.
+
+    whole       : (H, W) bool
+    around_xyxy : its box and the ring around it, px; may reach beyond the image
+    """
+    height, width = whole.shape
+    left, top = max(0, around_xyxy[0]), max(0, around_xyxy[1])
+    right, bottom = min(width, around_xyxy[2]), min(height, around_xyxy[3])
+    longest_px = max(bottom - top, right - left)
+    step = max(1, -(-longest_px // MOST_SIDE_PX))  # rounded up
+    piece = np.s_[top:bottom:step, left:right:step]
+    if not whole[piece].any():  # thinned out of sight
+        return np.s_[top:bottom, left:right], 1
+    return piece, step
+
+
+def _edge_and_ring(inside: np.ndarray, reach_px: int) -> tuple[np.ndarray, np.ndarray]:
+    """(h, w) bool pixels along a mask's outline, and those around it up to a distance."""
+    in_bytes = inside.view(np.uint8)
+    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * reach_px + 1, 2 * reach_px + 1))
+    grown = cv2.dilate(in_bytes, disc).view(bool)
+    shrunk = cv2.erode(in_bytes, np.ones((3, 3), np.uint8)).view(bool)
+    return inside & ~shrunk, grown & ~inside
 
 
 def _shape(inside: np.ndarray, whole: np.ndarray, box_xyxy: tuple[int, int, int, int]) -> list[float]:
@@ -97,12 +120,13 @@ def _shape(inside: np.ndarray, whole: np.ndarray, box_xyxy: tuple[int, int, int,
     area_px = int(np.count_nonzero(whole[y0:y1, x0:x1]))
     rows, columns = y1 - y0, x1 - x0
     border = np.concatenate([whole[0], whole[-1], whole[1:-1, 0], whole[1:-1, -1]])
-    outer, _ = cv2.findContours(inside.view(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-    filled = cv2.drawContours(np.zeros(inside.shape, np.uint8), outer, -1, 1, cv2.FILLED)
-    n_inside, n_filled = int(np.count_nonzero(inside)), max(1, int(np.count_nonzero(filled)))
-    perimeter = sum(cv2.arcLength(c, closed=True) for c in outer)
-    hull = cv2.contourArea(cv2.convexHull(np.concatenate(outer)))
-    largest = max(cv2.contourArea(c) for c in outer)
+    pieces, _ = cv2.findContours(inside.view(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    filled = cv2.drawContours(np.zeros(inside.shape, np.uint8), pieces, -1, 1, cv2.FILLED)
+    n_inside = int(np.count_nonzero(inside))
+    n_filled = max(1, int(np.count_nonzero(filled)))  # with its holes
+    perimeter = sum(cv2.arcLength(c, closed=True) for c in pieces)
+    hull = cv2.contourArea(cv2.convexHull(np.concatenate(pieces)))
+    piece_areas = [cv2.contourArea(c) for c in pieces]
     return [
         np.log(max(area_px, 1) / whole.size),
         area_px / max(rows * columns, 1),
@@ -111,7 +135,7 @@ def _shape(inside: np.ndarray, whole: np.ndarray, box_xyxy: tuple[int, int, int,
         4 * np.pi * n_filled / max(perimeter, 1.0) ** 2,
         min(1.0, n_filled / max(hull, 1.0)),
         1 - n_inside / n_filled,
-        largest / max(sum(cv2.contourArea(c) for c in outer), 1.0),
+        max(piece_areas) / max(sum(piece_areas), 1.0),
     ]
 
 
@@ -122,18 +146,20 @@ def _sight(
 
     spread, ring_spread : log of the mean deviation inside and in the ring
     contrast            : log of the distance between both means, in deviations inside
-    own, foreign        : share of pixels inside that are nearer to their own mean, of those of the ring nearer to the mask's
+    own                 : share of pixels inside that are nearer to their own mean
+    foreign             : share of pixels of the ring that are nearer to the mask's mean
     edge                : log of the gradient along the outline over that inside
     """
-    mine, theirs = image[inside], image[ring]
+    mine, theirs = image[inside], image[ring]  # (n, D), (m, D)
     if not len(mine) or not len(theirs):
         return [0.0] * len(SIGHT)
     centre, outer = np.median(mine, axis=0), np.median(theirs, axis=0)
     spread = float(np.abs(mine - centre).mean()) + 1e-6
     ring_spread = float(np.abs(theirs - outer).mean()) + 1e-6
     gap = float(np.linalg.norm(centre - outer))
+    # a pixel is nearer to the mask's mean than to the ring's on one side of the plane half way between them
     towards, middle = centre - outer, (centre + outer) / 2
-    own = (mine - middle) @ towards > 0  # nearer to the mask's mean than to the ring's
+    own = (mine - middle) @ towards > 0
     foreign = (theirs - middle) @ towards > 0
     interior = inside & ~outline
     calm = float(edges[interior].mean()) if interior.any() else float(edges[inside].mean())
@@ -150,61 +176,69 @@ def _sight(
 
 def _angle(values: np.ndarray, piece: tuple[slice, slice], inside: np.ndarray, ring: np.ndarray) -> float:
     """Angle between the mean spectra of some pixels inside and in the ring, radians."""
-    means = []
-    for place in (inside, ring):
-        y, x = np.nonzero(place)
-        if not len(y):
-            return 0.0
-        some = np.linspace(0, len(y) - 1, min(SPECTRA, len(y))).astype(int)
-        rows = y[some] * (piece[0].step or 1) + piece[0].start
-        columns = x[some] * (piece[1].step or 1) + piece[1].start
-        means.append(values[:, rows, columns].mean(axis=1, dtype=np.float64))
-    lengths = np.linalg.norm(means[0]) * np.linalg.norm(means[1])
-    return float(np.arccos(np.clip(means[0] @ means[1] / max(lengths, 1e-300), -1, 1)))
+    if not inside.any() or not ring.any():
+        return 0.0
+    mine, theirs = (_mean_spectrum(values, piece, place) for place in (inside, ring))
+    lengths = np.linalg.norm(mine) * np.linalg.norm(theirs)
+    cosine = mine @ theirs / max(lengths, 1e-300)
+    return float(np.arccos(np.clip(cosine, -1, 1)))
+
+
+def _mean_spectrum(values: np.ndarray, piece: tuple[slice, slice], place: np.ndarray) -> np.ndarray:
+    """(C,) float64 mean of at most SPECTRA spectra, evenly spread over the pixels of a piece that `place` marks."""
+    y, x = np.nonzero(place)
+    some = np.linspace(0, len(y) - 1, min(SPECTRA, len(y))).astype(int)
+    rows = y[some] * (piece[0].step or 1) + piece[0].start
+    columns = x[some] * (piece[1].step or 1) + piece[1].start
+    return values[:, rows, columns].mean(axis=1, dtype=np.float64)
 
 
 def _agreement(overlap: np.ndarray, masks: Sequence[Mask]) -> np.ndarray:
-    """(N, 5): mean, least and largest over the other branches of the best IoU there; how many masks of others it meets; the
-    best IoU within its own branch."""
+    """(N, 5): mean, least and largest over the other branches of the best IoU there; how many masks of others it meets
+    (log); the best IoU within its own branch.
+
+    overlap : (N, N) IoU of all masks
+    """
     branch = np.array([m.branch for m in masks])
     names = sorted(set(branch.tolist()))
     apart = overlap - np.eye(len(masks))  # a mask does not confirm itself
     best = np.stack([apart[:, branch == name].max(axis=1, initial=0) for name in names])  # (branches, N)
-    is_own = branch[None] == np.array(names)[:, None]
-    others = np.where(is_own, np.nan, best)
     if len(names) == 1:
-        empty = np.zeros(len(masks))
-        return np.stack([empty, empty, empty, empty, best[0]], axis=1)
+        nobody = np.zeros(len(masks))
+        return np.stack([nobody, nobody, nobody, nobody, best[0]], axis=1)
+    is_own = branch[None] == np.array(names)[:, None]  # (branches, N)
+    others = np.where(is_own, np.nan, best)
     met = (apart >= MET_IOU) & (branch[:, None] != branch[None])
-    return np.stack(
-        [
-            np.nanmean(others, axis=0),
-            np.nanmin(others, axis=0),
-            np.nanmax(others, axis=0),
-            np.log1p(met.sum(axis=1)),
-            best[is_own.argmax(axis=0), np.arange(len(masks))],
-        ],
-        axis=1,
-    )
+    columns = [
+        np.nanmean(others, axis=0),
+        np.nanmin(others, axis=0),
+        np.nanmax(others, axis=0),
+        np.log1p(met.sum(axis=1)),
+        best[is_own.argmax(axis=0), np.arange(len(masks))],
+    ]
+    return np.stack(columns, axis=1)
 
 
 def _nesting(overlap: np.ndarray, area_px: np.ndarray) -> np.ndarray:
-    """(N, 5): masks that contain it, log of the smallest one's area over its own, masks in it, the largest one's share of its
-    area, and the sum of their shares."""
-    common = overlap * (area_px[:, None] + area_px[None]) / (1 + overlap)
-    share = common / np.maximum(area_px[:, None], 1)  # of mask i that lies in mask j
+    """(N, 5): masks that contain it, log of the smallest one's area over its own, masks in it, the largest one's share of
+    its area, and the sum of their shares.
+
+    overlap : (N, N) IoU of all masks
+    area_px : (N,)
+    """
+    common_px = overlap * (area_px[:, None] + area_px[None]) / (1 + overlap)  # IoU = common / (sum - common)
+    share = common_px / np.maximum(area_px[:, None], 1)  # [i, j]: of mask i that lies in mask j
     larger = area_px[None] > LARGER * area_px[:, None]
     contains = (share >= INSIDE) & larger  # [i, j]: j contains i
-    parent = np.where(contains, area_px[None], np.inf).min(axis=1)
-    parent_area = np.where(np.isfinite(parent), np.log(np.where(np.isfinite(parent), parent, 1) / area_px), 0)
+    parent_px = np.where(contains, area_px[None], np.inf).min(axis=1)  # inf: nothing contains it
+    has_parent = np.isfinite(parent_px)
+    parent_area = np.where(has_parent, np.log(np.where(has_parent, parent_px, 1) / area_px), 0)
     child_share = np.where(contains.T, area_px[None] / area_px[:, None], 0)
-    return np.stack(
-        [
-            np.log1p(contains.sum(axis=1)),
-            parent_area,
-            np.log1p(contains.sum(axis=0)),
-            child_share.max(axis=1, initial=0),
-            np.minimum(child_share.sum(axis=1), 3),
-        ],
-        axis=1,
-    )
+    columns = [
+        np.log1p(contains.sum(axis=1)),
+        parent_area,
+        np.log1p(contains.sum(axis=0)),
+        child_share.max(axis=1, initial=0),
+        np.minimum(child_share.sum(axis=1), 3),
+    ]
+    return np.stack(columns, axis=1)

@@ -1,4 +1,7 @@
-"""The IoU with the truth that a mask's features speak for: a few small networks' mean, made honest by a monotone curve."""
+"""The IoU with the truth that a mask's features speak for.
+
+It is a few small networks' mean, made honest by a monotone curve.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +19,9 @@ from hvlabel.quality.features import NAMES
 
 SHIPPED = Path(__file__).resolve().parents[2] / "resources" / "models" / "quality.json"
 MOST_STRANGE = 3  # features outside of what training saw, above which a mask's quality is not known
+MARGIN = 0.1  # of a feature's range in training, by which it may exceed that
+
+Layers = tuple[tuple[np.ndarray, np.ndarray], ...]  # weight (in, out) and bias (out,) of each
 
 
 @dataclass(frozen=True)
@@ -23,7 +29,7 @@ class Predictor:
     """A trained predictor.
 
     low, high, centre, spread : (F,) range, mean and deviation of each feature in training
-    members                   : of each network weights and biases of its layers, [(in, out), (out,)]
+    members                   : layers of each network
     knots                     : (K, 2) rising predicted and observed IoU
     """
 
@@ -31,39 +37,44 @@ class Predictor:
     high: np.ndarray
     centre: np.ndarray
     spread: np.ndarray
-    members: tuple[tuple[tuple[np.ndarray, np.ndarray], ...], ...]
+    members: tuple[Layers, ...]
     knots: np.ndarray
 
     @classmethod
     def of(cls, content: dict[str, Any]) -> Predictor:
         """The predictor of a file's parsed content."""
         low, high, centre, spread = (np.array(content[name]) for name in ("low", "high", "centre", "spread"))
-        members = tuple(
-            tuple((np.array(weight), np.array(bias)) for weight, bias in layers) for layers in content["members"]
-        )
+        members = tuple(_layers(stored) for stored in content["members"])
         return cls(low, high, centre, spread, members, np.array(content["knots"]))
 
     def quality(self, features: np.ndarray) -> np.ndarray:
         """(N,) float64 in [0, 1] for (N, F) features."""
         if not len(features):
             return np.zeros(0)
+        # a network says nothing sensible beyond what it has seen, so features are clipped to that
         x = (np.clip(features, self.low, self.high) - self.centre) / self.spread
-        raw = np.mean([_forward(x, layers) for layers in self.members], axis=0)
+        raw = np.mean([_forward(x, layers) for layers in self.members], axis=0)  # (N,)
         return np.interp(raw, self.knots[:, 0], self.knots[:, 1])
 
     def is_known(self, features: np.ndarray) -> np.ndarray:
         """(N,) bool: whether features lie in the range that training saw, but for a few."""
-        room = 0.1 * (self.high - self.low)
-        strange = (features < self.low - room) | (features > self.high + room)
+        margin = MARGIN * (self.high - self.low)
+        strange = (features < self.low - margin) | (features > self.high + margin)  # (N, F)
         return np.asarray(strange.sum(axis=1) <= MOST_STRANGE)
 
 
-def _forward(x: np.ndarray, layers: tuple[tuple[np.ndarray, np.ndarray], ...]) -> np.ndarray:
+def _layers(stored: Any) -> Layers:
+    """A network as it stands in a file."""
+    return tuple((np.array(weight), np.array(bias)) for weight, bias in stored)
+
+
+def _forward(x: np.ndarray, layers: Layers) -> np.ndarray:
     """(N,) IoU of (N, F) standardised features."""
     for weight, bias in layers[:-1]:
         x = np.tanh(x @ weight + bias)
     weight, bias = layers[-1]
-    return 1 / (1 + np.exp(-(x @ weight + bias)[:, 0]))
+    logit = (x @ weight + bias)[:, 0]
+    return 1 / (1 + np.exp(-logit))
 
 
 @cache
@@ -90,5 +101,6 @@ def _read(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise WeightsError(
-            f"{path}: cannot be read ({error.strerror}); it comes with a clone of the repository, or set fusion.ranking: agreement"
+            f"{path}: cannot be read ({error.strerror}); it comes with a clone of the repository, or set "
+            "fusion.ranking: agreement"
         ) from error

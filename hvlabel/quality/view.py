@@ -12,6 +12,7 @@ from hvlabel.cube import Cube
 N_COMPONENTS = 6
 SAMPLE_PX = 40_000  # pixels that decide the components: more change nothing, and a large cube has millions
 BLOCK_PX = 1 << 18  # projected at a time
+NOISE_RIDGE = 1e-3  # share of the mean noise variance added to its diagonal, as in branches.material
 
 
 @dataclass(frozen=True)
@@ -49,43 +50,69 @@ def make_view(values: np.ndarray, rgb: np.ndarray, valid: np.ndarray | None = No
 def whitened_components(values: np.ndarray, valid: np.ndarray | None = None) -> np.ndarray:
     """(H, W, D) float32 minimum noise fractions of the spectral shape, in deviations of the noise, strongest first.
 
-    As branches.material.spectral_components, but from a regular sample of pixels and without its weights: here a distance has to
-    mean the same in every image.
+    values : (C, H, W) float32, any unit
+    valid  : (H, W) bool; None: all
+    As branches.material.spectral_components, but from a regular sample of pixels and without its weights: here a
+    distance has to mean the same in every image.
     """
     n_bands, height, width = values.shape
-    step = max(1, round((height * width / SAMPLE_PX) ** 0.5))
-    use = np.ones((height, width), bool) if valid is None else valid
-    here, right = (slice(0, height, step), slice(0, width - 1, step)), (slice(0, height, step), slice(1, width, step))
-    both = (use[here] & use[right]).ravel()
-    if both.sum() < 2:
+    pairs = _neighbours(values, valid)
+    if pairs is None:
         return np.zeros((height, width, 1), np.float32)
-    sample = _unit(values[:, *here].reshape(n_bands, -1)[:, both])
-    neighbours = _unit(values[:, *right].reshape(n_bands, -1)[:, both])
-    change = sample - neighbours
-    size = np.abs(change).sum(axis=0)
-    quiet = change[:, size <= np.median(size)]  # the rest are edges
-    noise = quiet @ quiet.T / quiet.shape[1] / 2
-    noise += np.eye(n_bands) * max(1e-3 * np.trace(noise) / n_bands, 1e-12)
-    variance, axes = np.linalg.eigh(noise)
-    whitening = (axes / np.sqrt(variance)).T
-    centre = sample.mean(axis=1, keepdims=True)
+    sample, neighbours = pairs
+    variance, axes = np.linalg.eigh(_noise_covariance(sample - neighbours))
+    whitening = (axes / np.sqrt(variance)).T  # (C, C)
+    centre = sample.mean(axis=1, keepdims=True)  # (C, 1)
     known = whitening @ (sample - centre)
-    _, turned = np.linalg.eigh(known @ known.T / known.shape[1])
-    projection = (turned[:, ::-1][:, :N_COMPONENTS].T @ whitening).astype(np.float32)  # (D, C)
+    _, turned = np.linalg.eigh(known @ known.T / known.shape[1])  # weakest first
+    strongest = turned[:, ::-1][:, :N_COMPONENTS].T  # (D, C)
+    projection = (strongest @ whitening).astype(np.float32)  # (D, C)
     offset = projection @ centre.astype(np.float32)
     flat = values.reshape(n_bands, -1)
-    out = np.empty((len(projection), height * width), np.float32)
+    components = np.empty((len(projection), height * width), np.float32)  # (D, H * W)
     for start in range(0, height * width, BLOCK_PX):
         block = flat[:, start : start + BLOCK_PX]
         length = np.sqrt(np.einsum("cn,cn->n", block, block)) if n_bands > 1 else np.ones(block.shape[1], np.float32)
-        out[:, start : start + BLOCK_PX] = (projection @ block) / np.maximum(length, np.float32(1e-30)) - offset
-    return np.ascontiguousarray(out.T).reshape(height, width, -1)
+        projected = (projection @ block) / np.maximum(length, np.float32(1e-30))
+        components[:, start : start + BLOCK_PX] = projected - offset
+    return np.ascontiguousarray(components.T).reshape(height, width, -1)
+
+
+def _neighbours(values: np.ndarray, valid: np.ndarray | None) -> tuple[np.ndarray, np.ndarray] | None:
+    """(C, n) unit spectra of a regular sample of pixels, and of those to their right; None if there are too few.
+
+    values, valid : as of `whitened_components`
+    """
+    n_bands, height, width = values.shape
+    step = max(1, round((height * width / SAMPLE_PX) ** 0.5))
+    here = (slice(0, height, step), slice(0, width - 1, step))
+    right = (slice(0, height, step), slice(1, width, step))
+    use = np.ones((height, width), bool) if valid is None else valid
+    both = (use[here] & use[right]).ravel()
+    if both.sum() < 2:  # a covariance needs two
+        return None
+    sample = values[:, *here].reshape(n_bands, -1)[:, both]
+    neighbours = values[:, *right].reshape(n_bands, -1)[:, both]
+    return _unit(sample), _unit(neighbours)
+
+
+def _noise_covariance(change: np.ndarray) -> np.ndarray:
+    """(C, C) of (C, n) differences of neighbours: half that of the quieter half of them, with a ridge for dead bands."""
+    n_bands = len(change)
+    strength = np.abs(change).sum(axis=0)
+    quiet = change[:, strength <= np.median(strength)]  # the rest are edges
+    noise = quiet @ quiet.T / quiet.shape[1] / 2
+    noise += np.eye(n_bands) * max(NOISE_RIDGE * np.trace(noise) / n_bands, 1e-12)
+    return noise
 
 
 def _unit(spectra: np.ndarray) -> np.ndarray:
     """(C, N) float64 spectra of length 1; a single band stays as it is."""
     wide = spectra.astype(np.float64)
-    return wide / np.maximum(np.linalg.norm(wide, axis=0), 1e-30) if len(wide) > 1 else wide
+    if len(wide) == 1:
+        return wide
+    length = np.linalg.norm(wide, axis=0)
+    return wide / np.maximum(length, 1e-30)
 
 
 def _edges(image: np.ndarray, valid: np.ndarray | None) -> np.ndarray:
@@ -94,9 +121,10 @@ def _edges(image: np.ndarray, valid: np.ndarray | None) -> np.ndarray:
     for k in range(image.shape[2]):
         channel = np.ascontiguousarray(image[:, :, k])
         for dx, dy in ((1, 0), (0, 1)):
-            slope = cv2.Sobel(channel, cv2.CV_32F, dx, dy, ksize=3, scale=0.125)
+            slope = cv2.Sobel(channel, cv2.CV_32F, dx, dy, ksize=3, scale=0.125)  # per px
             total += slope * slope
     edges = np.sqrt(total)
     if valid is not None:
-        edges[cv2.erode(valid.view(np.uint8), np.ones((3, 3), np.uint8)) == 0] = 0
+        surrounded = cv2.erode(valid.view(np.uint8), np.ones((3, 3), np.uint8))
+        edges[surrounded == 0] = 0
     return edges
