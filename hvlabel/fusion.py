@@ -20,13 +20,19 @@ def fuse(
     """The label of one image: masks that win the NMS of all branches, best first.
 
     expected_iou : per branch (N,) predicted IoU with an object, needed by ranking `quality`
-    A kept mask's votes name its own branch and those of the masks it suppressed. By quality, those below min_quality are left
-    out, the others are ranked by what is expected of them, times their branch's weight, and compete by that together with a
-    share OWN_WORD of their own score, which knows best about copies of one mask. Otherwise they compete by
-    their weighted scores, and the final score, which ranks the label, follows settings.ranking: by votes (score + vote_bonus *
-    further votes) / (1 + vote_bonus * further branches), by agreement the mean over branches of the best IoU with a mask
-    there, 1 for its own. Every mask that is not in the label is recorded with its position in its branch's file and the reason.
-    MaskFileError if the branches disagree about the size of the image.
+
+    A kept mask's votes name its own branch and those of the masks it suppressed.
+
+    By quality, masks below min_quality are left out. The others are ranked by what is expected of them, times their
+    branch's weight, and compete by that together with a share OWN_WORD of their own score, which knows best about
+    copies of one mask.
+
+    Otherwise they compete by their weighted scores, and the final score, which ranks the label, follows
+    settings.ranking: by votes (score + vote_bonus * further votes) / (1 + vote_bonus * further branches), by agreement
+    the mean over branches of the best IoU with a mask there, 1 for its own.
+
+    Every mask that is not in the label is recorded with its position in its branch's file and the reason. MaskFileError
+    if the branches disagree about the size of the image.
     """
     height, width = _common_size(branches)
     by_quality = settings.ranking == "quality"
@@ -79,7 +85,7 @@ def covering(masks: Sequence[Mask], share: float) -> int:
 
 
 def agreement(masks: Sequence[Mask], branches: Sequence[MaskSet]) -> list[float]:
-    """Of each mask the mean over branches of its best IoU with one of their masks, in [0, 1]; 1 for the branch it is of."""
+    """Of each mask the mean over branches of its best IoU with a mask there, in [0, 1]; 1 for the branch it is of."""
     rles = [m.rle for m in masks]
     best_iou = [iou_matrix(rles, branch.rles).max(axis=1, initial=0) for branch in branches]  # per branch (N,)
     mean = np.stack(best_iou).mean(axis=0)

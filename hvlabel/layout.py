@@ -70,7 +70,7 @@ class Layout:
 
     @property
     def aside(self) -> Path:
-        """Mask files that people edited and did not accept, under their path in the results, when new ones took their place."""
+        """Mask files that were edited and not accepted, under their path in the results: new ones took their place."""
         return self.root / "aside"
 
     # ------------------------------------------------------------------------------------------ what a run is about

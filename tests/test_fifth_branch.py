@@ -1,4 +1,4 @@
-"""A further branch is one file and one row: added to a copy of the product, it runs from the configuration to the report."""
+"""A further branch is one file and one row: added to a copy of the product, it runs from configuration to report."""
 
 import hashlib
 import json

@@ -64,8 +64,8 @@ class MaterialSettings(NetworkBranchSettings):
 def run(cube: Cube, settings: MaterialSettings, model: PromptModel | ModelOfCamera | None = None) -> MaskSet:
     """Masks of the cube's spectra, best first.
 
-    model : of backend sam, the network; of backend hyperfree, a function from a camera's wavelengths (nm) and its ground
-            sampling distance (m) to its network
+    model : of backend sam, the network; of backend hyperfree, a function from a camera's wavelengths (nm) and its
+            ground sampling distance (m) to its network
     """
     if model is None:
         masks = _regions(cube, settings)
@@ -164,14 +164,14 @@ def spectral_components(values: np.ndarray, n_components: int, valid: np.ndarray
 
 
 def _of_unit_length(spectra: np.ndarray, known: np.ndarray | slice) -> np.ndarray:
-    """(C, N) float64 spectra of length 1, those that are almost dark shorter; a single band relative to its brightest value.
+    """(C, N) float64 spectra of length 1, those that are almost dark shorter; a single band over its brightest value.
 
     known : of (N,), the pixels with values
     """
     tiny = np.finfo(np.float64).tiny  # against a division by zero
     wide = _fewer_bands(spectra).astype(np.float64)
     if len(wide) == 1:
-        wide /= max(float(np.abs(wide[:, known]).max()), tiny)  # in place: a second copy of a large cube would not fit
+        wide /= max(float(np.abs(wide[:, known]).max()), tiny)  # in place: no second copy of a large cube
         return wide
     length = np.linalg.norm(wide, axis=0)
     wide /= np.maximum(length, max(DARK * float(length.max()), tiny))
@@ -179,7 +179,7 @@ def _of_unit_length(spectra: np.ndarray, known: np.ndarray | slice) -> np.ndarra
 
 
 def _fewer_bands(spectra: np.ndarray) -> np.ndarray:
-    """(C, N) spectra; of more than MAX_BANDS bands means of equally many neighbours, as memory and time grow with them."""
+    """(C, N) spectra; of more than MAX_BANDS bands means of equally many neighbours: memory and time grow with them."""
     n_bands = len(spectra)
     if n_bands <= MAX_BANDS:
         return spectra
@@ -191,7 +191,7 @@ def _fewer_bands(spectra: np.ndarray) -> np.ndarray:
 
 
 def _noise_covariance(image: np.ndarray, valid: np.ndarray | None) -> np.ndarray:
-    """(C, C) noise covariance of a (C, H, W) image, half that of neighbour differences without the stronger ones (edges).
+    """(C, C) noise covariance of a (C, H, W) image: half that of neighbour differences, but for the stronger ones (edges).
 
     valid : (H, W) bool, pixels that count; None: all
     """

@@ -69,11 +69,11 @@ class _Place(NamedTuple):
 
 
 class _Loaded(NamedTuple):
-    """A predictor, and what its batches are planned from: its mask decoder, the side of its token grid and of its input."""
+    """A predictor, and what its batches are planned from: its mask decoder, the sides of token grid and input."""
 
     model: Any
     decoder: Any
-    grid: Any
+    grid: int
     side_px: int
 
 

@@ -35,8 +35,8 @@ class PromptsSettings(NetworkBranchSettings):
         2,
         ge=0,
         le=8,
-        description="false-colour pictures of three whitened spectral components each on which a prompt is decoded beside "
-        "the RGB picture; of each prompt's masks the one that the network is surest of stays",
+        description="false-colour pictures of three whitened spectral components each on which a prompt is decoded "
+        "beside the RGB picture; of each prompt's masks the one that the network is surest of stays",
     )
 
     def takes_part(self, around: Surroundings) -> bool:
@@ -44,7 +44,7 @@ class PromptsSettings(NetworkBranchSettings):
         return self.backend != "off" and around.has_prompts
 
     def resolved(self) -> Self:
-        """The settings of a branch that runs: nothing else can decode what people drew, so there is no way round SAM."""
+        """The settings of a branch that runs: nothing else decodes what people drew, so there is no way round SAM."""
         return self.model_copy(update={"backend": "sam"}) if self.backend == "auto" else self
 
 
@@ -76,8 +76,8 @@ class MarkModel(Protocol):
 def run(cube: Cube, settings: PromptsSettings, model: MarkModel, prompts: Sequence[ObjectPrompt]) -> MaskSet:
     """One mask per prompt, best first.
 
-    Each prompt is decoded on the RGB picture and on the composites, since what only the spectrum shows has no outline in
-    colours; the mask of the highest predicted IoU times stability stays, and its extra says of which picture it is.
+    Each prompt is decoded on the RGB picture and on the composites, since what only the spectrum shows has no outline
+    in colours; the mask of the highest predicted IoU times stability stays, and its extra says of which picture it is.
     """
     best: list[Mask | None] = [None] * len(prompts)
     if prompts:

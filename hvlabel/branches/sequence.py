@@ -33,8 +33,8 @@ class SequenceSettings(NetworkBranchSettings):
     key_frames: Annotated[int, read_by("sam", "sam2")] = Field(
         3,
         ge=1,
-        description="frames in which new objects are started; sam2: evenly spread, sam: those that differ most, no others "
-        "are used",
+        description="frames in which new objects are started; sam2: evenly spread, sam: those that differ most, no "
+        "others are used",
     )
     carry: Annotated[bool, read_by("sam")] = Field(
         True, description="sam: objects of earlier frames are carried on by one prompt each"
@@ -45,8 +45,8 @@ class SequenceSettings(NetworkBranchSettings):
     memory_frames: Annotated[int, read_by("sam2"), IN_FAST_MODE] = Field(
         0,
         ge=0,
-        description="sam2, generator.mode fast: frames just passed that a track remembers beside the one it started on; "
-        "exact: as many as the network's config says",
+        description="sam2, generator.mode fast: frames just passed that a track remembers beside the one it started "
+        "on; exact: as many as the network's config says",
     )
     max_objects: Annotated[int, read_by("sam2")] = Field(
         64, ge=1, description="sam2: tracks started per key frame at most, best score first"

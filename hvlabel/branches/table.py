@@ -6,9 +6,10 @@ A branch's file holds the class of its settings and a function `run`:
     run(cube, settings, model=MODEL)            where the row names a network; MODEL is None for a backend without one
     run(cube, settings, ..., prompts=PROMPTS)   where the row reads what people drew
 
-Everything else reads this table: the groups of the configuration and their JSON schema, the verbs, the stages, the paths
-of the results, the fusion's weights, report and summary. The file is imported when somebody needs it, and not by this
-one: settings stand below the configuration's tree, which reads the table.
+Everything else reads this table: the groups of the configuration and their JSON schema, the verbs, the stages, the
+paths of the results, the fusion's weights, report and summary. A branch's file is imported when somebody asks its row
+for something, and not by this file: so the results' layout needs no network, and the branches may stand on the settings
+that the configuration's tree puts together.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class RegionsSettings(BranchSettings):
-    """The best classical regions as a further voter beside networks, which take objects for their parts now and then."""
+    """The best classical regions as a voter beside networks, which take objects for their parts now and then."""
 
     version: ClassVar[int] = 1
 

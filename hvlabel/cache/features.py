@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ from hvlabel.errors import CubeError
 
 CHUNK_TOKENS = 32  # side of a chunk, all channels
 CRC_BYTES = 4
+VALUE_BYTES = 2  # of a float16
 
 
 @dataclass(frozen=True)
@@ -37,33 +39,45 @@ class Features:
 
     def read(self, rows: slice, columns: slice) -> np.ndarray:
         """(h', w', D) float16 of a window inside the grid; CubeError on a damaged chunk."""
-        y0, y1, x0, x1 = rows.start, rows.stop, columns.start, columns.stop
-        out = np.empty((y1 - y0, x1 - x0, self.shape[2]), np.float16)
-        for cy in range(y0 // CHUNK_TOKENS, (y1 - 1) // CHUNK_TOKENS + 1):
-            for cx in range(x0 // CHUNK_TOKENS, (x1 - 1) // CHUNK_TOKENS + 1):
-                top, left = cy * CHUNK_TOKENS, cx * CHUNK_TOKENS
-                a, b = max(y0, top), min(y1, top + CHUNK_TOKENS)
-                c, d = max(x0, left), min(x1, left + CHUNK_TOKENS)
-                out[a - y0 : b - y0, c - x0 : d - x0] = self._chunk(cy, cx)[a - top : b - top, c - left : d - left]
-        return out
+        window = np.empty((rows.stop - rows.start, columns.stop - columns.start, self.shape[2]), np.float16)
+        for row in _chunks_under(rows):
+            for column in _chunks_under(columns):
+                to_y, from_y = _common(rows, row)
+                to_x, from_x = _common(columns, column)
+                window[to_y, to_x] = self._chunk(row, column)[from_y, from_x]
+        return window
 
     def _chunk(self, row: int, column: int) -> np.ndarray:
+        """(CHUNK_TOKENS, CHUNK_TOKENS, D) float16; at the grid's end a chunk is stored whole too."""
         path = self.path / f"features/c/{row}/{column}/0"
-        side = (CHUNK_TOKENS, CHUNK_TOKENS, self.shape[2])
+        shape = (CHUNK_TOKENS, CHUNK_TOKENS, self.shape[2])
         try:
             stored = path.read_bytes()
         except OSError:
             stored = b""
         content = stored[:-CRC_BYTES]
-        if len(content) != 2 * side[0] * side[1] * side[2] or google_crc32c.value(content) != int.from_bytes(
-            stored[-CRC_BYTES:], "little"
-        ):
+        checksum = int.from_bytes(stored[-CRC_BYTES:], "little")
+        is_whole = len(content) == VALUE_BYTES * math.prod(shape)
+        if not is_whole or google_crc32c.value(content) != checksum:
             raise CubeError(f"{path}: a chunk of teacher features is damaged; delete {self.path} and run again")
-        return np.frombuffer(content, "<f2").reshape(side)
+        return np.frombuffer(content, "<f2").reshape(shape)
+
+
+def _chunks_under(window: slice) -> range:
+    """The chunks along an axis that a window of tokens touches."""
+    return range(window.start // CHUNK_TOKENS, (window.stop - 1) // CHUNK_TOKENS + 1)
+
+
+def _common(window: slice, chunk: int) -> tuple[slice, slice]:
+    """What a window and a chunk have in common along an axis: in the window, and in the chunk."""
+    first = chunk * CHUNK_TOKENS
+    start = max(window.start, first)
+    stop = min(window.stop, first + CHUNK_TOKENS)
+    return slice(start - window.start, stop - window.start), slice(start - first, stop - first)
 
 
 def write_features(path: Path, values: np.ndarray, attributes: dict[str, Any]) -> None:
-    """Publish (h, w, D) values as a Zarr group with one float16 array `features`, chunk by chunk followed by its CRC32C."""
+    """Publish (h, w, D) values as a Zarr group with one float16 array `features`; after each chunk comes its CRC32C."""
     temporary = temporary_beside(path)
     try:
         group = zarr.create_group(temporary, overwrite=True)
@@ -74,7 +88,7 @@ def write_features(path: Path, values: np.ndarray, attributes: dict[str, Any]) -
             chunks=(CHUNK_TOKENS, CHUNK_TOKENS, values.shape[2]),
             compressors=[Crc32cCodec()],
             dimension_names=("y", "x", "channel"),
-            config={"write_empty_chunks": True},
+            config={"write_empty_chunks": True},  # so that a chunk that is not there is damage
         )
         array[:] = values.astype(np.float16)
         seal_folder(temporary, attributes, {})

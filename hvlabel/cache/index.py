@@ -86,7 +86,7 @@ def replace_entry(layout: Layout, stage: str, dataset: str, image_id: str, entry
         return False
     lock = layout.lock(stage, dataset, shard)
     make_folder(lock.parent)
-    with FileLock(lock):
+    with FileLock(lock):  # a job that walks the shard would write over it
         index = read_index(path)
         changed = replace(index, images={**index.images, image_id: entry})
         publish_bytes(path, changed.to_json())
@@ -159,6 +159,7 @@ def _untruth(layout: Layout, path: Path, folders: _Folders) -> str | None:
         entries = read_index(path).images.values()
     except ResultsError as error:
         return str(error)
+    # an image that failed has no output that could be gone
     listed = [entry.path for entry in entries if entry.status == "ok"]
     gone = [name for name in listed if not folders.hold(layout.root / name)]
     return f"{len(gone)} missing, e.g. {gone[0]}" if gone else None

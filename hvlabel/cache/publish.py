@@ -32,7 +32,7 @@ def publish_bytes(path: Path, content: bytes) -> None:
         with temporary.open("wb") as file:
             file.write(content)
             file.flush()
-            os.fsync(file.fileno())
+            os.fsync(file.fileno())  # else a crash may leave the new name with no content
         temporary.replace(path)
     except OSError as error:
         temporary.unlink(missing_ok=True)
@@ -49,6 +49,7 @@ def publish_folder(temporary: Path, path: Path) -> None:
             with file.open("rb") as handle:
                 os.fsync(handle.fileno())
     if path.exists():
+        # folders cannot be replaced in one step: the older one steps aside first
         grave = path.with_name(f".{path.name}.{os.getpid()}.old")
         path.rename(grave)
         temporary.rename(path)
@@ -59,6 +60,7 @@ def publish_folder(temporary: Path, path: Path) -> None:
 
 
 def _sync_folder(folder: Path) -> None:
+    """Make a rename last: it is written with the folder, not with the file."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)

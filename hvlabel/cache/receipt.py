@@ -1,5 +1,7 @@
-"""What makes a Zarr group (a cube, teacher features) trustworthy: its key, and the size and checksum of each of its files,
-kept in its own attributes."""
+"""What makes a Zarr group (a cube, teacher features) trustworthy.
+
+That is its key, and a receipt: the size and checksum of each of its files. Both are kept in its own attributes.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,10 @@ BLOCK_BYTES = 1 << 20  # hashed at a time: files may be larger than memory
 
 
 def seal_folder(path: Path, attributes: dict[str, Any], known: dict[str, int]) -> None:
-    """Finish a Zarr group: its attributes and the receipt of all its files. known: CRC32Cs of files, by relative path."""
+    """Finish a Zarr group: write its attributes and the receipt of all its files.
+
+    known : CRC32Cs of files that need not be read again, by relative path
+    """
     receipt = {}
     for file in _content(path):
         name = str(file.relative_to(path))

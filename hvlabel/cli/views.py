@@ -145,8 +145,8 @@ def summary(
     allowed = settings_of(RunSettings, "run", run, config).max_failed_share
     if check and len(made.failures) > allowed * made.n_images:
         raise TooManyFailuresError(
-            f"{len(made.failures)} of {made.n_images} images failed, more than run.max_failed_share {allowed:g} allows; "
-            "all others are done: mend the images or raise it"
+            f"{len(made.failures)} of {made.n_images} images failed, more than run.max_failed_share {allowed:g} "
+            "allows; all others are done: mend the images or raise it"
         )
 
 

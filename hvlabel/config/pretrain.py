@@ -27,7 +27,8 @@ class StudentSettings(Settings):
     merging: bool = Field(False, description="halve the token grid inside the network, as the published examples do")
     checkpoint: Annotated[str | None, NO_RESULT] = Field(
         None,
-        description="HyperFree or HyperVision state dict, or a run's exported weights, to start from; none: from scratch",
+        description="HyperFree or HyperVision state dict, or a run's exported weights, to start from; none: from "
+        "scratch",
     )
     gsd_m: float = Field(1.0, gt=0, description="ground sampling distance of the raw images, m per pixel")
 
@@ -91,7 +92,8 @@ class LossSettings(Settings):
     balanced: float = Field(
         0.0,
         ge=0,
-        description="weight of a cross-entropy that counts object and background alike; keeps small masks from vanishing",
+        description="weight of a cross-entropy that counts object and background alike; keeps small masks from "
+        "vanishing",
     )
     edge: float = Field(
         0.0,
@@ -101,12 +103,14 @@ class LossSettings(Settings):
     dense: float = Field(
         0.0,
         ge=0,
-        description="weight of a throw-away head: pixel embeddings alike inside a mask, which teach the backbone at once",
+        description="weight of a throw-away head: pixel embeddings alike inside a mask, which teach the backbone at "
+        "once",
     )
     shortcut: float = Field(
         0.0,
         ge=0,
-        description="weight of a throw-away head that makes the mask from the feature under the click and teaches the decoder's tokens to",
+        description="weight of a throw-away head that makes the mask from the feature under the click and teaches the "
+        "decoder's tokens to",
     )
 
 

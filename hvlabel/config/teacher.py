@@ -39,8 +39,8 @@ class TeacherSettings(StageSettings):
 
     backend: Literal["none", "auto", "sam", "sam2", "dino"] = Field(
         "none",
-        description="none: pre-training without distillation; auto: sam where its weights are at hand, else sam2 if that "
-        "group is given, else none",
+        description="none: pre-training without distillation; auto: sam where its weights are at hand, else sam2 if "
+        "that group is given, else none",
     )
     sam: Annotated[SamModel, read_by("sam")] = Field(
         SamModel(), description="the network of backend sam: its image encoder"

@@ -91,7 +91,7 @@ class DataCard:
 
 
 def data_card(config: Config, scan: Scan) -> DataCard:
-    """Look into every image that a scan found: headers, and one line of values; whole images only where that is equal."""
+    """Look into every image of a scan: headers, and one line of values; whole images only where that line is equal."""
     cards = {name: Card(name, d.described(name)) for name, d in config.datasets.items() if not d.demo}
     images = [i for i in scan.images if i.dataset in cards]
     alike: Alike = defaultdict(list)
@@ -112,7 +112,7 @@ def data_card(config: Config, scan: Scan) -> DataCard:
 
 
 def _look_into(image: Image, card: Card, alike: Alike) -> None:
-    """Enter an image into its data set's card and among those that may be equal to it; RawFileError if it is damaged."""
+    """Enter an image into its data set's card and among those that may equal it; RawFileError if it is damaged."""
     path = Path(image.raw)
     form = card.descriptor.form_for(path)
     raw = open_raw(path, form)

@@ -46,14 +46,17 @@ def _with_truth(layout: Layout) -> list[tuple[str, str]]:
     """(data set, image) of every labelled image that has ground truth."""
     images = []
     for index in all_indexes(layout, "labels"):
-        labelled = [name for name, entry in index.images.items() if entry.status == "ok"]
-        images += [(index.dataset, name) for name in labelled if layout.truth(index.dataset, name).exists()]
+        for name, entry in index.images.items():
+            has_truth = layout.truth(index.dataset, name).exists()
+            if entry.status == "ok" and has_truth:
+                images.append((index.dataset, name))
     return images
 
 
 def _common_branches(layout: Layout, images: Sequence[tuple[str, str]]) -> list[str]:
     """The branches that all labels were fused from, in the order of the first one."""
-    made_from = [read_document(layout.label(*image))["provenance"]["branches"] for image in images]
+    documents = [read_document(layout.label(*image)) for image in images]
+    made_from = [document["provenance"]["branches"] for document in documents]
     return [branch for branch in made_from[0] if all(branch in others for others in made_from)]
 
 

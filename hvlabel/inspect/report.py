@@ -20,35 +20,44 @@ PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
 <title>hvlabel report</title><style>
 body{font:15px/1.45 system-ui,sans-serif;margin:2rem auto;max-width:1640px;padding:0 1rem;color:#1b1f24;background:#fff}
-table{border-collapse:collapse;margin:.6rem 0 1.4rem}td,th{padding:.25rem .8rem;border-bottom:1px solid #d7dce1;text-align:right}
+table{border-collapse:collapse;margin:.6rem 0 1.4rem}
+td,th{padding:.25rem .8rem;border-bottom:1px solid #d7dce1;text-align:right}
 td:first-child,th:first-child,td.l,th.l{text-align:left}th{background:#f3f5f7;font-weight:600}
 .note{background:#fff6d8;border-left:4px solid #d9a400;padding:.6rem 1rem;max-width:60rem}.bad{color:#a11}
 figure{margin:0 0 1.4rem}img{max-width:100%;border:1px solid #d7dce1}figcaption{font-size:.9rem;color:#555}
 </style></head><body>
 <h1>Pseudo-labels: {{ run.labelled|length }} images</h1>
-<p>Branches {{ run.backends|join(", ") }}. Labels are in <code>labels/</code>, the masks of each branch in <code>masks/</code>.</p>
+<p>Branches {{ run.backends|join(", ") }}.
+Labels are in <code>labels/</code>, the masks of each branch in <code>masks/</code>.</p>
 {% if run.caution %}<p class="note">{{ run.caution }}</p>{% endif %}
 {% for note in run.notes %}<p class="note">{{ note }}</p>{% endfor %}
 <h2>Stages</h2>
-<table><tr><th>stage</th><th>made</th><th>failed</th><th>left out</th><th>masks</th><th>seconds</th><th>seconds per image</th></tr>
-{% for s in run.stages %}<tr><td>{{ s.stage }}</td><td>{{ s.n_ok }}</td><td{% if s.n_failed %} class="bad"{% endif %}>{{ s.n_failed }}</td>
+<table><tr><th>stage</th><th>made</th><th>failed</th><th>left out</th><th>masks</th>
+<th>seconds</th><th>seconds per image</th></tr>
+{% for s in run.stages %}<tr><td>{{ s.stage }}</td><td>{{ s.n_ok }}</td>
+<td{% if s.n_failed %} class="bad"{% endif %}>{{ s.n_failed }}</td>
 <td>{{ s.n_skipped }}</td><td>{{ s.masks or "" }}</td><td>{{ "%.1f"|format(s.seconds) }}</td>
 <td>{{ "%.2f"|format(s.seconds / [s.n_ok, 1]|max) }}</td></tr>{% endfor %}</table>
 <h2>Failures</h2>
-{% if run.failures or problems %}<table><tr><th>stage</th><th class="l">image</th><th class="l">what is wrong</th></tr>
+{% if run.failures or problems %}
+<table><tr><th>stage</th><th class="l">image</th><th class="l">what is wrong</th></tr>
 {% for p in problems %}<tr><td></td><td class="l"></td><td class="l">{{ p }}</td></tr>{% endfor %}
-{% for stage, dataset, name, why in run.failures %}<tr><td>{{ stage }}</td><td class="l">{{ dataset }}/{{ name }}</td><td class="l">{{ why }}</td></tr>{% endfor %}
+{% for f in run.failures %}<tr><td>{{ f.stage }}</td><td class="l">{{ f.dataset }}/{{ f.image_id }}</td>
+<td class="l">{{ f.reason }}</td></tr>{% endfor %}
 </table>{% else %}<p>None.</p>{% endif %}
 {% if evaluation %}<h2>Against ground truth</h2>
 <table><tr>{% for cell in evaluation[0] %}<th>{{ cell }}</th>{% endfor %}</tr>
-{% for row in evaluation[1:] %}<tr>{% for cell in row %}<td>{{ cell }}</td>{% endfor %}</tr>{% endfor %}</table>{% endif %}
+{% for row in evaluation[1:] %}<tr>{% for cell in row %}<td>{{ cell }}</td>{% endfor %}</tr>{% endfor %}</table>
+{% endif %}
 <h2>Masks per image</h2>
-<table><tr><th>image</th>{% for b in branches %}<th>{{ b }}</th>{% endfor %}<th>fused</th><th>suppressed</th><th>foreground</th></tr>
+<table><tr><th>image</th>{% for b in branches %}<th>{{ b }}</th>{% endfor %}
+<th>fused</th><th>suppressed</th><th>foreground</th></tr>
 {% for row in counts %}<tr>{% for cell in row %}<td>{{ cell }}</td>{% endfor %}</tr>{% endfor %}</table>
 <h2>Pictures</h2>
-<p>{{ pictures|length }} of {{ run.labelled|length }} images, evenly spread: RGB, then the best 60 masks of each branch, then the fused label.
-<code>hvlabel show IMAGE</code> draws any other.</p>
-{% for name, file in pictures %}<figure><img src="{{ file }}" alt="masks of {{ name }}" loading="lazy"><figcaption>{{ name }}</figcaption></figure>{% endfor %}
+<p>{{ pictures|length }} of {{ run.labelled|length }} images, evenly spread: RGB, then the best 60 masks of each branch,
+then the fused label. <code>hvlabel show IMAGE</code> draws any other.</p>
+{% for name, file in pictures %}<figure><img src="{{ file }}" alt="masks of {{ name }}" loading="lazy">
+<figcaption>{{ name }}</figcaption></figure>{% endfor %}
 </body></html>
 """
 

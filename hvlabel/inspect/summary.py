@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from hvlabel.branches.table import BRANCHES, CORE_BRANCHES
+from hvlabel.branches.table import BRANCHES, CORE_BRANCHES, OPTIONAL_BRANCHES
 from hvlabel.cache.index import Entry, StageIndex, all_indexes, require_results
 from hvlabel.errors import MaskFileError
 from hvlabel.layout import STAGES, Layout
@@ -15,7 +15,7 @@ from hvlabel.manifest import read_manifest
 from hvlabel.masks import is_corrected, read_document
 
 # no part of every run: only shown where there is something of them
-SHOWN_WHERE_THEY_RAN = (*(name for name in BRANCHES if name not in CORE_BRANCHES), "teacher")
+SHOWN_WHERE_THEY_RAN = (*OPTIONAL_BRANCHES, "teacher")
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,8 @@ class RunSummary:
     """All stages, the images that have a label, and every failure in the order of the stages.
 
     labelled : (data set, image)
-    backends : "rgb: regions", ... of the branches that labels were fused from, "sequence: off" of those that were left out
+    backends : "rgb: regions", ... of the branches that labels were fused from, "sequence: off" of core branches that
+               were left out
     caution  : what must be said about the models, "" if nothing
     notes    : what must be said about branches and images, one sentence each
     """
@@ -65,17 +66,17 @@ def summarise(layout: Layout) -> RunSummary:
     """
     require_results(layout)
     indexes = {stage: list(all_indexes(layout, stage)) for stage in STAGES}
-    labelled = [
-        (index.dataset, name)
-        for index in indexes["labels"]
-        for name, entry in index.images.items()
-        if entry.status == "ok"
-    ]
+    labelled = _labelled(indexes["labels"])
     provenance = _provenance(layout, labelled)
     off = _branches_off(provenance)
-    walked = {stage: found for stage, found in indexes.items() if stage not in off}
-    stages = [_stage_summary(stage, found) for stage, found in walked.items() if _is_shown(stage, found)]
-    failures = [failure for stage, found in walked.items() for failure in _failures(stage, found)]
+    stages: list[StageSummary] = []
+    failures: list[Failure] = []
+    for stage in STAGES:
+        if stage in off:
+            continue
+        failures += _failures(stage, indexes[stage])
+        if _is_shown(stage, indexes[stage]):
+            stages.append(_stage_summary(stage, indexes[stage]))
     left_out = [name for name in CORE_BRANCHES if name in off]
     notes = [*_about_branches_off(left_out), *_about_invented_centres(indexes["cubes"])]
     return RunSummary(
@@ -89,8 +90,16 @@ def summarise(layout: Layout) -> RunSummary:
     )
 
 
+def _labelled(labels: Sequence[StageIndex]) -> list[tuple[str, str]]:
+    """(data set, image) of every image that has a label."""
+    return [(index.dataset, name) for index in labels for name, entry in index.images.items() if entry.status == "ok"]
+
+
 def _provenance(layout: Layout, labelled: Sequence[tuple[str, str]]) -> dict[str, Any] | None:
-    """What a label says that it was made from: the first one that no person corrected, which may be older than the run."""
+    """What a label says that it was made from; None if there is none.
+
+    The first label that no person corrected counts: a corrected one is kept by every run, and may be older than this.
+    """
     corrected = None
     for image in labelled:
         try:

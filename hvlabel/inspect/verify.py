@@ -47,7 +47,7 @@ def verify(layout: Layout, *, deep: bool) -> Verdict:
     for stage, index_path in _index_paths(layout):
         try:
             entries = read_index(index_path).images.values()
-        except ResultsError as error:
+        except ResultsError as error:  # the others can be checked all the same
             of_indexes.append(Problem(index_path, str(error)))
             continue
         for entry in entries:
@@ -64,7 +64,10 @@ def verify(layout: Layout, *, deep: bool) -> Verdict:
 
 
 def repair(layout: Layout, problems: Sequence[Problem]) -> None:
-    """Remove damaged files: the next run finds them gone and makes exactly those images again. Edited ones are moved aside."""
+    """Remove damaged files: the next run finds them gone and makes exactly those images again.
+
+    Edited ones are moved aside.
+    """
     for problem in problems:
         if problem.path.is_dir():
             shutil.rmtree(problem.path)
@@ -109,6 +112,7 @@ def _mask_state(stage: str, path: Path, entry: Entry) -> _State:
     except MaskFileError as error:
         return _State(str(error))
     by_hand = is_corrected(document)
+    # an accepted correction is sound by its seal alone, whether or not the index knows of it
     if document["provenance"]["content_sha256"] != entry.digest and not by_hand:
         return _State(f"{path}: another content than the index says")
     what = label_picture_damage(path, document) if stage == "labels" else None

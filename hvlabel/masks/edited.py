@@ -108,16 +108,16 @@ def _annotation(path: Path, k: int, given: Any, size: tuple[int, int]) -> dict[s
         "bands": None,
         "votes": [],
     }
-    said = {name: value for name, value in given.items() if value is not None}  # tools write null for what they lack
+    filled = {name: value for name, value in given.items() if value is not None}  # tools write null for what they lack
     for name in NUMBERS:
-        if name in said and not _is_number(said[name]):
+        if name in filled and not _is_number(filled[name]):
             raise MaskFileError(
-                f"{path}: {name} of annotation {k} is {said[name]!r}, expected a number; mend or remove it"
+                f"{path}: {name} of annotation {k} is {filled[name]!r}, expected a number; mend or remove it"
             )
-    point = said.get("point_coords") or [list(interior_point(decode(rle)))]
+    point = filled.get("point_coords") or [list(interior_point(decode(rle)))]
     return {
         **defaults,
-        **said,
+        **filled,
         "id": k,
         "segmentation": {"size": list(size), "counts": rle["counts"].decode()},
         "bbox": boxes_xywh([rle])[0].tolist(),

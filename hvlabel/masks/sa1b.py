@@ -94,8 +94,8 @@ def read_document(path: Path) -> dict[str, Any]:
         )
     if not is_sealed(document):
         raise MaskFileError(
-            f"{path}: the content does not match its seal; if you edited it, `hvlabel accept {path}` keeps the edit, else "
-            "it is damaged: delete it and run again"
+            f"{path}: the content does not match its seal; if you edited it, `hvlabel accept {path}` keeps the edit, "
+            "else it is damaged: delete it and run again"
         )
     return document
 

@@ -55,9 +55,9 @@ def mask_features(masks: Sequence[Mask], view: View) -> np.ndarray:
     area_px = areas(rles).astype(float)  # (N,)
     boxes = boxes_xyxy(rles).astype(int)  # (N, 4)
     overlap = iou_matrix(rles, rles)  # (N, N)
-    seen = np.stack([_look(mask, box, view) for mask, box in zip(masks, boxes, strict=True)])
-    own = np.array([[m.predicted_iou, m.stability_score, m.score, _confirmed(m)] for m in masks], np.float32)
-    groups = [seen, own, _agreement(overlap, masks), _nesting(overlap, area_px)]  # in the order of NAMES
+    sight = np.stack([_look(mask, box, view) for mask, box in zip(masks, boxes, strict=True)])
+    of_network = np.array([[m.predicted_iou, m.stability_score, m.score, _confirmed(m)] for m in masks], np.float32)
+    groups = [sight, of_network, _agreement(overlap, masks), _nesting(overlap, area_px)]  # in the order of NAMES
     return np.concatenate(groups, axis=1, dtype=np.float32)
 
 
@@ -178,15 +178,15 @@ def _angle(values: np.ndarray, piece: tuple[slice, slice], inside: np.ndarray, r
     """Angle between the mean spectra of some pixels inside and in the ring, radians."""
     if not inside.any() or not ring.any():
         return 0.0
-    mine, theirs = (_mean_spectrum(values, piece, place) for place in (inside, ring))
+    mine, theirs = (_mean_spectrum(values, piece, marked) for marked in (inside, ring))
     lengths = np.linalg.norm(mine) * np.linalg.norm(theirs)
     cosine = mine @ theirs / max(lengths, 1e-300)
     return float(np.arccos(np.clip(cosine, -1, 1)))
 
 
-def _mean_spectrum(values: np.ndarray, piece: tuple[slice, slice], place: np.ndarray) -> np.ndarray:
-    """(C,) float64 mean of at most SPECTRA spectra, evenly spread over the pixels of a piece that `place` marks."""
-    y, x = np.nonzero(place)
+def _mean_spectrum(values: np.ndarray, piece: tuple[slice, slice], marked: np.ndarray) -> np.ndarray:
+    """(C,) float64 mean of at most SPECTRA spectra, evenly spread over the marked pixels of a piece."""
+    y, x = np.nonzero(marked)
     some = np.linspace(0, len(y) - 1, min(SPECTRA, len(y))).astype(int)
     rows = y[some] * (piece[0].step or 1) + piece[0].start
     columns = x[some] * (piece[1].step or 1) + piece[1].start
@@ -220,8 +220,8 @@ def _agreement(overlap: np.ndarray, masks: Sequence[Mask]) -> np.ndarray:
 
 
 def _nesting(overlap: np.ndarray, area_px: np.ndarray) -> np.ndarray:
-    """(N, 5): masks that contain it, log of the smallest one's area over its own, masks in it, the largest one's share of
-    its area, and the sum of their shares.
+    """(N, 5): masks that contain it, log of the smallest one's area over its own, masks in it, the largest one's share
+    of its area, and the sum of their shares.
 
     overlap : (N, N) IoU of all masks
     area_px : (N,)

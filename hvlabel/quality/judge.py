@@ -18,8 +18,8 @@ from hvlabel.quality.view import view_of
 class Judged:
     """Masks of all branches with what is expected of them.
 
-    branches     : the same masks; the extra of each has its `quality`, and `quality_known` where it lies outside of what
-                   the predictor knows
+    branches     : the same masks; the extra of each has its `quality`, and `quality_known` where it lies outside of
+                   what the predictor knows
     expected_iou : per branch (N,), in [0, 1]
     """
 

@@ -97,7 +97,7 @@ def _neighbours(values: np.ndarray, valid: np.ndarray | None) -> tuple[np.ndarra
 
 
 def _noise_covariance(change: np.ndarray) -> np.ndarray:
-    """(C, C) of (C, n) differences of neighbours: half that of the quieter half of them, with a ridge for dead bands."""
+    """(C, C) of (C, n) differences of neighbours: half that of the quieter half, with a ridge for dead bands."""
     n_bands = len(change)
     strength = np.abs(change).sum(axis=0)
     quiet = change[:, strength <= np.median(strength)]  # the rest are edges
@@ -116,7 +116,7 @@ def _unit(spectra: np.ndarray) -> np.ndarray:
 
 
 def _edges(image: np.ndarray, valid: np.ndarray | None) -> np.ndarray:
-    """(H, W) float32 length of the gradient over all channels of an (H, W, D) image; 0 beside pixels without a value."""
+    """(H, W) float32 length of the gradient over all channels of an (H, W, D) image; 0 beside invalid pixels."""
     total = np.zeros(image.shape[:2], np.float32)
     for k in range(image.shape[2]):
         channel = np.ascontiguousarray(image[:, :, k])

@@ -16,7 +16,8 @@ from hvlabel.stages.mask_files import mask_entry
 def accept_file(path: Path) -> int:
     """Seal an edited mask file as corrected, and enter it into the index of its run; returns the number of its masks.
 
-    Every later run keeps it, until it is deleted. MaskFileError if there is nothing to accept or the edit is no mask file.
+    Every later run keeps it, until it is deleted. MaskFileError if there is nothing to accept, or the edit is no mask
+    file.
     """
     edited = read_edited(path)
     if edited is None:
@@ -25,20 +26,22 @@ def accept_file(path: Path) -> int:
         raise MaskFileError(f"{path}: {state}; edit its annotations first")
     document = corrected(path, edited)
     publish_bytes(path, to_bytes(document))
-    layout = _run_of(path, str(document["provenance"].get("stage")))
-    if layout is not None:
-        entry = replace(mask_entry(path.absolute(), layout, document), made=True)
-        replace_entry(layout, document["provenance"]["stage"], path.absolute().parent.name, path.stem, entry)
+    stage = str(document["provenance"].get("stage"))
+    whole = path.absolute()
+    layout = _run_of(whole, stage)
+    if layout is not None:  # else the index would say that the file holds another content than it should
+        entry = replace(mask_entry(whole, layout, document), made=True)
+        replace_entry(layout, stage, whole.parent.name, whole.stem, entry)
     return len(document["annotations"])
 
 
 def _run_of(path: Path, stage: str) -> Layout | None:
-    """The results folder that a mask file lies in, or None if it lies elsewhere."""
+    """The results folder that a mask file lies in, or None if it lies elsewhere. path: an absolute one."""
     if stage not in STAGES:
         return None
-    whole = path.absolute()
-    for folder in whole.parents:
+    for folder in path.parents:
         layout = Layout(folder)
-        if layout.manifest.is_file() and layout.output(stage, whole.parent.name, whole.stem) == whole:
+        expected = layout.output(stage, path.parent.name, path.stem)
+        if layout.manifest.is_file() and expected == path:
             return layout
     return None

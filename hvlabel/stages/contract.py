@@ -9,12 +9,12 @@ The walk over a shard (stages/shard.py) asks a stage about one image after the o
 
 The laws (tests/stages/test_contract.py):
 
-- After `make(image, key)`, `valid(image, key)` is the entry that `make` returned. `make` knows it from what it wrote and
-  does not read its own output again.
+- After `make(image, key)`, `valid(image, key)` is the entry that `make` returned. `make` knows it from what it wrote
+  and does not read its own output again.
 - A key is made once and handed on. It is "" where it says nothing: of a cube that is not there yet, whose raw files are
-  hashed beside reading them, so that only `make` learns it; and of a label that people corrected, which is valid whatever
-  it was made from.
-- `blocked` comes first. What a stage reads of an image it may keep for the other calls, until `blocked` is called again.
+  hashed beside reading them, so that only `make` learns it; and of a label that people corrected, which is valid
+  whatever it was made from.
+- `blocked` comes first. What a stage reads of an image it may keep for the other calls, until the next `blocked`.
 - What is wrong with an image is an HvError of one sentence. It leaves every other file as it is.
 """
 
@@ -47,7 +47,7 @@ class Stage(Protocol):
         """Make and publish the output; HvError where the image is at fault."""
 
     def discard(self, image: Image) -> None:
-        """Called for an image that failed or was left out: an older output that others would still take for good goes."""
+        """Called for an image that failed or was left out: an older output goes that others would take for good."""
 
 
 class FromCubes:

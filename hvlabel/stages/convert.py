@@ -94,7 +94,7 @@ def convert_source(
         }
         seal_folder(temporary, attributes, checksums)
         publish_folder(temporary, out)
-    except ResultsError:
+    except ResultsError:  # an OSError too, but one that says it all
         raise
     except OSError as error:
         raise ResultsError(
@@ -115,6 +115,7 @@ class CubeStage:
         self.descriptor = descriptor
         self.settings = settings
         self.threads = threads
+        # what the key has opened and hashed, the conversion need not again
         self._at_hand: _AtHand | None = None
 
     def blocked(self, image: Image) -> None:
@@ -220,8 +221,8 @@ def _native_rgb(source: Source, settings: CubeSettings) -> np.ndarray | None:
     inner = source.raw.inner_rgb() if settings.rgb in ("auto", "companion") else None
     if inner is None and settings.rgb == "companion":
         raise RawFileError(
-            f"{source.raw.files[0]}: rgb: companion is set but the descriptor finds no RGB picture; give rgb_companion or "
-            "rgb_variable, or use rgb: auto"
+            f"{source.raw.files[0]}: rgb: companion is set but the descriptor finds no RGB picture; give rgb_companion "
+            "or rgb_variable, or use rgb: auto"
         )
     return inner
 

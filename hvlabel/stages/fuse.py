@@ -38,6 +38,7 @@ class FuseStage:
         self.settings = settings
         branches = settings.branches or CORE_BRANCHES
         self._branches = {b: read_index(layout.index(b, dataset, shard)).images for b in branches}
+        # of the image at hand: blocked, key, valid and make all need its files
         self._on_disk: _OnDisk | None = None
 
     def blocked(self, image: Image) -> str | None:
@@ -63,6 +64,7 @@ class FuseStage:
         look = self._look(image)
         if look.label is None:
             return None
+        # what people corrected is theirs: no key makes it invalid
         has_key = look.is_corrected or look.label["provenance"].get("key") == key
         if not has_key or label_picture_damage(look.path, look.label):
             return None
@@ -75,7 +77,7 @@ class FuseStage:
             keep_edit(look.path, self.layout)
         cube = self.layout.cube(image.dataset, image.image_id)
         document = _fuse(look.inputs, self.settings, look.path, cube, key)
-        self._on_disk = None
+        self._on_disk = None  # there is another label now
         return mask_entry(look.path, self.layout, document)
 
     def discard(self, image: Image) -> None:
@@ -159,7 +161,7 @@ def _fuse(
         branches, expected_iou = judged.branches, judged.expected_iou
     label = fusion.fuse(branches, ranking, expected_iou)
 
-    provenance = {
+    provenance: dict[str, Any] = {
         "stage": "labels",
         "cube_key": inputs[0].provenance.get("cube_key"),
         "key": key,
@@ -236,5 +238,6 @@ def label_picture_damage(path: Path, document: dict[str, Any]) -> str | None:
 
 def _label_key(inputs: list[_Input], settings: FusionSettings) -> str:
     seals = [i.provenance["content_sha256"] for i in inputs]
+    # of auto the masks decide, and with a cube at hand it comes to quality
     by_predictor = settings.ranking in ("auto", "quality")
     return cache_key("labels", seals, settings.canonical(), predictor_sha256() if by_predictor else None)

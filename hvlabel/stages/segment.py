@@ -51,7 +51,10 @@ class BranchRunner:
         return cache_key(self.row.name, inputs, self.settings.canonical(), self.weights_sha256)
 
     def masks(self, cube: Cube, drawn: Path | None = None) -> MaskSet:
-        """Masks of a cube, none of a pixel without a value. drawn: as in `key`; without such a file nothing is marked."""
+        """Masks of a cube, none of a pixel without a value.
+
+        drawn : as in `key`; without such a file nothing is marked
+        """
         given: dict[str, Any] = {}
         if self.row.network_at is not None:
             given["model"] = self._network.model if self._network else None
@@ -156,6 +159,7 @@ def segment_file(
         key = runner.key(cube.attributes["key"], drawn)
     start = time.monotonic()
     masks = runner.masks(cube, drawn)
+    # after the masks: batches may have been lowered while they were made
     provenance = runner.provenance(cube, key)
     provenance["seconds"] = round(time.monotonic() - start, 3)
     document = mask_document(masks, cube.image_id, provenance)
