@@ -191,7 +191,7 @@ def _fewer_bands(spectra: np.ndarray) -> np.ndarray:
 
 
 def _noise_covariance(image: np.ndarray, valid: np.ndarray | None) -> np.ndarray:
-    """(C, C) noise covariance of a (C, H, W) image: half that of neighbour differences, but for the stronger ones (edges).
+    """(C, C) noise covariance of a (C, H, W) image: half that of the quieter half of the neighbour differences.
 
     valid : (H, W) bool, pixels that count; None: all
     """
