@@ -1,7 +1,10 @@
 """Draws the pictures of docs/SETTINGS.md and docs/FIRST_HOUR.md from finished results folders.
 
 python docs/draw.py knobs results docs/pictures          (after make demo)
-python docs/draw.py masks results-first-hour docs/pictures   (after the run of docs/FIRST_HOUR.md)
+python docs/draw.py masks results-first-hour docs/pictures
+python docs/draw.py shown results demo-vis31/vis31_00 docs/pictures/demo.jpg
+
+`masks` after the run of docs/FIRST_HOUR.md; `shown` is what `hvlabel show` draws, in fewer bytes.
 """
 
 import sys
@@ -16,6 +19,7 @@ from PIL import Image
 from hvlabel.config import FusionSettings, MaterialSettings, RgbSettings, SequenceSettings
 from hvlabel.cube import open_cube
 from hvlabel.evaluation import RIGHT_IOU
+from hvlabel.inspect.picture import picture
 from hvlabel.layout import Layout
 from hvlabel.masks import MaskSet, decode, iou_matrix, read_masks
 from hvlabel.stages.fuse import fuse_files
@@ -114,6 +118,11 @@ def masks(results: str, out: str) -> None:
     save(Path(out) / "first_hour_masks.png", np.concatenate(rows, axis=0))
 
 
+def shown(results: str, image: str, out: str) -> None:
+    """The picture of `hvlabel show`."""
+    save(Path(out), picture(Layout(Path(results)), *image.split("/")))
+
+
 def enlarged(rgb: np.ndarray) -> np.ndarray:
     """The picture in COLOURS colours, ENLARGED times as large.
 
@@ -146,12 +155,14 @@ def side_by_side(panels: Sequence[np.ndarray]) -> np.ndarray:
     return np.concatenate([part for panel in panels for part in (panel, gap)][:-1], axis=1)
 
 
-def save(path: Path, picture: np.ndarray) -> None:
-    """Write a PNG with a palette."""
-    small = Image.fromarray(picture).quantize(256, dither=Image.Dither.NONE)
-    small.save(path, optimize=True)
+def save(path: Path, image: np.ndarray) -> None:
+    """Write a JPEG, or a PNG with a palette, which suits outlines on few colours."""
+    if path.suffix == ".jpg":
+        Image.fromarray(image).save(path, quality=85)
+    else:
+        Image.fromarray(image).quantize(256, dither=Image.Dither.NONE).save(path, optimize=True)
     sys.stdout.write(f"{path}: {path.stat().st_size // 1024} KiB\n")
 
 
 if __name__ == "__main__":
-    {"knobs": knobs, "masks": masks}[sys.argv[1]](*sys.argv[2:])
+    {"knobs": knobs, "masks": masks, "shown": shown}[sys.argv[1]](*sys.argv[2:])

@@ -1,11 +1,12 @@
 """Writes the tables of docs/SETTINGS.md from the settings models; what is written by hand above them stays.
 
-python docs/settings.py            (make docs)
+python docs/settings.py            (make docs; with "-" the page is printed instead)
 
 The models are the one place where a setting is declared, with its meaning, unit and bounds: hvlabel/config.
 """
 
 import json
+import sys
 import textwrap
 from collections.abc import Iterator
 from pathlib import Path
@@ -141,4 +142,8 @@ def bounds(field: Schema) -> str:
 
 
 if __name__ == "__main__":
-    PAGE.write_text(page(PAGE.read_text()))
+    whole = page(PAGE.read_text())
+    if sys.argv[1:] == ["-"]:
+        sys.stdout.write(whole)
+    else:
+        PAGE.write_text(whole)

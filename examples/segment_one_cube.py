@@ -27,7 +27,9 @@ def main(raw: str, camera: str, out: str, backend: str = "regions") -> None:
     for branch, own in settings.items():
         masks = segment_file(BranchRunner(branch, own), cube, folder / f"{branch}.json")
         print(f"{branch}: {len(masks)} masks")
-    label = fuse_files([folder / f"{branch}.json" for branch in settings], FusionSettings(), folder / "label.json", cube)
+    label = fuse_files(
+        [folder / f"{branch}.json" for branch in settings], FusionSettings(), folder / "label.json", cube
+    )
     print(f"{folder / 'label.json'}: {len(label)} masks, {len(label.suppressed)} suppressed")
 
 
