@@ -10,7 +10,7 @@ import sys
 import textwrap
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from hvlabel.config import Config
 
@@ -21,59 +21,77 @@ LINE_CHARACTERS = 118
 Schema = dict[str, Any]
 
 
+class Group(NamedTuple):
+    """A group of settings at one place of the configuration.
+
+    path    : where, as in `rgb.generator`
+    model   : its definition in the schema
+    default : setting -> default here, which may differ from the model's own
+    """
+
+    path: str
+    model: Schema
+    default: Schema
+
+
 def page(text: str) -> str:
     """The page with its tables made anew. text: of the page as it is; what stands above MARK is kept."""
     by_hand, mark, _ = text.partition(MARK)
     if not mark:
         raise SystemExit(f"{PAGE}: the line {MARK.strip()!r} is gone; restore it where the tables begin")
-    return by_hand + MARK + "\n" + "\n".join(reference(Config.model_json_schema()))
+    lines = reference(Config.model_json_schema())
+    return by_hand + MARK + "\n" + "\n".join(lines)
 
 
 def reference(schema: Schema) -> Iterator[str]:
     """Lines of all tables, one per group. schema: JSON schema of the configuration, fields in their order."""
     top = {name: field for name, field in schema["properties"].items() if "$ref" not in field}
     yield from section("Top level", "A configuration is a YAML file; what it leaves out keeps its default.", top)
-    written = set()
-    for path, name, default in groups(schema, schema, ""):
-        if name in written:
-            continue
-        written.add(name)
-        model = schema["$defs"][name]
-        fields = with_defaults(model["properties"], default)
-        others = {p: differing(d, fields) for p, known, d in groups(schema, schema, "") if known == name and p != path}
-        yield from section(path, model["description"] + same_group(others), fields)
+    # several places may share a model: it gets one table, at its first place
+    by_model: dict[str, list[Group]] = {}
+    for group in groups(schema, schema, ""):
+        by_model.setdefault(group.model["title"], []).append(group)
+    for first, *others in by_model.values():
+        fields = with_defaults(first.model["properties"], first.default)
+        about = first.model["description"] + same_model(fields, others)
+        yield from section(first.path, about, fields)
 
 
-def groups(schema: Schema, model: Schema, path: str) -> Iterator[tuple[str, str, Schema]]:
-    """Path, model name and defaults of every group of settings below a model, in the order of the fields."""
+def groups(schema: Schema, model: Schema, path: str) -> Iterator[Group]:
+    """Every group of settings below a model, in the order of the fields."""
     for name, field in model["properties"].items():
         below = f"{path}.{name}" if path else name
-        if "additionalProperties" in field:  # a mapping from names of the user's choice, as `datasets` is
-            field, below = field["additionalProperties"], f"{below}.NAME"
-            if not isinstance(field, dict):
-                continue
+        entry = field.get("additionalProperties")
+        if isinstance(entry, dict):  # a mapping from names of the user's choice, as `datasets` is
+            field, below = entry, f"{below}.NAME"
         for alternative in field.get("anyOf", [field]):
-            if "$ref" in alternative:
-                known = alternative["$ref"].rsplit("/", 1)[1]
-                yield below, known, field.get("default") or {}
-                yield from groups(schema, schema["$defs"][known], below)
+            if "$ref" not in alternative:
+                continue
+            known = alternative["$ref"].rsplit("/", 1)[1]
+            inner = schema["$defs"][known]
+            default = field.get("default") or {}
+            yield Group(below, inner, default)
+            yield from groups(schema, inner, below)
 
 
 def with_defaults(fields: Schema, default: Schema) -> Schema:
-    """Fields with the defaults that they have in one group, which may differ from the model's own."""
-    return {name: {**field, "default": default[name]} if name in default else field for name, field in fields.items()}
+    """Fields with the defaults that they have at one place."""
+    changed = {name: {**fields[name], "default": value} for name, value in default.items()}
+    return {**fields, **changed}
 
 
-def differing(default: Schema, fields: Schema) -> list[str]:
-    """The defaults of another place of a group that differ from those in its table."""
-    return [f"`{k}: {shortened(v)}`" for k, v in default.items() if k in fields and fields[k].get("default") != v]
-
-
-def same_group(others: dict[str, list[str]]) -> str:
-    """Sentences on the other places of a group. others: path -> the defaults that differ there."""
-    equal = [f"`{path}`" for path, unlike in others.items() if not unlike]
-    sentences = [f" The same: {', '.join(equal)}."] if equal else []
-    sentences += [f" `{path}` starts from {', '.join(unlike)}." for path, unlike in others.items() if unlike]
+def same_model(fields: Schema, others: list[Group]) -> str:
+    """Sentences on the other places of a model, with the defaults that differ there."""
+    equal, sentences = [], []
+    for other in others:
+        unlike = [name for name, value in other.default.items() if fields[name].get("default") != value]
+        shown = ", ".join(f"`{name}: {shortened(other.default[name])}`" for name in unlike)
+        if unlike:
+            sentences.append(f" `{other.path}` starts from {shown}.")
+        else:
+            equal.append(f"`{other.path}`")
+    if equal:
+        sentences.insert(0, f" The same: {', '.join(equal)}.")
     return "".join(sentences)
 
 
@@ -85,8 +103,11 @@ def section(title: str, about: str, fields: Schema) -> Iterator[str]:
     yield "| setting | default | allowed | meaning |"
     yield "|---|---|---|---|"
     for name, field in fields.items():
-        cells = (f"`{name}`", default_of(field), allowed(field), field.get("description", "a group of settings, below"))
-        yield "| " + " | ".join(cell.replace("|", "\\|").replace("*", "\\*") for cell in cells) + " |"
+        meaning = field.get("description", "a group of settings, below")
+        cells = (f"`{name}`", default_of(field), allowed(field), meaning)
+        # a bar would end the cell, stars would make it italic
+        escaped = [cell.replace("|", "\\|").replace("*", "\\*") for cell in cells]
+        yield f"| {' | '.join(escaped)} |"
     yield ""
 
 

@@ -16,19 +16,21 @@ from PIL import Image
 def main(cube: str, backbone: str, out: str) -> None:
     """Write the picture, one pixel per token of the last scale."""
     with TemporaryDirectory() as folder:
-        verb = [sys.executable, "-m", "hvtrain", "features", cube, f"{folder}/maps.zarr", "--checkpoint", backbone]
+        maps_path = f"{folder}/maps.zarr"
+        verb = [sys.executable, "-m", "hvtrain", "features", cube, maps_path, "--checkpoint", backbone]
         subprocess.run(verb, check=True)
-        maps = zarr.open_group(f"{folder}/maps.zarr", mode="r")
-        last = max(maps.array_keys(), key=lambda name: int(name.removeprefix("scale")))
+        maps = zarr.open_group(maps_path, mode="r")
+        last = f"scale{len(list(maps.array_keys())) - 1}"  # finest first
         features = np.asarray(maps[last])  # (D, h, w) float32
-    tokens = features.reshape(len(features), -1).T
-    tokens = tokens - tokens.mean(axis=0)
-    directions = np.linalg.svd(tokens, full_matrices=False)[2][:3]
-    colours = tokens @ directions.T  # (h * w, 3)
+    n_channels, height, width = features.shape
+    tokens = features.reshape(n_channels, -1).T
+    centred = tokens - tokens.mean(axis=0)
+    directions = np.linalg.svd(centred, full_matrices=False)[2]
+    colours = centred @ directions[:3].T  # (h * w, 3)
     low, high = np.percentile(colours, [2, 98], axis=0)
-    scaled = ((colours - low) / (high - low)).clip(0, 1).reshape(*features.shape[1:], 3)
-    Image.fromarray((scaled * 255).astype(np.uint8)).save(out)
-    print(f"{out}: {features.shape[1]} x {features.shape[2]} tokens of {features.shape[0]} channels")
+    stretched = ((colours - low) / (high - low)).clip(0, 1) * 255
+    Image.fromarray(stretched.reshape(height, width, 3).astype(np.uint8)).save(out)
+    print(f"{out}: {height} x {width} tokens of {n_channels} channels")
 
 
 if __name__ == "__main__":

@@ -7,25 +7,29 @@ import json
 import sys
 from pathlib import Path
 
+MIN_SCORE = 0.3  # of [0, 1]; lower ones are mostly no things
+CATEGORY = {"id": 1, "name": "object"}  # labels know no classes
 
-def main(results: str, out: str, min_score: float = 0.3) -> None:
-    """Write the masks of all labels with at least this score; labels know no classes, so there is one category."""
+
+def main(results: str, out: str) -> None:
+    """Write the file; names of images are paths below the results folder."""
     images, annotations = [], []
     for path in sorted(Path(results, "labels").glob("*/*.json")):
         label = json.loads(path.read_text())
-        picture = str(path.with_suffix(".png").relative_to(results))
-        size = {"width": label["image"]["width"], "height": label["image"]["height"]}
-        images.append({"id": len(images), "file_name": picture, **size})
+        picture = path.with_suffix(".png").relative_to(results)
+        height, width = label["image"]["height"], label["image"]["width"]
+        image_id = len(images)
+        images.append({"id": image_id, "file_name": str(picture), "height": height, "width": width})
         for mask in label["annotations"]:
-            if mask["score"] >= min_score:
-                entry = {name: mask[name] for name in ("segmentation", "bbox", "area", "score")}
-                annotations.append(
-                    {"id": len(annotations), "image_id": images[-1]["id"], "category_id": 1, "iscrowd": 0, **entry}
-                )
-    document = {"images": images, "annotations": annotations, "categories": [{"id": 1, "name": "object"}]}
+            if mask["score"] < MIN_SCORE:
+                continue
+            instance = {name: mask[name] for name in ("segmentation", "bbox", "area", "score")}
+            instance |= {"id": len(annotations), "image_id": image_id, "category_id": 1, "iscrowd": 0}
+            annotations.append(instance)
+    document = {"images": images, "annotations": annotations, "categories": [CATEGORY]}
     Path(out).write_text(json.dumps(document))
     print(f"{out}: {len(annotations)} masks of {len(images)} images")
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2])
+    main(*sys.argv[1:])

@@ -12,24 +12,23 @@ from hvlabel.stages.convert import convert_file
 from hvlabel.stages.fuse import fuse_files
 from hvlabel.stages.segment import BranchRunner, segment_file
 
+SETTINGS = {"rgb": RgbSettings, "sequence": SequenceSettings, "material": MaterialSettings}
+
 
 def main(raw: str, camera: str, out: str, backend: str = "regions") -> None:
     """Write cube, masks of three branches and label below `out`. backend: `auto` takes SAM where it is at hand."""
     folder = Path(out)
     folder.mkdir(parents=True, exist_ok=True)
     cube = folder / "cube.zarr"
-    convert_file(Path(raw), load_descriptor("mine", camera), CubeSettings(), cube)
-    settings = {
-        "rgb": RgbSettings(backend=backend),
-        "sequence": SequenceSettings(backend=backend),
-        "material": MaterialSettings(backend=backend),
-    }
-    for branch, own in settings.items():
-        masks = segment_file(BranchRunner(branch, own), cube, folder / f"{branch}.json")
+    descriptor = load_descriptor("mine", camera)  # the first is a name for error messages
+    convert_file(Path(raw), descriptor, CubeSettings(), cube)
+    files = []
+    for branch, settings in SETTINGS.items():
+        runner = BranchRunner(branch, settings(backend=backend))
+        files.append(folder / f"{branch}.json")
+        masks = segment_file(runner, cube, files[-1])
         print(f"{branch}: {len(masks)} masks")
-    label = fuse_files(
-        [folder / f"{branch}.json" for branch in settings], FusionSettings(), folder / "label.json", cube
-    )
+    label = fuse_files(files, FusionSettings(), folder / "label.json", cube)
     print(f"{folder / 'label.json'}: {len(label)} masks, {len(label.suppressed)} suppressed")
 
 
