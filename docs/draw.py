@@ -52,7 +52,9 @@ class Scene:
         """The label of some mask files, of all that the demo made unless they are named. fusion: settings to change."""
         chosen = list(files or self.made.values())
         settings = FusionSettings(**fusion)
-        return fuse_files(chosen, settings, self.scratch / "label.json", self.cube)
+        path = self.scratch / "label.json"
+        fuse_files(chosen, settings, path, self.cube)
+        return read_masks(path)
 
     def branch(self, name: str, settings: BranchSettings) -> Path:
         """Mask file of a branch with settings of its own."""

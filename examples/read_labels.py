@@ -7,7 +7,7 @@ import sys
 
 from torch.utils.data import DataLoader
 
-from hvtrain.labels import LabelledImages
+from hvtrain import LabelledImages
 
 
 def main(results: str) -> None:

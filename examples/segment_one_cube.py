@@ -8,6 +8,7 @@ from pathlib import Path
 
 from hvlabel.config import CubeSettings, FusionSettings, MaterialSettings, RgbSettings, SequenceSettings
 from hvlabel.descriptors import load_descriptor
+from hvlabel.masks import read_masks
 from hvlabel.stages.convert import convert_file
 from hvlabel.stages.fuse import fuse_files
 from hvlabel.stages.segment import BranchRunner, segment_file
@@ -25,11 +26,14 @@ def main(raw: str, camera: str, out: str, backend: str = "regions") -> None:
     files = []
     for branch, settings in SETTINGS.items():
         runner = BranchRunner(branch, settings(backend=backend))
-        files.append(folder / f"{branch}.json")
-        masks = segment_file(runner, cube, files[-1])
-        print(f"{branch}: {len(masks)} masks")
-    label = fuse_files(files, FusionSettings(), folder / "label.json", cube)
-    print(f"{folder / 'label.json'}: {len(label)} masks, {len(label.suppressed)} suppressed")
+        path = folder / f"{branch}.json"
+        segment_file(runner, cube, path)
+        print(f"{branch}: {len(read_masks(path))} masks")
+        files.append(path)
+    out_path = folder / "label.json"
+    fuse_files(files, FusionSettings(), out_path, cube)
+    label = read_masks(out_path)
+    print(f"{out_path}: {len(label)} masks, {len(label.suppressed)} suppressed")
 
 
 if __name__ == "__main__":
