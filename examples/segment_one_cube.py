@@ -19,7 +19,6 @@ SETTINGS = {"rgb": RgbSettings, "sequence": SequenceSettings, "material": Materi
 def main(raw: str, camera: str, out: str, backend: str = "regions") -> None:
     """Write cube, masks of three branches and label below `out`. backend: `auto` takes SAM where it is at hand."""
     folder = Path(out)
-    folder.mkdir(parents=True, exist_ok=True)
     cube = folder / "cube.zarr"
     descriptor = load_descriptor("mine", camera)  # the first is a name for error messages
     convert_file(Path(raw), descriptor, CubeSettings(), cube)
