@@ -12,7 +12,7 @@ MODELS ?= sam
 CONFIG := $(if $(filter sam,$(MODELS)),config/config.yaml,config/$(MODELS).yaml)
 RESULTS := $(if $(filter sam,$(MODELS)),results,results-$(MODELS))
 
-.PHONY: help install models demo demo-pretrain test test-slow check format bench lock clean
+.PHONY: help install models demo demo-pretrain test test-slow check format bench docs lock clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -66,6 +66,9 @@ bench: $(READY)  ## measurements; rows are appended to bench/ledger.csv
 	$(BIN)/python bench/crops.py
 	$(BIN)/python bench/masks.py
 	$(BIN)/python bench/loading.py
+
+docs: $(READY)  ## the tables of docs/SETTINGS.md, from the settings models
+	$(BIN)/python docs/settings.py
 
 lock: $(READY)  ## renew the pinned versions
 	$(BIN)/uv pip compile --quiet pyproject.toml --extra test --extra dev --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate -o requirements/lock.txt

@@ -46,5 +46,7 @@ def environment(name: str | None, post: str, pins: list[str]) -> str:
 
 
 pins = runtime_pins()
-(ROOT / "environment.yml").write_text(environment("hvlabel", "workflow/envs/hvlabel.post-deploy.sh, see README", pins))
+(ROOT / "environment.yml").write_text(
+    environment("hvlabel", "workflow/envs/hvlabel.post-deploy.sh, see docs/RUNS.md", pins)
+)
 (ROOT / "workflow/envs/hvlabel.yaml").write_text(environment(None, "hvlabel.post-deploy.sh beside this file", pins))
