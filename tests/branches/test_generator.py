@@ -13,13 +13,15 @@ from hypothesis import strategies as st
 from torchvision.ops import box_iou
 
 from hvlabel.branches.generator import crop_boxes, generate_masks, point_grid
-from hvlabel.branches.points import Crop, box_bounds, exact_masks, fast_masks, least_iou, outer_boxes
+from hvlabel.branches.points import CropBox, CropRun, exact_masks, fast_masks, outer_boxes
+from hvlabel.branches.points.boxes import box_bounds, least_iou
 from hvlabel.config import GeneratorSettings
 from hvlabel.errors import DeviceMemoryError
 from hvlabel.masks import decode, iou_matrix
 from hvlabel.models.batches import Ceilings, bytes_per_point, in_batches, plan_points
 from hvlabel.models.hyperfree import HyperFree, HyperFreePredictor, Topology
-from hvlabel.models.two_way import Masks, _in_rows, image_side, two_way
+from hvlabel.models.two_way import DecodedMasks, image_side, two_way
+from hvlabel.models.two_way.upscaling import in_rows
 
 HYPERFREE_DEFAULTS = {"pred_iou_thresh": 0.88, "stability_score_thresh": 0.95}
 
@@ -54,7 +56,7 @@ class AnalyticPredictor(HyperFreePredictor):
     def decode_above(self, embedding, points_xy, min_iou):
         logits, iou = self.decode(embedding, points_xy)
         keep = iou > (-1 if min_iou is None else min_iou)
-        return Masks(logits[keep], iou[keep], keep.nonzero()[:, 0])
+        return DecodedMasks(logits[keep], iou[keep], keep.nonzero()[:, 0])
 
 
 @pytest.fixture
@@ -269,7 +271,7 @@ class CountingModel:
     """Answers with the same masks whatever it is asked; counts those that are upsampled."""
 
     def __init__(self, logits, iou, size_hw):
-        self.masks, self.upsampled, self.ceilings = Masks(logits, iou, torch.arange(len(iou))), 0, Ceilings()
+        self.masks, self.upsampled, self.ceilings = DecodedMasks(logits, iou, torch.arange(len(iou))), 0, Ceilings()
         self.size_hw, self.slack_cells = size_hw, 0.0
 
     def decode_above(self, embedding, points, min_iou):
@@ -292,11 +294,11 @@ def test_copies_of_kept_masks_are_never_upsampled_and_the_rest_is_what_the_publi
     settings = {
         "points_per_batch": 200, "stability_score_thresh": 0, "pred_iou_thresh": 0, "box_nms_thresh": threshold
     }  # fmt: skip
-    crop = Crop((0, 0, size_hw[1], size_hw[0]), size_hw)
+    crop = CropBox((0, 0, size_hw[1], size_hw[0]), size_hw)
     model = CountingModel(logits, iou, size_hw)
-    exact = exact_masks(model, None, crop, grid, GeneratorSettings(mode="exact", **settings))
+    exact = exact_masks(CropRun(model, None, crop, GeneratorSettings(mode="exact", **settings)), grid)
     assert model.upsampled == 200
-    fast = fast_masks(model, None, crop, grid, GeneratorSettings(**settings))
+    fast = fast_masks(CropRun(model, None, crop, GeneratorSettings(**settings)), grid)
     assert (model.upsampled - 200 < 150) == (size_hw[0] >= 40)
     assert fast.rles == exact.rles
     assert fast.iou == exact.iou
@@ -309,19 +311,19 @@ def test_boxes_at_the_threshold_are_kept_or_removed_as_published():
         nested[k, 5 : 5 + height, 5:16] = 1
     model = CountingModel(nested, torch.tensor([0.9, 0.8, 0.7]), (40, 40))
     settings = {"points_per_batch": 3, "stability_score_thresh": 0, "pred_iou_thresh": 0, "box_nms_thresh": 0.8}
-    crop, grid = Crop((0, 0, 40, 40), (40, 40)), np.zeros((3, 2))
-    exact = exact_masks(model, None, crop, grid, GeneratorSettings(mode="exact", **settings))
-    assert fast_masks(model, None, crop, grid, GeneratorSettings(**settings)).iou == exact.iou
+    crop, grid = CropBox((0, 0, 40, 40), (40, 40)), np.zeros((3, 2))
+    exact = exact_masks(CropRun(model, None, crop, GeneratorSettings(mode="exact", **settings)), grid)
+    assert fast_masks(CropRun(model, None, crop, GeneratorSettings(**settings)), grid).iou == exact.iou
 
 
 def test_masks_are_put_into_rows_as_the_transposed_convolutions_would():
     for dtype in (torch.float32, torch.bfloat16):
         cells = torch.arange(2 * 6 * 16).view(2, 96).to(dtype)
-        rows = _in_rows(cells, (2, 3))
+        rows = in_rows(cells, (2, 3))
         for r, c, r1, c1, r2, c2 in product(range(2), range(3), *[range(2)] * 4):
             place = ((((r * 3 + c) * 2 + r1) * 2 + c1) * 2 + r2) * 2 + c2
             assert torch.equal(rows[:, 4 * r + 2 * r1 + r2, 4 * c + 2 * c1 + c2], cells[:, place])
-        assert _in_rows(cells[:0], (2, 3)).shape == (0, 8, 12)
+        assert in_rows(cells[:0], (2, 3)).shape == (0, 8, 12)
 
 
 def blobs(n):

@@ -17,10 +17,9 @@ from hvlabel.cube.bands import Frame
 from hvlabel.demo.scenes import make_photo
 from hvlabel.errors import WeightsError
 from hvlabel.masks import decode, encode
-from hvlabel.models import memory
 from hvlabel.models.batches import Ceilings
-from hvlabel.models.sam2 import Sam2Predictor, load_sam2
-from hvlabel.models.two_way import Masks
+from hvlabel.models.sam2 import Sam2Predictor, load_sam2, memory, memory_attention
+from hvlabel.models.two_way import DecodedMasks
 from hvlabel.stages.network import BranchNetwork
 
 CPU = torch.device("cpu")
@@ -194,7 +193,7 @@ def test_tracks_agree_with_the_packages_video_predictor(network, frames, start, 
 @pytest.mark.parametrize("name", ["sam2/sam2_hiera_t", "sam2.1/sam2.1_hiera_t"])
 def test_tracks_of_published_kinds_agree_and_keep_features_only(name, frames, tmp_path, monkeypatch):
     """Both generations of configs; their keys and values would take too much memory at full size."""
-    monkeypatch.setattr(memory, "MAX_KEPT_BYTES", 0)
+    monkeypatch.setattr(memory_attention, "MAX_KEPT_BYTES", 0)
     text = (Path(sam2.__path__[0]) / f"configs/{name}.yaml").read_text()
     assert "image_size: 1024" in text
     (tmp_path / "small.yaml").write_text(text.replace("image_size: 1024", "image_size: 128"))
@@ -219,13 +218,13 @@ def test_a_long_sequence_agrees_too_though_old_frames_are_forgotten(network, fra
         expected = package_logits(network, long, 9, prompts()[:1], monkeypatch)
     predictor = Sam2Predictor(network)
     kept = []
-    forget = predictor._forget
+    forget = predictor.tracker._forget
 
     def watched(track, frame):
         forget(track, frame)
-        kept.append(len(track.seen))
+        kept.append(len(track.remembered))
 
-    monkeypatch.setattr(predictor, "_forget", watched)
+    monkeypatch.setattr(predictor.tracker, "_forget", watched)
     seen = 0
     for frame, _, logits, _ in predictor.track([predictor.embed(f) for f in long], 9, prompts()[:1]):
         torch.testing.assert_close(logits[0], expected[frame, 0], atol=1e-4, rtol=1e-4)
@@ -285,14 +284,14 @@ def test_objects_that_do_not_fit_are_carried_in_smaller_batches(local_network, f
         key_frames=1, max_objects=5, generator=GeneratorSettings(**{**LOW, "points_per_side": 8})
     )
     wanted = track_objects(predictor, frames, named, settings)
-    step = predictor._step
+    step = predictor.tracker._step
 
     def small_device(embeddings, frame, track):
         if frame > 4 and len(track.prompted.pointer) > 2:
             raise torch.OutOfMemoryError("CUDA out of memory")
         return step(embeddings, frame, track)
 
-    monkeypatch.setattr(predictor, "_step", small_device)
+    monkeypatch.setattr(predictor.tracker, "_step", small_device)
     found = track_objects(predictor, frames, named, settings)
     assert predictor.ceilings.lowered() == {"objects": 2}
     assert len(found) == len(wanted) > 6
@@ -337,7 +336,7 @@ class RememberingModel:
     def decode_above(self, image, points_xy, min_iou):
         logits, iou = self.decode(image, points_xy)
         keep = iou > (-1 if min_iou is None else min_iou)
-        return Masks(logits[keep], iou[keep], keep.nonzero()[:, 0])
+        return DecodedMasks(logits[keep], iou[keep], keep.nonzero()[:, 0])
 
     def upscale(self, logits, image):
         return logits
