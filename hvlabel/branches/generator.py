@@ -47,6 +47,7 @@ def generate_masks(
         run = CropRun(model, features, CropBox(box, (height, width)), settings)
         survivors.extend(_of_crop(run, picture, layer, known))
     if len(crops) > 1:
+        # of two masks of one object the smaller crop's is the finer
         areas_px = [(x1 - x0) * (y1 - y0) for x0, y0, x1, y1 in survivors.crops]
         smaller_first = 1 / torch.tensor(areas_px, dtype=torch.float32)
         survivors = survivors.suppressed(smaller_first, settings.crop_nms_thresh)
@@ -67,9 +68,9 @@ def crop_boxes(
     height: int, width: int, n_layers: int, overlap_ratio: float
 ) -> list[tuple[tuple[int, int, int, int], int]]:
     """((x0, y0, x1, y1), layer) of the whole image and of 4**layer overlapping crops per further layer."""
-    boxes = [((0, 0, width, height), 0)]
+    boxes = [((0, 0, width, height), 0)]  # layer 0
     for layer in range(1, n_layers + 1):
-        n = 2**layer
+        n = 2**layer  # crops along a side
         overlap = int(overlap_ratio * min(height, width) * (2 / n))
         crop_w, crop_h = (ceil((overlap * (n - 1) + side) / n) for side in (width, height))
         for i, j in product(range(n), range(n)):
@@ -83,13 +84,13 @@ def _of_crop(run: CropRun, picture: np.ndarray, layer: int, known: Sequence[np.n
     """The survivors of one crop. picture: (h, w, C) what it shows; known: (H, W) bool masks of the whole image."""
     settings = run.settings
     per_side = int(settings.points_per_side / settings.crop_n_points_downscale_factor**layer)
-    grid = point_grid(max(1, per_side))
+    grid = point_grid(max(1, per_side))  # (n*n, 2)
     if settings.mode == "exact":
         return exact_masks(run, grid)
     if not settings.skip_after:
         return fast_masks(run, grid)
-    covered = CoveredPoints(run.crop.scaled(grid), picture)
     x0, y0, x1, y1 = run.crop.box_xyxy
+    covered = CoveredPoints(run.crop.scaled(grid), picture)
     covered.cover(np.ascontiguousarray(mask[y0:y1, x0:x1]) for mask in known)
     return fast_masks(run, grid, covered)
 
@@ -114,7 +115,7 @@ def _drop_small(mask: np.ndarray, min_area: int, *, holes: bool) -> tuple[np.nda
     parts = (mask ^ holes).astype(np.uint8)  # of the background where holes are looked for
     _, labels, stats, _ = cv2.connectedComponentsWithStats(parts, connectivity=8)
     area = stats[1:, cv2.CC_STAT_AREA]  # component 0 is the rest
-    small = np.flatnonzero(area < min_area) + 1
+    small = np.flatnonzero(area < min_area) + 1  # their labels
     if not len(small):
         return mask, False
     if holes:

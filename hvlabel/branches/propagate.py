@@ -48,8 +48,8 @@ def track_objects(
             for offset, carried in _carried(logits, present, settings).items():
                 k = objects.start + offset
                 origin = {"object": n_objects + k, "start_frame": frames[key].index}
-                own = None if frame == key else carried
-                masks[n_objects + k, frame] = _at_frame(started[k], own, frames[frame], origin)
+                elsewhere = None if frame == key else carried
+                masks[n_objects + k, frame] = _at_frame(started[k], elsewhere, frames[frame], origin)
         n_objects += len(started)
     return [masks[object_and_frame] for object_and_frame in sorted(masks)]
 

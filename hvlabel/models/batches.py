@@ -20,14 +20,14 @@ FREE_SHARE = 0.7  # of the device's free memory that a batch may take
 
 @dataclass
 class Ceilings:
-    """The largest batches that proved to fit; None: as large as asked. One object serves a whole run."""
+    """The largest batches that proved to fit; None: as large as the settings say. One object serves a whole run."""
 
     points: int | None = None
     masks: int | None = None  # at full size
     objects: int | None = None
 
     def lowered(self) -> dict[str, int]:
-        """Those that are below what was asked, for the record."""
+        """Those that are below the settings, for the record."""
         return {what: size for what, size in asdict(self).items() if size is not None}
 
 

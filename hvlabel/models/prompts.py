@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -12,7 +11,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from hvlabel.models.batches import Ceilings
+from hvlabel.models.decoder import PromptedNetwork
 from hvlabel.models.two_way import (
+    LOW_RES_CLAMP,
     DecodedMasks,
     ImageSide,
     clear_masks,
@@ -22,10 +23,6 @@ from hvlabel.models.two_way import (
     image_side,
 )
 
-if TYPE_CHECKING:
-    from hvlabel.models.hyperfree.decoder import PromptedNetwork
-
-LOW_RES_CLAMP = 32.0  # SAM2 clamps logits before they become a mask prompt
 SURE_LOGIT = 8.0  # of a finished mask that becomes a prompt
 CLEAR_AT_ONCE = 8  # prompts with an image of their own each: few, so that a CPU's cache holds them
 

@@ -26,7 +26,7 @@ def load_teacher(settings: TeacherSettings, device: torch.device) -> Teacher:
     if settings.backend == "sam2":
         from hvlabel.models.sam2 import Sam2Predictor, load_sam2  # only here: other teachers do without sam2
 
-        assert settings.sam2 is not None  # the validator
+        assert settings.sam2 is not None  # the settings' validator
         return Sam2Predictor(load_sam2(settings.sam2, device))
     if settings.backend == "sam":
         return SamPredictor(sam_of(settings.sam).to(device))

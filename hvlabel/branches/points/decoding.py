@@ -7,9 +7,7 @@ import torch
 from torch import Tensor
 
 from hvlabel.branches.points.contract import CropRun
-from hvlabel.models.two_way import DecodedMasks
-
-LOW_RES_CLAMP = 32.0  # SAM2 clamps logits before they become a mask prompt
+from hvlabel.models.two_way import LOW_RES_CLAMP, DecodedMasks
 
 
 def decoded(run: CropRun, points_xy: np.ndarray) -> DecodedMasks:

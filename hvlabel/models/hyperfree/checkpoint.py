@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from hvlabel.errors import WeightsError
+from hvlabel.models.blocks import rel_pos_lengths
 from hvlabel.models.hyperfree.network import HyperFree, Topology
 
 ENCODER = "image_encoder."
@@ -76,6 +77,7 @@ def infer_topology(
         depth=len(tables),
         num_heads=embed_dim // head_dim,
         window_px=window,
+        # a table holds the offsets along a side, which in a global block is the grid's
         global_blocks=tuple(i for i, length in enumerate(tables) if length == 2 * grid - 1),
         merge_blocks=merge_blocks,
         mlp_ratio=mlp_hidden // embed_dim,
@@ -126,14 +128,6 @@ def _check_merges(state: Mapping[str, Tensor], merge_blocks: tuple[int, ...] | N
         raise WeightsError(
             f"{source}: hyperfree.merge_blocks is set but the file holds no patch-merging modules; leave it out"
         )
-
-
-def rel_pos_lengths(state: Mapping[str, Tensor], encoder: str) -> list[int]:
-    """Lengths 2n-1 of the blocks' position tables, n being the side they attend over. encoder: prefix of its keys."""
-    lengths: list[int] = []
-    while (key := f"{encoder}blocks.{len(lengths)}.attn.rel_pos_h") in state:
-        lengths.append(state[key].shape[0])
-    return lengths
 
 
 def _window_and_grid(tables: list[int], patch_px: int, image_size_px: int | None, source: str) -> tuple[int, int]:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from hvlabel.errors import BandError
-from hvlabel.models.hyperfree.decoder import MaskDecoder, PromptedNetwork, PromptEncoder
+from hvlabel.models.decoder import MaskDecoder, PromptedNetwork, PromptEncoder
 from hvlabel.models.hyperfree.encoder import ImageEncoder
 from hvlabel.models.hyperfree.spectral import choose_channels
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from hvlabel.config import SamModel
 from hvlabel.errors import WeightsError
-from hvlabel.models.hyperfree.checkpoint import rel_pos_lengths
+from hvlabel.models.blocks import rel_pos_lengths
 from hvlabel.models.sam.network import STRIDE_PX, Sam
 from hvlabel.models.sam.tiny_vit import TinyViT
 from hvlabel.models.sam.vit import VisionTransformer
@@ -21,7 +21,7 @@ UNUSED = ("image_encoder.norm_head.", "image_encoder.head.")
 BATCH_NORM_EPS = 1e-5
 TINY_VIT_KEY = "image_encoder.patch_embed.seq.0.c.weight"
 VIT_KEY = "image_encoder.pos_embed"
-VIT_WINDOW_PX = 14  # not told by a file in which all blocks are global
+VIT_WINDOW_PX = 14  # no file says it in which all blocks are global
 
 
 def load_sam(state: Mapping[str, Tensor], *, input_px: int = 1024, source: str = "state dict") -> Sam:

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from hvlabel.models.hyperfree.encoder import LayerNorm2d
+from hvlabel.models.blocks import LayerNorm2d
 
 STRIDE_PX = 16  # of the embedding, px of the input
 HEAD_DIM = 32

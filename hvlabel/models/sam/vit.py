@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from hvlabel.models.hyperfree.encoder import Block, LayerNorm2d
+from hvlabel.models.blocks import Block, LayerNorm2d
 
 MLP_RATIO = 4
 OUT_DIM = 256

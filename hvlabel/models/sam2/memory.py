@@ -23,7 +23,7 @@ from hvlabel.models.sam2.memory_attention import MemoryAttention, Remembered
 from hvlabel.models.sam2.memory_encoder import MemoryEncoder
 from hvlabel.models.sam2.pointers import n_pointer_tokens, pointer_tokens
 from hvlabel.models.sam2.published import require_published
-from hvlabel.models.two_way import ImageSide, best_mask, finer_cells, own_tokens
+from hvlabel.models.two_way import ImageSide, best_mask, finer_cells, output_tokens
 
 NO_OBJECT_LOGIT = -1024.0  # of a mask whose object is not on the frame
 
@@ -72,21 +72,15 @@ class MemoryNetwork:
         self.attention = MemoryAttention(network, attention, dtype)
         self.encoder = MemoryEncoder(network, encoder, dtype)
         self.grid_hw = self.attention.grid_hw
-        self._embed_no_prompt()
-
-    def _embed_no_prompt(self) -> None:
-        """What the decoder gets in place of a prompt: one point that is padding, as the package gives it."""
-        encoder, device = self.network.sam_prompt_encoder, self.network.no_mem_embed.device
-        padding = torch.zeros(1, 1, 2, device=device), -torch.ones(1, 1, dtype=torch.int32, device=device)
-        sparse, dense = encoder(points=padding, boxes=None, masks=None)
+        sparse, dense = _no_prompt(network)
         self.no_prompt = sparse[0]  # (P, C)
-        self.no_mask = dense.flatten(2).transpose(1, 2).to(self.dtype)  # (1, N, C)
-        self.code = encoder.get_dense_pe()[0].flatten(1).T.to(self.dtype)  # (N, C)
+        self.no_mask = dense.flatten(2).transpose(1, 2).to(dtype)  # (1, N, C)
+        self.code = network.sam_prompt_encoder.get_dense_pe()[0].flatten(1).T.to(dtype)  # (N, C)
 
     def frame_side(self, features: Sequence[Tensor], code: Tensor) -> FrameSide:
         """Of an image's features, per level (1, D, h, w), finest first, and the position code of the coarsest."""
         image = features[-1]
-        tokens = image.flatten(2).transpose(1, 2)
+        tokens = image.flatten(2).transpose(1, 2)  # (1, N, C)
         if self.attention.parts.pos_enc_at_input:
             tokens = tokens + 0.1 * code.flatten(2).transpose(1, 2)  # the package's factor
         tokens, queries = self.attention.within_frame(tokens.to(self.dtype))
@@ -112,7 +106,8 @@ class MemoryNetwork:
         tokens = self.attention.read(frame.tokens, frame.queries, frames, (coded, plain), buffer)
         logits, pointer_token, present = self._decoded(tokens, frame)
         pointer = self._pointer(pointer_token.float(), present)
-        return FrameObjects(torch.where(present[..., None], logits.float(), NO_OBJECT_LOGIT), pointer, present)
+        logits = torch.where(present[..., None], logits.float(), NO_OBJECT_LOGIT)
+        return FrameObjects(logits, pointer, present)
 
     def remember(self, frame: FrameSide, objects: FrameObjects) -> Remembered:
         """A frame with its masks, as later frames read it."""
@@ -137,12 +132,24 @@ class MemoryNetwork:
     def _decoded(self, tokens: Tensor, frame: FrameSide) -> tuple[Tensor, Tensor, Tensor]:
         """Logits of each object's best mask, the token of its pointer, and whether it is on the frame."""
         side = ImageSide(tokens + self.no_mask, self.code, self.grid_hw, frame.finer)
-        decoder, (_, first_mask) = self.decoder, own_tokens(self.decoder)
-        logits, own, best = best_mask(decoder, side, self.no_prompt)
+        decoder = self.decoder
+        logits, outputs, best = best_mask(decoder, side, self.no_prompt)
         # with its multimask tokens a network points by that of the best mask, else by that of the single one
-        place = first_mask + (best if decoder.use_multimask_token_for_obj_ptr else torch.zeros_like(best))
-        rows = torch.arange(len(own), device=own.device)
+        mask = best if decoder.use_multimask_token_for_obj_ptr else torch.zeros_like(best)
+        _, first_mask = output_tokens(decoder)
+        rows = torch.arange(len(outputs), device=outputs.device)
+        pointer_token = outputs[rows, first_mask + mask]  # (B, C)
         present = best[:, None] > 0  # always, unless the network predicts it
         if decoder.pred_obj_scores:
-            present = decoder.pred_obj_score_head(own[:, 0].float()) > 0
-        return logits, own[rows, place], present
+            present = decoder.pred_obj_score_head(outputs[:, 0].float()) > 0
+        return logits, pointer_token, present
+
+
+def _no_prompt(network: Sam2Network) -> tuple[Tensor, Tensor]:
+    """What the decoder gets in place of a prompt: one point that is padding, as the package gives it.
+
+    Sparse (1, P, C) and dense (1, C, g, g).
+    """
+    device = network.no_mem_embed.device
+    point, padding = torch.zeros(1, 1, 2, device=device), -torch.ones(1, 1, dtype=torch.int32, device=device)
+    return network.sam_prompt_encoder(points=(point, padding), boxes=None, masks=None)

@@ -50,7 +50,9 @@ class MemoryAttention:
         self.grid_hw = (side, side)
         self._within = [RotaryAttention(layer.self_attn, self.grid_hw, dtype) for layer in layers]
         self._across = [RotaryAttention(layer.cross_attn_image, self.grid_hw, dtype) for layer in layers]
-        exact = [RotaryAttention(layer.cross_attn_image, self.grid_hw, torch.float32) for layer in layers]
+        exact = self._across  # codes are projected in float32, and rounded once
+        if dtype != torch.float32:
+            exact = [RotaryAttention(layer.cross_attn_image, self.grid_hw, torch.float32) for layer in layers]
         place, age = _codes(network, self.grid_hw)
         # per layer: what a key owes to its place, (1, heads, N, d), and to its age, (ages, heads, N, d)
         self._place = [a.rotated(a.keys(place)).to(dtype) for a in exact]
@@ -69,7 +71,8 @@ class MemoryAttention:
 
     def remembered(self, features: Tensor, pointer: Tensor) -> Remembered:
         """A frame from its memory features (B, mem, h, w) and its pointers (B, C)."""
-        tokens = features.to(torch.bfloat16).flatten(2).transpose(1, 2).contiguous()
+        # rounded as in the package, which keeps its memory in bfloat16
+        tokens = features.to(torch.bfloat16).flatten(2).transpose(1, 2).contiguous()  # (B, N, mem)
         layers = range(len(self._across)) if self._keeps_projections else ()
         return Remembered(tokens, pointer, [self._projected(index, tokens) for index in layers])
 
@@ -97,9 +100,10 @@ class MemoryAttention:
         pointers        : (B, tokens, mem) with the code of their age, for keys, and without, for values
         buffer          : for these objects and at least these frames; overwritten
         """
-        n_objects = len(frames[0][1].pointer)
+        _, prompted = frames[0]
+        n_objects = len(prompted.pointer)
         n_keys = len(frames) * tokens.shape[1] + pointers[0].shape[1]
-        keys, values = buffer[..., :n_keys, :]
+        keys, values = buffer[..., :n_keys, :]  # (B, heads, n_keys, d) each
         for index, layer in enumerate(self.parts.layers):
             across = self._across[index]
             if index == 0:
@@ -125,10 +129,11 @@ class MemoryAttention:
         across, ages = self._across[index], self._age[index]
         start = 0
         for age, frame in frames:
-            own_keys, own_values = frame.projected[index] if frame.projected else self._projected(index, frame.features)
-            stop = start + own_keys.shape[2]
-            torch.add(own_keys, ages[age], out=keys[:, :, start:stop])
-            values[:, :, start:stop] = own_values
+            kept = frame.projected[index] if frame.projected else self._projected(index, frame.features)
+            frame_keys, frame_values = kept
+            stop = start + frame_keys.shape[2]
+            torch.add(frame_keys, ages[age], out=keys[:, :, start:stop])
+            values[:, :, start:stop] = frame_values
             start = stop
         coded, plain = pointers
         keys[:, :, start:] = across.keys(coded)
@@ -138,12 +143,13 @@ class MemoryAttention:
         """Keys and values of a layer for features (B, N, mem)."""
         across, features = self._across[index], features.to(self.dtype)
         # the bias of the keys is in what they owe to their place
-        keys = across.rotated(across.keys(features, with_bias=False)).add_(self._place[index])
-        return keys, across.values(features)
+        keys = across.rotated(across.keys(features, with_bias=False))
+        return keys.add_(self._place[index]), across.values(features)
 
     def _self_attended(self, index: int, tokens: Tensor) -> Tensor:
         """(B, N, C) tokens after a layer's self-attention."""
-        within, normed = self._within[index], self.parts.layers[index].norm1(tokens)
+        within = self._within[index]
+        normed = self.parts.layers[index].norm1(tokens)
         keys = within.rotated(within.keys(normed))
         return tokens + within.read(within.queries(normed), keys, within.values(normed))
 

@@ -12,22 +12,30 @@ alike (`contract`):
 """
 
 from hvlabel.models.two_way.image import ImageSide, image_side
-from hvlabel.models.two_way.masks import DecodedMasks, best_mask, clear_masks, confident_masks, embeddable, own_tokens
+from hvlabel.models.two_way.masks import (
+    LOW_RES_CLAMP,
+    DecodedMasks,
+    best_mask,
+    clear_masks,
+    confident_masks,
+    embeddable,
+    output_tokens,
+)
 from hvlabel.models.two_way.precision import half_precision
 from hvlabel.models.two_way.transformer import two_way
-from hvlabel.models.two_way.upscaling import by_cell, finer_cells
+from hvlabel.models.two_way.upscaling import finer_cells
 
 __all__ = [
+    "LOW_RES_CLAMP",
     "DecodedMasks",
     "ImageSide",
     "best_mask",
-    "by_cell",
     "clear_masks",
     "confident_masks",
     "embeddable",
     "finer_cells",
     "half_precision",
     "image_side",
-    "own_tokens",
+    "output_tokens",
     "two_way",
 ]

@@ -66,7 +66,7 @@ class ChannelNorm(Protocol):
 class DecoderParts(Protocol):
     """Prompt tokens and image tokens to masks and their predicted IoU.
 
-    Its own tokens are that of the IoU and one per mask: the first for clear prompts, three for ambiguous ones.
+    Its output tokens are that of the IoU and one per mask: the first for clear prompts, three for ambiguous ones.
     """
 
     iou_token: nn.Embedding

@@ -1,4 +1,4 @@
-"""Embedded prompts to masks: only those that are wanted are upscaled."""
+"""Embedded prompts to masks: only those that are confident, or best, are upscaled."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from hvlabel.models.two_way.image import ImageSide
 from hvlabel.models.two_way.transformer import two_way
 from hvlabel.models.two_way.upscaling import in_rows, mask_cells
 
+LOW_RES_CLAMP = 32.0  # SAM2 clamps logits before they become a mask prompt
 N_MASK_TOKENS = 4  # one mask for clear prompts, three for ambiguous ones
 # image tokens that a CPU decodes at once: few enough for its cache; bfloat16 has more to gain from large products
 CACHED_BYTES_CPU = {torch.float32: 3 << 20, torch.bfloat16: 16 << 20}
@@ -68,8 +69,8 @@ def clear_masks(decoder: DecoderParts, side: ImageSide, sparse: Tensor) -> tuple
     side   : images (B, N, D), one per prompt
     sparse : (B, P, D) embedded prompts
     """
-    own, first_mask = own_tokens(decoder)
-    prompts = torch.cat([own.expand(len(sparse), -1, -1), sparse.to(own.dtype)], dim=1)
+    outputs, first_mask = output_tokens(decoder)
+    prompts = torch.cat([outputs.expand(len(sparse), -1, -1), sparse.to(outputs.dtype)], dim=1)
     tokens, image = two_way(decoder.transformer, side, prompts, [first_mask - 1, first_mask])
     iou = decoder.iou_prediction_head(tokens[:, 0].float())[:, 0]
     vectors = decoder.output_hypernetworks_mlps[0](tokens[:, 1])
@@ -82,11 +83,11 @@ def best_mask(decoder: DecoderParts, side: ImageSide, sparse: Tensor) -> tuple[T
 
     side   : images (B, N, D)
     sparse : (P, D) the embedded prompt
-    Returns logits (B, 4g, 4g), the decoder's own tokens (B, T, D), and which mask it was, 1 to 3 (B,).
+    Returns logits (B, 4g, 4g), the output tokens (B, T, D), and which mask it was, 1 to 3 (B,).
     """
-    own, first_mask = own_tokens(decoder)
-    prompts = torch.cat([own, sparse.to(own.dtype)]).expand(len(side.image), -1, -1)
-    tokens, image = two_way(decoder.transformer, side, prompts, slice(0, len(own)))
+    outputs, first_mask = output_tokens(decoder)
+    prompts = torch.cat([outputs, sparse.to(outputs.dtype)]).expand(len(side.image), -1, -1)
+    tokens, image = two_way(decoder.transformer, side, prompts, slice(0, len(outputs)))
     iou = decoder.iou_prediction_head(tokens[:, first_mask - 1].float())
     best = iou[:, 1:].argmax(dim=1) + 1
     rows = torch.arange(len(best), device=best.device)
@@ -95,8 +96,8 @@ def best_mask(decoder: DecoderParts, side: ImageSide, sparse: Tensor) -> tuple[T
     return in_rows(cells[:, 0], side.grid_hw), tokens, best
 
 
-def own_tokens(decoder: DecoderParts) -> tuple[Tensor, int]:
-    """The decoder's own tokens (n, D), and the place of its first mask token, which follows the IoU token."""
+def output_tokens(decoder: DecoderParts) -> tuple[Tensor, int]:
+    """The decoder's output tokens (n, D), and the index of the first mask's, which follows the IoU's."""
     weights = [decoder.iou_token.weight, decoder.mask_tokens.weight]
     if scores_presence(decoder):
         weights.insert(0, decoder.obj_score_token.weight)
@@ -122,13 +123,13 @@ def _confident_of_batch(
     decoder: DecoderParts, side: ImageSide, sparse: Tensor, size: int, min_iou: float | None
 ) -> DecodedMasks:
     """The same of up to `size` prompts."""
-    own, first_mask = own_tokens(decoder)
+    outputs, first_mask = output_tokens(decoder)
     n = len(sparse)
-    batch = sparse.to(own.dtype)
+    batch = sparse.to(outputs.dtype)
     if batch.device.type == "cpu":
         filling = batch[-1:].expand(size - n, -1, -1)
         batch = torch.cat([batch, filling])
-    prompts = torch.cat([own.expand(len(batch), -1, -1), batch], dim=1)
+    prompts = torch.cat([outputs.expand(len(batch), -1, -1), batch], dim=1)
     # the IoU token and those of the three masks; the single mask is left out
     kept = [first_mask - 1, *range(first_mask + 1, first_mask + N_MASK_TOKENS)]
     tokens, image = two_way(decoder.transformer, side, prompts, kept)

@@ -21,7 +21,7 @@ def two_way(
 ) -> tuple[Tensor, Tensor]:
     """Tokens (B, K, D) and images (B, N, D) after all layers.
 
-    prompts : (B, T, D) tokens, the decoder's own included; they are their own position code
+    prompts : (B, T, D) tokens, the decoder's output tokens included; they are their own position code
     kept    : which of the T the caller reads; the last attention is spared for the others
     """
     tokens, image = prompts, side.image

@@ -44,7 +44,12 @@ def in_rows(cells: Tensor, grid_hw: tuple[int, int]) -> Tensor:
     return rows.view(cells.dtype)
 
 
-def by_cell(features: Tensor, grid_hw: tuple[int, int]) -> Tensor:
+def finer_cells(high_res: Sequence[Tensor], grid_hw: tuple[int, int], dtype: torch.dtype) -> tuple[Tensor, ...]:
+    """Feature maps (1, C, h, w), finest first -> (h * w, C) in the order of cells, coarsest first as they are added."""
+    return tuple(_by_cell(features[0], grid_hw).to(dtype) for features in reversed(high_res))
+
+
+def _by_cell(features: Tensor, grid_hw: tuple[int, int]) -> Tensor:
     """(C, h, w) features, 2 or 4 times finer than the grid -> (h * w, C) in the order of cells."""
     height, width = grid_hw
     levels = (features.shape[1] // height).bit_length() - 1
@@ -53,11 +58,6 @@ def by_cell(features: Tensor, grid_hw: tuple[int, int]) -> Tensor:
     # axes are now C, then row and its halvings, then column and its halvings: those of a level go together
     order = [axis + level for level in range(levels + 1) for axis in (1, levels + 2)]
     return split.permute(*order, 0).flatten(0, -2)
-
-
-def finer_cells(high_res: Sequence[Tensor], grid_hw: tuple[int, int], dtype: torch.dtype) -> tuple[Tensor, ...]:
-    """Feature maps (1, C, h, w), finest first -> (h * w, C) in the order of cells, coarsest first as they are added."""
-    return tuple(by_cell(features[0], grid_hw).to(dtype) for features in reversed(high_res))
 
 
 def _four_cells(conv: Convolution, x: Tensor) -> Tensor:

@@ -8,9 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from hvlabel.models.hyperfree.encoder import BlockMlp, LayerNorm2d, Mlp
+from hvlabel.models.blocks import BlockMlp, LayerNorm2d, Mlp
 
-N_MULTIMASKS = 3
+N_MULTIMASKS = 3  # for ambiguous prompts: whole, part and subpart
 
 
 class PositionCode(nn.Module):
@@ -68,7 +68,7 @@ class PromptEncoder(nn.Module):
             sparse.append(self._embed_points(points_xy, labels, pad=boxes_xyxy is None))
         if boxes_xyxy is not None:
             corners = self._code(boxes_xyxy.reshape(-1, 2, 2))
-            sparse.append(corners + torch.cat([self._label_embedding(2), self._label_embedding(3)]))
+            sparse.append(corners + torch.cat([self._label_embedding(2), self._label_embedding(3)]))  # (N, 2, D)
         if not sparse:
             sparse.append(no_mask.new_zeros(n, 0, no_mask.shape[1]))
         if masks is not None:
@@ -94,7 +94,7 @@ class PromptEncoder(nn.Module):
             points_xy = torch.cat([points_xy, points_xy.new_zeros(len(points_xy), 1, 2)], dim=1)
             labels = torch.cat([labels, -labels.new_ones(len(labels), 1)], dim=1)
         code = self._code(points_xy)
-        kind = labels[..., None]
+        kind = labels[..., None]  # (N, P, 1)
         code = torch.where(kind == -1, self.not_a_point_embed.weight, code)
         code = code + torch.where(kind == 0, self._label_embedding(0), 0.0)
         return code + torch.where(kind == 1, self._label_embedding(1), 0.0)
@@ -193,6 +193,7 @@ class MaskDecoder(nn.Module):
             nn.ConvTranspose2d(dim // 4, dim // 8, 2, stride=2),
             nn.GELU(),
         )
+        # token of a mask -> vector whose products with the upscaled features are the mask's logits
         self.output_hypernetworks_mlps = nn.ModuleList(Mlp([dim, dim, dim, dim // 8]) for _ in range(n_tokens))
         self.iou_prediction_head = Mlp([dim, iou_hidden, iou_hidden, n_tokens])
         if n_classes:  # present in some state dicts; loaded, not used for masks
@@ -206,10 +207,10 @@ class MaskDecoder(nn.Module):
         image : (1 or N, D, g, g); one image serves all prompts, N images go with their prompts pairwise
         """
         n = sparse.shape[0]
-        own = torch.cat([self.iou_token.weight, self.mask_tokens.weight])  # (1 + masks, D)
-        prompts = torch.cat([own.expand(n, -1, -1), sparse], dim=1)
+        outputs = torch.cat([self.iou_token.weight, self.mask_tokens.weight])  # (1 + masks, D)
+        prompts = torch.cat([outputs.expand(n, -1, -1), sparse], dim=1)
         tokens, source = self.transformer(image + dense, image_code, prompts)
-        grid = source.transpose(1, 2).unflatten(2, image.shape[-2:])
+        grid = source.transpose(1, 2).unflatten(2, image.shape[-2:])  # (N, D, g, g)
         upscaled = self.output_upscaling(grid)  # (N, D/8, 4g, 4g)
         chosen = range(1, N_MULTIMASKS + 1) if multimask else range(1)  # mask 0 is the one for clear prompts
         vectors = [self.output_hypernetworks_mlps[k](tokens[:, 1 + k]) for k in chosen]
