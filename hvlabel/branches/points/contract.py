@@ -16,7 +16,7 @@ from hvlabel.masks import Rle
 from hvlabel.models.batches import Ceilings, What, in_batches
 from hvlabel.models.two_way import DecodedMasks
 
-CROP_EDGE_TOL_PX = 20.0
+CROP_EDGE_TOL_PX = 20.0  # as published
 
 T = TypeVar("T")
 BoxPx = tuple[int, int, int, int]  # x0, y0, x1, y1

@@ -17,7 +17,7 @@ def decoded(run: CropRun, points_xy: np.ndarray) -> DecodedMasks:
     if settings.multimask_output and not settings.use_m2m:
         return run.model.decode_above(run.embedding, points_xy, min_iou)
     logits, iou = run.model.decode(run.embedding, points_xy, multimask=settings.multimask_output)
-    prompt = torch.arange(len(points_xy), device=iou.device).repeat_interleave(logits.shape[1])
+    prompt = torch.arange(len(points_xy), device=iou.device).repeat_interleave(logits.shape[1])  # (N*M,)
     logits, iou = logits.flatten(0, 1), iou.flatten(0, 1)  # (N*M, ...)
     if settings.use_m2m:
         logits, iou = _refined(run, points_xy[prompt.cpu().numpy()], logits, at_once=len(points_xy))
@@ -28,6 +28,7 @@ def decoded(run: CropRun, points_xy: np.ndarray) -> DecodedMasks:
 def _refined(run: CropRun, points_xy: np.ndarray, logits: Tensor, at_once: int) -> tuple[Tensor, Tensor]:
     """Every mask (K, h, w) decoded once more with itself as mask prompt: logits (K, h, w) and predicted IoU (K,)."""
     refined_logits, refined_iou = [], []
+    # three masks of each point were made: in parts, or they would take three times the memory
     for start in range(0, len(points_xy), at_once):
         part = slice(start, start + at_once)
         prior = logits[part, None].clamp(-LOW_RES_CLAMP, LOW_RES_CLAMP)

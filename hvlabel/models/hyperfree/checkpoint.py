@@ -49,6 +49,8 @@ def infer_topology(
 ) -> Topology:
     """Topology of a bare state dict.
 
+    image_size_px, merge_blocks, decoder_heads : what the settings say where a file does not
+    source                                     : its name in errors
     Read off the shapes: widths, depth, heads, patch, window, global blocks, image size. Not in a file: where merging
     takes place (merge_blocks), the decoder's heads, and, if all position tables have one length, whether blocks are
     windowed: then all are taken as global unless that contradicts image_size_px. WeightsError asks for what is missing.
@@ -95,7 +97,10 @@ def load_hyperfree(
     decoder_heads: int = 8,
     source: str = "state dict",
 ) -> HyperFree:
-    """The network of a state dict, every key and shape checked, in evaluation mode."""
+    """The network of a state dict, every key and shape checked, in evaluation mode and float32.
+
+    WeightsError says what is missing, unknown or of another shape; the arguments are those of `infer_topology`.
+    """
     topology = infer_topology(
         state, image_size_px=image_size_px, merge_blocks=merge_blocks, decoder_heads=decoder_heads, source=source
     )

@@ -70,7 +70,7 @@ def _read_config(name: str) -> Any:
         raise WeightsError(f"{path}: no top-level key `model`; expected a SAM2 model config")
     for key, value in INFERENCE_SETTINGS.items():
         OmegaConf.update(config.model, key, value, force_add=True)
-    OmegaConf.resolve(config)
+    OmegaConf.resolve(config)  # interpolations name keys of the whole file, of which only `model` is kept
     return config.model
 
 

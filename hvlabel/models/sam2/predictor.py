@@ -53,6 +53,7 @@ class Sam2Predictor:
         x = network_input(image, self.network.image_size, self.network.device)
         with torch.autocast(x.device.type, torch.bfloat16, enabled=self.half):
             out = self.network.forward_image(x)
+        # the last levels are those that the decoder reads; the package's own trunk may give more
         levels = self.network.num_feature_levels
         features, codes = ([f.float() for f in out[name][-levels:]] for name in ("backbone_fpn", "vision_pos_enc"))
         return Sam2Embedding(features, codes, (image.shape[0], image.shape[1]))
@@ -82,6 +83,7 @@ class Sam2Predictor:
         """
         network = self.network
         sparse, dense = self._prompts(embedding, points_xy, masks, labels, boxes_xyxy)
+        # the package's own module, with its rule for unstable single masks
         logits, iou, _, _ = network.sam_mask_decoder(
             image_embeddings=self._image(embedding),
             image_pe=network.sam_prompt_encoder.get_dense_pe(),
@@ -146,7 +148,7 @@ class Sam2Predictor:
         """(1, D, g, g) features as the decoder takes them."""
         image = embedding.features[-1]
         if self.network.directly_add_no_mem_embed:
-            image = image + self.network.no_mem_embed.reshape(1, -1, 1, 1)
+            image = image + self.network.no_mem_embed.reshape(1, -1, 1, 1)  # "there is no memory"
         return image
 
     def _prompts(

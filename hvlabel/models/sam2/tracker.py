@@ -95,7 +95,7 @@ class Sam2Tracker:
             prompts = prompts.expand(2, -1, -1)  # one row goes through other products, which round otherwise
         logits, present, prompted = self._start(embeddings[start], start, prompts, len(embeddings))
         yield start, objects, embeddings[start].upscaled(logits[:n]), present[:n]
-        n_remembered = min(self.memory_frames, len(embeddings) - 1)
+        n_remembered = min(self.memory_frames, len(embeddings) - 1)  # beside the prompted one
         track = _Track(start, prompted, self.memory.buffer(len(prompts), 1 + n_remembered))
         forwards, backwards = range(start + 1, len(embeddings)), range(start - 1, -1, -1)
         for frame in [*forwards, *backwards]:
@@ -139,11 +139,13 @@ class Sam2Tracker:
         inputs = masks[:, None].float().to(self.network.device)
         if inputs.shape[-2:] == (side, side):
             return inputs
+        # as the package's video predictor does with masks of another size
         share = F.interpolate(inputs, (side, side), mode="bilinear", align_corners=False, antialias=True)
         return (share >= 0.5).float()
 
     def _frame_arguments(self, embedding: Sam2Embedding, n_objects: int) -> dict[str, Any]:
         """A frame's features in the package's (h*w, objects, D) layout."""
+        # expanded tensors share their memory: no copies for the objects
         expanded = {
             "backbone_fpn": [f.expand(n_objects, -1, -1, -1) for f in embedding.features],
             "vision_pos_enc": [c.expand(n_objects, -1, -1, -1) for c in embedding.codes],
@@ -164,7 +166,7 @@ class Sam2Tracker:
             buffer=track.buffer,
         )
         track.pointers[frame] = objects.pointer
-        if self.memory_frames:
+        if self.memory_frames:  # else the start is all that is read, and the memory encoder is spared
             track.remembered[frame] = self.memory.remember(side, objects)
         return objects
 

@@ -37,7 +37,7 @@ def image_side(decoder: DecoderParts, image: Tensor, code: Tensor, high_res: Seq
     high_res : two finer feature maps, finest first, (1, D/8, 4g, 4g) and (1, D/4, 2g, 2g), or none
     """
     dtype = decoder.iou_token.weight.dtype
-    tokens, position = (x[0].flatten(1).T.to(dtype).contiguous() for x in (image, code))
+    tokens, position = (x[0].flatten(1).T.to(dtype).contiguous() for x in (image, code))  # (N, D) each
     grid_hw = (image.shape[2], image.shape[3])
     first_layer = layers_of(decoder.transformer)[0]
     return ImageSide(

@@ -91,7 +91,7 @@ def best_mask(decoder: DecoderParts, side: ImageSide, sparse: Tensor) -> tuple[T
     iou = decoder.iou_prediction_head(tokens[:, first_mask - 1].float())
     best = iou[:, 1:].argmax(dim=1) + 1
     rows = torch.arange(len(best), device=best.device)
-    vectors = _vectors_of_three(decoder, tokens[:, first_mask + 1 :])[rows, best - 1]
+    vectors = _vectors_of_three(decoder, tokens[:, first_mask + 1 :])[rows, best - 1]  # (B, D/8)
     cells = mask_cells(decoder, image, vectors[:, None], side.finer)
     return in_rows(cells[:, 0], side.grid_hw), tokens, best
 
@@ -136,7 +136,7 @@ def _confident_of_batch(
     iou = decoder.iou_prediction_head(tokens[:, 0].float())[:, 1:]  # (B, 3)
     keep = torch.ones_like(iou, dtype=torch.bool) if min_iou is None else iou > min_iou
     keep[n:] = False  # what only filled the batch up
-    used = keep.any(dim=1)
+    used = keep.any(dim=1)  # prompts that are upscaled
     vectors = _vectors_of_three(decoder, tokens[used, 1:])
     cells = mask_cells(decoder, image if used.all() else image[used], vectors, side.finer)
     logits = in_rows(cells[keep[used]], side.grid_hw)

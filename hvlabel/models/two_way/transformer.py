@@ -31,16 +31,16 @@ def two_way(
         if index == 0 and side.shared is not None:
             read = read_shared_image(to_image, tokens + prompts, side.shared)
             tokens = _after_reading(layer, tokens, read)
-            weights = shared_attention_weights(to_tokens, tokens + prompts, side.shared)
+            weights = shared_attention_weights(to_tokens, tokens + prompts, side.shared)  # (B, N, h*T)
         else:
             coded_image = image + side.code
             read = read_image(to_image, tokens + prompts, image, coded_image)
             tokens = _after_reading(layer, tokens, read)
             weights = attention_weights(to_tokens, tokens + prompts, coded_image)
-        values = values_out(to_tokens, tokens)
+        values = values_out(to_tokens, tokens)  # (B, h*T, D)
         # the caller's image is read again for other prompts; later ones are our own and written over
         updated = torch.baddbmm(image, weights, values) if index == 0 else image.baddbmm_(weights, values)
-        image = layer.norm4(updated)
+        image = layer.norm4(updated)  # (B, N, D)
     tokens = tokens[:, kept]
     coded_tokens = tokens + prompts[:, kept]
     read = read_image(transformer.final_attn_token_to_image, coded_tokens, image, image + side.code)
