@@ -23,8 +23,8 @@ from masks import CASES, PHOTO_SEED, network_of
 
 from hvlabel.demo.scenes import make_photo
 from hvlabel.models.device import choose_device, computes_in_bfloat16
+from hvlabel.models.pictures import network_input
 from hvlabel.models.sam2 import Sam2Predictor
-from hvlabel.models.teacher import network_input
 
 FRAMES, OBJECTS = (8, 32), (1, 8, 32, 128)
 KINDS = {  # bfloat16, frames remembered beside the first one (None: as the package)

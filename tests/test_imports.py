@@ -39,17 +39,68 @@ ROOMS = {
     "hvlabel.inspect": {"branches.table", "cache", "config.tree", "cube", "descriptors", "inspect.scores", "layout", "manifest", "masks", "readers", "stages"},
     "hvtrain.data": {"cache", "config", "cube", "layout", "masks"},
     "hvtrain.backbones": {"cache", "config", "models.hyperfree"},
-    "hvtrain.heads": {"models.hyperfree"},
+    "hvtrain.heads": {"models.decoder"},
     "hvtrain.objectives": {"cache", "config"},
     "hvtrain.engine": {"cache", "config", "models.weights"},
     "hvtrain.student": {"config", "models.hyperfree", "models.weights"},
     "hvtrain.pretrain": {"", "cache", "config", "layout", "models.weights"},
-    "hvtrain.tasks": {"cache", "config", "cube", "layout", "masks", "models.hyperfree", "models.prompts", "models.weights"},
-    "hvtrain.recipes": {"cache", "config", "cube", "demo", "layout", "masks", "models.hyperfree", "models.sam2", "models.teacher", "models.weights", "quality"},
+    "hvtrain.tasks": {"cache", "config", "cube", "layout", "masks", "models.decoder", "models.padding", "models.weights"},
+    "hvtrain.recipes": {"cache", "config", "cube", "demo", "layout", "masks", "models.hyperfree", "models.pictures", "models.sam2", "models.weights", "quality"},
     "hvtrain.cli": {"cache", "config", "config.tree", "layout"},
     "workflow": {"branches.table", "config.tree", "manifest", "layout", "cache.index"},
 }  # fmt: skip
 
+# inside a room: file or folder -> what it may import of the room; what stands higher never imports what stands lower
+INNER = {
+    "hvlabel.branches.points": {
+        "contract": set(),
+        "stability": set(),
+        "boxes": {"contract"},
+        "decoding": {"contract"},
+        "full_size": {"boxes", "contract", "stability"},
+        "exact": {"contract", "decoding", "full_size"},
+        "fast": {"boxes", "contract", "decoding", "full_size", "stability"},
+    },
+    "hvlabel.models": {
+        "blocks": set(),
+        "device": set(),
+        "npm": set(),
+        "padding": set(),
+        "pictures": set(),
+        "two_way": set(),
+        "weights": set(),
+        "batches": {"two_way"},
+        "decoder": {"blocks"},
+        "prompts": {"batches", "decoder", "two_way"},
+        "hyperfree": {"batches", "blocks", "decoder", "padding", "prompts"},
+        "sam": {"batches", "blocks", "decoder", "padding", "prompts", "weights"},
+        "sam2": {"batches", "pictures", "two_way", "weights"},
+        "store": {"npm", "sam"},
+        "teacher": {"pictures", "sam", "sam2"},
+    },
+    "hvlabel.models.two_way": {
+        "contract": set(),
+        "attention": {"contract"},
+        "precision": {"contract"},
+        "upscaling": {"contract"},
+        "image": {"attention", "contract", "upscaling"},
+        "transformer": {"attention", "contract", "image"},
+        "masks": {"contract", "image", "transformer", "upscaling"},
+    },
+    "hvlabel.models.sam2": {
+        "contract": set(),
+        "embedding": set(),
+        "network": set(),
+        "memory_encoder": {"contract"},
+        "pointers": {"contract"},
+        "published": {"contract"},
+        "rotary": {"contract"},
+        "memory_attention": {"contract", "rotary"},
+        "memory": {"contract", "memory_attention", "memory_encoder", "pointers", "published"},
+        "tracker": {"contract", "embedding", "memory", "memory_attention"},
+        "predictor": {"contract", "embedding", "tracker"},
+    },
+}
 
 # room of hvtrain -> the rooms of hvtrain that it may import, besides itself
 FLOORS = {
@@ -128,10 +179,22 @@ def test_rooms_of_training_import_only_floors_below(repository, room):
             assert name.split(".")[0] in {*FLOORS[room], room}, f"{path.relative_to(repository)} imports hvtrain.{name}"
 
 
+@pytest.mark.parametrize("room", INNER)
+def test_inside_a_room_files_import_only_what_they_may(repository, room):
+    base = repository / room.replace(".", "/")
+    parts = {p.relative_to(base).parts[0].removesuffix(".py") for p in base.rglob("*.py")} - {"__init__"}
+    assert parts == INNER[room].keys()
+    within = room.removeprefix("hvlabel.") + "."
+    for part, allowed in INNER[room].items():
+        for path in sorted((base / part).rglob("*.py")) or [base / f"{part}.py"]:
+            others = {name.removeprefix(within).split(".")[0] for name in imports(path) if name.startswith(within)}
+            assert others - {part} <= allowed, f"{path.relative_to(repository)} imports {others - {part} - allowed}"
+
+
 def test_only_one_file_imports_sam2(repository):
     for path in (repository / "hvlabel").rglob("*.py"):
-        if path.name != "sam2.py":
-            assert "import sam2" not in path.read_text().replace("from hvlabel.models.sam2 import", "")
+        if path != repository / "hvlabel" / "models" / "sam2" / "network.py":
+            assert "import sam2" not in path.read_text()
             assert "from sam2" not in path.read_text()
 
 

@@ -1,7 +1,8 @@
-"""Grid points that need not be asked: neighbours in one object give the same masks again.
+"""Grid points that need no decoding: neighbours in one object give the same masks again.
 
-A point counts as covered once for every asked point whose smallest confident mask holds it, if the picture looks there as
-it does inside that mask. The look is what keeps parts: a badge on a coat lies in the coat's mask and has another colour.
+A point counts as covered once for every decoded point whose smallest confident mask holds it, if the picture looks
+there as it does inside that mask. The look is what keeps parts: a badge on a coat lies in the coat's mask and has
+another colour.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ def rounds(n_points: int) -> list[np.ndarray]:
     side = round(n_points**0.5)
     row, column = np.divmod(np.arange(n_points), side)
     level = np.full(n_points, ROUNDS - 1)
+    # each line takes its points from the one before
     level[(row % 2) == (column % 2)] = 2
     level[(row % 2 == 1) & (column % 2 == 1)] = 1
     level[(row % 4 == 1) & (column % 4 == 1)] = 0
@@ -39,14 +41,15 @@ class CoveredPoints:
     def __init__(self, points_xy: np.ndarray, picture: np.ndarray) -> None:
         height, width = picture.shape[:2]
         scale = RASTER_PX / max(height, width)
-        self._hw = (max(1, round(height * scale)), max(1, round(width * scale)))
-        rows, columns = self._hw
+        rows, columns = max(1, round(height * scale)), max(1, round(width * scale))
+        self._raster_hw = (rows, columns)
         small = cv2.resize(picture.astype(np.float32), (columns, rows), interpolation=cv2.INTER_AREA)
+        # blurred, so that the grain of one cell is no look
         self._look = cv2.blur(small, (3, 3)).reshape(rows * columns, -1)  # (cells, C)
         self._floor = LIKE_FLOOR * float(np.ptp(self._look))
         x = np.minimum(points_xy[:, 0] * columns / width, columns - 1).astype(int)
         y = np.minimum(points_xy[:, 1] * rows / height, rows - 1).astype(int)
-        self._cells = y * columns + x
+        self._cells = y * columns + x  # (N,) the cell of each point
         self.counts = np.zeros(len(points_xy), int)
 
     def open_points(self, among: np.ndarray, enough: int) -> np.ndarray:
@@ -62,19 +65,21 @@ class CoveredPoints:
         """
         sure = np.flatnonzero((iou > SURE_IOU) & (stability >= SURE_STABILITY))
         area = masks[sure].sum(axis=(1, 2))
-        smallest_first = sure[np.lexsort((area, prompt[sure]))]
-        _, first = np.unique(prompt[smallest_first], return_index=True)
-        self.cover(masks[smallest_first[first]])
+        by_prompt_then_area = np.lexsort((area, prompt[sure]))
+        smallest_first = sure[by_prompt_then_area]
+        _, first_of_prompt = np.unique(prompt[smallest_first], return_index=True)
+        self.cover(masks[smallest_first[first_of_prompt]])
 
     def cover(self, masks: Iterable[np.ndarray], times: int = 1) -> None:
         """Count the points inside (h, w) bool masks of the whole picture that look like the rest of the mask."""
-        rows, columns = self._hw
+        rows, columns = self._raster_hw
         for mask in masks:
             small = cv2.resize(mask.view(np.uint8), (columns, rows), interpolation=cv2.INTER_NEAREST)
             inside = small.ravel() > 0
             if not inside.any():
                 continue
-            values = self._look[inside]
-            near = LIKE_DEVIATIONS * values.std(axis=0) + self._floor
-            alike = (np.abs(self._look[self._cells] - values.mean(axis=0)) <= near).all(axis=1)
+            look = self._look[inside]
+            tolerance = LIKE_DEVIATIONS * look.std(axis=0) + self._floor  # (C,)
+            distance = np.abs(self._look[self._cells] - look.mean(axis=0))  # (N, C)
+            alike = (distance <= tolerance).all(axis=1)
             self.counts += times * (inside[self._cells] & alike)

@@ -67,19 +67,16 @@ def discover_objects(
     for picture, frame in zip(pictures, frames, strict=True):
         embedding = model.embed(picture)
         carried = carry(model, embedding, tracks, settings.generator, settings.link_iou) if settings.carry else []
-        known = [decode(m.rle) for m in carried]
+        known = [decode(mask.rle) for mask in carried]
         generated = generate_masks(model, picture, settings.generator, "sequence", embedding, known)
-        overlap = iou_matrix([m.rle for m in generated], [m.rle for m in carried])
-        met = [replace(m, frame=frame.index, bands=frame.bands) for m in carried]
-        for mask, iou in zip(generated, overlap, strict=True):
-            nearest = int(iou.argmax()) if len(iou) else -1
-            if nearest >= 0 and iou[nearest] >= settings.new_object_iou:
-                origin = carried[nearest].extra
-            else:
+        on_frame = list(carried)
+        for mask, nearest in zip(generated, _nearest(generated, carried, settings.new_object_iou), strict=True):
+            if nearest is None:
                 tracks.append(_track(model, embedding, mask, frame, len(tracks)))
-                origin = _origin(tracks[-1])
-            met.append(replace(mask, frame=frame.index, bands=frame.bands, extra=origin))
-        per_frame.append([scored(m) for m in met])
+            origin = _origin(tracks[-1]) if nearest is None else nearest.extra
+            on_frame.append(replace(mask, extra=origin))
+        placed = [replace(mask, frame=frame.index, bands=frame.bands) for mask in on_frame]
+        per_frame.append([scored(mask) for mask in placed])
     return confirmed(per_frame, settings.link_iou)
 
 
@@ -92,17 +89,16 @@ def carry(
     """
     if not tracks:
         return []
-    boxes = np.stack([t.box_xyxy for t in tracks])
-    logits, iou = model.decode_clear(embedding, boxes, torch.stack([t.prior for t in tracks]))
+    boxes = np.stack([track.box_xyxy for track in tracks])
+    priors = torch.stack([track.prior for track in tracks])
+    logits, iou = model.decode_clear(embedding, boxes, priors)
     carried = []
     for k, track in enumerate(tracks):
         if float(iou[k]) <= settings.pred_iou_thresh:
             continue
         # one at a time: all tracks of a large image at full size would take gigabytes
         full = model.upscale(logits[k : k + 1], embedding)[0]  # (H, W)
-        above = int((full > settings.mask_threshold + settings.stability_score_offset).sum())
-        below = int((full > settings.mask_threshold - settings.stability_score_offset).sum())
-        stability = above / max(below, 1)
+        stability = _stability(full, settings)
         mask = (full > settings.mask_threshold).cpu().numpy()
         if stability < settings.stability_score_thresh or not mask.any():
             continue
@@ -124,6 +120,22 @@ def carry(
     return carried
 
 
+def _nearest(generated: Sequence[Mask], carried: Sequence[Mask], least_iou: float) -> list[Mask | None]:
+    """Per generated mask the carried one that it is another mask of; None where it shows a new object."""
+    overlap = iou_matrix([mask.rle for mask in generated], [mask.rle for mask in carried])
+    if not carried:
+        return [None] * len(generated)
+    best = overlap.argmax(axis=1)
+    return [carried[k] if iou[k] >= least_iou else None for k, iou in zip(best, overlap, strict=True)]
+
+
+def _stability(logits: Tensor, settings: GeneratorSettings) -> float:
+    """IoU of the masks of (H, W) logits at a higher and a lower threshold; 0 where both are empty."""
+    above = int((logits > settings.mask_threshold + settings.stability_score_offset).sum())
+    below = int((logits > settings.mask_threshold - settings.stability_score_offset).sum())
+    return above / max(below, 1)
+
+
 def _track(model: BoxModel, embedding: Any, mask: Mask, frame: Frame, object_id: int) -> Track:
     """A track that begins with a mask."""
     prior = model.mask_prompt(decode(mask.rle)[None], embedding)[0]
@@ -131,6 +143,7 @@ def _track(model: BoxModel, embedding: Any, mask: Mask, frame: Frame, object_id:
 
 
 def _origin(track: Track) -> dict[str, int]:
+    """What a mask's extra says of its object."""
     return {"object": track.object_id, "start_frame": track.start.index}
 
 
@@ -138,15 +151,16 @@ def most_different(pictures: Sequence[np.ndarray], n_chosen: int) -> list[int]:
     """Up to n_chosen positions of pictures that differ most, in rising order.
 
     pictures : T x (H, W, 3), any unit
-    The first is the middle one; each further one is the farthest from all chosen so far. Their distance is the mean absolute
-    difference of thumbnails whose channels have mean 0 and deviation 1.
+    The first is the middle one; each further one is the farthest from all chosen so far. Their distance is the mean
+    absolute difference of thumbnails whose channels have mean 0 and deviation 1.
     """
-    looks = np.stack([_look(p) for p in pictures])
+    looks = np.stack([_look(picture) for picture in pictures])
     chosen = [len(pictures) // 2]
     while len(chosen) < min(n_chosen, len(pictures)):
-        apart = np.abs(looks[:, None] - looks[chosen]).mean(axis=2).min(axis=1)  # (T,)
-        apart[chosen] = -1
-        chosen.append(int(apart.argmax()))
+        distances = np.abs(looks[:, None] - looks[chosen]).mean(axis=2)  # (T, chosen)
+        nearest = distances.min(axis=1)
+        nearest[chosen] = -1  # equal pictures have distance 0, and are still to be chosen
+        chosen.append(int(nearest.argmax()))
     return sorted(chosen)
 
 
@@ -155,6 +169,7 @@ def _look(picture: np.ndarray) -> np.ndarray:
     height, width = picture.shape[:2]
     scale = min(1.0, THUMBNAIL_PX / max(height, width))
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    small = cv2.resize(picture.astype(np.float32), size, interpolation=cv2.INTER_AREA).reshape(-1, 3)
+    thumbnail = cv2.resize(picture.astype(np.float32), size, interpolation=cv2.INTER_AREA)
+    small = thumbnail.reshape(-1, 3)
     spread = np.maximum(small.std(axis=0), 1e-6)
     return ((small - small.mean(axis=0)) / spread).ravel()

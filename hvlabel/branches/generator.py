@@ -1,7 +1,7 @@
 """Points on a grid to masks: one generator for every network that decodes prompts.
 
-Settings, filters and order are those of SAM's automatic mask generator (SAM2AutomaticMaskGenerator in the sam2 package);
-mode exact gives its result.
+Settings, filters and order are those of SAM's automatic mask generator (SAM2AutomaticMaskGenerator in the sam2
+package); mode exact gives its result.
 """
 
 from __future__ import annotations
@@ -14,10 +14,9 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
-from torchvision.ops import nms
 
 from hvlabel.branches.covered import CoveredPoints
-from hvlabel.branches.points import Crop, Found, PromptModel, exact_masks, fast_masks, outer_boxes
+from hvlabel.branches.points import CropBox, CropRun, PromptModel, Survivors, exact_masks, fast_masks, outer_boxes
 from hvlabel.config import Branch, GeneratorSettings
 from hvlabel.masks import Mask, decode, encode
 
@@ -34,33 +33,27 @@ def generate_masks(
     """Masks of an (H, W, C) image in the order of the last suppression that ran (one crop: best predicted IoU first).
 
     embedding : the whole image's, if it is at hand already
-    known     : (H, W) bool masks that were found otherwise: with settings.skip_after, points inside whose look is theirs are
-                not asked
+    known     : (H, W) bool masks that were made otherwise: with settings.skip_after, points inside whose look is
+                theirs are left out
     A mask's score is its predicted IoU clipped to [0, 1].
     """
     height, width = image.shape[:2]
-    found = Found()
+    survivors = Survivors()
     crops = crop_boxes(height, width, settings.crop_n_layers, settings.crop_overlap_ratio)
     for box, layer in crops:
         x0, y0, x1, y1 = box
         picture = image[y0:y1, x0:x1]
         features = embedding if layer == 0 and embedding is not None else model.embed(picture)
-        per_side = max(1, int(settings.points_per_side / settings.crop_n_points_downscale_factor**layer))
-        crop, grid = Crop(box, (height, width)), point_grid(per_side)
-        if settings.mode == "exact":
-            found.extend(exact_masks(model, features, crop, grid, settings))
-        else:
-            covered = CoveredPoints(crop.scaled(grid), picture) if settings.skip_after else None
-            if covered is not None:
-                covered.cover(np.ascontiguousarray(m[y0:y1, x0:x1]) for m in known)
-            found.extend(fast_masks(model, features, crop, grid, settings, covered))
+        run = CropRun(model, features, CropBox(box, (height, width)), settings)
+        survivors.extend(_of_crop(run, picture, layer, known))
     if len(crops) > 1:
-        sizes = [(x1 - x0) * (y1 - y0) for x0, y0, x1, y1 in found.crops]
-        smaller_first = 1 / torch.tensor(sizes, dtype=torch.float32)
-        found = found.take(nms(found.box_tensor(), smaller_first, settings.crop_nms_thresh).tolist())
+        # of two masks of one object the smaller crop's is the finer
+        areas_px = [(x1 - x0) * (y1 - y0) for x0, y0, x1, y1 in survivors.crops]
+        smaller_first = 1 / torch.tensor(areas_px, dtype=torch.float32)
+        survivors = survivors.suppressed(smaller_first, settings.crop_nms_thresh)
     if settings.min_mask_region_area:
-        found = _without_small_regions(found, settings)
-    return [_mask(found, k, branch) for k in range(len(found.rles))]
+        survivors = _without_small_regions(survivors, settings)
+    return [_mask(survivors, k, branch) for k in range(len(survivors.rles))]
 
 
 def point_grid(points_per_side: int) -> np.ndarray:
@@ -75,52 +68,72 @@ def crop_boxes(
     height: int, width: int, n_layers: int, overlap_ratio: float
 ) -> list[tuple[tuple[int, int, int, int], int]]:
     """((x0, y0, x1, y1), layer) of the whole image and of 4**layer overlapping crops per further layer."""
-    boxes = [((0, 0, width, height), 0)]
+    boxes = [((0, 0, width, height), 0)]  # layer 0
     for layer in range(1, n_layers + 1):
-        n = 2**layer
+        n = 2**layer  # crops along a side
         overlap = int(overlap_ratio * min(height, width) * (2 / n))
         crop_w, crop_h = (ceil((overlap * (n - 1) + side) / n) for side in (width, height))
         for i, j in product(range(n), range(n)):
             x0, y0 = (crop_w - overlap) * i, (crop_h - overlap) * j
-            boxes.append(((x0, y0, min(x0 + crop_w, width), min(y0 + crop_h, height)), layer))
+            x1, y1 = min(x0 + crop_w, width), min(y0 + crop_h, height)
+            boxes.append(((x0, y0, x1, y1), layer))
     return boxes
 
 
-def _without_small_regions(found: Found, settings: GeneratorSettings) -> Found:
+def _of_crop(run: CropRun, picture: np.ndarray, layer: int, known: Sequence[np.ndarray]) -> Survivors:
+    """The survivors of one crop. picture: (h, w, C) what it shows; known: (H, W) bool masks of the whole image."""
+    settings = run.settings
+    per_side = int(settings.points_per_side / settings.crop_n_points_downscale_factor**layer)
+    grid = point_grid(max(1, per_side))  # (n*n, 2)
+    if settings.mode == "exact":
+        return exact_masks(run, grid)
+    if not settings.skip_after:
+        return fast_masks(run, grid)
+    x0, y0, x1, y1 = run.crop.box_xyxy
+    covered = CoveredPoints(run.crop.scaled(grid), picture)
+    covered.cover(np.ascontiguousarray(mask[y0:y1, x0:x1]) for mask in known)
+    return fast_masks(run, grid, covered)
+
+
+def _without_small_regions(survivors: Survivors, settings: GeneratorSettings) -> Survivors:
     """Fill small holes, drop small islands, then box NMS that prefers masks which needed neither."""
-    changed: list[bool] = []
-    for k, rle in enumerate(found.rles):
+    unchanged: list[float] = []
+    for k, rle in enumerate(survivors.rles):
         mask, filled = _drop_small(decode(rle), settings.min_mask_region_area, holes=True)
         mask, dropped = _drop_small(mask, settings.min_mask_region_area, holes=False)
-        changed.append(filled or dropped)
-        if changed[-1]:
-            found.rles[k] = encode(mask)
-            found.boxes[k] = outer_boxes(torch.from_numpy(mask)[None])[0]
-    score = torch.tensor([0.0 if c else 1.0 for c in changed])
-    return found.take(nms(found.box_tensor(), score, max(settings.box_nms_thresh, settings.crop_nms_thresh)).tolist())
+        changed = filled or dropped
+        unchanged.append(0.0 if changed else 1.0)
+        if changed:
+            survivors.rles[k] = encode(mask)
+            survivors.boxes[k] = outer_boxes(torch.from_numpy(mask)[None])[0]
+    threshold = max(settings.box_nms_thresh, settings.crop_nms_thresh)
+    return survivors.suppressed(torch.tensor(unchanged), threshold)
 
 
 def _drop_small(mask: np.ndarray, min_area: int, *, holes: bool) -> tuple[np.ndarray, bool]:
     """The mask without holes (or islands) below min_area px, 8-connected; the largest island always stays."""
-    _, labels, stats, _ = cv2.connectedComponentsWithStats((mask ^ holes).astype(np.uint8), connectivity=8)
+    parts = (mask ^ holes).astype(np.uint8)  # of the background where holes are looked for
+    _, labels, stats, _ = cv2.connectedComponentsWithStats(parts, connectivity=8)
     area = stats[1:, cv2.CC_STAT_AREA]  # component 0 is the rest
-    small = np.flatnonzero(area < min_area) + 1
+    small = np.flatnonzero(area < min_area) + 1  # their labels
     if not len(small):
         return mask, False
     if holes:
         return mask | np.isin(labels, small), True
     large = np.flatnonzero(area >= min_area) + 1
-    return np.isin(labels, large if len(large) else [int(area.argmax()) + 1]), True
+    kept = large if len(large) else [int(area.argmax()) + 1]
+    return np.isin(labels, kept), True
 
 
-def _mask(found: Found, k: int, branch: Branch) -> Mask:
-    x0, y0, x1, y1 = found.crops[k]
+def _mask(survivors: Survivors, k: int, branch: Branch) -> Mask:
+    """The k-th of them."""
+    x0, y0, x1, y1 = survivors.crops[k]
     return Mask(
-        found.rles[k],
-        score=min(1.0, max(0.0, found.iou[k])),
+        survivors.rles[k],
+        score=min(1.0, max(0.0, survivors.iou[k])),
         branch=branch,
-        point_xy=found.points[k],
-        predicted_iou=found.iou[k],
-        stability_score=found.stability[k],
+        point_xy=survivors.points[k],
+        predicted_iou=survivors.iou[k],
+        stability_score=survivors.stability[k],
         crop_box_xywh=(x0, y0, x1 - x0, y1 - y0),
     )

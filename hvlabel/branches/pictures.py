@@ -16,13 +16,16 @@ def scored(mask: Mask) -> Mask:
 
     A network is as sure of the ground behind all objects as of an object; the ground runs along the border.
     """
-    confidence = min(1.0, max(0.0, mask.predicted_iou)) * mask.stability_score
+    predicted_iou = min(1.0, max(0.0, mask.predicted_iou))  # which may exceed 1
+    confidence = predicted_iou * mask.stability_score
     return replace(mask, score=confidence * (1 - border_share(decode(mask.rle))))
 
 
 def border_share(mask: np.ndarray) -> float:
     """Share of the border pixels of an (H, W) bool mask that are foreground."""
-    border = np.concatenate([mask[0], mask[-1], mask[1:-1, 0], mask[1:-1, -1]])
+    top, bottom = mask[0], mask[-1]
+    left, right = mask[1:-1, 0], mask[1:-1, -1]  # without the corners, which rows have
+    border = np.concatenate([top, bottom, left, right])
     return float(border.mean())
 
 
@@ -32,14 +35,14 @@ def links(per_picture: Sequence[Sequence[Mask]], link_iou: float) -> list[np.nda
     That is the best IoU with a mask there, 0 if it is below link_iou, and 1 on its own picture.
     """
     n_pictures = len(per_picture)
-    rles = [[m.rle for m in masks] for masks in per_picture]
-    found = [np.ones((n_pictures, len(masks))) for masks in per_picture]
+    best_iou = [np.ones((n_pictures, len(masks))) for masks in per_picture]
     for a, b in combinations(range(n_pictures), 2):
-        iou = iou_matrix(rles[a], rles[b])
-        found[a][b], found[b][a] = iou.max(axis=1, initial=0), iou.max(axis=0, initial=0)
-    for link in found:
+        iou = iou_matrix([mask.rle for mask in per_picture[a]], [mask.rle for mask in per_picture[b]])
+        best_iou[a][b] = iou.max(axis=1, initial=0)
+        best_iou[b][a] = iou.max(axis=0, initial=0)
+    for link in best_iou:
         link[link < link_iou] = 0
-    return found
+    return best_iou
 
 
 def confirmed(per_picture: Sequence[Sequence[Mask]], link_iou: float) -> list[Mask]:
@@ -50,6 +53,7 @@ def confirmed(per_picture: Sequence[Sequence[Mask]], link_iou: float) -> list[Ma
     pooled: list[Mask] = []
     for masks, link in zip(per_picture, links(per_picture, link_iou), strict=True):
         for mask, met in zip(masks, link.T, strict=True):
+            score = mask.score * (1 + float(met.mean())) / 2
             extra = {**mask.extra, "confirmed": int(np.count_nonzero(met))}
-            pooled.append(replace(mask, score=mask.score * (1 + float(met.mean())) / 2, extra=extra))
+            pooled.append(replace(mask, score=score, extra=extra))
     return pooled

@@ -35,27 +35,30 @@ def track_objects(
     the network sees no object are left out.
     """
     embeddings = [model.embed(image) for image in images]
-    found: dict[tuple[int, int], Mask] = {}  # by object and frame; a frame may be given twice
+    masks: dict[tuple[int, int], Mask] = {}  # by object and frame; a frame may be given twice
     n_objects = 0
     for key in evenly_spread(len(frames), settings.key_frames):
         generated = generate_masks(model, images[key], settings.generator, "sequence", embeddings[key])
-        covering = [m.rle for (_, frame), m in found.items() if frame == key]
+        covering = [mask.rle for (_, frame), mask in masks.items() if frame == key]
         started = _uncovered(generated, covering, settings)
         if not started:
             continue
-        prompts = torch.from_numpy(np.stack([decode(m.rle) for m in started]))  # (N, H, W)
+        prompts = torch.from_numpy(np.stack([decode(mask.rle) for mask in started]))  # (N, H, W)
         for frame, objects, logits, present in model.track(embeddings, key, prompts):
-            for offset, mask in _carried(logits, present, settings).items():
+            for offset, carried in _carried(logits, present, settings).items():
                 k = objects.start + offset
-                found[n_objects + k, frame] = _at_frame(started[k], mask, frame, frames, n_objects + k, key)
+                origin = {"object": n_objects + k, "start_frame": frames[key].index}
+                elsewhere = None if frame == key else carried
+                masks[n_objects + k, frame] = _at_frame(started[k], elsewhere, frames[frame], origin)
         n_objects += len(started)
-    return [found[place] for place in sorted(found)]
+    return [masks[object_and_frame] for object_and_frame in sorted(masks)]
 
 
 def _uncovered(generated: list[Mask], tracked: list[Rle], settings: SequenceSettings) -> list[Mask]:
     """The best generated masks that no track covers on this frame."""
-    covered = iou_matrix([m.rle for m in generated], tracked).max(axis=1, initial=0) >= settings.new_object_iou
-    fresh = [m for m, c in zip(generated, covered, strict=True) if not c]
+    iou = iou_matrix([mask.rle for mask in generated], tracked)
+    covered = iou.max(axis=1, initial=0) >= settings.new_object_iou
+    fresh = [mask for mask, is_covered in zip(generated, covered, strict=True) if not is_covered]
     return [fresh[k] for k in rank(fresh)[: settings.max_objects]]
 
 
@@ -69,20 +72,25 @@ def _carried(logits: Tensor, present: Tensor, settings: SequenceSettings) -> dic
     return {k: (mask, stability[k]) for k, mask in enumerate(masks) if bool(present[k]) and mask.any()}
 
 
-def _at_frame(
-    start: Mask, carried: tuple[np.ndarray, float], frame: int, frames: Sequence[Frame], object_id: int, key: int
-) -> Mask:
-    """The mask of an object on a frame."""
-    mask, stability = carried
-    own = frame == key
+def _at_frame(start: Mask, carried: tuple[np.ndarray, float] | None, frame: Frame, origin: dict[str, int]) -> Mask:
+    """The mask of an object on a frame.
+
+    start   : as it was generated on its start frame
+    carried : (H, W) bool and stability there; None on the start frame, where the generated mask stays
+    """
+    if carried is None:
+        rle, point_xy, stability = start.rle, start.point_xy, start.stability_score
+    else:
+        mask, stability = carried
+        rle, point_xy = encode(mask), interior_point(mask)
     return Mask(
-        start.rle if own else encode(mask),
-        score=start.score * (start.stability_score if own else stability),
+        rle,
+        score=start.score * stability,
         branch="sequence",
-        point_xy=start.point_xy if own else interior_point(mask),
+        point_xy=point_xy,
         predicted_iou=start.predicted_iou,
-        stability_score=start.stability_score if own else stability,
-        frame=frames[frame].index,
-        bands=frames[frame].bands,
-        extra={"object": object_id, "start_frame": frames[key].index},
+        stability_score=stability,
+        frame=frame.index,
+        bands=frame.bands,
+        extra=origin,
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import combinations
 
 import cv2
 import numpy as np
@@ -27,19 +28,19 @@ def multiscale_regions(image: np.ndarray, settings: RegionSettings, branch: Bran
     """
     n_px = image.shape[0] * image.shape[1]
     min_px = max(MIN_REGION_PX, round(settings.min_area_share * n_px))
+    half_score_px = settings.half_score_share * n_px
     levels = [_labels(image, scale, settings.sigma_px, min_px) for scale in settings.scales]
     regions: list[np.ndarray] = []  # each within its box
     masks: list[Mask] = []
     for labels, persistence in zip(levels, _persistence(levels), strict=True):
-        for label, box in enumerate(ndi.find_objects(labels + 1)):
-            inside = labels[box] == label
-            filled = _without_holes(inside)
-            for region in [inside, filled] if filled.sum() >= inside.sum() + min_px else [inside]:
+        for label, box in enumerate(ndi.find_objects(labels + 1)):  # label 0 would be the background there
+            for region in _with_filled(labels[box] == label, min_px):
                 area_px = int(region.sum())
-                if area_px <= settings.max_area_share * n_px:
-                    score = persistence[label] * area_px / (area_px + settings.half_score_share * n_px)
-                    masks.append(_mask(region, box, image.shape[:2], float(persistence[label]), float(score), branch))
-                    regions.append(region)
+                if area_px > settings.max_area_share * n_px:
+                    continue
+                score = persistence[label] * area_px / (area_px + half_score_px)
+                masks.append(_mask(region, box, image.shape[:2], float(persistence[label]), float(score), branch))
+                regions.append(region)
     kept, _ = mask_nms([m.rle for m in masks], rank(masks), settings.nms_iou)
     return [_with_point(masks[k], regions[k]) for k in kept[: settings.max_masks]]
 
@@ -55,19 +56,20 @@ def _labels(image: np.ndarray, scale: float, sigma_px: float, min_px: int) -> np
 
 def _persistence(levels: Sequence[np.ndarray]) -> list[np.ndarray]:
     """Per level (n_labels,) float: mean over the other levels of the best IoU that a region reaches there."""
-    best = [np.zeros(level.max() + 1) for level in levels]
-    for a in range(len(levels)):
-        for b in range(a + 1, len(levels)):
-            iou = _label_iou(levels[a], levels[b])
-            best[a] += iou.max(axis=1)
-            best[b] += iou.max(axis=0)
-    return [b / max(len(levels) - 1, 1) for b in best]
+    best_iou = [np.zeros(level.max() + 1) for level in levels]  # summed over the other levels
+    for a, b in combinations(range(len(levels)), 2):
+        iou = _label_iou(levels[a], levels[b])
+        best_iou[a] += iou.max(axis=1)
+        best_iou[b] += iou.max(axis=0)
+    n_others = max(len(levels) - 1, 1)
+    return [summed / n_others for summed in best_iou]
 
 
 def _label_iou(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     """(n, m) float IoU of every label of one map with every label of another, from their contingency table."""
     n, m = first.max() + 1, second.max() + 1
-    shared = np.bincount(first.ravel().astype(np.int64) * m + second.ravel(), minlength=n * m).reshape(n, m)
+    pair = first.ravel().astype(np.int64) * m + second.ravel()  # int64: n * m may exceed 32 bits
+    shared = np.bincount(pair, minlength=n * m).reshape(n, m)
     union = shared.sum(axis=1, keepdims=True) + shared.sum(axis=0, keepdims=True) - shared
     return shared / union
 
@@ -87,15 +89,24 @@ def _mask(
     return Mask(encode(mask), score, branch, corner, predicted_iou=persistence, stability_score=persistence)
 
 
+def _with_filled(inside: np.ndarray, min_px: int) -> list[np.ndarray]:
+    """A region, and the same without holes where they make at least min_px of a difference."""
+    filled = _without_holes(inside)
+    return [inside, filled] if filled.sum() >= inside.sum() + min_px else [inside]
+
+
 def _without_holes(inside: np.ndarray) -> np.ndarray:
     """(h, w) bool: all that the background does not reach from outside, in steps along rows and columns."""
     if max(inside.shape) > LONGEST_FLOOD_PX:
         return ndi.binary_fill_holes(inside)
+    # a frame of background, so that all that touches the box is reached from one corner
     outside = cv2.copyMakeBorder((~inside).astype(np.uint8), 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=1)
     cv2.floodFill(outside, None, (0, 0), 2)
     return outside[1:-1, 1:-1] != 2
 
 
 def _with_point(mask: Mask, inside: np.ndarray) -> Mask:
+    """The mask with a point inside, from the region in its box, whose corner stood for it."""
+    left, top = mask.point_xy
     x, y = interior_point(inside)
-    return replace(mask, point_xy=(mask.point_xy[0] + x, mask.point_xy[1] + y))
+    return replace(mask, point_xy=(left + x, top + y))

@@ -1,1 +1,1 @@
-"""Networks behind one small interface: image to embedding, points to low-resolution logits, logits to full resolution."""
+"""Networks behind one small interface: image to embedding, points to low-resolution logits, logits to full size."""

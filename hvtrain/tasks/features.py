@@ -13,7 +13,7 @@ from torch import Tensor
 
 from hvlabel.cache.publish import publish_folder, temporary_beside
 from hvlabel.cube import open_cube
-from hvlabel.models.prompts import fitted, padded
+from hvlabel.models.padding import fitted, padded
 from hvlabel.models.weights import file_sha256
 from hvtrain.backbones.contract import Backbone
 from hvtrain.data.inputs import in_range

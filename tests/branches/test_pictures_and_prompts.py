@@ -17,7 +17,7 @@ from hvlabel.config import GeneratorSettings
 from hvlabel.cube.bands import Frame
 from hvlabel.masks import Mask, areas, boxes_xyxy, decode, encode, iou_matrix
 from hvlabel.models.batches import Ceilings
-from hvlabel.models.two_way import Masks
+from hvlabel.models.two_way import DecodedMasks
 from hvlabel.prompt_files import ObjectPrompt
 
 SIDE = 64
@@ -60,7 +60,7 @@ class ByColour:
         self.asked += len(points_xy)
         logits, iou = self.decode(embedding, points_xy, multimask=False)
         keep = torch.arange(len(points_xy))
-        return Masks(logits[:, 0], iou[:, 0], keep)
+        return DecodedMasks(logits[:, 0], iou[:, 0], keep)
 
     def decode_clear(self, embedding, boxes_xyxy, masks=None):
         self.carried += len(boxes_xyxy)

@@ -9,7 +9,8 @@ import torch
 import torch.nn.functional as F
 
 from hvlabel.errors import PictureError, WeightsError
-from hvlabel.models import prompts
+from hvlabel.models.padding import fitted, resized_hw
+from hvlabel.models.prompts import PaddedEmbedding
 from hvlabel.models.sam import Sam, SamPredictor, TinyViT, load_sam, tiny_vit
 from hvlabel.models.sam.network import STRIDE_PX
 from hvlabel.models.sam.tiny_vit import offset_index
@@ -122,7 +123,7 @@ def test_pictures_are_resized_as_pillow_does():
         small = rng.integers(0, 256, (height // 8, width // 8, 3), dtype=np.uint8)
         picture = np.asarray(pillow.fromarray(small).resize((width, height), pillow.Resampling.BICUBIC))
         x = torch.from_numpy(picture.copy()).permute(2, 0, 1)[None].float()
-        ours, (h, w) = prompts.fitted(x, 1024)
+        ours, (h, w) = fitted(x, 1024)
         theirs = np.asarray(pillow.fromarray(picture).resize((w, h), pillow.Resampling.BILINEAR))
         difference = np.abs(ours[0].permute(1, 2, 0).numpy() - theirs)
         assert difference.max() <= 1.5
@@ -175,7 +176,7 @@ def test_padding_takes_part_as_the_norms_bias(small):
 @pytest.mark.parametrize("shape", [(60, 100), (100, 60), (256, 256), (1, 5)])
 def test_both_steps_to_the_images_size_as_one(small, shape):
     predictor = SamPredictor(small)
-    embedding = prompts.Embedding(torch.zeros(1), shape, prompts.resized_hw(*shape, 256))
+    embedding = PaddedEmbedding(torch.zeros(1), shape, resized_hw(*shape, 256))
     logits = torch.randn(3, 64, 64, generator=torch.Generator().manual_seed(4))
     full = F.interpolate(logits[:, None], (256, 256), mode="bilinear", align_corners=False)
     cropped = full[..., : embedding.resized_hw[0], : embedding.resized_hw[1]]

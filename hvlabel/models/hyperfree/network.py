@@ -10,14 +10,21 @@ import torch
 from torch import Tensor
 
 from hvlabel.errors import BandError
-from hvlabel.models.hyperfree.decoder import MaskDecoder, PromptedNetwork, PromptEncoder
+from hvlabel.models.decoder import MaskDecoder, PromptedNetwork, PromptEncoder
 from hvlabel.models.hyperfree.encoder import ImageEncoder
 from hvlabel.models.hyperfree.spectral import choose_channels
 
 
 @dataclass(frozen=True)
 class Topology:
-    """Sizes of a network. Names with _px are pixels of the padded input or tokens of the grid (window_px)."""
+    """Sizes of a network.
+
+    image_size_px : side of the padded input
+    window_px     : side of a window, tokens of the grid (the published name)
+    global_blocks : those that attend over the whole grid
+    merge_blocks  : after which the grid is halved, or None
+    n_classes     : of a head that some files hold and masks do not need
+    """
 
     image_size_px: int
     patch_px: int
@@ -66,7 +73,7 @@ class HyperFree(PromptedNetwork):
             merge_blocks=t.merge_blocks,
             out_dim=t.out_dim,
         )
-        # published models keep the unmerged grid here and cannot decode prompts after merging; the grid of the features can
+        # published models keep the unmerged grid here, and cannot decode prompts after merging
         self.prompt_encoder = PromptEncoder(t.out_dim, t.decoder_grid, t.image_size_px, t.mask_channels)
         self.mask_decoder = MaskDecoder(t.out_dim, t.decoder_heads, t.decoder_mlp, t.iou_hidden, t.n_classes)
 
@@ -88,11 +95,12 @@ class HyperFree(PromptedNetwork):
         """
         if len(wavelengths_nm) != image.shape[1]:
             raise BandError(f"{len(wavelengths_nm)} wavelengths for {image.shape[1]} channels; they must be equal")
-        channels = choose_channels(wavelengths_nm, None if test_mode else rng or random.Random())
+        drawing = None if test_mode else rng or random.Random()
+        channels = choose_channels(wavelengths_nm, drawing)
         if not channels.key_channels and not channels.cube_channels:
             raise BandError(
-                f"no band lies in the dictionary's range 390-2510 nm (bands: {min(wavelengths_nm):g}-{max(wavelengths_nm):g} nm)"
+                "no band lies in the dictionary's range 390-2510 nm "
+                f"(bands: {min(wavelengths_nm):g}-{max(wavelengths_nm):g} nm)"
             )
-        return self.image_encoder(
-            image, channels, torch.as_tensor(list(gsd_m), dtype=torch.float32, device=image.device)
-        )
+        gsd = torch.as_tensor(list(gsd_m), dtype=torch.float32, device=image.device)
+        return self.image_encoder(image, channels, gsd)

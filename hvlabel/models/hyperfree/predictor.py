@@ -10,14 +10,15 @@ from torch import Tensor
 
 from hvlabel.models.batches import Ceilings
 from hvlabel.models.hyperfree.network import HyperFree
-from hvlabel.models.prompts import Embedding, PaddedPredictor, fitted, padded
+from hvlabel.models.padding import fitted, padded
+from hvlabel.models.prompts import PaddedEmbedding, PaddedPredictor
 
 
 class HyperFreePredictor(PaddedPredictor):
     """Embeds images of one camera and decodes prompts on them.
 
-    gsd_m : ground sampling distance of the raw image, m per pixel
-    half  : compute in bfloat16; what comes out is float32 all the same, logits of decode_above excepted
+    gsd_m    : ground sampling distance of the raw image, m per pixel
+    half     : compute in bfloat16; what comes out is float32 all the same, logits of decode_above excepted
     ceilings : of batches, kept from image to image
     """
 
@@ -42,18 +43,18 @@ class HyperFreePredictor(PaddedPredictor):
         image : (H, W, C), any unit; resized to longest side S (antialiased), divided by its maximum, zero-padded
         """
         device = next(self.network.parameters()).device
-        x = torch.as_tensor(np.ascontiguousarray(image), device=device).float().permute(2, 0, 1)[None]
-        x, size = fitted(x, self.side_px)
+        values = torch.as_tensor(np.ascontiguousarray(image), device=device).float()
+        x, size = fitted(values.permute(2, 0, 1)[None], self.side_px)
         peak = x.max()
-        x = x / torch.where(peak == 0, torch.ones_like(peak), peak)
-        return padded(x, self.side_px), size
+        scaled = x / torch.where(peak == 0, torch.ones_like(peak), peak)
+        return padded(scaled, self.side_px), size
 
     @torch.inference_mode()
-    def embed(self, image: np.ndarray) -> Embedding:
+    def embed(self, image: np.ndarray) -> PaddedEmbedding:
         """Embedding of an (H, W, C) image."""
         x, size = self.prepare(image)
         original = (image.shape[0], image.shape[1])
-        gsd_m = self.gsd_m * max(original) / self.side_px
+        gsd_m = self.gsd_m * max(original) / self.side_px  # of a pixel of the input
         with torch.autocast(x.device.type, torch.bfloat16, enabled=self.half):
             features = self.network.encode(x, self.wavelengths_nm, [gsd_m])[-1]
-        return Embedding(features.float(), original, size)
+        return PaddedEmbedding(features.float(), original, size)

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 
 # Centre wavelengths of the 85 key slots, nm (fixed by the published weights; no regular grid)
 KEY_SLOTS_NM = (
-    400, 412.5, 429.5, 443, 455, 467.5, 473.375, 481.25, 488.25, 500, 520, 531, 536, 545, 550.5, 561.25, 564.75, 565.5, 575, 580,
-    596, 605, 610, 612, 626, 627.5, 630, 635, 640, 645, 650, 655, 656, 660, 664.5, 665, 667, 671.25, 677.5, 686, 700, 705, 710, 716,
-    725, 730, 740, 748.5, 760, 764.25, 776, 783, 790, 808, 820, 825, 830, 835.3125, 842, 850, 858.5, 865, 866, 869.5, 880, 896, 905,
-    910, 926, 938, 945, 950, 959, 1240, 1375, 1575, 1575.5, 1610, 1640, 1650, 2050.25, 2130, 2195, 2217.5, 2500,
+    400, 412.5, 429.5, 443, 455, 467.5, 473.375, 481.25, 488.25, 500, 520, 531, 536, 545, 550.5, 561.25, 564.75,
+    565.5, 575, 580, 596, 605, 610, 612, 626, 627.5, 630, 635, 640, 645, 650, 655, 656, 660, 664.5, 665, 667,
+    671.25, 677.5, 686, 700, 705, 710, 716, 725, 730, 740, 748.5, 760, 764.25, 776, 783, 790, 808, 820, 825, 830,
+    835.3125, 842, 850, 858.5, 865, 866, 869.5, 880, 896, 905, 910, 926, 938, 945, 950, 959, 1240, 1375, 1575,
+    1575.5, 1610, 1640, 1650, 2050.25, 2130, 2195, 2217.5, 2500,
 )  # fmt: skip
 CUBE_SLOTS_NM = tuple(range(400, 2501, 10))  # the 211 intermediate slots
 TOLERANCE_NM = 10.0
@@ -33,9 +34,10 @@ def match(wavelengths_nm: Sequence[float], slots_nm: Sequence[float]) -> list[tu
     """(channel, slot) pairs: per slot the first channel, in list order, within 10 nm inclusive. First, not nearest."""
     pairs = []
     for slot, slot_nm in enumerate(slots_nm):
-        channel = next((c for c, nm in enumerate(wavelengths_nm) if abs(slot_nm - nm) <= TOLERANCE_NM), None)
-        if channel is not None:
-            pairs.append((channel, slot))
+        near = (channel for channel, nm in enumerate(wavelengths_nm) if abs(slot_nm - nm) <= TOLERANCE_NM)
+        first = next(near, None)
+        if first is not None:
+            pairs.append((first, slot))
     return pairs
 
 
@@ -53,9 +55,13 @@ def choose_channels(wavelengths_nm: Sequence[float], rng: random.Random | None =
     if len(centres_nm) >= HYPERSPECTRAL_BANDS:
         cube = match(centres_nm, CUBE_SLOTS_NM)
         if rng is not None and cube:
-            cube = [cube[j] for j in sorted(rng.randint(0, len(cube) - 1) for _ in range(TRAINING_DRAWS))]
+            drawn = [rng.randint(0, len(cube) - 1) for _ in range(TRAINING_DRAWS)]
+            cube = [cube[k] for k in sorted(drawn)]
         taken = {channel for channel, _ in key}
         cube = [pair for pair in cube if pair[0] not in taken]
-    return ChannelChoice(
-        tuple(c for c, _ in key), tuple(s for _, s in key), tuple(c for c, _ in cube), tuple(s for _, s in cube)
-    )
+    return ChannelChoice(*_channels_and_slots(key), *_channels_and_slots(cube))
+
+
+def _channels_and_slots(pairs: Sequence[tuple[int, int]]) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """The channels of (channel, slot) pairs, and their slots."""
+    return tuple(channel for channel, _ in pairs), tuple(slot for _, slot in pairs)

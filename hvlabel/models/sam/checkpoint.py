@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from hvlabel.config import SamModel
 from hvlabel.errors import WeightsError
+from hvlabel.models.blocks import rel_pos_lengths
 from hvlabel.models.sam.network import STRIDE_PX, Sam
 from hvlabel.models.sam.tiny_vit import TinyViT
 from hvlabel.models.sam.vit import VisionTransformer
@@ -20,7 +21,7 @@ UNUSED = ("image_encoder.norm_head.", "image_encoder.head.")
 BATCH_NORM_EPS = 1e-5
 TINY_VIT_KEY = "image_encoder.patch_embed.seq.0.c.weight"
 VIT_KEY = "image_encoder.pos_embed"
-VIT_WINDOW_PX = 14  # not told by a file in which all blocks are global
+VIT_WINDOW_PX = 14  # no file says it in which all blocks are global
 
 
 def load_sam(state: Mapping[str, Tensor], *, input_px: int = 1024, source: str = "state dict") -> Sam:
@@ -31,8 +32,9 @@ def load_sam(state: Mapping[str, Tensor], *, input_px: int = 1024, source: str =
     WeightsError if it is another network's, or a tensor is missing, unknown or of another shape.
     """
     if TINY_VIT_KEY in state:
+        used = {key: tensor for key, tensor in state.items() if not key.startswith(UNUSED)}
         try:
-            state = folded({k: v for k, v in state.items() if not k.startswith(UNUSED)})
+            state = folded(used)
         except KeyError as error:
             raise WeightsError(f"{source}: a batch norm is not whole, no key {error}; download it again") from error
         with torch.device("meta"):  # no time spent on initial values that the file replaces
@@ -67,16 +69,16 @@ def folded(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
     A norm `X.bn` turns `X.c` without bias into weight * s and bias - mean * s, with s = scale / sqrt(variance + eps).
     """
-    plain = {k: v for k, v in state.items() if ".bn." not in k}
+    plain = {key: tensor for key, tensor in state.items() if ".bn." not in key}
     for key in state:
         if not key.endswith(".bn.weight"):
             continue
         path = key.removesuffix(".bn.weight")
-        scale, shift, mean, variance = (
-            state[f"{path}.bn.{name}"].double() for name in ("weight", "bias", "running_mean", "running_var")
-        )
+        norm = [state[f"{path}.bn.{name}"].double() for name in ("weight", "bias", "running_mean", "running_var")]
+        scale, shift, mean, variance = norm
         gain = scale / torch.sqrt(variance + BATCH_NORM_EPS)
-        plain[f"{path}.c.weight"] = (state[f"{path}.c.weight"].double() * gain[:, None, None, None]).float()
+        weight = state[f"{path}.c.weight"].double()  # (C', C, k, k)
+        plain[f"{path}.c.weight"] = (weight * gain[:, None, None, None]).float()
         plain[f"{path}.c.bias"] = (shift - mean * gain).float()
     return plain
 
@@ -86,9 +88,7 @@ def _vision_transformer(state: Mapping[str, Tensor], source: str) -> VisionTrans
     try:
         _, grid, _, embed_dim = state[VIT_KEY].shape
         patch_px = state[f"{ENCODER}patch_embed.proj.weight"].shape[-1]
-        tables: list[int] = []
-        while (key := f"{ENCODER}blocks.{len(tables)}.attn.rel_pos_h") in state:
-            tables.append(state[key].shape[0])
+        tables = rel_pos_lengths(state, ENCODER)
         head_dim = state[f"{ENCODER}blocks.0.attn.rel_pos_h"].shape[1]
     except (KeyError, ValueError) as error:
         raise WeightsError(f"{source}: not a whole SAM ViT ({error}); download it again") from error
@@ -100,18 +100,20 @@ def _vision_transformer(state: Mapping[str, Tensor], source: str) -> VisionTrans
             grid=grid,
             patch_px=patch_px,
             window_px=VIT_WINDOW_PX,
+            # a table holds the offsets along a side, which in a global block is the grid's
             global_blocks=tuple(k for k, length in enumerate(tables) if length == 2 * grid - 1),
         )
 
 
 def _fill(network: nn.Module, state: Mapping[str, Tensor], source: str) -> None:
     """Put a state dict into a network; WeightsError names what is missing, unknown or of another shape."""
-    own = network.state_dict()
-    missing, unknown = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys())
-    wrong = sorted(k for k in own.keys() & state.keys() if own[k].shape != state[k].shape)
+    expected = network.state_dict()
+    missing, unknown = sorted(expected.keys() - state.keys()), sorted(state.keys() - expected.keys())
+    wrong = sorted(k for k in expected.keys() & state.keys() if expected[k].shape != state[k].shape)
     if missing or unknown or wrong:
         raise WeightsError(
             f"{source}: does not fit its architecture: missing {missing[:3]}, unknown {unknown[:3]}, wrong shape "
             f"{wrong[:3]} ({len(missing)}, {len(unknown)}, {len(wrong)} in all); download it again"
         )
-    network.load_state_dict({k: v.float() for k, v in state.items()}, strict=True, assign=True)
+    as_float = {key: tensor.float() for key, tensor in state.items()}
+    network.load_state_dict(as_float, strict=True, assign=True)

@@ -14,7 +14,8 @@ from hvlabel.errors import WeightsError
 from hvlabel.models.sam.onnx_file import Graph, Node, OnnxError, read_graph
 
 ANONYMOUS = "onnx::"
-DECODER_PREFIX = "model."
+DECODER_PREFIX = "model."  # of the decoder file's names, which else are ours
+OF_DECODER_FILE = ("prompt_encoder.", "mask_decoder.")  # the file holds both
 # channel norms are exported as a product and a sum; these are theirs, and what they belong to
 NORMS = {
     "neck.1": "image_encoder.",
@@ -41,29 +42,32 @@ def state_dict(encoder: bytes, decoder: bytes) -> dict[str, np.ndarray]:
 
 
 def _named(graph: Graph, what: str, prefix: str) -> Iterator[tuple[str, np.ndarray]]:
-    """(name, values) of all tensors of a graph. prefix: of modules that operations name without it."""
-    waiting = set(graph.tensors)
+    """(name, values) of all tensors of a graph.
+
+    what   : the file, for errors
+    prefix : of modules that operations name without it
+    """
+    anonymous = {name for name in graph.tensors if name.startswith(ANONYMOUS)}
     for name, values in graph.tensors.items():
-        if not name.startswith(ANONYMOUS):
-            waiting.discard(name)
-            own = name.removeprefix(DECODER_PREFIX)
-            yield (own if own.startswith(("prompt_encoder.", "mask_decoder.")) else prefix + own), values
-    constants = {n.outputs[0]: n.constant for n in graph.nodes if n.constant is not None and n.outputs}
+        if name not in anonymous:
+            path = name.removeprefix(DECODER_PREFIX)
+            yield (path if path.startswith(OF_DECODER_FILE) else prefix + path), values
+    constants = {node.outputs[0]: node.constant for node in graph.nodes if node.constant is not None and node.outputs}
     for node in graph.nodes:
-        for place, source in enumerate(node.inputs):
-            if source in waiting:
-                named = list(_of_node(node, place, graph.tensors[source], prefix))
+        for position, source in enumerate(node.inputs):
+            if source in anonymous:
+                named = list(_of_node(node, position, graph.tensors[source], prefix))
                 if named:
-                    waiting.discard(source)
+                    anonymous.discard(source)
                     yield from named
             elif node.name.endswith(ATTENTION_SUM) and source in constants:
                 yield f"{prefix}{module_path(node.name)}.attention_biases", bias_table(constants[source])
-    if waiting:
-        raise WeightsError(f"{what}.onnx: nothing says what the tensors {sorted(waiting)[:3]} are; fetch it again")
+    if anonymous:
+        raise WeightsError(f"{what}.onnx: nothing says what the tensors {sorted(anonymous)[:3]} are; fetch it again")
 
 
-def _of_node(node: Node, place: int, values: np.ndarray, prefix: str) -> Iterator[tuple[str, np.ndarray]]:
-    """What an operation's anonymous input is: nothing if the operation does not tell."""
+def _of_node(node: Node, position: int, values: np.ndarray, prefix: str) -> Iterator[tuple[str, np.ndarray]]:
+    """(name, values) of what an operation's anonymous input is: nothing if the operation does not say."""
     path = module_path(node.name)
     if node.name == OUTPUT_TOKENS:
         tokens = values.reshape(N_TOKENS, -1)
@@ -73,16 +77,17 @@ def _of_node(node: Node, place: int, values: np.ndarray, prefix: str) -> Iterato
         yield "prompt_encoder.no_mask_embed.weight", values.reshape(1, -1)
     elif path in NORMS and node.op_type in ("Mul", "Add"):
         yield f"{NORMS[path]}{path}.{'weight' if node.op_type == 'Mul' else 'bias'}", values.ravel()
-    elif node.op_type == "MatMul" and place == 1:
-        yield f"{prefix}{path}.weight", values.T
-    elif node.op_type == "Conv" and place in (1, 2):
-        yield f"{prefix}{path}.{'weight' if place == 1 else 'bias'}", values
+    elif node.op_type == "MatMul" and position == 1:
+        yield f"{prefix}{path}.weight", values.T  # exported for products from the right
+    elif node.op_type == "Conv" and position in (1, 2):
+        yield f"{prefix}{path}.{'weight' if position == 1 else 'bias'}", values
 
 
 def module_path(node_name: str) -> str:
     """Dotted path of the module that an operation belongs to.
 
-    An exporter's path repeats a Sequential's name in front of its parts: /patch_embed/seq/seq.0/c/Conv is patch_embed.seq.0.c.
+    An exporter's path repeats a Sequential's name in front of its parts: /patch_embed/seq/seq.0/c/Conv is
+    patch_embed.seq.0.c.
     """
     parts: list[str] = []
     for part in node_name.strip("/").split("/")[:-1]:
@@ -101,7 +106,8 @@ def bias_table(expanded: np.ndarray) -> np.ndarray:
     table = expanded[:, 0, :]
     window = round(table.shape[1] ** 0.5)
     row, column = np.divmod(np.arange(window * window), window)
-    offset = abs(row[:, None] - row) * window + abs(column[:, None] - column)
+    rows_apart, columns_apart = abs(row[:, None] - row), abs(column[:, None] - column)
+    offset = rows_apart * window + columns_apart
     if not np.array_equal(table[:, offset], expanded):
         raise WeightsError("encoder.onnx: an attention bias does not follow from its table of offsets; fetch it again")
     return table

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from hvlabel.models.hyperfree.decoder import MaskDecoder, PromptedNetwork, PromptEncoder
+from hvlabel.models.decoder import MaskDecoder, PromptedNetwork, PromptEncoder
 from hvlabel.models.sam.tiny_vit import OUT_DIM
 
 STRIDE_PX = 16  # of the embedding, px of the input, in all published SAMs

@@ -1,8 +1,4 @@
-"""The tensors of an ONNX file, without an ONNX library: the few protobuf fields that hold weights.
-
-Field numbers are those of onnx.proto: ModelProto.graph 7; GraphProto node 1, initializer 5; NodeProto input 1, output 2,
-name 3, op_type 4, attribute 5; AttributeProto name 1, t 5; TensorProto dims 1, data_type 2, name 8, raw_data 9.
-"""
+"""The tensors of an ONNX file, without an ONNX library: the few protobuf fields that hold weights."""
 
 from __future__ import annotations
 
@@ -12,6 +8,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+# field numbers of onnx.proto, by message
+MODEL_GRAPH = 7
+GRAPH_NODE, GRAPH_INITIALIZER = 1, 5
+NODE_INPUT, NODE_OUTPUT, NODE_NAME, NODE_OP_TYPE, NODE_ATTRIBUTE = 1, 2, 3, 4, 5
+ATTRIBUTE_NAME, ATTRIBUTE_TENSOR = 1, 5
+TENSOR_DIMS, TENSOR_DATA_TYPE, TENSOR_NAME, TENSOR_RAW_DATA = 1, 2, 8, 9
 FLOAT32 = 1  # TensorProto.DataType
 VARINT, EIGHT_BYTES, WITH_LENGTH, FOUR_BYTES = 0, 1, 2, 5  # wire types of protobuf
 MAX_VARINT_BITS = 64
@@ -42,37 +44,46 @@ class Graph:
 
 def read_graph(content: bytes) -> Graph:
     """The graph of an ONNX file; OnnxError if it is none or is cut off."""
-    graphs = _fields(memoryview(content)).get(7)
+    graphs = _fields(memoryview(content)).get(MODEL_GRAPH)
     if not graphs:
         raise OnnxError("holds no graph")
     graph = _fields(graphs[0])
-    stored = [_tensor(part) for part in graph.get(5, [])]
+    stored = [_tensor(part) for part in graph.get(GRAPH_INITIALIZER, [])]
     tensors = {name: values for name, values in stored if values is not None}
-    return Graph(tuple(_node(part) for part in graph.get(1, [])), tensors)
+    nodes = [_node(part) for part in graph.get(GRAPH_NODE, [])]
+    return Graph(tuple(nodes), tensors)
 
 
 def _node(message: memoryview | int) -> Node:
+    """An operation from its message."""
     fields = _fields(message)
     constant = None
-    for attribute in map(_fields, fields.get(5, [])):
-        if _text(attribute.get(1)) == "value" and 5 in attribute:
-            _, constant = _tensor(attribute[5][0])
-    inputs, outputs = (tuple(bytes(part).decode() for part in fields.get(k, [])) for k in (1, 2))
-    return Node(_text(fields.get(3)), _text(fields.get(4)), inputs, outputs, constant)
+    for part in fields.get(NODE_ATTRIBUTE, []):
+        attribute = _fields(part)
+        if _text(attribute.get(ATTRIBUTE_NAME)) == "value" and ATTRIBUTE_TENSOR in attribute:
+            _, constant = _tensor(attribute[ATTRIBUTE_TENSOR][0])
+    return Node(
+        name=_text(fields.get(NODE_NAME)),
+        op_type=_text(fields.get(NODE_OP_TYPE)),
+        inputs=_texts(fields.get(NODE_INPUT, [])),
+        outputs=_texts(fields.get(NODE_OUTPUT, [])),
+        constant=constant,
+    )
 
 
 def _tensor(message: memoryview | int) -> tuple[str, np.ndarray | None]:
     """Name and float32 values; None for another type, or for values stored otherwise than raw."""
     fields = _fields(message)
-    name = _text(fields.get(8))
-    kind = fields.get(2, [None])[0]
-    if kind != FLOAT32 or 9 not in fields:
+    name = _text(fields.get(TENSOR_NAME))
+    data_type = fields.get(TENSOR_DATA_TYPE, [None])[0]
+    if data_type != FLOAT32 or TENSOR_RAW_DATA not in fields:
         return name, None
-    shape = _shape(fields.get(1, []))
-    raw = fields[9][0]
+    shape = _shape(fields.get(TENSOR_DIMS, []))
+    raw = fields[TENSOR_RAW_DATA][0]
     if isinstance(raw, int):
         raise OnnxError(f"tensor {name!r} has a number for its bytes")
-    if len(raw) != 4 * int(np.prod(shape, dtype=np.int64)):
+    n_values = int(np.prod(shape, dtype=np.int64))
+    if len(raw) != 4 * n_values:
         raise OnnxError(f"tensor {name!r} has {len(raw)} bytes, its shape {shape} needs another number")
     return name, np.frombuffer(raw, "<f4").reshape(shape)
 
@@ -91,7 +102,13 @@ def _shape(parts: list[memoryview | int]) -> tuple[int, ...]:
     return tuple(shape)
 
 
+def _texts(parts: list[memoryview | int]) -> tuple[str, ...]:
+    """The strings of a repeated field."""
+    return tuple(bytes(part).decode() for part in parts)
+
+
 def _text(parts: list[memoryview | int] | None) -> str:
+    """The string of a field, empty where there is none."""
     if not parts or isinstance(parts[0], int):
         return ""
     return bytes(parts[0]).decode()
@@ -101,17 +118,18 @@ def _fields(message: memoryview | int) -> dict[int, list[memoryview | int]]:
     """Field number -> its values in order: numbers, or the bytes of what has a length."""
     if isinstance(message, int):
         raise OnnxError("a number stands where a message should")
-    found: dict[int, list[memoryview | int]] = defaultdict(list)
+    fields: dict[int, list[memoryview | int]] = defaultdict(list)
     for number, value in _walk(message):
-        found[number].append(value)
-    return found
+        fields[number].append(value)
+    return fields
 
 
 def _walk(message: memoryview) -> Iterator[tuple[int, memoryview | int]]:
+    """(field number, value) of a message, one after another."""
     at = 0
     while at < len(message):
         tag, at = _varint(message, at)
-        number, wire = tag >> 3, tag & 7
+        number, wire = tag >> 3, tag & 7  # the lowest three bits are the wire type
         if wire == VARINT:
             value, at = _varint(message, at)
             yield number, value
@@ -124,6 +142,7 @@ def _walk(message: memoryview) -> Iterator[tuple[int, memoryview | int]]:
             raise OnnxError("is no protobuf message")
         if at + length > len(message):
             raise OnnxError("ends early")
+        # a view, no copy: weights are tens of megabytes
         yield number, message[at : at + length]
         at += length
 
@@ -137,6 +156,6 @@ def _varint(message: memoryview, at: int) -> tuple[int, int]:
         byte = message[at]
         at += 1
         value |= (byte & 0x7F) << shift
-        if not byte & 0x80:
+        if not byte & 0x80:  # the highest bit says that another group follows
             return value, at
     raise OnnxError("is no protobuf message")

@@ -9,10 +9,11 @@ from torch import Tensor
 
 from hvlabel.errors import PictureError
 from hvlabel.models.batches import Ceilings
-from hvlabel.models.prompts import Embedding, PaddedPredictor, fitted, padded
+from hvlabel.models.padding import fitted, padded
+from hvlabel.models.prompts import PaddedEmbedding, PaddedPredictor
 from hvlabel.models.sam.network import Sam
 
-# of the pictures that SAM was trained on, grey levels 0..255
+# of red, green and blue of the pictures that SAM was trained on, grey levels 0..255
 PIXEL_MEAN, PIXEL_STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
 FLOAT_TOL = 1e-3  # by which a float picture may exceed 1
 
@@ -31,21 +32,21 @@ class SamPredictor(PaddedPredictor):
     def prepare(self, image: np.ndarray) -> tuple[Tensor, tuple[int, int]]:
         """(1, 3, S, S) float32 network input and the size of the picture in it.
 
-        image : (H, W, 3) uint8, or float in [0, 1]; scaled to longest side S (antialiased), normalised, then padded with
-                zeros, which are the mean colour
+        image : (H, W, 3) uint8, or float in [0, 1]; scaled to longest side S (antialiased), normalised, then padded
+                with zeros, which are the mean colour
         """
-        x = torch.as_tensor(np.ascontiguousarray(grey_levels(image)), device=self.device)
-        x, size = fitted(x.float().permute(2, 0, 1)[None], self.side_px)
+        levels = torch.as_tensor(np.ascontiguousarray(grey_levels(image)), device=self.device)
+        x, size = fitted(levels.float().permute(2, 0, 1)[None], self.side_px)
         mean, std = (x.new_tensor(v).view(3, 1, 1) for v in (PIXEL_MEAN, PIXEL_STD))
         return padded((x - mean) / std, self.side_px), size
 
     @torch.inference_mode()
-    def embed(self, image: np.ndarray) -> Embedding:
+    def embed(self, image: np.ndarray) -> PaddedEmbedding:
         """Embedding of an (H, W, 3) picture, uint8 or float in [0, 1]."""
         x, size = self.prepare(image)
         with torch.autocast(x.device.type, torch.bfloat16, enabled=self.half):
             features = self.network.encode(x)
-        return Embedding(features.float(), (image.shape[0], image.shape[1]), size)
+        return PaddedEmbedding(features.float(), (image.shape[0], image.shape[1]), size)
 
     def tokens(self, rgb: np.ndarray) -> np.ndarray:
         """(g, g, 256) float32 features of an (H, W, 3) picture, for a student; padding is left out.

@@ -1,7 +1,8 @@
 """TinyViT-5M, the image encoder of MobileSAM, with batch norms folded into the convolutions.
 
-Module and parameter names are those of the published checkpoint without its batch norms. Tokens are kept as (B, H, W, C)
-all along: a 1x1 convolution is then a matrix product, and the 3x3 ones see the same memory as channels-last maps.
+Module and parameter names are those of the published checkpoint without its batch norms. Tokens are kept as
+(B, H, W, C) all along: a 1x1 convolution is then a matrix product, and the 3x3 ones see the same memory as
+channels-last maps.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from hvlabel.models.hyperfree.encoder import LayerNorm2d
+from hvlabel.models.blocks import LayerNorm2d
 
 STRIDE_PX = 16  # of the embedding, px of the input
 HEAD_DIM = 32
@@ -42,12 +43,15 @@ class Conv(nn.Module):
         self.c = nn.Conv2d(n_in, n_out, kernel_px, stride=stride, padding=kernel_px // 2, groups=groups)
 
     def forward(self, x: Tensor, *, rows_padded: bool = False) -> Tensor:
-        """(B, H, W, C) -> (B, H / stride, W / stride, C'). rows_padded: the rows beyond the borders are there already."""
+        """(B, H, W, C) -> (B, H / stride, W / stride, C').
+
+        rows_padded : the rows beyond the borders are there already
+        """
         c = self.c
         if self.pointwise:
             return F.linear(x, c.weight.flatten(1), c.bias)
-        beside = c.kernel_size[1] // 2
-        padding = (0 if rows_padded else beside, beside)
+        beside_px = c.kernel_size[1] // 2
+        padding = (0 if rows_padded else beside_px, beside_px)
         planes = F.conv2d(x.permute(0, 3, 1, 2), c.weight, c.bias, c.stride, padding, groups=c.groups)
         return planes.permute(0, 2, 3, 1)
 
@@ -64,18 +68,20 @@ class Bottleneck(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, H, W, C) -> (B, H / stride, W / stride, C'); H is a multiple of the stride."""
-        height, n_rows = x.shape[1], x.shape[1] // self.stride
-        hidden_row_bytes = x.shape[0] * x.shape[2] * self.conv1.c.out_channels * x.element_size()
+        batch, height, width, _ = x.shape
+        n_rows = height // self.stride  # of the output
+        hidden_row_bytes = batch * width * self.conv1.c.out_channels * x.element_size()
         per_strip = strip_length(n_rows, self.stride * hidden_row_bytes, x.device)
         strips = []
         for first in range(0, n_rows, per_strip):
             last = min(first + per_strip, n_rows)
             # rows of the input that the 3x3 kernel sees, beyond the image at its borders
             above, below = self.stride * first - 1, self.stride * (last - 1) + 2
-            seen = x[:, max(above, 0) : min(below, height)]
-            hidden = F.gelu(self.conv1(seen))
+            strip = x[:, max(above, 0) : min(below, height)]
+            hidden = F.gelu(self.conv1(strip))
             hidden = F.pad(hidden, (0, 0, 0, 0, max(-above, 0), max(below - height, 0)))
-            strips.append(self._finish(self.conv2(hidden, rows_padded=True), x[:, first:last]))
+            convolved = self.conv2(hidden, rows_padded=True)
+            strips.append(self._finish(convolved, x[:, first:last]))
         return strips[0] if len(strips) == 1 else torch.cat(strips, dim=1)
 
     def _finish(self, hidden: Tensor, _x: Tensor) -> Tensor:
@@ -90,6 +96,7 @@ class MBConv(Bottleneck):
         super().__init__(dim, EXPANSION * dim, dim)
 
     def _finish(self, hidden: Tensor, x: Tensor) -> Tensor:
+        """The residual is the input's rows, one to one: the stride is 1."""
         return F.gelu(x + super()._finish(hidden, x))
 
 
@@ -128,12 +135,13 @@ class WindowAttention(nn.Module):
         windows = qkv.view(batch, rows, w, columns, w, self.num_heads, 3, HEAD_DIM)
         # the published layout is per head: its queries, its keys, its values
         parts = windows.permute(6, 0, 1, 3, 5, 2, 4, 7).reshape(3, -1, self.num_heads, w * w, HEAD_DIM)
-        seen = self._attend(*parts).view(batch, rows, columns, self.num_heads, w, w, HEAD_DIM)
-        seen = seen.permute(0, 1, 4, 2, 5, 3, 6).reshape(batch, rows * w, columns * w, dim)
-        return self.proj(seen[:, :height, :width])
+        values = self._attend(*parts).view(batch, rows, columns, self.num_heads, w, w, HEAD_DIM)
+        grid = values.permute(0, 1, 4, 2, 5, 3, 6).reshape(batch, rows * w, columns * w, dim)
+        return self.proj(grid[:, :height, :width])
 
     def _attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        """(n, heads, w*w, d) each -> the same shape. Products by hand: for few tokens twice as fast as PyTorch's on CPUs."""
+        """(n, heads, w*w, d) each -> the same shape."""
+        # products by hand: for few tokens twice as fast as PyTorch's attention on CPUs
         scores = (q * HEAD_DIM**-0.5) @ k.transpose(-1, -2)
         scores += self.expanded_biases()
         return torch.softmax(scores, dim=-1) @ v
@@ -145,10 +153,8 @@ class WindowAttention(nn.Module):
 
 def offset_index(window: int) -> Tensor:
     """(w*w, w*w) int64: place in the bias table of the offset between two tokens, |rows| * w + |columns|."""
-    row, column = (
-        torch.arange(window * window).div(window, rounding_mode="floor"),
-        torch.arange(window * window) % window,
-    )
+    token = torch.arange(window * window)
+    row, column = token.div(window, rounding_mode="floor"), token % window
     rows_apart = (row[:, None] - row[None, :]).abs()
     columns_apart = (column[:, None] - column[None, :]).abs()
     return rows_apart * window + columns_apart
@@ -166,9 +172,13 @@ class WindowMlp(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(B, H, W, C) -> the same shape, the residual included."""
         tokens = x.flatten(0, 2)
-        size = strip_length(len(tokens), self.fc1.out_features * x.element_size(), x.device)
-        parts = [part + self.fc2(F.gelu(self.fc1(self.norm(part)))) for part in tokens.split(size)]
-        return (parts[0] if len(parts) == 1 else torch.cat(parts)).view(x.shape)
+        hidden_token_bytes = self.fc1.out_features * x.element_size()
+        per_strip = strip_length(len(tokens), hidden_token_bytes, x.device)
+        strips = []
+        for strip in tokens.split(per_strip):
+            hidden = F.gelu(self.fc1(self.norm(strip)))
+            strips.append(strip + self.fc2(hidden))
+        return (strips[0] if len(strips) == 1 else torch.cat(strips)).view(x.shape)
 
 
 class WindowBlock(nn.Module):
@@ -185,13 +195,14 @@ class WindowBlock(nn.Module):
         return self.mlp(self.local_conv(x + self.attn(x)))
 
 
-class Stage(nn.Module):
+class EncoderStage(nn.Module):
     """Blocks of one width, then the way to the next."""
 
     def __init__(self, index: int) -> None:
         super().__init__()
         dim, window = DIMS[index], WINDOWS[index]
-        self.blocks = nn.ModuleList(WindowBlock(dim, window) if window else MBConv(dim) for _ in range(DEPTHS[index]))
+        blocks = [WindowBlock(dim, window) if window else MBConv(dim) for _ in range(DEPTHS[index])]
+        self.blocks = nn.ModuleList(blocks)
         self.downsample: Downsample | None = None
         if index + 1 < len(DIMS):
             last = index + 2 == len(DIMS)  # the last stage keeps the grid of the one before
@@ -209,9 +220,8 @@ class PatchEmbed(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.seq = nn.Sequential(
-            Conv(3, DIMS[0] // 2, 3, stride=2), nn.GELU(), Conv(DIMS[0] // 2, DIMS[0], 3, stride=2)
-        )
+        half = DIMS[0] // 2
+        self.seq = nn.Sequential(Conv(3, half, 3, stride=2), nn.GELU(), Conv(half, DIMS[0], 3, stride=2))
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, H, W, 3) -> (B, H/4, W/4, C)."""
@@ -224,7 +234,7 @@ class TinyViT(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.patch_embed = PatchEmbed()
-        self.layers = nn.ModuleList(Stage(k) for k in range(len(DIMS)))
+        self.layers = nn.ModuleList(EncoderStage(k) for k in range(len(DIMS)))
         self.neck = nn.Sequential(
             nn.Conv2d(DIMS[-1], OUT_DIM, 1, bias=False),
             LayerNorm2d(OUT_DIM, NECK_EPS),

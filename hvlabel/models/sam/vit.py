@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from hvlabel.models.hyperfree.encoder import Block, LayerNorm2d
+from hvlabel.models.blocks import Block, LayerNorm2d
 
 MLP_RATIO = 4
 OUT_DIM = 256
@@ -43,7 +43,7 @@ class VisionTransformer(nn.Module):
     ) -> None:
         super().__init__()
         self.patch_embed = PatchProjection(embed_dim, patch_px)
-        self.pos_embed = nn.Parameter(torch.zeros(1, grid, grid, embed_dim))
+        self.pos_embed = nn.Parameter(torch.zeros(1, grid, grid, embed_dim))  # learned, for this grid only
         self.blocks = nn.ModuleList(
             Block(
                 embed_dim,
@@ -63,7 +63,7 @@ class VisionTransformer(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, 3, S, S) float32 -> (B, 256, g, g)."""
-        tokens = self.patch_embed(x) + self.pos_embed
+        tokens = self.patch_embed(x) + self.pos_embed  # (B, g, g, E)
         for block in self.blocks:
             tokens = block(tokens)
         return self.neck(tokens.permute(0, 3, 1, 2))

@@ -8,9 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from hvlabel.models.hyperfree.encoder import BlockMlp, LayerNorm2d, Mlp
+from hvlabel.models.blocks import BlockMlp, LayerNorm2d, Mlp
 
-N_MULTIMASKS = 3
+N_MULTIMASKS = 3  # for ambiguous prompts: whole, part and subpart
 
 
 class PositionCode(nn.Module):
@@ -36,9 +36,8 @@ class PromptEncoder(nn.Module):
         super().__init__()
         self.grid, self.image_size_px = grid, image_size_px
         self.pe_layer = PositionCode(dim // 2)
-        self.point_embeddings = nn.ModuleList(
-            nn.Embedding(1, dim) for _ in range(4)
-        )  # negative, positive, two box corners
+        # background point, foreground point, two corners of a box
+        self.point_embeddings = nn.ModuleList(nn.Embedding(1, dim) for _ in range(4))
         self.not_a_point_embed = nn.Embedding(1, dim)
         self.mask_downscaling = nn.Sequential(
             nn.Conv2d(1, mask_channels // 4, 2, stride=2),
@@ -61,38 +60,41 @@ class PromptEncoder(nn.Module):
         boxes_xyxy : (N, 4) px, or None
         masks      : (N, 1, 4g, 4g) logits, or None
         """
+        given = [t for t in (points_xy, boxes_xyxy, masks) if t is not None]
+        n = given[0].shape[0] if given else 1
+        no_mask = self.no_mask_embed.weight  # (1, D)
         sparse: list[Tensor] = []
         if points_xy is not None and labels is not None:
             sparse.append(self._embed_points(points_xy, labels, pad=boxes_xyxy is None))
         if boxes_xyxy is not None:
             corners = self._code(boxes_xyxy.reshape(-1, 2, 2))
-            sparse.append(corners + torch.cat([self._label_embedding(2), self._label_embedding(3)]))
-        n = next((t.shape[0] for t in (points_xy, boxes_xyxy, masks) if t is not None), 1)
+            sparse.append(corners + torch.cat([self._label_embedding(2), self._label_embedding(3)]))  # (N, 2, D)
         if not sparse:
-            sparse.append(self.no_mask_embed.weight.new_zeros(n, 0, self.no_mask_embed.weight.shape[1]))
+            sparse.append(no_mask.new_zeros(n, 0, no_mask.shape[1]))
         if masks is not None:
             dense = self.mask_downscaling(masks)
         else:
-            dense = self.no_mask_embed.weight.reshape(1, -1, 1, 1).expand(n, -1, self.grid, self.grid)
+            dense = no_mask.reshape(1, -1, 1, 1).expand(n, -1, self.grid, self.grid)
         return torch.cat(sparse, dim=1), dense
 
     def dense_code(self) -> Tensor:
         """(1, D, g, g) position code of the token centres."""
-        centre = (
-            torch.arange(self.grid, dtype=torch.float32, device=self.no_mask_embed.weight.device) + 0.5
-        ) / self.grid
+        token = torch.arange(self.grid, dtype=torch.float32, device=self.no_mask_embed.weight.device)
+        centre = (token + 0.5) / self.grid
         y, x = torch.meshgrid(centre, centre, indexing="ij")
         return self.pe_layer(torch.stack([x, y], dim=-1)).permute(2, 0, 1)[None]
 
     def _code(self, xy_px: Tensor) -> Tensor:
+        """(..., D) of positions (..., 2); a pixel's centre is half a pixel from its corner."""
         return self.pe_layer((xy_px + 0.5).to(torch.float32) / self.image_size_px)
 
     def _embed_points(self, points_xy: Tensor, labels: Tensor, *, pad: bool) -> Tensor:
+        """(N, P, D), with one more token for padding, as published, where no box stands beside the points."""
         if pad:
             points_xy = torch.cat([points_xy, points_xy.new_zeros(len(points_xy), 1, 2)], dim=1)
             labels = torch.cat([labels, -labels.new_ones(len(labels), 1)], dim=1)
         code = self._code(points_xy)
-        kind = labels[..., None]
+        kind = labels[..., None]  # (N, P, 1)
         code = torch.where(kind == -1, self.not_a_point_embed.weight, code)
         code = code + torch.where(kind == 0, self._label_embedding(0), 0.0)
         return code + torch.where(kind == 1, self._label_embedding(1), 0.0)
@@ -111,16 +113,17 @@ class DownAttention(nn.Module):
         super().__init__()
         self.num_heads = num_heads
         inner = dim // downsample
-        self.q_proj, self.k_proj, self.v_proj = nn.Linear(dim, inner), nn.Linear(dim, inner), nn.Linear(dim, inner)
+        self.q_proj = nn.Linear(dim, inner)
+        self.k_proj = nn.Linear(dim, inner)
+        self.v_proj = nn.Linear(dim, inner)
         self.out_proj = nn.Linear(inner, dim)
 
     def forward(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """(B, Nq, D), (B, Nk, D), (B, Nk, D) -> (B, Nq, D)."""
-        heads = [
-            x.unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
-            for x in (self.q_proj(q), self.k_proj(k), self.v_proj(v))
-        ]
-        return self.out_proj(F.scaled_dot_product_attention(*heads).transpose(1, 2).flatten(2))
+        projected = self.q_proj(q), self.k_proj(k), self.v_proj(v)
+        heads = [x.unflatten(-1, (self.num_heads, -1)).transpose(1, 2) for x in projected]  # (B, heads, N, d)
+        context = F.scaled_dot_product_attention(*heads)
+        return self.out_proj(context.transpose(1, 2).flatten(2))
 
 
 class TwoWayBlock(nn.Module):
@@ -139,7 +142,10 @@ class TwoWayBlock(nn.Module):
         self.cross_attn_image_to_token = DownAttention(dim, num_heads, downsample=2)
 
     def forward(self, tokens: Tensor, image: Tensor, token_code: Tensor, image_code: Tensor) -> tuple[Tensor, Tensor]:
-        """tokens (N, T, D) and image (N or 1, g*g, D) -> both updated; the first block has no code and no residual in self_attn."""
+        """tokens (N, T, D) and image (N or 1, g*g, D) -> both updated.
+
+        The first block has no code and no residual in its self-attention.
+        """
         if self.first:
             tokens = self.self_attn(tokens, tokens, tokens)
         else:
@@ -167,9 +173,8 @@ class TwoWayTransformer(nn.Module):
         tokens = prompts
         for layer in self.layers:
             tokens, source = layer(tokens, source, prompts, code)
-        return self.norm_final_attn(
-            tokens + self.final_attn_token_to_image(tokens + prompts, source + code, source)
-        ), source
+        read = self.final_attn_token_to_image(tokens + prompts, source + code, source)
+        return self.norm_final_attn(tokens + read), source
 
 
 class MaskDecoder(nn.Module):
@@ -188,6 +193,7 @@ class MaskDecoder(nn.Module):
             nn.ConvTranspose2d(dim // 4, dim // 8, 2, stride=2),
             nn.GELU(),
         )
+        # token of a mask -> vector whose products with the upscaled features are the mask's logits
         self.output_hypernetworks_mlps = nn.ModuleList(Mlp([dim, dim, dim, dim // 8]) for _ in range(n_tokens))
         self.iou_prediction_head = Mlp([dim, iou_hidden, iou_hidden, n_tokens])
         if n_classes:  # present in some state dicts; loaded, not used for masks
@@ -201,14 +207,16 @@ class MaskDecoder(nn.Module):
         image : (1 or N, D, g, g); one image serves all prompts, N images go with their prompts pairwise
         """
         n = sparse.shape[0]
-        own = torch.cat([self.iou_token.weight, self.mask_tokens.weight])
-        tokens, source = self.transformer(image + dense, image_code, torch.cat([own.expand(n, -1, -1), sparse], dim=1))
-        grid = source.transpose(1, 2).unflatten(2, image.shape[-2:])
+        outputs = torch.cat([self.iou_token.weight, self.mask_tokens.weight])  # (1 + masks, D)
+        prompts = torch.cat([outputs.expand(n, -1, -1), sparse], dim=1)
+        tokens, source = self.transformer(image + dense, image_code, prompts)
+        grid = source.transpose(1, 2).unflatten(2, image.shape[-2:])  # (N, D, g, g)
         upscaled = self.output_upscaling(grid)  # (N, D/8, 4g, 4g)
-        chosen = range(1, N_MULTIMASKS + 1) if multimask else range(1)
-        hyper = torch.stack([self.output_hypernetworks_mlps[k](tokens[:, 1 + k]) for k in chosen], dim=1)  # (N, M, D/8)
-        logits = torch.einsum("nmc,nchw->nmhw", hyper, upscaled)
-        return logits, self.iou_prediction_head(tokens[:, 0])[:, list(chosen)]
+        chosen = range(1, N_MULTIMASKS + 1) if multimask else range(1)  # mask 0 is the one for clear prompts
+        vectors = [self.output_hypernetworks_mlps[k](tokens[:, 1 + k]) for k in chosen]
+        logits = torch.einsum("nmc,nchw->nmhw", torch.stack(vectors, dim=1), upscaled)
+        iou = self.iou_prediction_head(tokens[:, 0])
+        return logits, iou[:, list(chosen)]
 
 
 class PromptedNetwork(nn.Module):
@@ -229,7 +237,9 @@ class PromptedNetwork(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """Logits (N, M, 4g, 4g) and predicted IoU (N, M) of N prompts on one image, or of N images with a prompt each.
 
-        features : (1 or N, D, g, g), what `encode` gives last; the prompts are those of PromptEncoder, px of the padded input
+        features : (1 or N, D, g, g), what `encode` gives last
+        The prompts are those of PromptEncoder, px of the padded input.
         """
         sparse, dense = self.prompt_encoder(points_xy, labels, boxes_xyxy, masks)
-        return self.mask_decoder(features, self.prompt_encoder.dense_code(), sparse, dense, multimask=multimask)
+        code = self.prompt_encoder.dense_code()
+        return self.mask_decoder(features, code, sparse, dense, multimask=multimask)

@@ -1,0 +1,136 @@
+"""Boxes of masks: as they are, and between which bounds they will be once low-resolution logits are upsampled."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+
+from hvlabel.branches.points.contract import BoxPx
+
+
+def outer_boxes(masks: Tensor) -> Tensor:
+    """(K, 4) int64 x0, y0, x1, y1 of the outermost foreground px (inclusive); zeros for an empty mask.
+
+    masks : (K, h, w) bool
+    """
+    if masks.is_cuda:
+        x0, x1 = _ends(masks.any(dim=1))
+        y0, y1 = _ends(masks.any(dim=2))
+        return torch.stack([x0, y0, x1, y1], dim=1).cpu()
+    # OpenCV stops at the first and the last foreground px of each row
+    xywh = [cv2.boundingRect(mask) for mask in masks.contiguous().view(torch.uint8).numpy()]
+    boxes = torch.tensor(xywh, dtype=torch.int64).reshape(-1, 4)
+    boxes[:, 2:] = (boxes[:, :2] + boxes[:, 2:] - 1).clamp(min=0)
+    return boxes
+
+
+def box_bounds(
+    logits: Tensor, covered_hw: tuple[float, float], box_xyxy: BoxPx, slack_cells: float = 0.0
+) -> tuple[Tensor, Tensor]:
+    """Boxes inside and around the foreground that logits will have when upsampled to a crop.
+
+    logits      : (K, h, w), above 0 is foreground
+    covered_hw  : rows and columns that the crop takes, the last perhaps in part
+    box_xyxy    : the crop's, px of the whole image
+    slack_cells : by which an edge may move because the upsampling takes more than one step
+    Both (K, 4) float32 x0, y0, x1, y1 px of the whole image, ends inclusive.
+
+    Inner box: between four neighbours above 0 all interpolated values are, so it is around the pixels of all such
+    fours. It has no area where there is none, or where a pixel may miss a four.
+    Outer box: no pixel is above the interpolated profile of its row's or column's maxima, so it ends where that does.
+    """
+    x0, y0, x1, y1 = box_xyxy
+    rows, columns = covered_hw
+    cell_px = logits.new_tensor([(x1 - x0) / columns, (y1 - y0) / rows]).repeat(2)
+    inwards = slack_cells * logits.new_tensor([1, 1, -1, -1])
+    outer = _in_image(_profile_ends(logits) - inwards, cell_px, box_xyxy)
+    # of a four that is a px or more, wherever it is moved to, some pixel's centre lies in it
+    pixel_in_every_four = float(cell_px.min()) * (1 - 2 * slack_cells) >= 1
+    if not pixel_in_every_four or min(logits.shape[1:]) < 2:
+        return torch.zeros_like(outer), outer
+    ends, any_four = _ends_of_fours(logits)
+    inner = _in_image(ends + inwards, cell_px, box_xyxy)
+    inner[~any_four] = 0.0
+    return inner, outer
+
+
+def least_iou(box: np.ndarray, inner: np.ndarray, outer: np.ndarray) -> np.ndarray:
+    """(K,) least box IoU of a box (4,) with boxes that hold the inner (K, 4) and lie within the outer ones (K, 4)."""
+    # the least common area, and the largest that a box can have beyond the given one
+    common = _overlap(inner, box)
+    beyond = _area(outer) - _overlap(outer, box)
+    return common / np.maximum(_area(box) + np.maximum(beyond, 0), 1e-6)
+
+
+def box_iou(boxes: np.ndarray, box: np.ndarray) -> np.ndarray:
+    """(K,) of boxes (K, 4) with a box (4,), as torchvision's NMS counts it: widths without the last px.
+
+    It is nan of two empty boxes.
+    """
+    common = _overlap(boxes, box)
+    with np.errstate(invalid="ignore"):
+        return common / (_area(boxes) + _area(box) - common)
+
+
+def _ends(any_px: Tensor) -> tuple[Tensor, Tensor]:
+    """(K,) first and last of (K, n) bool that is true; zeros where none is."""
+    first = any_px.int().argmax(dim=1)
+    last = any_px.shape[1] - 1 - any_px.flip(1).int().argmax(dim=1)
+    return first, torch.where(any_px.any(dim=1), last, 0)
+
+
+def _in_image(edges: Tensor, cell_px: Tensor, box_xyxy: BoxPx) -> Tensor:
+    """(K, 4) outermost pixels of the image whose centres lie between edges (K, 4) in cells of the crop."""
+    x0, y0, x1, y1 = box_xyxy
+    first, last = edges.new_tensor([x0, y0, x0, y0]), edges.new_tensor([x1 - 1, y1 - 1, x1 - 1, y1 - 1])
+    px = edges * cell_px - 0.5
+    whole = torch.cat([px[:, :2].ceil(), px[:, 2:].floor()], dim=1)
+    return torch.minimum(whole + first, last)
+
+
+def _profile_ends(logits: Tensor) -> Tensor:
+    """(K, 4) x0, y0, x1, y1: where the foreground of (K, h, w) logits begins and ends, to fractions of a cell."""
+    columns, rows = logits.amax(dim=1), logits.amax(dim=2)
+    height, width = logits.shape[1:]
+    x0, x1 = _rise(columns), width - _rise(columns.flip(1))
+    y0, y1 = _rise(rows), height - _rise(rows.flip(1))
+    return torch.stack([x0, y0, x1, y1], dim=1)
+
+
+def _rise(profile: Tensor) -> Tensor:
+    """(K,) where profiles (K, n) first rise above 0, in cells from their beginning; a cell's value is at its centre."""
+    first = (profile > 0).int().argmax(dim=1, keepdim=True)
+    above = profile.gather(1, first)
+    before = profile.gather(1, (first - 1).clamp(min=0))
+    beyond = above / (above - before)  # of a cell, from the centre of the first that is foreground
+    # a profile that begins above 0 stays so to the edge of its first cell
+    return (first + 0.5 - torch.where(first > 0, beyond, 0.5))[:, 0]
+
+
+def _ends_of_fours(logits: Tensor) -> tuple[Tensor, Tensor]:
+    """(K, 4) x0, y0, x1, y1 in cells around all fours of neighbours above 0, from centre to centre.
+
+    Also (K,) bool, whether there are any.
+    """
+    above = logits > 0
+    pairs = above[:, 1:] & above[:, :-1]
+    fours = (pairs[:, :, 1:] & pairs[:, :, :-1]).to(torch.uint8)  # (K, h - 1, w - 1)
+    ends = logits.new_zeros(len(logits), 4)
+    for axis in (0, 1):
+        profile = fours.amax(dim=1 + axis)  # in which columns, in which rows
+        ends[:, axis] = profile.argmax(dim=1) + 0.5
+        ends[:, axis + 2] = profile.shape[1] - profile.flip(1).argmax(dim=1) + 0.5
+    return ends, fours.flatten(1).amax(dim=1) > 0
+
+
+def _overlap(boxes: np.ndarray, box: np.ndarray) -> np.ndarray:
+    """(K,) common area of boxes (K, 4) and a box (4,)."""
+    low, high = np.maximum(boxes[..., :2], box[:2]), np.minimum(boxes[..., 2:], box[2:])
+    return np.clip(high - low, 0, None).prod(axis=-1)
+
+
+def _area(boxes: np.ndarray) -> np.ndarray:
+    """(K,) of boxes (K, 4), none below 0."""
+    return np.clip(boxes[..., 2:] - boxes[..., :2], 0, None).prod(axis=-1)

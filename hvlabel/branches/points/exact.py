@@ -1,0 +1,28 @@
+"""The published way: every mask is resized, then filtered, then suppressed."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from hvlabel.branches.points.contract import CropRun, Survivors
+from hvlabel.branches.points.decoding import decoded
+from hvlabel.branches.points.full_size import FullSizeMasks, at_full_size
+
+
+def exact_masks(run: CropRun, grid: np.ndarray) -> Survivors:
+    """Survivors of one crop in the frame of the whole image, best predicted IoU first.
+
+    grid : (N, 2) x, y in (0, 1)
+    """
+    points_xy = run.crop.scaled(grid)
+
+    def stable(part: slice) -> FullSizeMasks:
+        points = points_xy[part]
+        masks = decoded(run, points)
+        return at_full_size(run, masks, points[masks.prompt.cpu().numpy()])
+
+    survivors = Survivors()
+    for batch in run.in_batches(len(points_xy), "points", stable):
+        survivors.extend(batch.coded(run.crop))
+    return survivors.suppressed(torch.tensor(survivors.iou), run.settings.box_nms_thresh)

@@ -1,0 +1,169 @@
+"""Nearly the same survivors faster: most masks that fail are dropped at the decoder's resolution, and never upsampled.
+
+Stability is computed there first, with a margin, and then as published for those that are left. The suppression takes
+the best score first, and leaves out what bounds of its box show to be a copy of a mask that is kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from math import ceil
+
+import numpy as np
+import torch
+
+from hvlabel.branches.covered import CoveredPoints, rounds
+from hvlabel.branches.points.boxes import box_bounds, box_iou, least_iou
+from hvlabel.branches.points.contract import CropRun, Survivors
+from hvlabel.branches.points.decoding import decoded
+from hvlabel.branches.points.full_size import FullSizeMasks, at_full_size
+from hvlabel.branches.points.stability import stability_scores
+from hvlabel.config import GeneratorSettings
+from hvlabel.models.two_way import DecodedMasks
+
+STABILITY_MARGIN = 0.1  # of what is decided at low resolution, before it is decided at full size
+FULL_SIZE_AT_ONCE = 16  # masks between two looks at what they suppress
+POINTS_BETWEEN_NMS = 1024  # which bounds the masks that are held
+
+
+def fast_masks(run: CropRun, grid: np.ndarray, covered: CoveredPoints | None = None) -> Survivors:
+    """Nearly the survivors of `exact_masks`, best predicted IoU first.
+
+    grid    : (N, 2) x, y in (0, 1)
+    covered : of the grid's points; those that settings.skip_after masks cover are left out. None: none are
+    """
+    settings, points_xy = run.settings, run.crop.scaled(grid)
+    survivors = Survivors()
+    drafts: list[_Draft] = []
+    n_held = 0  # points whose drafts wait for their suppression
+    for among in [np.arange(len(points_xy))] if covered is None else rounds(len(points_xy)):
+        points_idx = among if covered is None else covered.open_points(among, settings.skip_after)
+        for first in range(0, len(points_idx), POINTS_BETWEEN_NMS):
+            group_idx = points_idx[first : first + POINTS_BETWEEN_NMS]
+            for draft in _drafts(run, points_xy, group_idx):
+                drafts.append(draft)
+                if covered is not None:
+                    draft.cover(covered, settings)
+            n_held += len(group_idx)
+            if n_held >= POINTS_BETWEEN_NMS:
+                survivors.extend(_unsuppressed(run, _Draft.joined(drafts)))
+                drafts, n_held = [], 0
+    if drafts:
+        survivors.extend(_unsuppressed(run, _Draft.joined(drafts)))
+    # the groups did not see each other
+    return survivors.suppressed(torch.tensor(survivors.iou), settings.box_nms_thresh)
+
+
+@dataclass(frozen=True)
+class _Draft:
+    """Masks before they are upsampled.
+
+    points_xy    : (K, 2) px of the crop that each came from
+    point_idx    : (K,) index of that point in the grid
+    stability    : (K,) at low resolution; 1 where the settings do not filter by it
+    inner, outer : (K, 4) float32 bounds of their boxes at full size, as box_bounds gives them
+    covered_hw   : rows and columns of the low-resolution masks that the crop takes
+    """
+
+    masks: DecodedMasks
+    points_xy: np.ndarray
+    point_idx: np.ndarray
+    stability: np.ndarray
+    inner: np.ndarray
+    outer: np.ndarray
+    covered_hw: tuple[int, int]
+
+    @staticmethod
+    def joined(parts: Sequence[_Draft]) -> _Draft:
+        """All of them, in their order; there is at least one part."""
+        return _Draft(
+            masks=DecodedMasks.joined([p.masks for p in parts]),
+            points_xy=np.concatenate([p.points_xy for p in parts]),
+            point_idx=np.concatenate([p.point_idx for p in parts]),
+            stability=np.concatenate([p.stability for p in parts]),
+            inner=np.concatenate([p.inner for p in parts]),
+            outer=np.concatenate([p.outer for p in parts]),
+            covered_hw=parts[0].covered_hw,
+        )
+
+    def cover(self, covered: CoveredPoints, settings: GeneratorSettings) -> None:
+        """Count which grid points these masks cover."""
+        rows, columns = self.covered_hw
+        above = self.masks.logits[:, :rows, :columns] > settings.mask_threshold
+        iou = self.masks.iou.float()
+        covered.note(above.cpu().numpy(), iou.cpu().numpy(), self.stability, self.point_idx)
+
+
+def _drafts(run: CropRun, points_xy: np.ndarray, group_idx: np.ndarray) -> list[_Draft]:
+    """The drafts of some points of a grid (N, 2), batch after batch."""
+
+    def draft(part: slice) -> _Draft:
+        return _likely_stable(run, points_xy, group_idx[part])
+
+    return list(run.in_batches(len(group_idx), "points", draft))
+
+
+def _likely_stable(run: CropRun, points_xy: np.ndarray, batch_idx: np.ndarray) -> _Draft:
+    """Those masks of a batch of points that may be stable at full size.
+
+    points_xy : (N, 2) the whole grid, px of the crop
+    """
+    settings, model = run.settings, run.model
+    masks = decoded(run, points_xy[batch_idx])
+    covered_hw = model.covered_hw(masks.logits, run.embedding)
+    rows, columns = (ceil(n) for n in covered_hw)
+    # one row and column of the padding: upsampling may look at them
+    logits = masks.logits[:, : rows + 1, : columns + 1].float()
+    stability = np.ones(len(logits))
+    if settings.stability_score_thresh > 0:
+        inside = logits[:, :rows, :columns].contiguous()
+        scores = stability_scores(inside, settings).to(logits.device)
+        likely = scores >= settings.stability_score_thresh - STABILITY_MARGIN
+        masks, logits = masks.take(likely), logits[likely]
+        stability = scores[likely].cpu().numpy()
+    bounds = box_bounds(logits - settings.mask_threshold, covered_hw, run.crop.box_xyxy, model.slack_cells)
+    inner, outer = (b.cpu().numpy() for b in bounds)
+    point_idx = batch_idx[masks.prompt.cpu().numpy()]
+    return _Draft(masks, points_xy[point_idx], point_idx, stability, inner, outer, (rows, columns))
+
+
+def _unsuppressed(run: CropRun, draft: _Draft) -> Survivors:
+    """What filters and box NMS at full size leave of the drafts, best score first."""
+    threshold = np.float64(run.settings.box_nms_thresh)  # as torchvision compares
+    survivors = Survivors()
+    kept_boxes = np.zeros((0, 4), np.float32)
+    waiting = draft.masks.iou.argsort(descending=True, stable=True).cpu().numpy()
+    while len(waiting):
+        next_idx, waiting = waiting[:FULL_SIZE_AT_ONCE], waiting[FULL_SIZE_AT_ONCE:]
+        for batch in _enlarged(run, draft, next_idx):
+            fresh = _not_copies(batch.boxes.float().numpy(), kept_boxes, threshold)
+            fresh_boxes = batch.boxes.float().numpy()[fresh]
+            kept_boxes = np.concatenate([kept_boxes, fresh_boxes])
+            survivors.extend(batch.take(torch.tensor(fresh, dtype=torch.long)).coded(run.crop))
+            for box in fresh_boxes:
+                perhaps_others = least_iou(box, draft.inner[waiting], draft.outer[waiting]) <= threshold
+                waiting = waiting[perhaps_others]
+    return survivors
+
+
+def _enlarged(run: CropRun, draft: _Draft, chosen_idx: np.ndarray) -> Iterator[FullSizeMasks]:
+    """Some of the drafts at full size, filtered, batch after batch."""
+    device = draft.masks.iou.device
+
+    def enlarge(part: slice) -> FullSizeMasks:
+        part_idx = chosen_idx[part]
+        masks = draft.masks.take(torch.from_numpy(part_idx).to(device))
+        return at_full_size(run, masks, draft.points_xy[part_idx])
+
+    return run.in_batches(len(chosen_idx), "masks", enlarge)
+
+
+def _not_copies(boxes: np.ndarray, kept_boxes: np.ndarray, threshold: np.float64) -> list[int]:
+    """Which of some boxes (K, 4), best first, neither the kept ones nor earlier ones of their own suppress."""
+    fresh: list[int] = []
+    for k, box in enumerate(boxes):
+        if not (box_iou(kept_boxes, box) > threshold).any():
+            kept_boxes = np.concatenate([kept_boxes, box[None]])
+            fresh.append(k)
+    return fresh

@@ -1,0 +1,70 @@
+"""Attention with rotary positions, arranged so that a rotation is a few operations on halves of the channels."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from hvlabel.models.sam2.contract import RotaryAttentionParts
+
+
+class RotaryAttention:
+    """Weights of one of the package's rotary attentions, for (B, N, C) tokens of a grid.
+
+    The package rotates each even channel of a head with the odd one after it. Here the projections give all even
+    channels first, so that the pairs lie in two halves; products of queries and keys do not depend on the order of
+    channels.
+    """
+
+    def __init__(self, module: RotaryAttentionParts, grid_hw: tuple[int, int], dtype: torch.dtype) -> None:
+        self.n_heads = int(module.num_heads)
+        self.to_q, self.to_k = (self._in_halves(m, dtype) for m in (module.q_proj, module.k_proj))
+        self.to_v, self.to_out = ((m.weight.to(dtype), m.bias.to(dtype)) for m in (module.v_proj, module.out_proj))
+        height, width = grid_hw
+        rotations = module.compute_cis(end_x=width, end_y=height).to(module.q_proj.weight.device)  # (N, d/2)
+        self.cos, self.sin = rotations.real.to(dtype), rotations.imag.to(dtype)
+
+    def queries(self, x: Tensor) -> Tensor:
+        """(B, N, C) -> (B, heads, N, d), rotated."""
+        return self.rotated(self.heads(F.linear(x, *self.to_q)))
+
+    def keys(self, x: Tensor, *, with_bias: bool = True) -> Tensor:
+        """(B, N, C) -> (B, heads, N, d), not rotated.
+
+        with_bias : false for one part of a sum whose other part has it
+        """
+        weight, bias = self.to_k
+        return self.heads(F.linear(x, weight, bias if with_bias else None))
+
+    def values(self, x: Tensor) -> Tensor:
+        """(B, N, C) -> (B, heads, N, d)."""
+        return self.heads(F.linear(x, *self.to_v))
+
+    def read(self, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+        """(B, N, C): what the queries read, their heads joined."""
+        context = F.scaled_dot_product_attention(queries, keys, values)
+        return F.linear(context.transpose(1, 2).flatten(2), *self.to_out)
+
+    def heads(self, x: Tensor) -> Tensor:
+        """(B, N, heads * d) -> (B, heads, N, d)."""
+        return x.unflatten(-1, (self.n_heads, -1)).transpose(1, 2)
+
+    def rotated(self, x: Tensor) -> Tensor:
+        """(B, heads, N, d) rotated by the place of each token: even * cos - odd * sin, even * sin + odd * cos."""
+        even, odd = x.chunk(2, dim=-1)
+        rotated = torch.empty_like(x)
+        # written into their place: stacking two results would copy both
+        first, second = rotated.chunk(2, dim=-1)
+        torch.mul(even, self.cos, out=first).addcmul_(odd, self.sin, value=-1)
+        torch.mul(even, self.sin, out=second).addcmul_(odd, self.cos)
+        return rotated
+
+    def _in_halves(self, linear: nn.Linear, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+        """Weight and bias with even channels of each head before odd ones."""
+        weight, bias = (self._evens_first(x) for x in (linear.weight, linear.bias))
+        return weight.to(dtype).contiguous(), bias.to(dtype)
+
+    def _evens_first(self, x: Tensor) -> Tensor:
+        """(heads * d, ...) with its rows put into the new order."""
+        return x.unflatten(0, (self.n_heads, -1, 2)).transpose(1, 2).flatten(0, 2)
