@@ -10,9 +10,9 @@ import cv2
 from hvlabel.cache.publish import publish_bytes
 from hvlabel.config import Dataset
 from hvlabel.demo.cameras import CAMERAS
+from hvlabel.demo.paths import demo_paths
 from hvlabel.demo.scenes import make_scene
 from hvlabel.layout import Layout
-from hvlabel.manifest import demo_paths
 from hvlabel.masks import Mask, MaskSet, dump_masks, encode, interior_point
 
 

@@ -23,6 +23,7 @@ IGNORED = (
 )
 DIVISORS = ("Scale_Factor", "Scale Factor", "reflectance_scale_factor", "reflectance scale factor")
 UNITS = ("units", "unit")
+UNITS_OF_CENTRES = ("wavelength_units", "wavelength units")
 MAX_VALUES = 10_000  # an attribute that is longer is no property of bands
 
 
@@ -30,11 +31,11 @@ MAX_VALUES = 10_000  # an attribute that is longer is no property of bands
 class Facts:
     """What attributes say.
 
-    ignore_values : stored values that stand for no data
-    gain, offset : physical value = stored value * gain + offset, one number or one per band; None: not said
+    ignore_values  : stored values that stand for no data
+    gain, offset   : physical value = stored value * gain + offset, one number or one per band; None: not said
     is_reflectance : whether a divisor was given that makes reflectance
-    unit         : of the values, as written, or None
-    vectors      : numeric attributes of several values and their units, by name
+    unit           : of the values, as written, or None
+    vectors        : numeric attributes of several values and their units, by name
     """
 
     ignore_values: tuple[float, ...] = ()
@@ -50,33 +51,59 @@ NO_FACTS = Facts()
 
 def facts_of(attributes: Mapping[str, Any]) -> Facts:
     """The facts in an array's attributes; what makes no sense is left out."""
-    numbers = {name: values for name, value in attributes.items() if (values := _numbers(value)) is not None}
-    missing = [_exact(value) for name, value in attributes.items() if name.lower() in IGNORED and name in numbers]
-    gain, is_reflectance = numbers.get("scale_factor"), False
-    divisor = next((numbers[name] for name in DIVISORS if name in numbers), None)
-    if gain is None and divisor is not None and min(divisor) > 0:
-        # NEON's 10000 divides; whoever writes 0.0001 under this name wants it multiplied
-        gain, is_reflectance = tuple(1 / v if v > 1 else v for v in divisor), True
+    numbers: dict[str, tuple[float, ...]] = {}
+    for name, value in attributes.items():
+        values = _numbers(value)
+        if values is not None:
+            numbers[name] = values
     texts = {name.lower(): _text(value) for name, value in attributes.items()}
-    unit = next((texts[name] for name in UNITS if texts.get(name)), None)
+    ignored = [name for name in numbers if name.lower() in IGNORED]
+    gain = numbers.get("scale_factor")
+    inverse = _inverse_divisor(numbers) if gain is None else None
     vectors = {name: (values, _unit_of(name, texts)) for name, values in numbers.items() if len(values) > 1}
-    return Facts(tuple(missing), gain, numbers.get("add_offset"), is_reflectance, unit, vectors)
+    return Facts(
+        ignore_values=tuple(_exact(attributes[name]) for name in ignored),
+        gain=gain if inverse is None else inverse,
+        offset=numbers.get("add_offset"),
+        is_reflectance=inverse is not None,
+        unit=_first_text(texts, UNITS),
+        vectors=vectors,
+    )
+
+
+def _inverse_divisor(numbers: Mapping[str, tuple[float, ...]]) -> tuple[float, ...] | None:
+    """The gain that the first attribute called like a divisor comes to; None where there is none, or it is not positive."""
+    divisor = next((numbers[name] for name in DIVISORS if name in numbers), None)
+    if divisor is None or not min(divisor) > 0:  # nor is NaN a divisor
+        return None
+    # NEON's 10000 divides; whoever writes 0.0001 under this name wants it multiplied
+    return tuple(1 / v if v > 1 else v for v in divisor)
 
 
 def _unit_of(name: str, texts: Mapping[str, str | None]) -> str | None:
     """The unit that attributes give for one of them."""
-    keys = (f"{name}_units", f"{name}_unit", "wavelength_units", "wavelength units")
-    return next((texts[key.lower()] for key in keys if texts.get(key.lower())), None)
+    return _first_text(texts, (f"{name}_units", f"{name}_unit", *UNITS_OF_CENTRES))
+
+
+def _first_text(texts: Mapping[str, str | None], names: tuple[str, ...]) -> str | None:
+    """The first of some attributes that is a text and not empty. texts: by name in small letters."""
+    for name in names:
+        text = texts.get(name.lower())
+        if text:
+            return text
+    return None
 
 
 def _numbers(value: Any) -> tuple[float, ...] | None:
+    """The numbers of an attribute that is one number or one vector; None for others."""
     try:
         array = np.asarray(value)
     except (TypeError, ValueError):
         return None
-    if array.dtype.kind not in "uifb" or not 0 < array.size <= MAX_VALUES or array.ndim > 1 + (1 in array.shape):
+    if array.dtype.kind not in "uifb" or not 0 < array.size <= MAX_VALUES:
         return None
-    return tuple(float(v) for v in array.ravel())
+    is_vector = array.ndim <= 1 or (array.ndim == 2 and 1 in array.shape)  # MATLAB's vectors have two axes
+    return tuple(float(v) for v in array.ravel()) if is_vector else None
 
 
 def _exact(value: Any) -> float:
@@ -86,6 +113,7 @@ def _exact(value: Any) -> float:
 
 
 def _text(value: Any) -> str | None:
+    """The text of an attribute that is one; None for others."""
     array = np.asarray(value)
     if array.size != 1:
         return None
