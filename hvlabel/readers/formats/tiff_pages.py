@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -73,7 +74,7 @@ def require_sound_pages(path: Path, pages: Sequence[Any]) -> None:
         page = lazy_page.aspage()
         pieces = zip(page.dataoffsets, page.databytecounts, strict=False)
         is_outside = any(offset + n_bytes > file_bytes for offset, n_bytes in pieces)
-        piece_bytes = n_values(page.chunks) * (page.bitspersample // 8 or 1)
+        piece_bytes = math.prod(page.chunks) * (page.bitspersample // 8 or 1)  # damaged tags are no numbers
         if is_outside or piece_bytes > 4 * page.nbytes + HARMLESS_BYTES:
             raise RawFileError(
                 f"{path}: the tags of a page promise data beyond the end of the file or beyond its size; "
