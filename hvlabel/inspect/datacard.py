@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import sys
 from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,15 +19,30 @@ from hvlabel.manifest import Image, Scan
 from hvlabel.readers import RawImage, first_line, open_raw
 from hvlabel.stages.convert import confidence_of
 
-COLUMNS = ("data set", "bands", "range nm", "centres", "images", "expected", "resolution px", "size", "unreadable", "equal", "licence")  # fmt: skip
-LISTED = 50
+COLUMNS = (
+    "data set",
+    "bands",
+    "range nm",
+    "centres",
+    "images",
+    "expected",
+    "resolution px",
+    "size",
+    "unreadable",
+    "equal",
+    "licence",
+)
+LISTED = 50  # lines of a section
+UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
+
+Fingerprint = tuple[tuple[int, ...], bytes]  # shape, hash of the first line as float32
 
 
 @dataclass
 class Card:
     """One data set.
 
-    equal   : its images whose values some other image, of any data set, has too
+    n_equal : its images whose values some other image, of any data set, has too
     centres : how many images have band centres of which confidence
     """
 
@@ -38,8 +54,52 @@ class Card:
     n_readable: int = 0
     n_bytes: int = 0
     unreadable: list[str] = field(default_factory=list)
-    equal: int = 0
+    n_equal: int = 0
     centres: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def title(self) -> str:
+        """As people call the data set."""
+        return self.descriptor.about.title or self.name
+
+    def add(self, raw: RawImage, confidence: str) -> None:
+        """Count an image whose header could be read."""
+        n_bands, height, width = raw.shape
+        low_nm, high_nm = self.range_nm or (np.inf, -np.inf)
+        self.centres[confidence] += 1
+        self.bands.add(n_bands)
+        self.sizes_px.add((width, height))
+        self.range_nm = (min(low_nm, *raw.wavelengths_nm), max(high_nm, *raw.wavelengths_nm))
+        self.n_bytes += sum(path.stat().st_size for path in raw.files)
+        self.n_readable += 1
+
+    def row(self) -> tuple[str, ...]:
+        """The data set in COLUMNS; what nobody knows is empty."""
+        about = self.descriptor.about
+        n_bands = ", ".join(map(str, sorted(self.bands)))
+        confidences = ", ".join(sorted(self.centres))
+        return (
+            self.title,
+            n_bands or str(about.bands or ""),
+            "" if self.range_nm is None else f"{self.range_nm[0]:.0f}-{self.range_nm[1]:.0f}",
+            confidences or self.descriptor.wavelength_confidence or "",
+            str(self.n_readable),
+            str(about.images or ""),
+            self._resolution(),
+            _bytes(self.n_bytes),
+            str(len(self.unreadable) or ""),
+            str(self.n_equal or ""),
+            about.licence or "",
+        )
+
+    def _resolution(self) -> str:
+        """The size of its images, or the smallest and the largest sides."""
+        if not self.sizes_px:
+            return ""
+        widths = sorted(width for width, _ in self.sizes_px)
+        heights = sorted(height for _, height in self.sizes_px)
+        smallest = f"{widths[0]}x{heights[0]}"
+        return smallest if len(self.sizes_px) == 1 else f"{smallest} to {widths[-1]}x{heights[-1]}"
 
 
 @dataclass(frozen=True)
@@ -51,7 +111,7 @@ class DataCard:
 
     def rows(self) -> list[tuple[str, ...]]:
         """The table, header first."""
-        return [COLUMNS, *(_row(card) for card in self.cards)]
+        return [COLUMNS, *(card.row() for card in self.cards)]
 
     def tsv(self) -> str:
         """The table as tab-separated text."""
@@ -60,22 +120,38 @@ class DataCard:
     def markdown(self) -> str:
         """The table, then what is equal, what cannot be read and what one should know."""
         head, *rows = ["| " + " | ".join(row) + " |" for row in self.rows()]
-        parts = ["# Data card\n", "\n".join([head, "|" + " --- |" * len(COLUMNS), *rows])]
-        invented = [(c.name, c.centres["placeholder"]) for c in self.cards if c.centres["placeholder"]]
-        parts += _section("Invented band centres", [f"{name}: {n} images; give wavelengths_nm" for name, n in invented])
-        parts += _section("Equal images", [" = ".join(group) for group in self.equal])
-        parts += _section("Unreadable", [reason for card in self.cards for reason in card.unreadable])
-        abouts = [(c.descriptor.about.title or c.name, c.descriptor.about) for c in self.cards]
-        parts += _section("Sources", [f"{title}: {about.source}" for title, about in abouts if about.source])
-        parts += _section("Notes", [f"{title}: {note}" for title, about in abouts for note in about.notes])
+        rule = "|" + " --- |" * len(COLUMNS)
+        parts = ["# Data card\n", "\n".join([head, rule, *rows])]
+        for title, lines in self._sections().items():
+            parts += _section(title, lines)
         return "\n".join(parts) + "\n"
 
+    def _sections(self) -> dict[str, list[str]]:
+        """Title -> lines."""
+        invented, unreadable, sources, notes = [], [], [], []
+        for card in self.cards:
+            n_invented = card.centres["placeholder"]
+            if n_invented:
+                invented.append(f"{card.name}: {n_invented} images; give wavelengths_nm")
+            unreadable += card.unreadable
+            about = card.descriptor.about
+            if about.source:
+                sources.append(f"{card.title}: {about.source}")
+            notes += [f"{card.title}: {note}" for note in about.notes]
+        return {
+            "Invented band centres": invented,
+            "Equal images": [" = ".join(group) for group in self.equal],
+            "Unreadable": unreadable,
+            "Sources": sources,
+            "Notes": notes,
+        }
 
-def data_card(config: Config, found: Scan) -> DataCard:
-    """Look into every image that a scan found: headers, and one line of values; whole images only where that line is equal."""
+
+def data_card(config: Config, scan: Scan) -> DataCard:
+    """Look into every image of a scan: headers, and one line of values; whole images only where that line is equal."""
     cards = {name: Card(name, d.described(name)) for name, d in config.datasets.items() if not d.demo}
-    alike: dict[tuple[tuple[int, ...], bytes], list[tuple[Image, RawImage]]] = defaultdict(list)
-    images = [i for i in found.images if i.dataset in cards]
+    alike: dict[Fingerprint, list[tuple[Image, RawImage]]] = defaultdict(list)
+    images = [image for image in scan.images if image.dataset in cards]
     for image in tqdm(images, desc="looking into files", unit="image", disable=not sys.stderr.isatty()):
         card = cards[image.dataset]
         path = Path(image.raw)
@@ -86,68 +162,53 @@ def data_card(config: Config, found: Scan) -> DataCard:
         except RawFileError as error:
             card.unreadable.append(str(error))
             continue
-        n_bands, height, width = raw.shape
-        card.centres[confidence_of(form, raw)] += 1
-        card.bands.add(n_bands)
-        card.sizes_px.add((width, height))
-        low, high = card.range_nm or (np.inf, -np.inf)
-        card.range_nm = (min(low, *raw.wavelengths_nm), max(high, *raw.wavelengths_nm))
-        card.n_bytes += sum(p.stat().st_size for p in raw.files)
-        card.n_readable += 1
-        alike[raw.shape, hashlib.sha256(line.astype("<f4").tobytes()).digest()].append((image, raw))
-    equal = [group for candidates in alike.values() if len(candidates) > 1 for group in _equal(candidates, cards)]
-    for group in equal:
-        for image in group:
-            cards[image.dataset].equal += 1
-    names = tuple(tuple(f"{i.dataset}/{i.image_id}" for i in group) for group in equal)
-    return DataCard(tuple(cards.values()), names)
+        card.add(raw, confidence_of(form, raw))
+        digest = hashlib.sha256(line.astype("<f4").tobytes()).digest()
+        alike[raw.shape, digest].append((image, raw))
+    equal: list[tuple[str, ...]] = []
+    for candidates in alike.values():
+        if len(candidates) > 1:
+            equal += [_named(group, cards) for group in _equal(candidates, cards)]
+    return DataCard(tuple(cards.values()), tuple(equal))
 
 
-def _equal(candidates: list[tuple[Image, RawImage]], cards: dict[str, Card]) -> list[list[Image]]:
-    """Groups of images with the same upright values as float32, whatever their container and type; one of them is in memory at a time."""
+def _equal(candidates: Sequence[tuple[Image, RawImage]], cards: Mapping[str, Card]) -> list[list[Image]]:
+    """Groups of images with the same upright values as float32, whatever their container and type.
+
+    One of them is in memory at a time. What cannot be read to its end becomes unreadable in its card.
+    """
     groups: dict[bytes, list[Image]] = defaultdict(list)
     for image, raw in candidates:
         try:
             values = np.ascontiguousarray(raw.read(), dtype="<f4")
         except RawFileError as error:
-            cards[image.dataset].unreadable.append(str(error))
-            cards[image.dataset].n_readable -= 1
+            card = cards[image.dataset]
+            card.unreadable.append(str(error))
+            card.n_readable -= 1
             continue
         groups[hashlib.sha256(values.data).digest()].append(image)
     return [group for group in groups.values() if len(group) > 1]
 
 
-def _row(card: Card) -> tuple[str, ...]:
-    about = card.descriptor.about
-    heights, widths = sorted(h for _, h in card.sizes_px), sorted(w for w, _ in card.sizes_px)
-    resolution = "" if not widths else f"{widths[0]}x{heights[0]}"
-    if len(card.sizes_px) > 1:
-        resolution += f" to {widths[-1]}x{heights[-1]}"
-    return (
-        about.title or card.name,
-        ", ".join(map(str, sorted(card.bands))) or str(about.bands or ""),
-        "" if card.range_nm is None else f"{card.range_nm[0]:.0f}-{card.range_nm[1]:.0f}",
-        ", ".join(sorted(card.centres)) or card.descriptor.wavelength_confidence or "",
-        str(card.n_readable),
-        str(about.images or ""),
-        resolution,
-        _bytes(card.n_bytes),
-        str(len(card.unreadable) or ""),
-        str(card.equal or ""),
-        about.licence or "",
-    )
+def _named(group: Sequence[Image], cards: Mapping[str, Card]) -> tuple[str, ...]:
+    """Names of equal images, which are counted in their cards."""
+    for image in group:
+        cards[image.dataset].n_equal += 1
+    return tuple(f"{image.dataset}/{image.image_id}" for image in group)
 
 
 def _bytes(n: int) -> str:
-    size, unit = float(n), "B"
-    for unit in ("B", "KiB", "MiB", "GiB", "TiB"):
-        if size < 1024 or unit == "TiB":
-            break
+    """A number of bytes with three digits."""
+    size = float(n)
+    for unit in UNITS[:-1]:
+        if size < 1024:
+            return f"{size:.3g} {unit}"
         size /= 1024
-    return f"{size:.3g} {unit}"
+    return f"{size:.3g} {UNITS[-1]}"
 
 
-def _section(title: str, lines: list[str]) -> list[str]:
+def _section(title: str, lines: Sequence[str]) -> list[str]:
+    """Lines of Markdown; none without content."""
     if not lines:
         return []
     more = [f"- ... and {len(lines) - LISTED} more"] if len(lines) > LISTED else []
