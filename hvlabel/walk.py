@@ -1,4 +1,7 @@
-"""Files below a folder, as people mean it: links to folders are followed, hidden and discarded ones are not, capitals do not matter."""
+"""Files below a folder, as people mean it.
+
+Links to folders are followed, hidden and discarded folders are not, capitals do not matter.
+"""
 
 from __future__ import annotations
 
@@ -30,8 +33,8 @@ def visible_files(root: Path, on_error: OnError | None = None) -> Iterator[Path]
 def matching(root: Path, patterns: Sequence[str], on_error: OnError | None = None) -> list[Path]:
     """Files and folders below root that fit one of some patterns, sorted.
 
-    patterns : of paths below root; ** stands for any number of folders. Capitals do not matter. What is hidden is found by a
-               pattern whose part begins with a dot.
+    patterns : of paths below root; ** stands for any number of folders. Capitals do not matter. What is hidden is found
+               by a pattern whose part begins with a dot.
     ValueError for a pattern that leaves root.
     """
     split = [_parts(pattern) for pattern in patterns]
@@ -40,7 +43,7 @@ def matching(root: Path, patterns: Sequence[str], on_error: OnError | None = Non
     def report(error: OSError) -> None:
         """Pass on what may have been an image or a folder of images."""
         name = Path(str(error.filename)).name.lower()
-        may_be_folder = "." not in name
+        may_be_folder = "." not in name  # a name with a dot is rarely one
         if on_error is not None and (may_be_folder or any(fnmatchcase(name, parts[-1]) for parts in split)):
             on_error(error)
 
@@ -81,7 +84,7 @@ class _Walk:
     def _below(self, folder: Path, above: tuple[Identity, ...]) -> Iterator[tuple[Path, bool]]:
         """above: the folders on the way, this one included."""
         try:
-            entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+            entries = sorted(os.scandir(folder), key=lambda entry: entry.name)  # the same order on every disk
         except OSError as error:
             self._report(error)
             return

@@ -1,4 +1,7 @@
-"""Band centres: in what unit numbers are given, and whether they can be believed. One rule for every container and the configuration."""
+"""Band centres: in what unit numbers are given, and whether they can be believed.
+
+One rule for every container and the configuration.
+"""
 
 from __future__ import annotations
 
@@ -65,6 +68,7 @@ class Centres:
         Numbers of bands are known by the whole list; everything else is asked of the bands that are used.
         """
         try:
+            # of the whole list: 5, 6, 7 alone could be micrometres
             _require_no_band_numbers(self.values)
             chosen = self.values if bands is None else [self.values[int(k)] for k in bands]
             return centres_nm(chosen, self.unit)
@@ -75,7 +79,8 @@ class Centres:
 def centres_nm(values: Sequence[float], unit: str | None = None) -> tuple[float, ...]:
     """Believable band centres in nm; ValueError with what is wrong, and the unit that was probably meant.
 
-    unit : any spelling of nm, µm, Å, mm, m, wavenumbers (cm-1), GHz, MHz, THz; None: nm if that makes them sensible, else µm
+    unit : any spelling of nm, µm, Å, mm, m, wavenumbers (cm-1), GHz, MHz, THz; None: nm if that makes them sensible,
+           else µm
     Believable are finite numbers within SENSIBLE_NM that are neither all equal nor the numbers of the bands.
     """
     if not values:
@@ -85,6 +90,7 @@ def centres_nm(values: Sequence[float], unit: str | None = None) -> tuple[float,
         raise ValueError(f"band centres are {_some(values)}, expected positive numbers")
     if len(values) > 1 and len(set(values)) == 1:
         raise ValueError(f"all {len(values)} band centres are {values[0]:g}, expected different ones")
+    # without a unit there are several, of which the first that makes sense counts
     for to_nm in _conversions(unit):
         converted = tuple(to_nm(v) for v in values)
         if _are_sensible(converted):
@@ -136,7 +142,7 @@ def _unit_name(unit: str) -> str:
     name = name.strip("[](){} ").lower()
     for sign in MICRO_SIGNS:
         name = name.replace(sign, "u")
-    return name.removesuffix("s")
+    return name.removesuffix("s")  # nanometers
 
 
 def _conversions(unit: str | None) -> list[Callable[[float], float]]:

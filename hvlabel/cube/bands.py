@@ -54,10 +54,10 @@ def false_colour_frames(wavelengths_nm: np.ndarray, max_frames: int) -> list[Fra
     """
     order = np.argsort(wavelengths_nm, kind="stable")
     n_bands = len(order)
-    if n_bands < 3:
+    if n_bands < 3:  # no three different colours
         blue, red = int(order[0]), int(order[-1])
         return [Frame(0, (red, red, blue))]
-    stride = n_bands // 3
+    stride = n_bands // 3  # a frame's bands lie a third of the cube apart
     frames = []
     for k in evenly_spread(stride, max_frames):
         blue, green, red = (int(order[k + step * stride]) for step in range(3))

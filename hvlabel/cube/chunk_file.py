@@ -1,8 +1,8 @@
 """The one file that holds all chunks of a cube, written chunk by chunk and read by byte ranges. Zarr calls it a shard.
 
 Zarr's `sharding_indexed` codec: encoded chunks in any order, then for every chunk of the grid in C order its offset and
-length as little-endian uint64 (all ones: absent), then the CRC32C of that index. Each chunk is Blosc-compressed and followed
-by its own CRC32C. zarr-python writes such a file only in one piece from memory; here it may be of any size.
+length as little-endian uint64 (all ones: absent), then the CRC32C of that index. Each chunk is Blosc-compressed and
+followed by its own CRC32C. zarr-python writes such a file only in one piece from memory; here it may be of any size.
 """
 
 from __future__ import annotations
@@ -30,7 +30,10 @@ ABSENT = 2**64 - 1
 
 
 def codecs(itemsize: int) -> tuple[BloscCodec, Crc32cCodec]:
-    """What zarr is told about the encoding of a chunk; Blosc itself carries no checksum. itemsize: of its values, bytes."""
+    """What zarr is told about the encoding of a chunk; Blosc itself carries no checksum.
+
+    itemsize : of its values, bytes
+    """
     shuffle = "shuffle" if itemsize >= BYTE_SHUFFLED else "bitshuffle"
     blosc_codec = BloscCodec(cname="lz4", clevel=LEVEL, shuffle=shuffle, typesize=itemsize)  # type: ignore[arg-type]
     return blosc_codec, Crc32cCodec()

@@ -22,7 +22,7 @@ MOVED_AS: dict[int, np.dtype[Any]] = {
     4: np.dtype(np.int32),
     8: np.dtype(np.float64),
 }
-# Linear RGB is kept at this share of its value: sums of the largest float32 would overflow, and a power of two loses nothing
+# Linear RGB is kept at this share of its value: sums of the largest float32 overflow, and a power of two loses nothing
 LINEAR_SHARE = np.float32(2.0**-8)
 
 
@@ -113,7 +113,8 @@ def render_linear(
 ) -> np.ndarray:
     """(h, w, 3) float32 linear RGB times LINEAR_SHARE of a (C, h, w) block; bands without weight are not touched.
 
-    missing : (C, h, w) bool, values that are interpolated along the spectrum or give nothing to interpolate from; None: none is
+    missing : (C, h, w) bool, values that are interpolated along the spectrum, or give nothing to interpolate from;
+              None: none is
     """
     used = np.flatnonzero(rendering.uses)
     follow = len(used) == used[-1] - used[0] + 1

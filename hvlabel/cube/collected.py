@@ -24,6 +24,7 @@ class Statistics:
 
     def add(self, part: Encoded) -> None:
         """Take in one chunk."""
+        # infinities of bands that a chunk has nothing of drop out by themselves
         self.low = np.minimum(self.low, part.low)
         self.high = np.maximum(self.high, part.high)
         self.n_nonfinite += part.n_nonfinite
@@ -52,7 +53,7 @@ class Statistics:
                 "expected an image; leave the file out"
             )
         if self.dead.all():
-            low, high = self.low.min(), self.high.max()
+            low, high = self.low.min(), self.high.max()  # over all bands
             values = "each band has one single value throughout"
             if low == high:
                 values = f"every value of the cube is {low:g}"
@@ -70,7 +71,7 @@ class Valid:
         """Mark the pixels of an (h, w) block whose first one is (y, x); None: none of them."""
         if invalid is None:
             return
-        if self.mask is None:
+        if self.mask is None:  # the first chunk with such a pixel
             self.mask = np.ones(self._shape, bool)
         height, width = invalid.shape
         self.mask[y : y + height, x : x + width] &= ~invalid

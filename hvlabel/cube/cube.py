@@ -23,7 +23,7 @@ from hvlabel.readers.missing import filled, ignored, missing_values
 
 ALL = slice(None)
 MAX_THREADS = 4  # of one read: more wait for memory
-WORTH_THREADS_BYTES = 1 << 20  # a smaller box is read before the threads have started
+WORTH_THREADS_BYTES = 1 << 20
 
 Range = tuple[int, int]  # [start, stop)
 
@@ -77,8 +77,8 @@ class Cube:
         """(c, h, w) stored values of a box; only chunks that it touches are read, and each of them is checked.
 
         rows, columns, bands : slices of step 1, or integers, which keep their axis
-        threads              : that decode side by side; None: one per core (up to MAX_THREADS). Give 1 in workers that already
-                               run side by side
+        threads              : that decode side by side; None: one per core (up to MAX_THREADS). Give 1 in workers that
+                               already run side by side
         out                  : filled and returned instead of a new array, (c, h, w), in its type
         CubeError on a damaged chunk and for an integer out of range.
         """
@@ -88,7 +88,7 @@ class Cube:
         column_range = _range(columns, width, self.path)
         box = (band_range, row_range, column_range)
         shape = tuple(max(stop - start, 0) for start, stop in box)
-        if out is None:
+        if out is None:  # loaders give the memory of an earlier batch
             out = np.empty(shape, self.dtype)
         elif out.shape != shape:
             raise ValueError(f"out has shape {out.shape}, the box {shape}")
@@ -99,7 +99,8 @@ class Cube:
     def values(self, rows: slice | int = ALL, columns: slice | int = ALL, bands: slice | int = ALL) -> np.ndarray:
         """(c, h, w) float32 physical values (stored value times scale), all finite.
 
-        Missing ones are interpolated from the pixel's other bands of the box; pixels without any have the cube's minimum.
+        Missing ones are interpolated from the pixel's other bands of the box; pixels without any have the cube's
+        minimum.
         """
         stored = self.read(rows, columns, bands)
         missing = missing_values(stored, self.ignore_values) if self._has_missing else None
@@ -149,8 +150,9 @@ class Cube:
         return self._layer("valid") if self.attributes.get("n_invalid_px") else None
 
     def plain(self, stored: np.ndarray) -> np.ndarray:
-        """A box of all bands, as `read` gives it, with whatever is no measurement replaced in place by the cube's minimum.
+        """A box of all bands with whatever is no measurement replaced in place by the cube's minimum.
 
+        stored : (C, h, w), as `read` gives it
         Not finite values stay: a network's input has its own rule for them.
         """
         least = self.attributes["min"]
@@ -184,10 +186,10 @@ class Cube:
             self._read_chunks(out, box, todo, *memory)
 
         n_workers = min(len(places), threads or min(MAX_THREADS, len(os.sched_getaffinity(0))))
-        if out.nbytes < WORTH_THREADS_BYTES:
+        if out.nbytes < WORTH_THREADS_BYTES:  # threads cost more than they save
             n_workers = 1
-        # for one encoded and one decoded chunk each; allocated here: in a thread of its own all memory would be fresh, and
-        # zeroed first
+        # for one encoded and one decoded chunk each. Allocated here: in a thread of its own all memory would be fresh,
+        # and zeroed first
         memory = []
         for _ in range(n_workers):
             memory.append((np.empty(longest, np.uint8), np.empty((n_bands, side, side), self.dtype)))
@@ -210,7 +212,10 @@ class Cube:
         stored: np.ndarray,
         chunk: np.ndarray,
     ) -> None:
-        """Decode chunks as long as there are some to do, each into its part of the box. stored, chunk: memory for one."""
+        """Decode chunks as long as there are some to do, each into its part of the box.
+
+        stored, chunk : memory for one chunk, encoded and decoded
+        """
         (first_band, last_band), rows, columns = box
         with (self.path / CHUNK_FILE).open("rb", buffering=0) as file:
             for row, column in todo:
@@ -255,7 +260,7 @@ def open_cube(path: Path) -> Cube:
         array = json.loads((path / "cube" / "zarr.json").read_bytes())
         chunk_shape = array["codecs"][0]["configuration"]["chunk_shape"]
         n_bands, height, width = array["shape"]
-        attributes["receipt"]  # written last
+        attributes["receipt"]  # written last: without it the conversion was cut off
         return Cube(
             path=path,
             shape=(n_bands, height, width),

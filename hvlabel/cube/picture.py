@@ -1,4 +1,4 @@
-"""The picture of a cube while it is converted: linear colours are collected chunk by chunk, then stretched as a whole."""
+"""The picture of a cube in the making: linear colours are collected chunk by chunk, then stretched as a whole."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Linear:
         # the block's part of one regular grid over the whole picture
         first_row, first_column = -y % self._step, -x % self._step
         self._sample.append(block[first_row :: self._step, first_column :: self._step].reshape(-1, 3))
-        if self._array is not None:
+        if self._array is not None:  # from one thread only: the one that takes chunks in
             height, width = block.shape[:2]
             self._array[y : y + height, x : x + width] = block
         elif self._file is not None:
@@ -91,7 +91,7 @@ def stretch_into(
     percentiles: tuple[float, float],
     pool: ThreadPoolExecutor,
 ) -> bool:
-    """Fill a picture; where the percentiles are one value, its whole range is shown instead. Whether it has any contrast."""
+    """Fill a picture; returns whether it has any contrast. Where percentiles are equal, its whole range is shown."""
     limits = stretch_limits(linear.sample(), percentiles, joint=rendering.joint)
     if (limits[0] == limits[1]).all():  # a dark image with one bright object
         limits = stretch_limits(linear.sample(), WHOLE_RANGE, joint=rendering.joint)

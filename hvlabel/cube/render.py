@@ -90,7 +90,10 @@ def covers_visible(wavelengths_nm: np.ndarray) -> bool:
 
 
 def cie_weights(wavelengths_nm: np.ndarray) -> np.ndarray:
-    """(3, C) float32: bands to linear sRGB, each row summing to 1, so that a flat spectrum is neutral; 0 for bands beyond sight."""
+    """(3, C) float32: bands to linear sRGB, each row summing to 1, so that a flat spectrum is neutral.
+
+    Bands beyond sight have 0.
+    """
     order = np.argsort(wavelengths_nm, kind="stable")
     spacing_nm = np.empty(len(order))
     spacing_nm[order] = np.gradient(wavelengths_nm[order])  # a band stands for the range around it
@@ -102,7 +105,7 @@ def cie_weights(wavelengths_nm: np.ndarray) -> np.ndarray:
 
 
 def triplet_bands(wavelengths_nm: np.ndarray, settings: CubeSettings) -> tuple[int, int, int]:
-    """Bands nearest to settings.rgb_nm, or, where the cube does not reach them, spread over its range (longest is red)."""
+    """Bands nearest to settings.rgb_nm; where the cube does not reach them, spread over its range (longest is red)."""
     try:
         red, green, blue = (nearest_band(wavelengths_nm, nm, settings.band_tol_nm) for nm in settings.rgb_nm)
     except BandError:

@@ -1,8 +1,8 @@
 """Streaming conversion of a raw image into a Zarr group: strips are read, cut into chunks and encoded side by side.
 
-Three things go on at once. The calling thread reads the next strip while `pool` encodes the chunks of the last one, and `disk`
-pushes out what is written, so that publishing has little left to wait for. All chunks of a strip are in the file before the
-strip after the next is asked for, so no more than two strips are in memory.
+Three things go on at once. The calling thread reads the next strip while `pool` encodes the chunks of the last one, and
+`disk` pushes out what is written, so that publishing has little left to wait for. All chunks of a strip are in the file
+before the strip after the next is asked for, so no more than two strips are in memory.
 """
 
 from __future__ import annotations
@@ -43,8 +43,9 @@ def write_cube(
     *,
     invented: bool = False,
 ) -> tuple[dict[str, Any], dict[str, int]]:
-    """Write the group at `path` (which must not exist); returns its facts for the attributes, and CRC32Cs of its large files.
+    """Write the group at `path`; returns its facts for the attributes, and CRC32Cs of its large files.
 
+    path     : must not exist
     raw      : strips of it are in memory, never the whole, see CubeSettings.memory_mib
     rgb      : (h, w, 3) uint8 native picture of any size, or None: rendered from the bands
     threads  : encoding threads besides the one that reads and writes
@@ -74,7 +75,7 @@ def write_cube(
         ThreadPoolExecutor(threads) as pool,
         ThreadPoolExecutor(1) as disk,
     ):
-        syncs = _Syncs(disk, file)
+        syncs = _Syncs(disk, file)  # dirty pages pile up otherwise, and the end waits for all of them
         crc32c = _encode_all(image, file, memory_bytes, threads, pool, syncs)
         syncs.start_last()
         image.statistics.require_image(raw.files[0])
@@ -120,8 +121,8 @@ class _Image:
     def leave_out_dead_bands(self, choose: Callable[[np.ndarray], Rendering]) -> None:
         """Once the last chunk was measured: make picture and valid pixels anew, if dead bands had a part in them.
 
-        Only now is it known which bands are dead. They may show in the picture, and a stuck one may have passed for a value
-        of pixels that miss all others.
+        Only now is it known which bands are dead. They may show in the picture, and a stuck one may have passed for a
+        value of pixels that miss all others.
         """
         dead = self.statistics.dead
         shows = self.rendering is not None and bool(self.rendering.uses[dead].any())
@@ -166,7 +167,7 @@ class _Syncs:
 
     def go_on(self) -> None:
         """Push what was written since; never waits."""
-        if self._running.done():
+        if self._running.done():  # else the disk is slower than we are: more pushes would only queue
             self._running.result()
             self._running = self._push()
 
@@ -191,7 +192,7 @@ def _encode_all(
     raw, side = image.raw, image.grid.side_px
     writer = ChunkFileWriter(file, image.grid.n_chunks)
     encode = partial(encode_chunk, side=side, raw=raw, rendering=image.rendering, wavelengths_nm=image.wavelengths_nm)
-    pending: Pending = []
+    pending: Pending = []  # of the strip before
     for strip in raw.strips(side, memory_bytes, image.path, threads):  # read while the last one is encoded
         image.take(writer, pending)
         syncs.go_on()
@@ -208,7 +209,7 @@ def _write_picture(image: _Image, rgb: np.ndarray | None, settings: CubeSettings
     if image.rendering is not None and image.linear is not None:
         picture = create_layer(image.path, "rgb", (height, width, 3), "u1")
         has_contrast = stretch_into(picture, image.linear, image.rendering, settings.stretch_percentiles, pool)
-        image.linear.close()
+        image.linear.close()  # before the folder is sealed: its file is no part of the cube
         if not has_contrast:
             raise flat_picture(path, "the picture of its bands")
     elif rgb is not None:
@@ -220,7 +221,7 @@ def _write_picture(image: _Image, rgb: np.ndarray | None, settings: CubeSettings
 def _facts(image: _Image) -> dict[str, Any]:
     """What a cube knows about itself, see docs/FORMATS.md; the order is that of the file."""
     raw, statistics = image.raw, image.statistics
-    alive = ~statistics.dead
+    alive = ~statistics.dead  # a stuck band must not widen the range
     georeference = raw.georeference
     return {
         "wavelengths_nm": list(raw.wavelengths_nm),

@@ -68,7 +68,7 @@ def companion_rgb(linear: np.ndarray) -> np.ndarray:
 
 
 def drawn_camera(rng: np.random.Generator) -> DemoCamera:
-    """A camera that exists nowhere: 12 to 140 bands, not quite evenly spaced, over at least 150 nm between 400 and 1000 nm."""
+    """A camera that exists nowhere: 12 to 140 bands, not quite evenly spaced, over 150 nm or more of 400 to 1000 nm."""
     n_bands = round(float(np.exp(rng.uniform(np.log(12), np.log(140)))))
     low_nm = rng.uniform(400.0, 700.0)
     step_nm = (rng.uniform(low_nm + 150.0, 1000.0) - low_nm) / (n_bands - 1)

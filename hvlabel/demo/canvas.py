@@ -159,7 +159,12 @@ def _other_than(name: str, rng: np.random.Generator) -> str:
 def _shade(
     shading: np.ndarray, mask: np.ndarray, centre: np.ndarray, radius_px: float, rng: np.random.Generator
 ) -> None:
-    """Shade (H, W) float32 where the mask (H, W) bool is: a slightly curved object around centre (x, y) px, lit from one side."""
+    """Shade the pixels of a slightly curved object, lit from one side.
+
+    shading : (H, W) float32, changed in place
+    mask    : (H, W) bool
+    centre  : (x, y) px
+    """
     yy, xx = np.nonzero(mask)
     angle = rng.uniform(0, 2 * np.pi)
     tilt = ((xx - centre[0]) * np.cos(angle) + (yy - centre[1]) * np.sin(angle)) / radius_px

@@ -1,4 +1,4 @@
-"""Demo scenes on disk: raw files in the camera's format; ground truth as SA-1B JSON, and as a PNG of material classes."""
+"""Demo scenes on disk: raw files in the camera's format; ground truth as SA-1B JSON and a PNG of material classes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Raw files of demo scenes, whether or not they exist yet: the scan lists them before they are made, so nothing heavy is imported."""
+"""Raw files of demo scenes, whether or not they exist yet.
+
+Apart from the cameras, since the scan lists them before they are made and should import nothing heavy for it.
+"""
 
 from __future__ import annotations
 

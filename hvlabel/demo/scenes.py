@@ -1,4 +1,4 @@
-"""Generated scenes: objects of known material on a background, with shading, shadows, occlusion, nested parts and metamers."""
+"""Generated scenes: objects of known material, with shading, shadows, occlusion, nested parts and metamers."""
 
 from __future__ import annotations
 

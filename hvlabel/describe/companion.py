@@ -17,6 +17,7 @@ def propose_companion(path: Path, look: Look) -> None:
     if "rgb_variable" in look.settings:
         return
     for rule, picture in _candidates(path):
+        # a PNG or TIFF may be the raw file itself, and a grey one is no companion
         if picture != path and picture.is_file() and is_colour(picture):
             look.settings["rgb_companion"] = rule
             look.questions.append(f"is {picture} a picture of the same view, not turned? Else drop `rgb_companion`")
@@ -24,7 +25,7 @@ def propose_companion(path: Path, look: Look) -> None:
 
 
 def _candidates(path: Path) -> Iterator[tuple[str, Path]]:
-    """(rule, path) of what may be a picture: beside the raw file or inside the raw folder, then in folders beside that."""
+    """(rule, path) of what may be a picture: beside the raw file or in the raw folder, then in folders beside it."""
     folder = path if path.is_dir() else path.parent
     places = [("", folder)]
     places += [(f"../{name}/", folder.parent / name) for name in PICTURE_FOLDERS]

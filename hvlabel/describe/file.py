@@ -1,4 +1,4 @@
-"""The descriptor of one raw file or raw folder: what its reader says, a picture beside it, and a first reading with all that."""
+"""The descriptor of one raw file or raw folder: what its reader says, a picture beside it, and what comes of both."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ def describe_file(path: Path) -> str:
     container = container_of(path)
     with one_sentence(path, container):
         look = _look(path, container)
+        # read by what will be printed: a descriptor that does not work is never shown
         raw = open_raw(path, Descriptor.model_validate(look.settings))
         look.holds += [_read_so(raw), *_remarks(raw)]
         look.questions += _last_questions(raw, look)
@@ -31,7 +32,7 @@ def _look(path: Path, container: Container) -> Look:
     look = READERS[container].look(path)
     files = "*" if path.is_dir() else f"*{path.suffix}"
     look.settings = {"files": files, "container": container} | look.settings
-    propose_companion(path, look)
+    propose_companion(path, look)  # its question comes behind the reader's
     return look
 
 

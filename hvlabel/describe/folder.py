@@ -20,8 +20,8 @@ TRIED = 3  # images of a kind: a damaged one may be among the first
 def describe(path: Path) -> str:
     """A descriptor as YAML, ready to be saved and used; what the file holds and what to check stand in its comments.
 
-    A folder that is no image gives one for every kind of raw file below it. RawFileError if the file is of no known format
-    or damaged, or the folder holds none.
+    A folder that is no image gives one for every kind of raw file below it. RawFileError if the file is of no known
+    format or damaged, or the folder holds none.
     """
     if path.is_dir() and not _is_band_folder(path):
         return _describe_folder(path)
@@ -43,7 +43,7 @@ def _describe_folder(folder: Path) -> str:
 
 
 def _first_described(paths: Sequence[Path]) -> str:
-    """The descriptor of the first image that can be read; what is wrong with the first few, as comments, if none can."""
+    """The descriptor of the first image that can be read; if none can, what is wrong with some, as comments."""
     refusals = []
     for path in paths[:TRIED]:
         try:
@@ -54,13 +54,14 @@ def _first_described(paths: Sequence[Path]) -> str:
 
 
 def _kinds(folder: Path) -> dict[str, list[Path]]:
-    """Raw files and folders of band pictures below a folder, by suffix; what belongs to an ENVI header is not counted apart."""
+    """Raw files by suffix, and folders of band pictures, below a folder; ENVI images are counted by their headers."""
     kinds: dict[str, list[Path]] = {}
     band_folders: set[Path] = set()
     for path in visible_files(folder):
         suffix = path.suffix.lower()
         if suffix in RAW_SUFFIXES:
             kinds.setdefault(f"*{suffix}", []).append(path)
+        # a folder is looked into once, at its first picture; the named folder itself was before
         elif suffix == ".png" and path.parent not in (folder, *band_folders) and _is_band_folder(path.parent):
             band_folders.add(path.parent)
     if band_folders:

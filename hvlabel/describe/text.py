@@ -28,5 +28,5 @@ def printable(text: str) -> str:
 
 def _yaml(name: str, value: Any) -> str:
     """One setting; mappings in one line, lists an item a line."""
-    flow = None if isinstance(value, dict) else False
+    flow = None if isinstance(value, dict) else False  # None: YAML's own choice, flow for what is not nested
     return yaml.safe_dump({name: value}, width=WIDTH, default_flow_style=flow)

@@ -32,7 +32,7 @@ class Companion(Settings):
     @model_validator(mode="after")
     def _names_the_stem_only(self) -> Self:
         try:
-            self.path.format(stem="")
+            self.path.format(stem="")  # any other name in braces raises here, not at the first image
         except (KeyError, IndexError, ValueError) as error:
             raise ValueError(f"rgb_companion {self.path!r} may use {{stem}} only") from error
         return self

@@ -13,8 +13,8 @@ from hvlabel.descriptors.companion import Companion
 from hvlabel.descriptors.form import ENVI_DATA_SUFFIXES, Form
 from hvlabel.settings import Settings
 
-# Other forms inherit, so what a user writes need not be a whole form: the schema asks for mappings only. Each is checked as a
-# whole form once it has inherited.
+# Other forms inherit, so what a user writes need not be a whole form: the schema asks for mappings only. Each is
+# checked as a whole form once it has inherited.
 INHERITING_FORMS = {"type": "array", "items": {"type": "object", "additionalProperties": True}}
 
 
@@ -43,7 +43,7 @@ class Descriptor(Form):
     @classmethod
     def _inherit(cls, tree: Any) -> Any:
         if not isinstance(tree, dict) or not isinstance(tree.get("other_forms"), list | tuple):
-            return tree  # fails, or is refused, without our help
+            return tree  # nothing to inherit; what is wrong with it, pydantic says
         inherited = {name: tree[name] for name in Form.model_fields if name in tree}
         other_forms = [{**inherited, **form} if isinstance(form, dict) else form for form in tree["other_forms"]]
         return {**tree, "other_forms": other_forms}
@@ -56,11 +56,12 @@ class Descriptor(Form):
     def form_for(self, raw: Path) -> Form:
         """The first of the other forms whose `files` fit the name of a raw file.
 
-        If none does, the first for folders, if it is one; the first of its suffix, if the main form's `files` have another;
-        else the main form.
+        If none does, the first for folders, if it is one; the first of its suffix, if the main form's `files` have
+        another; else the main form.
         """
         raw = raw.absolute()  # "." has no name
         is_folder = raw.is_dir()
+        # names only: the folders in a form's pattern were matched when the image was found
         names = {raw.name.lower()} if is_folder else _names(raw)
         patterns = [(form, PurePath(form.files.lower())) for form in self.other_forms if form.files is not None]
         for form, pattern in patterns:
@@ -80,7 +81,7 @@ class Descriptor(Form):
         wavelengths_nm: list[float] | WavelengthRange | None,
         prompts: Companion | None = None,
     ) -> Descriptor:
-        """This descriptor with a data set's own frame sampling, calibrated band centres and prompts where they are not None."""
+        """This descriptor with a data set's own frame sampling, calibrated band centres and prompts; None: as it is."""
         change: dict[str, Any] = {}
         if every is not None:
             change["every"] = every

@@ -11,9 +11,11 @@ from hvlabel.descriptors.centres import WavelengthRange, require_centres_nm
 from hvlabel.descriptors.companion import Companion, as_rule
 from hvlabel.settings import Settings
 
+# a row of hvlabel.readers.table for each
 Container = Literal["envi", "matlab", "hdf5", "netcdf", "npy", "tiff", "mosaic_png", "band_png", "hsd"]
 ENVI_DATA_SUFFIXES = (
-    ".dat", ".raw", ".bin", ".img", ".float", ".hyspex", ".bil", ".bip", ".bsq", ".pix", ".cube", ".ref", ".rfl", ".l1r", ".sli", "",
+    ".dat", ".raw", ".bin", ".img", ".float", ".hyspex", ".bil", ".bip", ".bsq", ".pix", ".cube", ".ref", ".rfl",
+    ".l1r", ".sli", "",
 )  # fmt: skip
 Confidence = Literal["calibrated", "nominal", "placeholder"]
 # a mere path may stand for a rule; the schema tells so too
@@ -90,6 +92,7 @@ class Form(Settings):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
+        # what the bounds of single fields cannot say
         if sorted(self.axes) != ["c", "x", "y"]:
             raise ValueError(f"axes must be a permutation of 'yxc', not {self.axes!r}")
         if (self.mosaic_px is None) == (self.container == "mosaic_png"):
@@ -109,7 +112,7 @@ class Form(Settings):
         return self.container == "band_png"
 
     def companion_of(self, raw: Path) -> Path | None:
-        """RGB companion that belongs to a raw file, or None if there is no rule; its suffix may be in capital or small letters."""
+        """RGB companion that belongs to a raw file, or None if there is no rule."""
         return self._beside(self.rgb_companion, raw)
 
     def prompts_of(self, raw: Path) -> Path | None:
@@ -133,7 +136,7 @@ class Form(Settings):
             return None
         raw = raw.absolute()  # rules name folders above the raw file
         path = rule.of(raw, raw if self.is_folder else raw.parent)
-        for suffix in (path.suffix, path.suffix.lower(), path.suffix.upper()):
+        for suffix in (path.suffix, path.suffix.lower(), path.suffix.upper()):  # cameras write .JPG, people .jpg
             spelling = path.with_suffix(suffix)
             if spelling.is_file():
                 return spelling

@@ -65,7 +65,7 @@ class Card:
     def add(self, raw: RawImage, confidence: str) -> None:
         """Count an image whose header could be read."""
         n_bands, height, width = raw.shape
-        low_nm, high_nm = self.range_nm or (np.inf, -np.inf)
+        low_nm, high_nm = self.range_nm or (np.inf, -np.inf)  # before the first image
         self.centres[confidence] += 1
         self.bands.add(n_bands)
         self.sizes_px.add((width, height))
@@ -149,7 +149,9 @@ class DataCard:
 
 def data_card(config: Config, scan: Scan) -> DataCard:
     """Look into every image of a scan: headers, and one line of values; whole images only where that line is equal."""
+    # demo scenes can be made at any time: nothing has to be known of what lies on the disk
     cards = {name: Card(name, d.described(name)) for name, d in config.datasets.items() if not d.demo}
+    # images that may be equal: every copy of an image has its first line
     alike: dict[Fingerprint, list[tuple[Image, RawImage]]] = defaultdict(list)
     images = [image for image in scan.images if image.dataset in cards]
     for image in tqdm(images, desc="looking into files", unit="image", disable=not sys.stderr.isatty()):
@@ -163,11 +165,12 @@ def data_card(config: Config, scan: Scan) -> DataCard:
             card.unreadable.append(str(error))
             continue
         card.add(raw, confidence_of(form, raw))
+        # as float32: the same image may be stored in several types
         digest = hashlib.sha256(line.astype("<f4").tobytes()).digest()
         alike[raw.shape, digest].append((image, raw))
     equal: list[tuple[str, ...]] = []
     for candidates in alike.values():
-        if len(candidates) > 1:
+        if len(candidates) > 1:  # only these are read as a whole
             equal += [_named(group, cards) for group in _equal(candidates, cards)]
     return DataCard(tuple(cards.values()), tuple(equal))
 
@@ -184,7 +187,7 @@ def _equal(candidates: Sequence[tuple[Image, RawImage]], cards: Mapping[str, Car
         except RawFileError as error:
             card = cards[image.dataset]
             card.unreadable.append(str(error))
-            card.n_readable -= 1
+            card.n_readable -= 1  # its header could be read, so it was counted
             continue
         groups[hashlib.sha256(values.data).digest()].append(image)
     return [group for group in groups.values() if len(group) > 1]

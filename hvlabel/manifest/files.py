@@ -56,8 +56,9 @@ def files_of(name: str, dataset: Dataset, results: Path) -> tuple[Mapping[str, F
         raise ConfigError(
             f"data set {name}: its descriptor has no `files`; say by datasets.{name}.glob which are images"
         )
-    sought = " or ".join(map(repr, patterns))
+    sought = " or ".join(map(repr, patterns))  # for messages
     unlisted: list[OSError] = []
+    # a disk that is away must not stop the other data sets: whatever goes wrong with the folder is a sentence
     try:
         if not root.is_dir():
             return {}, [
@@ -72,7 +73,7 @@ def files_of(name: str, dataset: Dataset, results: Path) -> tuple[Mapping[str, F
         ]
     problems = []
     if unlisted:
-        example = unlisted[0]
+        example = unlisted[0]  # one of them: a broken mount has thousands
         problems.append(
             f"data set {name}: {len(unlisted)} folders or links cannot be read, e.g. {_printable(example.filename)} "
             f"({example.strerror}); check permissions and mounts"
@@ -91,12 +92,12 @@ def _rows(name: str, root: Path, descriptor: Descriptor, paths: Sequence[Path]) 
     related = _related({path.parent for path in paths})
     rows = _Rows()
     for path in paths:
-        problem = unreadable_name(path)
+        problem = unreadable_name(path)  # such a name would break the table's lines
         if problem is not None:
             rows.left_out["rename them"].append(f"the name of {_printable(path)} {problem}")
             continue
         image_id = _image_id(path, root)
-        if image_id in rows.by_id:
+        if image_id in rows.by_id:  # a.mat and a.h5: one of them would overwrite the other's cube
             rows.left_out[f"narrow datasets.{name}.glob"].append(
                 f"{path} and {rows.by_id[image_id].raw} would both be image {image_id}"
             )
@@ -116,7 +117,7 @@ def _of_image(path: Path, form: Form, own_files: Sequence[Path]) -> Files:
     """What a row says of an image. own_files: all that a reader may open for it."""
     companion, prompts = form.companion_of(path), form.prompts_of(path)
     if prompts and form.prompts and form.prompts.optional and not prompts.is_file():
-        prompts = None
+        prompts = None  # nobody drew on this image; without `optional` its absence is an error later
     with_companion = [*own_files, companion] if companion and companion.is_file() else own_files
     return Files(
         raw=str(path),
@@ -168,7 +169,7 @@ def _related(folders: Iterable[Path]) -> dict[tuple[Path, str], list[Path]]:
 
 def _stamp(files: Iterable[Path]) -> str:
     """Hash of the names, sizes and times of those files that are there."""
-    stats = []
+    stats = []  # not the content: 15,000 images are stamped at every start
     for path in files:
         status = _status(path)
         if status is not None:

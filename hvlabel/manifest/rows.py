@@ -81,7 +81,7 @@ def read_manifest(path: Path) -> list[Image]:
     """Rows of a manifest; empty if there is none yet."""
     try:
         if not path.exists():
-            return []
+            return []  # before the first scan
         rows = csv.DictReader(path.read_text().splitlines(), delimiter="\t")
         return [_image(row) for row in rows]
     except OSError as error:

@@ -29,12 +29,16 @@ def scan(config: Config) -> Scan:
         if files:
             images += _in_shards(name, files, earlier, config.run.shard_size)
         else:
-            remembered += earlier
+            remembered += earlier  # the disk may only be away
     return Scan(tuple(images), tuple(problems), tuple(remembered))
 
 
 def _in_shards(name: str, files: Mapping[str, Files], earlier: Sequence[Image], shard_size: int) -> list[Image]:
-    """Rows of a data set: images keep their shard and their order, new ones follow. earlier: rows of the manifest on disk."""
+    """Rows of a data set: images keep their shard and their order, new ones follow.
+
+    files   : image_id -> what is there now
+    earlier : rows of the manifest on disk
+    """
     rows = [Image(name, row.image_id, row.shard, *files[row.image_id]) for row in earlier if row.image_id in files]
     n_in_shard = Counter(int(row.shard) for row in rows)
     # of vanished images too: their shard is not filled up behind newer ones

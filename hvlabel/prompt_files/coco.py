@@ -23,7 +23,8 @@ def read_coco(source: Source, document: dict[str, object]) -> Iterator[Stated]:
     _require_same_size(source, images[chosen])
     if ids[chosen] is None or ids.count(ids[chosen]) != 1:
         raise source.error(
-            f"images[{chosen}]: the id {shown(images[chosen].get('id'))} is no id or several images have it; give it its own"
+            f"images[{chosen}]: the id {shown(images[chosen].get('id'))} is no id or several images have it; "
+            "give it its own"
         )
     categories = _categories(source, document)
     known_ids = set(ids)
@@ -32,7 +33,8 @@ def read_coco(source: Source, document: dict[str, object]) -> Iterator[Stated]:
         image_id = id_or_none(annotation.get("image_id"))
         if image_id is None or image_id not in known_ids:
             raise source.error(
-                f"annotations[{k}]: no image has its image_id {shown(annotation.get('image_id'))}; add the image or correct the id"
+                f"annotations[{k}]: no image has its image_id {shown(annotation.get('image_id'))}; "
+                "add the image or correct the id"
             )
         if image_id == ids[chosen] and not _is_crowd(annotation):
             yield _stated(source, k, annotation, categories)

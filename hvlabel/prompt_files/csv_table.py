@@ -39,9 +39,10 @@ def read(source: Source) -> Iterator[Stated]:
     # some columns of a box are a box with a misspelt column, never points
     if header >= set(POINT_COLUMNS) and not header & BOX_ONLY:
         return _points(source, header, rows)
+    names = ", ".join(map(shown, sorted(header)))[:200]
     raise source.error(
-        f"the columns {', '.join(map(shown, sorted(header)))[:200]} are neither boxes (x0,y0,x1,y1 or xmin,ymin,xmax,ymax or x,y,w,h "
-        "or x,y,width,height) nor points (x,y); name the columns in the first line"
+        f"the columns {names} are neither boxes (x0,y0,x1,y1 or xmin,ymin,xmax,ymax or x,y,w,h or x,y,width,height) "
+        "nor points (x,y); name the columns in the first line"
     )
 
 

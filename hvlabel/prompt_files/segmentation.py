@@ -51,7 +51,8 @@ def _runs(source: Source, where: str, counts: object) -> np.ndarray:
     lengths = np.array(runs if sound else [], np.int64)
     if int(lengths.sum()) != n_px:
         raise source.error(
-            f"{where}: the counts {shown(counts)} are not the run lengths of {n_px} px ({source.size}); write the mask again"
+            f"{where}: the counts {shown(counts)} are not the run lengths of {n_px} px ({source.size}); "
+            "write the mask again"
         )
     return lengths
 

@@ -62,7 +62,7 @@ class Source:
             )
 
     def which_image(self, known: Sequence[str]) -> int:
-        """Index of this image among the names of the file's images; the only one is taken without a look at its name."""
+        """Index of this image among the names of the file's images; an only one is taken without a look at its name."""
         if len(known) == 1:
             return 0
         matches = [k for k, name in enumerate(known) if name in self.image_names]
@@ -70,10 +70,10 @@ class Source:
             stems = {_stem(name) for name in self.image_names}
             matches = [k for k, name in enumerate(known) if _stem(name) in stems]
         if len(matches) != 1:
-            wanted = ", ".join(map(repr, self.image_names)) or "(no name given)"
+            names = ", ".join(map(repr, self.image_names)) or "(no name given)"
             verdict = "several of its images match" if matches else "none of its images matches"
             raise self.error(
-                f"{verdict} {wanted}; it knows {len(known)} images: {_some(known)}; use one of these names for the image"
+                f"{verdict} {names}; it knows {len(known)} images: {_some(known)}; use one of these names for the image"
             )
         return matches[0]
 

@@ -14,7 +14,7 @@ UNSAFE = re.compile("<!(DOCTYPE|ENTITY)", re.IGNORECASE)  # entities can grow wi
 
 
 def read(source: Source) -> Iterator[Stated]:
-    """Boxes of annotation/object/bndbox: 1-based indices of the first and the last pixel (VOC2012 devkit, section 2)."""
+    """Boxes of annotation/object/bndbox: indices of the first and last pixel, from 1 (VOC2012 devkit, section 2)."""
     root = _root(source)
     size = root.find("size")
     if size is not None:

@@ -46,7 +46,7 @@ def _fraction(source: Source, where: str, word: str) -> float:
     value = text_number(source, where, word)
     if not -TOLERANCE <= value <= 1 + TOLERANCE:
         raise source.error(
-            f"{where}: {value:.10g} is outside [0, 1], the values look like pixels; YOLO states fractions of the image of "
-            f"{source.size}: divide by these, or write the boxes as CSV"
+            f"{where}: {value:.10g} is outside [0, 1], the values look like pixels; YOLO states fractions of the image "
+            f"of {source.size}: divide by these, or write the boxes as CSV"
         )
     return min(max(value, 0.0), 1.0)

@@ -29,6 +29,7 @@ class Cut:
 
     def pick(self: Slabs, axis: int, where: tuple[np.ndarray, np.ndarray, np.ndarray]) -> np.ndarray:
         """See contract.Stored."""
+        # the slab from the first to the last position, whatever their order
         first, last = int(where[axis].min()), int(where[axis].max())
         slab = self.read(axis, first, last + 1)
         inside = list(where)
@@ -56,7 +57,7 @@ class MemoryArray(Cut):
 
     def read(self, axis: int, start: int, stop: int, reuse: np.ndarray | None = None) -> np.ndarray:
         """A view."""
-        everything = (slice(None),) * axis
+        everything = (slice(None),) * axis  # of the axes before
         return self.array[(*everything, slice(start, stop))]
 
 
@@ -100,7 +101,8 @@ class FileArray(Cut):
 class Packed:
     """A 3-D array that can only be read from front to back.
 
-    blocks : yields consecutive pieces of it in C order, of any shape; raises at the latest at the end if the file is damaged
+    blocks : yields consecutive pieces of it in C order, of any shape; raises at the latest at the end if the file is
+             damaged
     """
 
     shape: tuple[int, int, int]
@@ -117,6 +119,7 @@ class Packed:
     @contextmanager
     def opened(self, budget: Budget) -> Iterator[Slabs]:
         """The array unpacked: in memory up to a quarter of the budget's, else in a file that goes when it is closed."""
+        # the rest of the budget is for slabs, which are cut from it
         if self.nbytes <= budget.memory_bytes // 4:
             yield self._in_memory(budget.path)
             return
@@ -137,7 +140,7 @@ class Packed:
         return np.concatenate(parts)[positions]
 
     def _in_memory(self, path: Path) -> MemoryArray:
-        flat = np.empty(n_values(self.shape), self.dtype)
+        flat = np.empty(n_values(self.shape), self.dtype)  # a plausible size: every reader has checked it
         done = 0
         for values in self._all(path):
             flat[done : done + values.size] = values
@@ -147,17 +150,17 @@ class Packed:
     def _in_file(self, path: Path, scratch: BinaryIO) -> FileArray:
         for values in self._all(path):
             scratch.write(values.view(np.uint8).data)
-        scratch.flush()
+        scratch.flush()  # it is read through another handle
         return FileArray(Path(scratch.name), self.dtype, self.shape)
 
     def _all(self, path: Path) -> Iterator[np.ndarray]:
-        """Flat pieces that together are exactly the array; RawFileError where they are fewer or more. path: for messages."""
+        """Flat pieces that together are exactly the array; RawFileError where they are fewer or more."""
         promised = n_values(self.shape)
         done = 0
         for block in self.blocks():
             values = np.ascontiguousarray(block, dtype=self.dtype).reshape(-1)
             done += values.size
-            if done > promised:
+            if done > promised:  # before the piece is kept: a hostile file must not fill memory or disk
                 raise RawFileError(f"{path}: more values than its header promises ({promised}); copy it again")
             yield values
         if done != promised:
@@ -169,6 +172,6 @@ class Packed:
 def empty_slab(shape: tuple[int, ...], dtype: np.dtype[Any], reuse: np.ndarray | None) -> np.ndarray:
     """An array to be filled, in the memory of one that may be overwritten if that is large enough."""
     size = n_values(shape)
-    if reuse is None or reuse.size < size:
+    if reuse is None or reuse.size < size:  # the first slab, or the last one was thinner
         return np.empty(shape, dtype)
     return reuse.reshape(-1)[:size].reshape(shape)

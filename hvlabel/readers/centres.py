@@ -36,6 +36,7 @@ def wavelengths_of(
         raise RawFileError(
             f"{path}: the file names no wavelengths; give the {len(bands)} band centres as descriptor.wavelengths_nm"
         )
+    # where only one of both gives centres, it counts whoever should go first
     origin = form.wavelengths_first if form.wavelengths_first in candidates else next(iter(candidates))
     chosen = candidates[origin]
     if len(chosen) != len(bands):

@@ -11,11 +11,12 @@ What `read` has to keep:
 - It opens headers only. Values are read later, by the array it returns, which opens the file itself each time: nothing
   stays open, so that an array may be used by any thread and in any process.
 - Nothing is allocated because a header says so: sizes are compared with the bytes that are there (`sizes.py`).
-- Values stay as they are stored: type, byte order, order of the axes. Turning the image upright, leaving bands out, gains
-  and the choice of band centres come after it, the same for all containers (`raw.py`).
-- What is wrong with a file is a RawFileError: one sentence with the file, what is wrong, what was expected and the way out.
-  Whatever else a library raises on a damaged file becomes such a sentence in `refusals.one_sentence`, around every call.
-- What the form says goes before what the file says: a sound `form.scale` makes unsound gains in the file harmless.
+- Values stay as they are stored: type, byte order, order of the axes. Turning the image upright, leaving bands out,
+  gains and the choice of band centres come after it, the same for all containers (`raw.py`).
+- What is wrong with a file is a RawFileError: one sentence with the file, what is wrong, what was expected and the way
+  out. Whatever else a library raises on a damaged file becomes such a sentence in `refusals.one_sentence`, which is
+  around every call.
+- What the form says goes before what the file says: where `form.scale` is set, unsound gains in the file do no harm.
 """
 
 from __future__ import annotations
@@ -35,7 +36,10 @@ from hvlabel.wavelengths import Centres
 
 
 class Certainty(IntEnum):
-    """How sure a reader is that a file is its own. The surest reader gets it; of equally sure ones the first in the table."""
+    """How sure a reader is that a file is its own.
+
+    The surest reader gets it, of equally sure ones the first in the table.
+    """
 
     NONE = 0
     BESIDE = 1  # a text that begins like a header, or a header beside the file
@@ -90,8 +94,8 @@ class Stored(Protocol):
     shape    : sizes in stored order
     dtype    : type and byte order as stored: integers or floats of at most 64 bit
     chunk    : sizes of the pieces that can only be read whole, in stored order; None: any part can be read
-    cut_axes : stored axes along which slabs can be read, an image axis among them; (): the array is packed, it can only be
-               read from front to back and has to be unpacked as a whole first
+    cut_axes : stored axes along which slabs can be read, an image axis among them; (): the array is packed, it can only
+               be read from front to back and has to be unpacked as a whole first
     """
 
     @property
@@ -128,9 +132,10 @@ class Slabs(Stored, Protocol):
     """A stored array that can be cut along each of its cut_axes."""
 
     def read(self, axis: int, start: int, stop: int, reuse: np.ndarray | None = None) -> np.ndarray:
-        """[start, stop) of one of cut_axes, everything of the other two; never changed by a later call, but for `reuse`.
+        """[start, stop) of one of cut_axes, everything of the other two.
 
         reuse : what an earlier call returned and nobody needs any more: fresh memory costs as much as filling it
+        What is returned is not changed by later calls, unless it is given to one as `reuse`.
         """
 
 

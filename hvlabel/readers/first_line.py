@@ -9,7 +9,7 @@ from hvlabel.readers.refusals import one_sentence
 
 
 def first_line(raw: RawImage) -> np.ndarray:
-    """(W,) values of the upright image's first row in its first band; little more of the file is read than that takes."""
+    """(W,) values of the upright image's first row in its first band; little more of the file is read than it takes."""
     array, upright = raw.stored.array, raw.upright
     rows, columns = upright.first_row(array.shape[upright.axis("x")])
     where = {"c": raw.bands[:1], "y": rows, "x": columns}
@@ -19,11 +19,15 @@ def first_line(raw: RawImage) -> np.ndarray:
         values = array.pick(upright.axis(letter), (first, second, third))
     if raw.gain is None or raw.offset is None:
         return values
+    # as in RawImage.strips: equal images must have equal lines, whoever applied their gains
     return values.astype(np.float32) * raw.gain[0, 0, 0] + raw.offset[0, 0, 0]
 
 
 def _cheapest_cut(raw: RawImage, *, is_row: bool) -> str:
-    """Letter of the axis along which one slab holds the line. is_row: the line is a stored row, else a stored column."""
+    """Letter of the axis along which one slab holds the line.
+
+    is_row : the line is a stored row, else a stored column
+    """
     array = raw.stored.array
     if array.chunk is not None:
         return "c"  # chunks mostly hold few bands and many pixels

@@ -1,4 +1,4 @@
-"""Where an image lies on the ground: coordinate system and affine transform of GeoTIFF tags and of ENVI's `map info`."""
+"""Where an image lies on the ground: coordinate system and affine transform, of GeoTIFF tags and ENVI's `map info`."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ Transform = tuple[float, float, float, float, float, float]
 class Georeference:
     """Place of an image.
 
-    transform : (a, b, c, d, e, f) with x = a * column + b * row + c and y = d * column + e * row + f, where (0, 0) is the
-                outer corner of the first pixel
+    transform : (a, b, c, d, e, f) with x = a * column + b * row + c and y = d * column + e * row + f, where (0, 0) is
+                the outer corner of the first pixel
     crs       : "EPSG:code", or well-known text, or None if the file does not say
     source    : the file's own words, e.g. ENVI's `map info`
     """
@@ -63,8 +63,8 @@ class Georeference:
 def from_map_info(map_info: str | None, coordinate_system: str | None) -> Georeference | None:
     """Of an ENVI header's `map info` and `coordinate system string`; None where they name no sound place.
 
-    Map info: projection, column and row of a reference point (counted from 1, at the pixel's outer corner), its x and y,
-    pixel width and height, and for UTM zone and hemisphere, then the datum; `rotation=` degrees counter-clockwise.
+    Map info: projection, column and row of a reference point (counted from 1, at the pixel's outer corner), its x and
+    y, pixel width and height, and for UTM zone and hemisphere, then the datum; `rotation=` degrees counter-clockwise.
     """
     if not map_info:
         return None
@@ -136,7 +136,7 @@ def _envi_epsg(words: Sequence[str]) -> str | None:
 
 
 def _geo_keys(directory: Sequence[int]) -> Mapping[int, int]:
-    """Key -> value of those keys that hold their value in the directory itself: entries of four after a head of four."""
+    """Key -> value of those keys that hold it in the directory itself: fours of numbers after a head of four."""
     entries = [directory[k : k + 4] for k in range(4, len(directory) - 3, 4)]
     return {int(key): int(value) for key, location, _, value in entries if location == 0}
 

@@ -1,4 +1,7 @@
-"""What is guessed of a file that has no descriptor, and the questions that go with each guess. The readers' `look` is made of these."""
+"""What is guessed of a file that has no descriptor, and the questions that go with each guess.
+
+The readers' `look` is made of these.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,10 @@ LEAST_SQUARE_PX = 8  # side of a matrix of pixels that is guessed to be a square
 
 
 def look_at_array(stored: StoredArray, *, knows_axes: bool = True) -> Look:
-    """Of a container that holds one array. knows_axes: its own axes are certain; else they are guessed from the sizes."""
+    """Of a container that holds one array.
+
+    knows_axes : its own axes are certain; else they are guessed from the sizes
+    """
     look = Look(knows_axes=knows_axes)
     describe_array(look, stored, stored.array.shape)
     return look
@@ -22,7 +28,7 @@ def describe_array(look: Look, stored: StoredArray, shape: tuple[int, int, int],
     look.holds.append(f"one array: {'x'.join(map(str, shape))} {stored.array.dtype}")
     if remark is not None:
         look.holds.append(remark)
-    has_shape = "shape" in look.settings  # a matrix: which axis is which follows from its rows and columns
+    has_shape = "shape" in look.settings  # of a matrix: which axis is which follows from it
     if not look.knows_axes and not has_shape:
         n_centres = None if stored.centres is None else len(stored.centres.values)
         look.settings["axes"] = guess_axes(look, shape, n_centres)
@@ -38,7 +44,10 @@ def describe_array(look: Look, stored: StoredArray, shape: tuple[int, int, int],
 
 
 def guess_centres(look: Look, n_bands: int, why: str = "The file does not say") -> None:
-    """Put invented band centres into a look, called placeholders. why: no better ones are taken, a sentence without its dot."""
+    """Put invented band centres into a look, called placeholders.
+
+    why : no better ones are taken, a sentence without its dot
+    """
     start_nm, stop_nm = GUESSED_RANGE_NM
     look.settings["wavelengths_nm"] = {"start_nm": start_nm, "stop_nm": stop_nm, "count": n_bands}
     look.settings["wavelength_confidence"] = "placeholder"
@@ -48,8 +57,7 @@ def guess_centres(look: Look, n_bands: int, why: str = "The file does not say") 
 
 
 def guess_axes(look: Look, shape: tuple[int, ...], n_bands: int | None) -> str:
-    """Axis letters of three sizes: the band axis is the one of n_bands, else the one that differs from two equal ones, else the
-    smallest. A guess is a question in the look."""
+    """Axis letters of three sizes. The axis of n_bands counts the bands; else one is guessed, which is a question."""
     if n_bands is not None and shape.count(n_bands) == 1:
         band_axis = shape.index(n_bands)
     else:

@@ -12,8 +12,8 @@ FLOAT32_MAX = float(np.finfo(np.float32).max)
 def missing_values(values: np.ndarray, ignore_values: Sequence[float]) -> np.ndarray | None:
     """bool of the same shape, or None if nothing is missing.
 
-    Missing is what equals one of ignore_values, is not finite, or is the largest float32 of either sign, which GIS tools write where
-    there is no data.
+    Missing is what equals one of ignore_values, is not finite, or is the largest float32 of either sign, which GIS
+    tools write where there is no data.
     """
     missing = ignored(values, ignore_values) if len(ignore_values) else None
     if values.dtype.kind == "f":
@@ -31,7 +31,7 @@ def ignored(values: np.ndarray, ignore_values: Sequence[float]) -> np.ndarray:
 
 
 def filled(values: np.ndarray, missing: np.ndarray, wavelengths_nm: np.ndarray) -> np.ndarray:
-    """Missing values interpolated along the spectrum of their own pixel; beyond its first and last value the nearest one counts.
+    """Missing values interpolated along the spectrum of their own pixel; beyond its ends the nearest value counts.
 
     values         : (C, h, w) float32
     missing        : (C, h, w) bool
@@ -63,8 +63,9 @@ def _unreal(values: np.ndarray) -> np.ndarray:
 
 
 def _neighbours(is_missing: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """For every value of (C, h, w) the nearest bands with a value at or before it and at or after it, and where there are none.
+    """Nearest bands with a value at or before each band, and at or after it, (C, h, w); pixels without any, (h, w).
 
+    is_missing : (C, h, w) bool
     Beyond the first and the last value both are that value's band.
     """
     n_bands = len(is_missing)

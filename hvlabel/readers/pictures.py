@@ -28,7 +28,8 @@ def read_grey(path: Path) -> np.ndarray:
         colours = values[..., :3] if has_colours else values[..., :1]
         if (colours != colours[..., :1]).any():
             raise RawFileError(
-                f"{path}: a colour picture, expected a grey one; this may be a false-colour companion: name the raw frame"
+                f"{path}: a colour picture, expected a grey one; this may be a false-colour companion: "
+                "name the raw frame"
             )
         values = colours[..., 0]
     if values.dtype == np.bool_:
@@ -80,8 +81,8 @@ def fit(rgb: np.ndarray, height_px: int, width_px: int) -> np.ndarray:
 def in_8_bits(values: np.ndarray) -> np.ndarray:
     """uint8 of a picture in any type, the same shape.
 
-    Integers are shifted until the largest fits 8 bits. Floats whose largest is up to 2 are shares of white, up to 255 they
-    are taken as they are; larger ones are divided by the largest.
+    Integers are shifted until the largest fits 8 bits. Floats whose largest is up to 2 are shares of white, up to 255
+    they are taken as they are; larger ones are divided by the largest.
     """
     if values.dtype.kind in "ui":
         shift = max(0, int(values.max()).bit_length() - 8)

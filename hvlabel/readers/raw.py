@@ -26,8 +26,8 @@ from hvlabel.readers.strips import Strip, strips_of
 from hvlabel.readers.table import READERS
 from hvlabel.readers.upright import Upright
 
-READER_VERSION = 4
-MAX_RGB_BYTES = 128 << 20
+READER_VERSION = 4  # raised by hand when a reader gives other values: part of the key of every cube
+MAX_RGB_BYTES = 128 << 20  # it is read in one piece
 NO_BOUND_BYTES = 1 << 62  # for what was found small before
 
 
@@ -85,7 +85,7 @@ class RawImage:
 
     @property
     def ignore_values(self) -> tuple[float, ...]:
-        """Values that stand for no data, of those that the type can hold; where gains are applied they have become NaN."""
+        """Values that stand for no data, of those that the type holds; where gains are applied they have become NaN."""
         return () if self.gain is not None else self._stored_ignore_values
 
     @property
@@ -94,9 +94,9 @@ class RawImage:
         place = self.stored.georeference
         first_row, last_row = int(self.rows[0]), int(self.rows[-1])
         n_rows = len(self.rows)
-        if place is None or last_row - first_row + 1 != n_rows:
+        if place is None or last_row - first_row + 1 != n_rows:  # with rows missing inside no affine transform fits
             return None
-        if self.stored.swapped:
+        if self.stored.swapped:  # before anything is cut or turned: these follow the form's rows
             place = place.transposed()
         n_columns = self.stored.array.shape[self.stored.axes.index("x")]
         return place.upright(n_rows, n_columns, self.rot90, first_row)
@@ -106,8 +106,8 @@ class RawImage:
 
         All strips lie along the same axis, the one that suits the file. At most about half of memory_bytes is used for
         one strip and its predecessor; what can only be read from front to back and exceeds a quarter is unpacked into a
-        file in scratch_folder first. threads: for unpacking HDF5 chunks. A strip is overwritten when the next but one is
-        asked for. RawFileError where the file turns out to be damaged.
+        file in scratch_folder first. threads: for unpacking HDF5 chunks. A strip is overwritten when the next but one
+        is asked for. RawFileError where the file turns out to be damaged.
         """
         path = self.files[0]
         budget = Budget(path, image_axes(self.stored.axes), memory_bytes, scratch_folder, threads)
@@ -128,7 +128,7 @@ class RawImage:
         array, axes, path = self.stored.rgb, self.stored.axes, self.files[0]
         if array is None:
             return None
-        _require_picture(path, array, axes)
+        _require_picture(path, array, axes)  # small, so that it may be read as a whole
         budget = Budget(path, image_axes(axes), NO_BOUND_BYTES, path.parent)
         with one_sentence(path), array.opened(budget) as slabs:
             stored = slabs.read(0, 0, slabs.shape[0])
@@ -145,7 +145,7 @@ class RawImage:
         if self.gain is None or self.offset is None:
             return cube
         missing = missing_values(cube, self._stored_ignore_values)  # a gain would make numbers of them
-        with np.errstate(over="ignore", invalid="ignore"):
+        with np.errstate(over="ignore", invalid="ignore"):  # what float32 cannot hold is counted as not finite later
             values = cube.astype(np.float32)
         if missing is not None:
             values[missing] = np.nan
@@ -157,8 +157,8 @@ class RawImage:
 def open_raw(path: Path, form: Form) -> RawImage:
     """The image of a raw file; RawFileError says in one sentence what is wrong with it.
 
-    Only headers are read. Wavelengths are the descriptor's or the file's, as form.wavelengths_first says where both name
-    them; the descriptor's number must equal that of the bands kept, the file's that of all stored bands.
+    Only headers are read. Wavelengths are the descriptor's or the file's, as form.wavelengths_first says where both
+    name them; the descriptor's number must equal that of the bands kept, the file's that of all stored bands.
     """
     stored = read_stored(path, form)
     n_bands = stored.n_bands
@@ -172,6 +172,7 @@ def open_raw(path: Path, form: Form) -> RawImage:
     if not len(bands):
         raise RawFileError(f"{path}: its bad band list leaves no band; mend it, or set descriptor.bad_bands: keep")
     bad_bands = not_dropped[~is_good[not_dropped]]
+    # before anything is read: an image without believable centres is refused by its header
     wavelengths_nm, origin = wavelengths_of(path, form, stored, not_dropped, bands)
     return RawImage(
         stored=stored,
@@ -182,7 +183,7 @@ def open_raw(path: Path, form: Form) -> RawImage:
         wavelengths_nm=wavelengths_nm,
         wavelengths_from=origin,
         fwhm_nm=fwhm_of(stored, bands),
-        scale=form.scale or stored.scale or 1.0,
+        scale=form.scale or stored.scale or 1.0,  # what the form says goes first
         unit=form.unit or stored.unit or "counts",
         gain=_as_column(stored.gain, bands),
         offset=_as_column(stored.offset, bands),

@@ -24,7 +24,7 @@ def slab_axis(array: Slabs, candidates: tuple[int, int]) -> int:
     """
     possible = [axis for axis in candidates if axis in array.cut_axes]
     if array.chunk is None:
-        return possible[0]
+        return possible[0]  # slabs along the outer axis are few long runs in the file
     return min(possible, key=lambda axis: chunk_row_bytes(array, axis))
 
 

@@ -40,14 +40,15 @@ def strips_of(
     side_px: int,
     memory_bytes: int,
 ) -> Iterator[Strip]:
-    """Strips of whole multiples of side_px, but for the last, all along the same axis. path: the raw file, for messages.
+    """Strips of whole multiples of side_px, but for the last, all along the same axis.
 
+    path     : the raw file, for messages
     measured : from stored values to those of the cube, (C, rows, columns) both
 
-    Slabs are as thick as suits the file, strips as suits the chunks of the cube. What a slab has too much for whole strips is
-    `carried` to the next. Fresh memory costs as much as filling it, so slabs are read into memory that is `spare`: a slab that
-    nobody looks at any more. One whose strip was just handed out is only `lent`: the strip may be a view of it, and whoever
-    took it is done with it when the strip after the next is asked for.
+    Slabs are as thick as suits the file, strips as suits the chunks of the cube. What a slab has too much for whole
+    strips is `carried` to the next. Fresh memory costs as much as filling it, so slabs are read into memory that is
+    `spare`: a slab that nobody looks at any more. One whose strip was just handed out is only `lent`: the strip may be
+    a view of it, and whoever took it is done with it when the strip after the next is asked for.
     """
     axis = slab_axis(array, image_axes(upright.axes))
     letter = upright.axes[axis]

@@ -1,7 +1,8 @@
 """Container -> reader, one row each.
 
 A new container format is one module in `formats/` that keeps `contract.py`, one row here, its name in
-`hvlabel.descriptors.Container` and a line in docs/FORMATS.md; then `hvlabel schema` writes the configuration's schema anew.
+`hvlabel.descriptors.Container` and its row in docs/FORMATS.md; then
+`hvlabel schema > workflow/schemas/config.schema.json`.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ RAW_SUFFIXES = tuple(suffix for reader in READERS.values() for suffix in reader.
 def container_of(path: Path) -> Container:
     """Container of a raw file or folder, by its content; RawFileError if it is none that can be read."""
     is_folder = path.is_dir()
-    head = b"" if is_folder else _head(path)
+    head = b"" if is_folder else _head(path)  # read once, for all
     certainty = dict.fromkeys(READERS, Certainty.NONE)
     for container, reader in READERS.items():
         if reader.of_folders == is_folder:

@@ -49,7 +49,10 @@ class Upright:
         return letter in BACKWARDS[self.rot90]
 
     def of_slab(self, slab: np.ndarray, letter: str, start: int, stop: int) -> np.ndarray:
-        """(C, rows, columns) of a slab in stored order that is [start, stop) of one image axis; a view where that suffices."""
+        """(C, rows, columns) of a slab in stored order; a view where that suffices.
+
+        letter, start, stop : which part of which image axis the slab is
+        """
         cube = slab.transpose([self.axis(a) for a in "cyx"])
         if len(self.bands) != cube.shape[0]:
             cube = cube[_as_slice(self.bands)]
@@ -57,9 +60,10 @@ class Upright:
             first_row, n_rows = start, stop - start
         else:
             first_row, n_rows = 0, cube.shape[1]
+        # rows of the whole image that lie in this slab, counted from its first
         is_inside = (self.rows >= first_row) & (self.rows < first_row + n_rows)
         kept = self.rows[is_inside] - first_row
-        if len(kept) != n_rows:
+        if len(kept) != n_rows:  # else a copy for nothing
             cube = cube[:, kept]
         return np.rot90(cube, self.rot90, axes=(1, 2))
 

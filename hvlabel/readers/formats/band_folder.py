@@ -27,7 +27,7 @@ def read(path: Path, form: Form) -> StoredArray:
     if not files:
         raise RawFileError(f"{path}: no PNG in this folder, expected one per band; name the folder that holds them")
     known_nm = form.known_wavelengths_nm()
-    if known_nm is not None:
+    if known_nm is not None:  # before pictures are opened: a folder of thousands may be meant for something else
         n_expected = len(known_nm) + len(form.drop_bands)
         if n_expected != len(files):
             raise RawFileError(
@@ -58,7 +58,7 @@ def _common_size(path: Path, files: Sequence[Path]) -> tuple[int, int, bool]:
     """(width, height, whether one of them has 16 bits) of pictures, from their headers."""
     sizes = set()
     is_deep = False
-    for file in files:
+    for file in files:  # headers only
         with open_png(file) as picture:
             sizes.add(picture.size)
             is_deep |= png_depth(file) == 16

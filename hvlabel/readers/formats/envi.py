@@ -61,8 +61,8 @@ class _Layout:
 def read(path: Path, form: Form) -> StoredArray:
     """An ENVI image named by its header or by its data file.
 
-    Lenient where headers in the wild are: a missing byte order or header offset is 0, lists may end in a comma. What the
-    form itself says need not be sound in the header. docs/FORMATS.md lists the fields that are read.
+    Lenient where headers in the wild are: a missing byte order or header offset is 0, lists may end in a comma. What
+    the form itself says need not be sound in the header. docs/FORMATS.md lists the fields that are read.
     """
     header = parse_header(header_of(path))
     layout = _layout(header)
@@ -124,6 +124,7 @@ def _layout(header: Header) -> _Layout:
         raise RawFileError(
             f"{header.path}: data type {code} is not a real number type; expected one of {sorted(TYPE_CODES)}"
         )
+    # 1 is most significant byte first; whatever else stands there passes for 0
     order = ">" if header.integer("byte order", 0) == 1 else "<"
     offset = header.integer("header offset", 0)
     if offset < 0 or header.integer("file compression", 0) != 0:
@@ -170,6 +171,7 @@ def _gains(header: Header, n_bands: int) -> tuple[Gains, str | None] | None:
     gains = gains_of(header.path, gain, offset, n_bands)
     if factor is None:
         return gains, unit
+    # reflectance = value / factor, after the gains, if there are both
     return Gains((gains.scale or 1.0) / factor, gains.gain, gains.offset), unit
 
 
@@ -187,6 +189,7 @@ def _good_bands(header: Header, n_bands: int) -> np.ndarray | None:
 
 
 def _centres(header: Header) -> Centres | None:
+    """Band centres in the header's unit; None where it gives none."""
     values = header.numbers("wavelength")
     if values is None:
         return None
@@ -197,6 +200,7 @@ def _centres(header: Header) -> Centres | None:
 
 
 def _fwhm(header: Header) -> tuple[float, ...] | None:
+    """Band widths, in the unit of the centres; None where it gives none."""
     values = header.numbers("fwhm")
     return None if values is None else tuple(values)
 

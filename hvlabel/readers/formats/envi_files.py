@@ -30,8 +30,8 @@ def header_of(path: Path) -> Path:
 def data_of(header_path: Path, n_bytes: int) -> Path:
     """The data file of a header that promises n_bytes; RawFileError where that is none or not certain.
 
-    `name.hdr` belongs to the file `name`, or to one of that stem without a header of its own: to the one of the promised size.
-    Usual suffixes are tried first, so that the folder need not be listed.
+    `name.hdr` belongs to the file `name`, or to one of that stem without a header of its own: to that of the promised
+    size. Usual suffixes are tried first, so that the folder need not be listed.
     """
     usual = _belonging(_usual_names(header_path), header_path)
     candidates = usual
@@ -77,6 +77,7 @@ def _usual_names(header_path: Path) -> list[Path]:
 def _same_stem(header_path: Path) -> list[Path]:
     """Whatever lies beside a header and is called like it, with any suffix or none."""
     stem = header_path.stem
+    # p.name: the file to whose whole name .hdr was added
     return [p for p in header_path.parent.iterdir() if stem in (p.stem, p.name) and not is_header(p)]
 
 

@@ -38,7 +38,7 @@ class Header:
         return int(text)
 
     def numbers(self, name: str) -> list[float] | None:
-        """The numbers of a list, or None if the header has no such field or an empty one; RawFileError for other words."""
+        """The numbers of a list; None if the header has no such field or an empty one. RawFileError for other words."""
         words = re.split(r"[,\s]+", self.fields.get(name, ""))
         return [self._number(name, word) for word in words if word] or None
 
@@ -62,7 +62,7 @@ class Header:
 def parse_header(path: Path) -> Header:
     """The header in a file; RawFileError if it cannot be read or does not begin with the word ENVI."""
     try:
-        text = path.read_text(encoding="utf-8", errors="replace")
+        text = path.read_text(encoding="utf-8", errors="replace")  # descriptions are in any encoding; numbers are not
     except OSError as error:
         raise RawFileError(f"{path}: cannot read the header ({error.strerror}); expected an ENVI .hdr file") from error
     if not text.lstrip(BLANKS).startswith("ENVI"):

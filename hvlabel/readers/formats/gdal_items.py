@@ -52,7 +52,7 @@ class GdalItems:
         return tuple(numbers)
 
     def centres(self) -> Centres | None:
-        """Band centres: of one item per band, or, as GDAL carries them over from ENVI headers, of items Band_1, Band_2, ..."""
+        """Band centres: of one item per band, or of items Band_1, Band_2, ..., as GDAL takes them from ENVI headers."""
         for name, unit in CENTRE_ITEMS.items():
             measured = _with_unit(self.by_band.get(name, {}))
             if measured is not None:
@@ -89,7 +89,8 @@ class GdalItems:
 def parse_items(text: Any) -> GdalItems:
     """Items of GDAL's XML; nothing of an XML that cannot be read, since it is no part of the image."""
     items = GdalItems()
-    is_safe = isinstance(text, str) and len(text) <= MAX_CHARS and "<!" not in text  # no entities that expand
+    # a small text may expand to gigabytes by entities that it declares
+    is_safe = isinstance(text, str) and len(text) <= MAX_CHARS and "<!" not in text
     if not is_safe:
         return items
     try:

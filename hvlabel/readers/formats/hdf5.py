@@ -50,7 +50,10 @@ def recognises(path: Path, head: bytes) -> Certainty:
 
 
 def is_hdf5(head: bytes) -> bool:
-    """Whether a file is HDF5: its signature stands at offset 0 or behind a user block of 512 bytes. head: its first bytes."""
+    """Whether a file is HDF5: its signature stands at offset 0 or behind a user block of 512 bytes.
+
+    head : its first bytes
+    """
     behind_user_block = head[USER_BLOCK_BYTES : USER_BLOCK_BYTES + len(SIGNATURE)]
     return SIGNATURE in (head[: len(SIGNATURE)], behind_user_block)
 

@@ -1,6 +1,6 @@
 """A chunked data set of an HDF5 file as slabs. Where its filters are deflate and shuffle, chunks are unpacked here.
 
-The library would unpack one chunk after another, under a lock of its own; here some are read at once and unpacked side by side.
+The library would unpack one chunk after another, under a lock of its own; here they are unpacked side by side.
 """
 
 from __future__ import annotations
@@ -64,8 +64,13 @@ class Hdf5Array(Cut):
 
     @contextmanager
     def opened(self, budget: Budget) -> Iterator[Slabs]:
-        """The array with as many threads as memory allows; unpacked first, if slabs of whole chunks would take too much of it."""
+        """The array with as many threads as memory allows.
+
+        Unpacked first, if slabs of whole chunks would take too much: a chunk that several slabs touch would be unpacked
+        for each of them.
+        """
         self._require_small_chunks(budget)
+        # every thread holds an unpacked chunk
         threads = min(budget.threads, budget.memory_bytes // 4 // self.chunk_bytes)
         array = replace(self, threads=max(1, threads))
         axis = slab_axis(array, budget.image_axes)

@@ -1,7 +1,7 @@
 """HSD: cubes as principal components, expanded slab by slab.
 
-Little endian: int32 height, width, bands, components, first wavelength; float32 step; int32 last wavelength (nm); then float32
-mean (bands), coefficients (components, bands) and scores (height * width, components).
+Little endian: int32 height, width, bands, components, first wavelength; float32 step; int32 last wavelength (nm); then
+float32 mean (bands), coefficients (components, bands) and scores (height * width, components).
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ ROWS = 0  # the stored axis of the rows
 
 @dataclass(frozen=True)
 class PcaArray(Cut):
-    """(rows, columns, bands) float32 = scores @ coefficients + mean; only rows can be cut: columns lie all over the file.
+    """(rows, columns, bands) float32 = scores @ coefficients + mean; only rows can be cut.
 
     scores       : (rows, columns, components) in the file
     mean         : (bands,) float32
@@ -106,7 +106,7 @@ def _require_size(path: Path, n_numbers: int) -> None:
 
 def _centres(first_nm: int, step_nm: float, n_bands: int) -> Centres | None:
     """None where the header's numbers make no sense."""
-    rises = step_nm > 0 or n_bands == 1
+    rises = step_nm > 0 or n_bands == 1  # the step of one band means nothing
     if not (np.isfinite(step_nm) and first_nm > 0 and rises):
         return None
     return Centres(tuple(first_nm + k * float(step_nm) for k in range(n_bands)), "nm", "header")

@@ -23,7 +23,7 @@ def look(path: Path) -> Look:
 
 
 def recognises(path: Path, head: bytes) -> Certainty:
-    """HDF5 that MATLAB wrote, by its header or its suffix; v5 by its mark alone, since its header begins with any text."""
+    """HDF5 that MATLAB wrote, by its header or suffix; v5 by its mark alone, since its header begins with any text."""
     if hdf5.is_hdf5(head):
         is_matlab = path.suffix.lower() == ".mat" or head.startswith(b"MATLAB")
         return Certainty.SIGNATURE if is_matlab else Certainty.NONE

@@ -1,4 +1,4 @@
-"""The bytes of one element of a MATLAB v5 file from front to back, plain or compressed, and a cursor that reads tags from them."""
+"""One element of a MATLAB v5 file: its bytes from front to back, plain or compressed, and a cursor that reads tags."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Plain:
 
     def take(self, n: int) -> bytes:
         """The next n bytes; none where they would reach beyond the element."""
-        self._n_left -= n
+        self._n_left -= n  # counted, since behind the element others follow
         return self._file.read(n) if self._n_left >= 0 else b""
 
     def skip(self, n: int) -> None:
@@ -72,7 +72,7 @@ class Inflated:
     def take(self, n: int) -> bytes:
         """The next n bytes; fewer where the stream ends."""
         parts = []
-        n_missing = n
+        n_missing = n  # one call may give less: a block of the file ends anywhere
         while n_missing > 0 and not self._stream.eof:
             part, is_exhausted = self._inflate(n_missing)
             if not part and is_exhausted:
@@ -93,7 +93,7 @@ class Inflated:
         """Read on to the checksum, which zlib verifies. most_left: bytes that may be left before it."""
         n_passed = 0
         while not self._stream.eof and n_passed < most_left:
-            part, is_exhausted = self._inflate(min(most_left, BLOCK_BYTES))
+            part, is_exhausted = self._inflate(min(most_left, BLOCK_BYTES))  # thrown away, for the checksum behind it
             n_passed += len(part)
             if not part and is_exhausted:
                 break

@@ -1,7 +1,7 @@
 """MATLAB v5 files, read in bounded memory.
 
-The layout is that of "MAT-File Format" (The MathWorks): a 128-byte header, then one element per variable, zlib-compressed
-since v7; numbers lie in column-major order and may be stored in a smaller type than the variable's class.
+The layout is that of "MAT-File Format" (The MathWorks): a 128-byte header, then one element per variable,
+zlib-compressed since v7; numbers lie in column-major order and may be stored in a smaller type than the class.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ V4_PRECISIONS = range(6)
 
 
 def variables(path: Path) -> dict[str, Variable]:
-    """All variables of the file, fields of structs and elements of cell arrays too; only headers are read and unpacked."""
+    """All variables of the file, also those in structs and cell arrays; only headers are read and unpacked."""
     file_bytes = path.stat().st_size
     collected: dict[str, Variable] = {}
     with path.open("rb") as file:
@@ -98,7 +98,7 @@ def _variables_of(element: Element) -> dict[str, Variable]:
         cursor = Cursor(element, open_element(element, file))
         n_bytes = element.n_bytes
         if element.is_compressed:
-            _, n_bytes, _ = cursor.tag()  # of the matrix inside
+            _, n_bytes, _ = cursor.tag()  # of the matrix inside; a plain element is the matrix
         return dict(_walk(cursor, n_bytes, "", 0))
 
 
@@ -167,6 +167,7 @@ def _header(cursor: Cursor) -> _Header:
         )
     kind = CLASSES.get(int(flags[0]) & CLASS_MASK, "unknown")
     holds_numbers = kind in NUMBERS and 0 not in shape
+    # flags tell of numbers what their class does not
     if int(flags[0]) & COMPLEX_FLAG:
         kind, holds_numbers = "complex", False
     elif int(flags[0]) & LOGICAL_FLAG:
@@ -188,7 +189,7 @@ def _parts(cursor: Cursor, header: _Header, name: str) -> list[str]:
         raise RawFileError(f"{path}: {name!r} has {n_elements} elements, expected an image; name another file")
     if header.kind == "cell":
         return [f"{name}{{{k + 1}}}" for k in range(n_elements)]
-    fields = _field_names(cursor, name)
+    fields = _field_names(cursor, name)  # arrays of structs have one list of fields, then all values, struct by struct
     owners = [name] if n_elements == 1 else [f"{name}({k + 1})" for k in range(n_elements)]
     if len(owners) * len(fields) > MAX_PARTS:
         raise RawFileError(f"{path}: {name!r} has too many fields, expected an image; name another file")
@@ -250,7 +251,7 @@ class _Matrix:
         with path.open("rb") as file:
             source = open_element(self.element, file)
             source.skip(self.header.position)
-            n_left = self.header.n_bytes
+            n_left = self.header.n_bytes  # without padding
             while n_left:
                 block = self.header.small[:n_left] or source.take(min(BLOCK_BYTES, n_left))
                 if len(block) % stored.itemsize or not block:

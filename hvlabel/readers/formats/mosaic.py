@@ -28,6 +28,7 @@ def read(path: Path, form: Form) -> StoredArray:
         raise RawFileError(
             f"{path}: {width}x{height} px is smaller than one {side}x{side} pattern; check descriptor.mosaic_px"
         )
+    # a sensor may end within a pattern
     whole_patterns = frame[: n_rows * side, : n_columns * side]
     tiles = whole_patterns.reshape(n_rows, side, n_columns, side)
     cube = tiles.transpose(1, 3, 0, 2).reshape(side * side, n_rows, n_columns)
@@ -57,7 +58,7 @@ def recognises(path: Path, head: bytes) -> Certainty:
 
 
 def mosaic_side_px(frame: np.ndarray) -> int:
-    """Side of the pattern of a frame: the distance at which pixels are most alike, since they have the same filter there."""
+    """Side of the pattern of a frame: the distance at which pixels are most alike, since they have the same filter."""
     values = frame.astype(np.float32)
 
     def change(distance_px: int) -> float:

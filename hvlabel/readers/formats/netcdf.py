@@ -47,13 +47,14 @@ def variables(path: Path) -> dict[str, Variable]:
 
     collected: dict[str, Variable] = {}
     # mapped, so that only headers are read; what is kept of a variable is its place in the file
-    with netcdf_file(path, "r", mmap=True) as file:
+    with netcdf_file(path, "r", mmap=True) as file:  # big-endian throughout, which the types of the arrays say
         collected.update(of_attributes("", facts_of(file._attributes)))
         for name in list(file.variables):
             attributes = dict(file.variables[name]._attributes)
             if _is_unsigned(attributes):
                 raise RawFileError(
-                    f"{path}: {name!r} keeps unsigned numbers in a signed type (_Unsigned); convert it with nccopy -k nc4"
+                    f"{path}: {name!r} keeps unsigned numbers in a signed type (_Unsigned); "
+                    "convert it with nccopy -k nc4"
                 )
             facts = facts_of(attributes)
             collected[name] = _variable(path, name, file.variables[name].data, facts)
@@ -99,7 +100,7 @@ class _Records:
         """See Variable."""
         file_bytes = self.path.stat().st_size
         require_plausible(self.path, f"variable {self.name!r}", self.shape, self.dtype.itemsize, file_bytes)
-        if self.step == self.record_bytes or self.shape[0] == 1:  # in one piece
+        if self.step == self.record_bytes or self.shape[0] == 1:  # in one piece: nothing lies between the records
             return FileArray(self.path, self.dtype, cube_shape, self.offset)
         return Packed(cube_shape, self.dtype, self.blocks)
 
@@ -121,7 +122,7 @@ class _Records:
 def _variable(path: Path, name: str, mapped: np.ndarray, facts: Facts) -> Variable:
     """A variable of the file. mapped: its values in the mapped file, of which only the place is kept."""
     shape, dtype = mapped.shape, mapped.dtype
-    if dtype.kind not in "uif" or not shape or 0 in shape:
+    if dtype.kind not in "uif" or not shape or 0 in shape:  # texts and single numbers: no image, but read at once
         kind = str(dtype) if shape == () else "text"
         value = np.array(mapped)  # a copy: the mapping is closed
         return Variable(shape, kind, False, _no_cube, value.ravel, facts)

@@ -34,7 +34,7 @@ def read(path: Path, form: Form) -> StoredArray:
     header = _npy_header(path)
     expected = header.offset + header.n_bytes
     n_bytes = path.stat().st_size
-    if n_bytes != expected and not header.holds_objects:
+    if n_bytes != expected and not header.holds_objects:  # pickles have any length, and are refused by their type
         likely = "truncated" if n_bytes < expected else "damaged, or several arrays were saved into it"
         raise RawFileError(
             f"{path}: {n_bytes} bytes, but the header promises {expected}; the file is {likely}, copy it again"
@@ -47,6 +47,7 @@ def read(path: Path, form: Form) -> StoredArray:
         return np.fromfile(path, header.dtype, offset=header.offset)
 
     only = Variable(header.shape, header.kind, header.fortran_order, array, flat)
+    # whatever variable the form names: there is only one
     return read_cube(path, form.model_copy(update={"variable": ONLY_ARRAY}), {ONLY_ARRAY: only})
 
 
@@ -59,12 +60,13 @@ def look(path: Path) -> Look:
         with one_sentence(path, "npy"):
             stored = read(path, Form(container="npy"))
     except RawFileError:
-        shape = square(_npy_header(path).shape)
+        shape = square(_npy_header(path).shape)  # the one cause that can be guessed away: a matrix
         if shape is None:
             raise
         look.settings["shape"] = list(shape)
         look.questions.append(
-            f"is this a matrix of bands and of the pixels of {shape[0]} rows and {shape[1]} columns? Else correct `shape`"
+            f"is this a matrix of bands and of the pixels of {shape[0]} rows and {shape[1]} columns? "
+            "Else correct `shape`"
         )
         stored = read(path, Form(container="npy", shape=shape))
     first, second, third = stored.array.shape
@@ -159,6 +161,7 @@ def _members(path: Path) -> dict[str, Variable]:
         for info in archive.infolist():
             if not info.filename.endswith(".npy"):
                 continue
+            # others unpack through modules that Python may lack
             if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
                 raise RawFileError(
                     f"{path}: {info.filename} is packed by method {info.compress_type}, NumPy packs by deflate; "

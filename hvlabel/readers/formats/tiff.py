@@ -1,4 +1,4 @@
-"""TIFF stacks: one page per band, or all bands in one page, planar or interleaved; with what GDAL writes beside them."""
+"""TIFF stacks: one page per band, or all bands in one page, planar or interleaved; with what GDAL writes too."""
 
 from __future__ import annotations
 
@@ -32,15 +32,16 @@ PIXEL_SCALE, TIEPOINT, TRANSFORMATION, GEO_KEYS = 33550, 33922, 34264, 34735
 
 
 def read(path: Path, form: Form) -> StoredArray:
-    """The cube of a TIFF file: the image series with three axes, of several the largest; or equal pages with two, stacked.
+    """The cube of a TIFF file, see tiff_pages.stack_of.
 
-    Writers disagree on whether bands come first or last; where the form's band axis does not have as many bands as there
-    are wavelengths but the other one does, the other order is taken.
+    Writers disagree on whether bands come first or last; where the form's band axis does not have as many bands as
+    there are wavelengths but the other one does, the other order is taken.
     """
     import tifffile  # only here: it takes a sixth of a second to import, which every job would wait for
 
     with tifffile.TiffFile(path) as file:
         stack = stack_of(path, file)
+        # a page of a few bytes may unpack to any size
         require_plausible(path, "the image", stack.shape, stack.dtype.itemsize, path.stat().st_size)
         page = stack.pages[0].aspage()
         items = parse_items(_tag(page, GDAL_METADATA))
@@ -49,7 +50,7 @@ def read(path: Path, form: Form) -> StoredArray:
         n_bands = stack.shape[axes.index("c")]
         gains = _gains(path, form, items, n_bands)
         good = items.of_bands("bbl", n_bands, 1.0) if form.bad_bands == "drop" else None
-        ignore_value = number_of(_tag(page, GDAL_NODATA))
+        ignore_value = number_of(_tag(page, GDAL_NODATA))  # a text
         fwhm, fwhm_unit = items.widths(n_bands)
         is_per_band = centres is not None and len(centres.values) == n_bands
         georeference = _georeference(page)
@@ -98,7 +99,7 @@ def _array(path: Path, file: Any, stack: Stack) -> Stored:
             f"{path}: one compressed page unpacks to {page_bytes >> 20} MiB, more than {MAX_PAGE_BYTES >> 20}; "
             "write it again with one page per band"
         )
-    indices = [page.index for page in stack.pages]
+    indices = [page.index for page in stack.pages]  # pages themselves belong to the open file
     return Packed(stack.shape, stack.dtype, partial(_pages, path, indices))
 
 
@@ -119,6 +120,7 @@ def _axes(form: Form, shape: tuple[int, int, int], centres: Centres | None) -> s
         counts.append(len(known_nm) + len(form.drop_bands))
     if centres is not None:
         counts.append(len(centres.values))
+    # the form's order first, so that it stays where it fits
     for n_bands in counts:
         for axes in (form.axes, "cyx", "yxc"):
             if shape[axes.index("c")] == n_bands:

@@ -44,6 +44,7 @@ def stack_of(path: Path, file: Any) -> Stack:
     series = list(file.series)
     if not series:
         raise RawFileError(f"{path}: no image in this TIFF file; copy it again")
+    # pages of one band each are one series for some writers, and a series each for others
     planes = _equal_planes(series)
     cubes = [s for s in series if _is_cube(s)]
     size_of_planes = sum(map(_size, planes))
@@ -57,7 +58,7 @@ def stack_of(path: Path, file: Any) -> Stack:
             "name another file"
         )
     largest = [s for s in cubes if _size(s) == size_of_cube]
-    if len(largest) > 1:
+    if len(largest) > 1:  # nothing tells them apart
         raise RawFileError(
             f"{path}: {len(largest)} images of {_sizes(largest[0])}, expected one; keep each in a file of its own"
         )

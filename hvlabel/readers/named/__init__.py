@@ -1,1 +1,1 @@
-"""Files that hold several named arrays (MATLAB, HDF5, NetCDF, npz): which of them is the cube, and what the others say about it."""
+"""Files of several named arrays (MATLAB, HDF5, NetCDF, npz): which is the cube, and what the others say about it."""

@@ -20,7 +20,8 @@ COLOURS = 3  # an array with this many values on an axis may be a picture
 
 
 def read_cube(path: Path, form: Form, variables: Mapping[str, Variable]) -> StoredArray:
-    """The cube among the variables of a file, with what the others say about it and the RGB picture that the form names."""
+    """The cube among the variables of a file, what the others say about it, and the RGB picture that the form names."""
+    # the form's centres tell which array is meant, and which of its axes counts the bands
     known_nm = form.known_wavelengths_nm()
     n_bands = None if known_nm is None else len(known_nm) + len(form.drop_bands)
     name = choose_variable(path, form, variables, n_bands)
@@ -55,17 +56,17 @@ def read_cube(path: Path, form: Form, variables: Mapping[str, Variable]) -> Stor
 def choose_variable(path: Path, form: Form, variables: Mapping[str, Variable], n_bands: int | None) -> str:
     """Name of the cube; RawFileError where none or several may be it.
 
-    The form's variable, else the 3-D numeric one, of several the one with n_bands bands; form.of_several decides about the
-    rest. Where none has three axes, a matrix of bands and pixels is taken whose shape is known.
+    The form's variable, else the 3-D numeric one, of several the one with n_bands bands; form.of_several decides about
+    the rest. Where none has three axes, a matrix of bands and pixels is taken whose shape is known.
     """
     if form.variable is not None:
         return form.variable
     cubes = [name for name, v in variables.items() if v.is_cube and name != form.rgb_variable]
     fitting = [name for name in cubes if _may_have(n_bands, squeezed(variables[name].shape), form)]
     matrices = _matrices(form, variables, n_bands)
-    # a matrix whose size is known is the image, unless an array of three axes fits better; pictures of three colours do not
+    # a matrix whose size is known is the image, unless an array of three axes fits better, which pictures do not
     takes_matrix = bool(matrices) and (form.shape is not None or not fitting)
-    candidates = cubes
+    candidates = cubes  # all of them, so that a refusal says how many there are
     if takes_matrix:
         candidates = matrices
     elif len(cubes) > 1 and n_bands is not None:
@@ -109,7 +110,7 @@ def _gains(path: Path, form: Form, facts: Facts, n_bands: int) -> Gains:
 
 
 def _truths(good: Variable) -> np.ndarray | None:
-    """(C,) bool of a vector of zeros and ones; None where it holds other numbers: a list of band indices may be called so too."""
+    """(C,) bool of a vector of zeros and ones; None for other numbers: a list of band indices may be called so too."""
     values = np.asarray(good.flat(), np.float64)
     return values > 0 if np.isin(values, (0, 1)).all() else None
 
@@ -126,18 +127,20 @@ def _opened(path: Path, form: Form, name: str, variables: Mapping[str, Variable]
         )
     shape = squeezed(chosen.shape)
     axes = form.axes
-    is_matrix = len(shape) == 2 and name != form.rgb_variable
+    is_matrix = len(shape) == 2 and name != form.rgb_variable  # a picture is never unfolded
     if is_matrix:
         shape, axes = _unfolded(path, form, name, shape, form.shape or size_in(variables))
     first, second, third = require_cube(path, f"variable {name!r}", shape, np.dtype(chosen.kind))
     if not chosen.reversed:
         return chosen.array((first, second, third)), axes
     if is_matrix and form.container != "matlab":
-        # a matrix in column order whose pixels were counted along the rows all the same: only matrix and bands change places
+        # a matrix in column order whose pixels were counted along the rows all the same: only pixels and bands change
+        # places, rows and columns keep theirs
         bands_first = axes[0] == "c"
         if bands_first:
             return chosen.array((second, third, first)), axes[1:] + axes[0]
         return chosen.array((third, first, second)), axes[2] + axes[:2]
+    # column-major numbers read row by row are the array with its axes in reverse
     return chosen.array((third, second, first)), axes[::-1]
 
 
@@ -146,7 +149,7 @@ def _unfolded(
 ) -> tuple[tuple[int, ...], str]:
     """Three sizes and axes of a matrix of bands and pixels; itself where no size of the image is known.
 
-    The axis that has as many values as the image has pixels is split, into rows and columns in the order of the form's axes.
+    The axis that has as many values as the image has pixels is split, into rows and columns in the order of the form.
     """
     if size is None:
         return shape, form.axes
@@ -154,10 +157,10 @@ def _unfolded(
     n_px = n_rows * n_columns
     if n_px not in shape:
         raise RawFileError(
-            f"{path}: {name!r} is a matrix of {shape[0]}x{shape[1]}, of which no side has the {n_px} pixels of {n_rows} rows "
-            f"and {n_columns} columns; correct descriptor.shape"
+            f"{path}: {name!r} is a matrix of {shape[0]}x{shape[1]}, of which no side has the {n_px} pixels of "
+            f"{n_rows} rows and {n_columns} columns; correct descriptor.shape"
         )
-    order = form.axes.replace("c", "")
+    order = form.axes.replace("c", "")  # in which rows and columns were counted
     sides = (n_rows, n_columns) if order == "yx" else (n_columns, n_rows)
     both_fit = shape[0] == n_px and shape[1] == n_px  # as many bands as pixels: the form's axes decide
     bands_first = form.axes[0] == "c" if both_fit else shape[1] == n_px

@@ -1,7 +1,7 @@
 """What the attributes of an array in HDF5 or NetCDF say about its values, by the names that are in use.
 
-scale_factor, add_offset, _FillValue and missing_value are those of the CF conventions; Scale_Factor and Data_Ignore_Value
-those of NEON's reflectance files, where the scale factor divides.
+scale_factor, add_offset, _FillValue and missing_value are those of the CF conventions; Scale_Factor and
+Data_Ignore_Value those of NEON's reflectance files, where the scale factor divides.
 """
 
 from __future__ import annotations
@@ -57,9 +57,9 @@ def facts_of(attributes: Mapping[str, Any]) -> Facts:
         if values is not None:
             numbers[name] = values
     texts = {name.lower(): _text(value) for name, value in attributes.items()}
-    ignored = [name for name in numbers if name.lower() in IGNORED]
+    ignored = [name for name in numbers if name.lower() in IGNORED]  # writers differ in capitals
     gain = numbers.get("scale_factor")
-    inverse = _inverse_divisor(numbers) if gain is None else None
+    inverse = _inverse_divisor(numbers) if gain is None else None  # CF's own word goes first
     vectors = {name: (values, _unit_of(name, texts)) for name, values in numbers.items() if len(values) > 1}
     return Facts(
         ignore_values=tuple(_exact(attributes[name]) for name in ignored),
@@ -72,7 +72,7 @@ def facts_of(attributes: Mapping[str, Any]) -> Facts:
 
 
 def _inverse_divisor(numbers: Mapping[str, tuple[float, ...]]) -> tuple[float, ...] | None:
-    """The gain that the first attribute called like a divisor comes to; None where there is none, or it is not positive."""
+    """The gain that the first attribute called like a divisor comes to; None without one, or if it is not positive."""
     divisor = next((numbers[name] for name in DIVISORS if name in numbers), None)
     if divisor is None or not min(divisor) > 0:  # nor is NaN a divisor
         return None
@@ -118,6 +118,6 @@ def _text(value: Any) -> str | None:
     if array.size != 1:
         return None
     item = array.ravel()[0]
-    if isinstance(item, bytes):
+    if isinstance(item, bytes):  # strings of fixed length
         return item.decode("utf-8", "replace")
     return item if isinstance(item, str) else None

@@ -1,4 +1,4 @@
-"""What can be said of a file of named arrays without a descriptor: which may be the image, and what may hold its band centres."""
+"""A look at a file of named arrays: which may be the image, and what may hold its band centres."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def look_at_variables(path: Path, variables: Variables) -> Look:
         look.holds.append(shown(name, ": ", variable))
     if len(variables) > LISTED:
         look.holds.append(f"... and {len(variables) - LISTED} more")
-    cubes = [name for name, v in variables.items() if v.is_cube and 0 not in v.shape]
+    cubes = [name for name, v in variables.items() if v.is_cube and 0 not in v.shape]  # an empty one is no image
     # with more than one array of three axes, those of three colours are pictures of the image
     pictures = [name for name in cubes if len(cubes) > 1 and COLOURS in variables[name].shape]
     candidates = [name for name in cubes if name not in pictures] or cubes
@@ -54,6 +54,7 @@ def _take_cube(variables: Variables, candidates: Sequence[str], pictures: Sequen
     def vectors_of(name: str) -> list[str]:
         return [vector for vector, values_nm in centres.items() if len(values_nm) in shapes[name]]
 
+    # a vector of centres as long as one of its axes speaks for an array more than its size does
     fitting = [name for name in candidates if vectors_of(name)]
     name = fitting[0] if fitting else max(candidates, key=lambda name: math.prod(variables[name].shape))
     vectors = vectors_of(name)
@@ -106,9 +107,10 @@ def _take_centres(names: Sequence[str], look: Look) -> None:
 
 
 def _take_matrix(path: Path, variables: Variables, look: Look) -> None:
-    """A matrix of bands and pixels as the image: its size is known from two numbers in the file, or a square is guessed."""
+    """A matrix of bands and pixels as the image: its size stands in two numbers of the file, or a square is guessed."""
     size = size_in(variables)
     matrices = [(name, v) for name, v in variables.items() if v.is_matrix]
+    # the largest first: tables of numbers beside the image are small
     for name, variable in sorted(matrices, key=lambda item: -item[1].n_values):
         is_known = size is not None and size[0] * size[1] in variable.shape
         shape = size if is_known else square(variable.shape)
@@ -120,8 +122,8 @@ def _take_matrix(path: Path, variables: Variables, look: Look) -> None:
         look.settings |= {"variable": name, "shape": [n_rows, n_columns]}
         source = "as the file's own numbers say" if shape == size else "a square, guessed"
         look.questions.append(
-            f"is {name} a matrix of {n_bands} bands and {n_px} pixels of {n_rows} rows and {n_columns} columns ({source})? "
-            "Else correct `shape`; if the picture is scrambled, set axes: xyc"
+            f"is {name} a matrix of {n_bands} bands and {n_px} pixels of {n_rows} rows and {n_columns} columns "
+            f"({source})? Else correct `shape`; if the picture is scrambled, set axes: xyc"
         )
         vectors = list(likely_centres(variables, n_bands))
         if vectors:
@@ -130,6 +132,6 @@ def _take_matrix(path: Path, variables: Variables, look: Look) -> None:
             guess_centres(look, n_bands)
         return
     raise RawFileError(
-        f"{path}: holds no three-dimensional array of numbers ({'; '.join(look.holds) or 'nothing'}); name another file, "
-        "or set descriptor.shape to the rows and columns of a matrix of bands and pixels"
+        f"{path}: holds no three-dimensional array of numbers ({'; '.join(look.holds) or 'nothing'}); name another "
+        "file, or set descriptor.shape to the rows and columns of a matrix of bands and pixels"
     )

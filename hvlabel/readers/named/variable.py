@@ -63,7 +63,7 @@ class Variable:
     @property
     def is_vector(self) -> bool:
         """Whether its numbers or truth values lie along one axis, and are no more than a camera may have bands."""
-        holds_values = self.is_numeric or self.kind in TRUTH_KINDS
+        holds_values = self.is_numeric or self.kind in TRUTH_KINDS  # good bands are often truth values
         has_one_axis = bool(self.shape) and max(self.shape) == self.n_values
         return holds_values and has_one_axis and self.n_values <= VECTOR_VALUES
 
@@ -87,7 +87,7 @@ def shown(name: str, separator: str, variable: Variable) -> str:
 
 def last_name(name: str) -> str:
     """A variable's own name in small letters, without its groups."""
-    return name.replace("@", "/").rsplit("/", 1)[-1].lower()
+    return name.replace("@", "/").rsplit("/", 1)[-1].lower()  # attributes are owner@name
 
 
 def of_attributes(owner: str, facts: Facts) -> dict[str, Variable]:

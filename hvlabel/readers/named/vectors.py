@@ -17,6 +17,7 @@ FEWEST_BANDS = 4
 MOST_SIDE_PX = 1_000_000
 SAME_CENTRES = 1e-4  # relative; the same centres may be kept twice, once as float32
 MOSTLY = 0.9  # centres rise or fall but where one spectrometer's range ends inside the next one's
+# in small letters; "nm" only as a word of its own, not as in "environment"
 CENTRE_NAMES = re.compile(r"wave|wvl|lambda|cent(re|er)|(^|[^a-z])nm($|[^a-z])")
 OTHER_NAMES = re.compile(r"fwhm|width|good|bad|uncert|err|std|weight|flag|mask")  # of wavelengths, but no centres
 WAVENUMBERS = re.compile(r"wave_?num")
@@ -27,7 +28,7 @@ COLUMN_NAMES = ("ncol", "ncols", "cols", "columns", "nsamples", "samples", "widt
 
 
 def centres_of(path: Path, form: Form, cube: str, variables: Mapping[str, Variable], n_bands: int) -> Centres | None:
-    """Band centres of a cube: the form's variable, else the one vector that is called so, nearest to the cube in the file.
+    """Band centres of a cube: the form's variable, else the one vector that is called so, nearest to it in the file.
 
     A vector that is called so and cannot be believed is returned too, where there is no better one: why, is said then.
     RawFileError where the form names no vector, or where two that differ may be meant.
@@ -40,6 +41,7 @@ def centres_of(path: Path, form: Form, cube: str, variables: Mapping[str, Variab
     near = _nearest(believed or called, cube, form)
     if not near:
         return None
+    # several are no harm as long as they agree: float and double, data set and attribute
     candidates = [band_centres(name, variables[name]) for name in near]
     if believed and form.wavelengths_nm is None:
         values_nm = [centres.in_nm() for centres in candidates]
@@ -84,7 +86,7 @@ def vector_of_bands(
 
 
 def likely_centres(variables: Mapping[str, Variable], n_bands: int | None) -> dict[str, tuple[float, ...]]:
-    """Variables that may hold band centres, in nm: believable ones that rise or fall, or are called so, which come first.
+    """Variables that may hold band centres, in nm: believable ones that rise or fall, or, first, are called so.
 
     n_bands : how many there have to be; None: any number above three
     """
@@ -92,6 +94,7 @@ def likely_centres(variables: Mapping[str, Variable], n_bands: int | None) -> di
     for name in sorted(variables, key=lambda name: not is_centre_name(name)):
         variable = variables[name]
         fits = variable.n_values == n_bands if n_bands else variable.n_values >= FEWEST_BANDS
+        # before values are read: most variables of a file are no vectors
         if not (fits and variable.is_numeric and variable.is_vector) or OTHER_NAMES.search(last_name(name)):
             continue
         try:
@@ -122,7 +125,7 @@ def band_centres(name: str, variable: Variable) -> Centres:
 
 
 def size_in(variables: Mapping[str, Variable]) -> tuple[int, int] | None:
-    """(rows, columns) that a file keeps as two numbers beside a matrix of bands and pixels (nRow, nCol and the like), or None."""
+    """(rows, columns) that a file keeps as two numbers beside a matrix of bands and pixels (nRow, nCol), or None."""
     numbers = {last_name(name): v for name, v in variables.items() if v.is_numeric and v.n_values == 1}
     rows = _first_number(numbers, ROW_NAMES)
     columns = _first_number(numbers, COLUMN_NAMES)
@@ -153,7 +156,10 @@ def _are_alike(vectors: Sequence[Sequence[float] | np.ndarray], rtol: float = 1e
 
 
 def _nearest(names: Sequence[str], cube: str, form: Form) -> list[str]:
-    """Those of some variables that lie nearest to the cube: its attributes, its group, that of the centres, the root, elsewhere."""
+    """Those of some variables that lie nearest to the cube.
+
+    Nearest are its attributes, then its group, the group of the form's centres, the root, and any other place.
+    """
     if not names:
         return []
     groups = [_group(cube), _group(form.wavelength_variable or ""), ""]
@@ -165,7 +171,7 @@ def _nearest(names: Sequence[str], cube: str, form: Form) -> list[str]:
         group = _group(owner)
         return 1 + (groups.index(group) if group in groups else len(groups))
 
-    least = min(map(distance, names))
+    least = min(map(distance, names))  # several may be equally near
     return [name for name in names if distance(name) == least]
 
 
