@@ -87,6 +87,7 @@ def _inside(source: Source, where: str, box: Box) -> Box:
     text = f"{where}: the box {_numbers(box)} (x0, y0, x1, y1)"
     x0, y0, x1, y1 = box
     width, height = source.width_px, source.height_px
+    # in this order: what is not finite compares with nothing, what is empty lies nowhere
     if not all(map(math.isfinite, box)):
         raise source.error(f"{text} is not finite; expected px of the image, correct it")
     if x1 <= x0 or y1 <= y0:
@@ -113,4 +114,5 @@ def _require_point(source: Source, where: str, x: float, y: float) -> None:
 
 
 def _numbers(values: Iterable[float]) -> str:
+    """Numbers in brackets, for messages."""
     return "(" + ", ".join(f"{value:.10g}" for value in values) + ")"

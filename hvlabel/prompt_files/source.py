@@ -66,7 +66,7 @@ class Source:
         if len(known) == 1:
             return 0
         matches = [k for k, name in enumerate(known) if name in self.image_names]
-        if not matches:
+        if not matches:  # the same image in another format, or in another folder
             stems = {_stem(name) for name in self.image_names}
             matches = [k for k, name in enumerate(known) if _stem(name) in stems]
         if len(matches) != 1:
@@ -84,6 +84,7 @@ def shown(value: object) -> str:
 
 
 def _some(names: Sequence[str]) -> str:
+    """The first few names, for messages."""
     more = ", ..." if len(names) > N_NAMES_SHOWN else ""
     return ", ".join(shown(name) for name in names[:N_NAMES_SHOWN]) + more
 
