@@ -55,7 +55,7 @@ def write_cube(
     n_bands, height, width = raw.shape
     memory_bytes = settings.memory_mib << 20
     choose = partial(choose_rendering, np.asarray(raw.wavelengths_nm), settings, invented=invented)
-    rendering = choose() if rgb is None else None
+    rendering = choose() if rgb is None else None  # refused before anything is written, if it cannot be had
     grid = grid_of(raw.shape, raw.dtype.itemsize)
     _create_arrays(path, raw, grid)
     image = _Image(
@@ -128,7 +128,7 @@ class _Image:
         shows = self.rendering is not None and bool(self.rendering.uses[dead].any())
         passes = bool(self.statistics.stuck.any()) and self.statistics.n_missing > 0
         if not shows and not passes:
-            return
+            return  # most images
         if self.rendering is not None and self.linear is not None:
             self.rendering = choose(dead)
             self.linear.restart()
@@ -194,7 +194,7 @@ def _encode_all(
     encode = partial(encode_chunk, side=side, raw=raw, rendering=image.rendering, wavelengths_nm=image.wavelengths_nm)
     pending: Pending = []  # of the strip before
     for strip in raw.strips(side, memory_bytes, image.path, threads):  # read while the last one is encoded
-        image.take(writer, pending)
+        image.take(writer, pending)  # in order: equal images give equal files
         syncs.go_on()
         pending = [(place, pool.submit(encode, view)) for place, view in cut(strip, side)]
     image.take(writer, pending)

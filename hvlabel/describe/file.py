@@ -54,7 +54,7 @@ def _remarks(raw: RawImage) -> list[str]:
         counts = value in raw.ignore_values or raw.gain is not None
         effect = "such pixels take no part" if counts else f"{raw.stored.array.dtype} holds no such value"
         remarks.append(f"{value:g} stands for no data; {effect}")
-    if raw.gain is not None:
+    if raw.gain is not None:  # one number per band: too many to show
         remarks.append(f"its gains and offsets by band are applied; values are {raw.unit}")
     elif raw.scale != 1:
         remarks.append(f"stored values times {raw.scale:g} are {raw.unit}")

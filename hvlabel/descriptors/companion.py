@@ -40,7 +40,7 @@ class Companion(Settings):
     def of(self, raw: Path, folder: Path) -> Path:
         """Path of the picture. folder: the raw file's folder, or the raw folder itself."""
         stem = raw.stem
-        for part in self.remove:
+        for part in self.remove:  # scene_hsi.mat goes with scene.png
             stem = stem.replace(part, "")
         return self._other_folder(folder) / self.path.format(stem=stem)
 

@@ -68,9 +68,9 @@ class Card:
         low_nm, high_nm = self.range_nm or (np.inf, -np.inf)  # before the first image
         self.centres[confidence] += 1
         self.bands.add(n_bands)
-        self.sizes_px.add((width, height))
+        self.sizes_px.add((width, height))  # as people say it; a cube is height by width
         self.range_nm = (min(low_nm, *raw.wavelengths_nm), max(high_nm, *raw.wavelengths_nm))
-        self.n_bytes += sum(path.stat().st_size for path in raw.files)
+        self.n_bytes += sum(path.stat().st_size for path in raw.files)  # packed, as they lie on the disk
         self.n_readable += 1
 
     def row(self) -> tuple[str, ...]:
@@ -183,7 +183,7 @@ def _equal(candidates: Sequence[tuple[Image, RawImage]], cards: Mapping[str, Car
     groups: dict[bytes, list[Image]] = defaultdict(list)
     for image, raw in candidates:
         try:
-            values = np.ascontiguousarray(raw.read(), dtype="<f4")
+            values = np.ascontiguousarray(raw.read(), dtype="<f4")  # the same bytes on every machine
         except RawFileError as error:
             card = cards[image.dataset]
             card.unreadable.append(str(error))
@@ -195,7 +195,7 @@ def _equal(candidates: Sequence[tuple[Image, RawImage]], cards: Mapping[str, Car
 
 def _named(group: Sequence[Image], cards: Mapping[str, Card]) -> tuple[str, ...]:
     """Names of equal images, which are counted in their cards."""
-    for image in group:
+    for image in group:  # equal images may lie in several data sets
         cards[image.dataset].n_equal += 1
     return tuple(f"{image.dataset}/{image.image_id}" for image in group)
 

@@ -55,7 +55,7 @@ class Scan:
     def table(self) -> str:
         """The manifest as tab-separated text."""
         text = io.StringIO()
-        writer = csv.writer(text, delimiter="\t", lineterminator="\n")
+        writer = csv.writer(text, delimiter="\t", lineterminator="\n")  # quotes what holds a tab
         writer.writerow(COLUMNS)
         writer.writerows(astuple(image) for image in (*self.images, *self.remembered))
         return text.getvalue()

@@ -45,7 +45,7 @@ def _plain(source: Source, document: dict[str, object]) -> Iterator[Stated]:
         )
     for k, name in enumerate(names):
         text = text_or_none(source, f"names[{k}]", name)
-        if k < len(boxes):
+        if k < len(boxes):  # boxes come first
             where = f"boxes[{k}]"
             prompt = ObjectPrompt(_box(source, where, boxes[k]), name=text, object_id=str(k))
         else:

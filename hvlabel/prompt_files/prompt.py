@@ -60,7 +60,7 @@ def checked(source: Source, stated: Stated) -> ObjectPrompt:
 
 def point_label(source: Source, where: str, value: float) -> int:
     """The label of a point: 1 foreground, 0 background."""
-    if value not in (0, 1):
+    if value not in (0, 1):  # SAM's labels of boxes, 2 and 3, are not for people
         raise source.error(f"{where}: the label {value:.10g} is neither 1 (foreground) nor 0 (background); correct it")
     return int(value)
 

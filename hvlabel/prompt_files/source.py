@@ -50,6 +50,7 @@ class Source:
                 f"byte {error.start} is not UTF-8 text; save the file as UTF-8, or check its suffix"
             ) from error
         if "\0" in text:
+            # text of two bytes a letter, or no text at all
             raise self.error("holds NUL bytes, expected text; save the file as UTF-8, or check its suffix")
         return text
 
@@ -64,7 +65,7 @@ class Source:
     def which_image(self, known: Sequence[str]) -> int:
         """Index of this image among the names of the file's images; an only one is taken without a look at its name."""
         if len(known) == 1:
-            return 0
+            return 0  # people rename images, and keep annotations beside them
         matches = [k for k, name in enumerate(known) if name in self.image_names]
         if not matches:  # the same image in another format, or in another folder
             stems = {_stem(name) for name in self.image_names}

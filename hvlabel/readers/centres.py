@@ -55,14 +55,14 @@ def fwhm_of(stored: StoredArray, bands: np.ndarray) -> tuple[float, ...] | None:
     chosen_centres = [centres.values[k] for k in bands]
     try:
         return widths_nm(chosen_widths, stored.fwhm_unit, chosen_centres, centres.unit)
-    except ValueError:
+    except ValueError:  # widths are a remark in the cube: no reason to refuse an image
         return None
 
 
 def _of_good_bands(given: Sequence[float], not_dropped: np.ndarray, bands: np.ndarray) -> Sequence[float]:
     """A descriptor's centres without those of bad bands, if it lists these too."""
     if len(given) != len(not_dropped):
-        return given
+        return given  # of the good bands alone; any other number is refused later
     return tuple(np.asarray(given)[np.isin(not_dropped, bands)])
 
 

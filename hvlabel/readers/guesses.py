@@ -38,7 +38,7 @@ def describe_array(look: Look, stored: StoredArray, shape: tuple[int, int, int],
         guess_centres(look, n_bands)
         return
     try:
-        stored.centres.in_nm()
+        stored.centres.in_nm()  # as they will be asked for when the file is read
     except ValueError as error:
         guess_centres(look, n_bands, f"Those of the file cannot be believed ({error})")
 

@@ -66,6 +66,7 @@ def read(path: Path, form: Form) -> StoredArray:
     """
     header = parse_header(header_of(path))
     layout = _layout(header)
+    # a data file that is named is read, whatever else lies beside it
     data_path = data_of(header.path, layout.offset + layout.n_bytes) if is_header(path) else path
     _require_size(data_path, header.path, layout)
     n_bands = layout.size("c")

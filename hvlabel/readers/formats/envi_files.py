@@ -34,7 +34,7 @@ def data_of(header_path: Path, n_bytes: int) -> Path:
     size. Usual suffixes are tried first, so that the folder need not be listed.
     """
     usual = _belonging(_usual_names(header_path), header_path)
-    candidates = usual
+    candidates = usual  # of which one has the promised size, mostly
     if not _of_size(usual, n_bytes):
         candidates = sorted(_belonging(_same_stem(header_path), header_path))
     fitting = _of_size(candidates, n_bytes)
@@ -47,7 +47,7 @@ def data_of(header_path: Path, n_bytes: int) -> Path:
         )
     likely = usual or candidates
     if len(likely) == 1:
-        return likely[0]  # its size tells what is wrong
+        return likely[0]  # its size tells what is wrong, in a better sentence than ours
     if not candidates:
         raise RawFileError(
             f"{header_path}: no data file beside the header; expected {header_path.stem}.dat, .raw, .img or the like"

@@ -38,7 +38,7 @@ class GdalItems:
         absent : what a band without an item has; None: every band has to have one
         """
         texts = self.by_band.get(name, {})
-        if not texts and name in self.whole:
+        if not texts and name in self.whole:  # GDAL keeps ENVI's lists as they are, braces included
             words = re.split(r"[,\s{}]+", self.whole[name])
             texts = dict(enumerate(word for word in words if word))
         if not texts:
@@ -57,7 +57,7 @@ class GdalItems:
             measured = _with_unit(self.by_band.get(name, {}))
             if measured is not None:
                 values, inner_unit = measured
-                unit_of_first = self.by_band.get(UNIT_ITEM, {}).get(0)
+                unit_of_first = self.by_band.get(UNIT_ITEM, {}).get(0)  # all bands have the same
                 unit = unit or inner_unit or unit_of_first or self.whole.get(UNIT_ITEM)
                 return Centres(values, unit, f"GDAL metadata item {name}")
         return self._centres_from_names()
@@ -121,6 +121,7 @@ def _with_unit(texts: Mapping[int, str]) -> tuple[tuple[float, ...], str | None]
     """Numbers of the bands 0, 1, ... and the unit behind one of them; None if one is missing or no number."""
     values: list[float] = []
     units: list[str] = []
+    # a gap would shift all that follow: then the numbers are not those of the bands
     for k in range(len(texts)):
         match = NUMBER_WITH_UNIT.match(texts.get(k, ""))
         value = None if match is None else number_of(match[1])

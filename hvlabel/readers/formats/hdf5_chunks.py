@@ -86,7 +86,7 @@ class Hdf5Array(Cut):
         box = tuple((start, stop) if k == axis else (0, n) for k, n in enumerate(self.shape))
         with h5py.File(self.path, "r") as file:
             stored = file[self.name]
-            if self.filters not in OWN_FILTERS:
+            if self.filters not in OWN_FILTERS:  # the library undoes what we do not know
                 return stored[self._inside_data_set(stored, [slice(first, last) for first, last in box])]
             out = empty_slab(tuple(last - first for first, last in box), self.dtype, reuse)
             self._unpack_into(out, box, stored)
@@ -94,7 +94,7 @@ class Hdf5Array(Cut):
 
     def _unpack_into(self, out: np.ndarray, box: Box, stored: h5py.Dataset) -> None:
         """Fill a slab chunk by chunk: read by one thread, since the library has one lock, unpacked by all."""
-        starts = []
+        starts = []  # the first chunk on each axis may begin before the box
         for (first, last), size in zip(box, self.chunk, strict=True):
             starts.append(range(first // size * size, last, size))
         corners = itertools.product(*starts)

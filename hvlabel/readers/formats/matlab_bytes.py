@@ -54,7 +54,7 @@ class Plain:
     def skip(self, n: int) -> None:
         """Pass over n bytes."""
         self._n_left -= n
-        self._file.seek(n, 1)
+        self._file.seek(n, 1)  # plain bytes cost nothing to pass over
 
     def require_end(self, path: Path, most_left: int = PADDING_BYTES) -> None:
         """Plain bytes end where the element does, and have no checksum."""
@@ -102,6 +102,7 @@ class Inflated:
 
     def _inflate(self, most: int) -> tuple[bytes, bool]:
         """Up to `most` further bytes, and whether the element has no more to unpack."""
+        # what the last call had no room for comes first
         packed = self._stream.unconsumed_tail or self._more()
         return self._stream.decompress(packed, most), not packed
 

@@ -59,7 +59,7 @@ def recognises(path: Path, head: bytes) -> Certainty:
 
 def mosaic_side_px(frame: np.ndarray) -> int:
     """Side of the pattern of a frame: the distance at which pixels are most alike, since they have the same filter."""
-    values = frame.astype(np.float32)
+    values = frame.astype(np.float32)  # differences of unsigned numbers would wrap around
 
     def change(distance_px: int) -> float:
         down = np.abs(values[distance_px:] - values[:-distance_px]).mean()

@@ -69,6 +69,7 @@ def look(path: Path) -> Look:
             "Else correct `shape`"
         )
         stored = read(path, Form(container="npy", shape=shape))
+    # sizes as NumPy shows them, since people compare them with what they know
     first, second, third = stored.array.shape
     # a Fortran-ordered array lies in the reverse of its own axes
     sizes = (third, second, first) if stored.axes == "cxy" else (first, second, third)
@@ -131,7 +132,7 @@ class _Member:
     def _blocks(self) -> Iterator[np.ndarray]:
         dtype = self.header.dtype
         with zipfile.ZipFile(self.path) as archive, archive.open(self.info) as member:
-            _parse(self.path, self.info.filename, member)
+            _parse(self.path, self.info.filename, member)  # to get behind the header
             rest = b""  # of a value that a block cuts in two
             while True:
                 block = member.read(BLOCK_BYTES)  # the last read checks the member's CRC
@@ -160,7 +161,7 @@ def _members(path: Path) -> dict[str, Variable]:
     with zipfile.ZipFile(path) as archive:
         for info in archive.infolist():
             if not info.filename.endswith(".npy"):
-                continue
+                continue  # an archive may hold anything
             # others unpack through modules that Python may lack
             if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
                 raise RawFileError(

@@ -29,7 +29,7 @@ def look_at_variables(path: Path, variables: Variables) -> Look:
     cubes = [name for name, v in variables.items() if v.is_cube and 0 not in v.shape]  # an empty one is no image
     # with more than one array of three axes, those of three colours are pictures of the image
     pictures = [name for name in cubes if len(cubes) > 1 and COLOURS in variables[name].shape]
-    candidates = [name for name in cubes if name not in pictures] or cubes
+    candidates = [name for name in cubes if name not in pictures] or cubes  # all may have three bands
     only_pictures = all(COLOURS in squeezed(variables[name].shape) for name in cubes)
     if not candidates or (only_pictures and _has_matrix_of_known_size(variables)):
         _take_matrix(path, variables, look)
@@ -58,7 +58,7 @@ def _take_cube(variables: Variables, candidates: Sequence[str], pictures: Sequen
     fitting = [name for name in candidates if vectors_of(name)]
     name = fitting[0] if fitting else max(candidates, key=lambda name: math.prod(variables[name].shape))
     vectors = vectors_of(name)
-    if len(candidates) > 1:
+    if len(candidates) > 1:  # taken all the same: a descriptor to start from is better than none
         look.questions.append(f"which array is the image: {', '.join(candidates)}? Taken: {name}")
     look.settings["variable"] = name
     axes = guess_axes(look, shapes[name], len(centres[vectors[0]]) if vectors else None)
@@ -118,7 +118,7 @@ def _take_matrix(path: Path, variables: Variables, look: Look) -> None:
             continue
         n_rows, n_columns = shape
         n_px = n_rows * n_columns
-        n_bands = variable.n_values // n_px
+        n_bands = variable.n_values // n_px  # the other side
         look.settings |= {"variable": name, "shape": [n_rows, n_columns]}
         source = "as the file's own numbers say" if shape == size else "a square, guessed"
         look.questions.append(
