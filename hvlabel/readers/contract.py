@@ -8,8 +8,8 @@ A container format is one module in `formats/` and one row in `table.py`. The mo
 
 What `read` has to keep:
 
-- It opens headers only. Values are read later, by the array it returns, which opens the file itself each time: nothing
-  stays open, so that an array may be used by any thread and in any process.
+- It reads headers only (and frames of mosaics, which are small). Values are read later, by the array it returns, which
+  opens the file itself each time: nothing stays open, so that an array may be used by any thread and in any process.
 - Nothing is allocated because a header says so: sizes are compared with the bytes that are there (`sizes.py`).
 - Values stay as they are stored: type, byte order, order of the axes. Turning the image upright, leaving bands out,
   gains and the choice of band centres come after it, the same for all containers (`raw.py`).

@@ -1,7 +1,7 @@
 """Container -> reader, one row each.
 
 A new container format is one module in `formats/` that keeps `contract.py`, one row here, its name in
-`hvlabel.descriptors.Container` and its row in docs/FORMATS.md; then
+`hvlabel.descriptors.Container`, and what is read from it in docs/FORMATS.md. After that,
 `hvlabel schema > workflow/schemas/config.schema.json`.
 """
 
