@@ -14,7 +14,7 @@ import numpy as np
 import zarr
 from zarr.codecs import BloscCodec, Crc32cCodec, ZstdCodec
 
-from hvlabel.cube import shard
+from hvlabel.cube import chunk_file
 from hvlabel.cube.plan import chunk_side_px
 
 SIDE_PX, CROP_PX = 512, 224
@@ -87,7 +87,7 @@ def measure(folder: Path, cube: np.ndarray, chunk: tuple[int, int, int], codec: 
 def main() -> None:
     for n_bands, dtype in CUBES:
         cube = scene(n_bands, dtype)
-        chosen = "lz4 shuffle" if cube.itemsize >= shard.BYTE_SHUFFLED else "lz4 bitshuffle"
+        chosen = "lz4 shuffle" if cube.itemsize >= chunk_file.BYTE_SHUFFLED else "lz4 bitshuffle"
         side = chunk_side_px(n_bands, cube.itemsize)
         shapes = [(n_bands, s, s) for s in (16, 32, 64, 128)] + [(min(32, n_bands), 128, 128), (1, 256, 256)]
         cases = [(shape, chosen) for shape in shapes] + [((n_bands, side, side), c) for c in CODECS if c != chosen]

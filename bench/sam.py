@@ -36,9 +36,9 @@ from hvlabel.cube.bands import false_colour_frames
 from hvlabel.cube.render import as_picture, false_colour
 from hvlabel.demo.cameras import CAMERAS
 from hvlabel.demo.files import write_scenes
+from hvlabel.demo.paths import demo_paths
 from hvlabel.inspect.scores import score
 from hvlabel.layout import Layout
-from hvlabel.manifest import demo_paths
 from hvlabel.masks import Mask, MaskSet, boxes_xyxy, encode, iou_matrix, ranked, read_masks
 from hvlabel.models.device import choose_device, computes_in_bfloat16
 from hvlabel.models.sam import SamPredictor, sam_of

@@ -1,4 +1,7 @@
-"""Files below a folder, as people mean it: links to folders are followed, hidden and discarded ones are not, capitals do not matter."""
+"""Files below a folder, as people mean it.
+
+Links to folders are followed, hidden and discarded folders are not, capitals do not matter.
+"""
 
 from __future__ import annotations
 
@@ -6,43 +9,50 @@ import errno
 import os
 import unicodedata
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 
 SKIPPED_FOLDERS = ("__macosx", "$recycle.bin", "system volume information", "lost+found")
+UNPRINTABLE = ("Cc", "Zl", "Zp")  # Unicode's categories of control characters and of ends of lines and paragraphs
+
+OnError = Callable[[OSError], None]
+Identity = tuple[int, int]  # device and inode of a folder
 
 
-def visible_files(root: Path, on_error: Callable[[OSError], None] | None = None) -> Iterator[Path]:
+def visible_files(root: Path, on_error: OnError | None = None) -> Iterator[Path]:
     """Files and links to files below a folder, in the order of their names.
 
     on_error : called for a folder that cannot be listed, and for a link that leads nowhere
     """
-    for path, is_folder in _walk(root, (), on_error):
+    for path, is_folder in _Walk((), on_error).below_root(root):
         if not is_folder:
             yield path
 
 
-def matching(root: Path, patterns: Sequence[str], on_error: Callable[[OSError], None] | None = None) -> list[Path]:
+def matching(root: Path, patterns: Sequence[str], on_error: OnError | None = None) -> list[Path]:
     """Files and folders below root that fit one of some patterns, sorted.
 
-    patterns : of paths below root; ** stands for any number of folders. Capitals do not matter. What is hidden is found by a
-               pattern whose part begins with a dot.
+    patterns : of paths below root; ** stands for any number of folders. Capitals do not matter. What is hidden is found
+               by a pattern whose part begins with a dot.
     ValueError for a pattern that leaves root.
     """
     split = [_parts(pattern) for pattern in patterns]
+    hidden_names = [part for parts in split for part in parts if part.startswith(".")]
 
-    def told(error: OSError) -> None:
+    def report(error: OSError) -> None:
         """Pass on what may have been an image or a folder of images."""
         name = Path(str(error.filename)).name.lower()
-        if on_error is not None and ("." not in name or any(fnmatchcase(name, parts[-1]) for parts in split)):
+        may_be_folder = "." not in name  # a name with a dot is rarely one
+        if on_error is not None and (may_be_folder or any(fnmatchcase(name, parts[-1]) for parts in split)):
             on_error(error)
 
-    hidden = any(part.startswith(".") for parts in split for part in parts)
-    return sorted(
-        path
-        for path, _ in _walk(root, split if hidden else (), told)
-        if any(_fits(path.relative_to(root).parts, parts) for parts in split)
-    )
+    fitting = []
+    for path, _ in _Walk(hidden_names, report).below_root(root):
+        relative = path.relative_to(root).parts
+        if any(_fits(relative, parts) for parts in split):
+            fitting.append(path)
+    return sorted(fitting)
 
 
 def unreadable_name(path: Path) -> str | None:
@@ -51,57 +61,68 @@ def unreadable_name(path: Path) -> str | None:
         str(path).encode()
     except UnicodeEncodeError:
         return "is no UTF-8"
-    if any(unicodedata.category(c) in ("Cc", "Zl", "Zp") for c in str(path)):
+    if any(unicodedata.category(c) in UNPRINTABLE for c in str(path)):
         return "holds a control character"
     return None
 
 
-def _walk(
-    root: Path, shown: Sequence[tuple[str, ...]], on_error: Callable[[OSError], None] | None
-) -> Iterator[tuple[Path, bool]]:
-    """Every visible (path, is folder) below root. shown: patterns that may name hidden parts."""
+@dataclass(frozen=True)
+class _Walk:
+    """One walk below a folder.
 
-    named_hidden = [part for parts in shown for part in parts if part.startswith(".")]
+    hidden_names : patterns of hidden names that are walked all the same, in small letters
+    on_error     : see visible_files
+    """
 
-    def below(folder: Path, above: tuple[tuple[int, int], ...]) -> Iterator[tuple[Path, bool]]:
+    hidden_names: Sequence[str]
+    on_error: OnError | None
+
+    def below_root(self, root: Path) -> Iterator[tuple[Path, bool]]:
+        """Every visible (path, is folder) below a root; OSError if there is none."""
+        yield from self._below(root, (_identity(root.stat()),))
+
+    def _below(self, folder: Path, above: tuple[Identity, ...]) -> Iterator[tuple[Path, bool]]:
+        """above: the folders on the way, this one included."""
         try:
-            entries = sorted(os.scandir(folder), key=lambda e: e.name)
+            entries = sorted(os.scandir(folder), key=lambda entry: entry.name)  # the same order on every disk
         except OSError as error:
-            if on_error is not None:
-                on_error(error)
+            self._report(error)
             return
         for entry in entries:
-            name = entry.name.lower()
-            if _is_hidden(name) and not any(fnmatchcase(name, part) for part in named_hidden):
+            if not self._is_visible(entry.name.lower()):
                 continue
             path = folder / entry.name
             try:
                 is_folder = entry.is_dir()
-                status = entry.stat() if is_folder else None
-                if not is_folder and not entry.is_file():
-                    if entry.is_symlink() and on_error is not None:
-                        on_error(FileNotFoundError(errno.ENOENT, "a link that leads nowhere", str(path)))
-                    continue
+                identity = _identity(entry.stat()) if is_folder else None
+                is_file = not is_folder and entry.is_file()
             except OSError as error:
-                if on_error is not None:
-                    on_error(error)
+                self._report(error)
                 continue
+            if not is_folder and not is_file:
+                if entry.is_symlink():
+                    self._report(FileNotFoundError(errno.ENOENT, "a link that leads nowhere", str(path)))
+                continue  # else a socket, a pipe or a device
             yield path, is_folder
-            if status is not None:
-                identity = (status.st_dev, status.st_ino)
-                if identity not in above:  # a link to a folder above would never end
-                    yield from below(path, (*above, identity))
+            if identity is not None and identity not in above:  # a link to a folder above would never end
+                yield from self._below(path, (*above, identity))
 
-    status = root.stat()
-    yield from below(root, ((status.st_dev, status.st_ino),))
+    def _is_visible(self, name: str) -> bool:
+        """Whether a name in small letters is walked."""
+        is_hidden = name.startswith(".") or name in SKIPPED_FOLDERS
+        return not is_hidden or any(fnmatchcase(name, pattern) for pattern in self.hidden_names)
+
+    def _report(self, error: OSError) -> None:
+        if self.on_error is not None:
+            self.on_error(error)
 
 
-def _is_hidden(name: str) -> bool:
-    """Whether a name in small letters is that of a hidden or discarded file or folder."""
-    return name.startswith(".") or name in SKIPPED_FOLDERS
+def _identity(status: os.stat_result) -> Identity:
+    return status.st_dev, status.st_ino
 
 
 def _parts(pattern: str) -> tuple[str, ...]:
+    """The parts of a pattern in small letters."""
     parts = PurePosixPath(pattern).parts
     if not parts or pattern.startswith("/") or ".." in parts:
         raise ValueError(f"pattern {pattern!r} has to name files below the root")
@@ -113,5 +134,6 @@ def _fits(path: Sequence[str], pattern: Sequence[str]) -> bool:
     if not pattern:
         return not path
     if pattern[0] == "**":
+        # stands for no folder, or takes one and stays
         return _fits(path, pattern[1:]) or (bool(path) and _fits(path[1:], pattern))
     return bool(path) and fnmatchcase(path[0].lower(), pattern[0]) and _fits(path[1:], pattern[1:])

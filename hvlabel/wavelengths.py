@@ -1,4 +1,7 @@
-"""Band centres: in what unit numbers are given, and whether they can be believed. One rule for every container and the configuration."""
+"""Band centres: in what unit numbers are given, and whether they can be believed.
+
+One rule for every container and the configuration.
+"""
 
 from __future__ import annotations
 
@@ -41,6 +44,7 @@ NM_TIMES_UNIT = {
     "thz": SPEED_OF_LIGHT_NM_GHZ / 1e3,
 }
 NO_UNIT = ("", "unknown", "none", "-")
+MICRO_SIGNS = ("µ", "μ", "\ufffd")  # the sign, the Greek letter, and what is left of either in a wrong encoding
 # what a wrong unit is looked for among, likeliest first
 SLIPS = (("nanometres", 1.0), ("micrometres", 1e3), ("metres", 1e9), ("ångström", 0.1))
 
@@ -64,9 +68,10 @@ class Centres:
         Numbers of bands are known by the whole list; everything else is asked of the bands that are used.
         """
         try:
+            # of the whole list: 5, 6, 7 alone could be micrometres
             _require_no_band_numbers(self.values)
-            wanted = self.values if bands is None else [self.values[int(k)] for k in bands]
-            return centres_nm(wanted, self.unit)
+            chosen = self.values if bands is None else [self.values[int(k)] for k in bands]
+            return centres_nm(chosen, self.unit)
         except ValueError as error:
             raise ValueError(f"{self.source}: {error}") from error
 
@@ -74,7 +79,8 @@ class Centres:
 def centres_nm(values: Sequence[float], unit: str | None = None) -> tuple[float, ...]:
     """Believable band centres in nm; ValueError with what is wrong, and the unit that was probably meant.
 
-    unit : any spelling of nm, µm, Å, mm, m, wavenumbers (cm-1), GHz, MHz, THz; None: nm if that makes them sensible, else µm
+    unit : any spelling of nm, µm, Å, mm, m, wavenumbers (cm-1), GHz, MHz, THz; None: nm if that makes them sensible,
+           else µm
     Believable are finite numbers within SENSIBLE_NM that are neither all equal nor the numbers of the bands.
     """
     if not values:
@@ -84,17 +90,12 @@ def centres_nm(values: Sequence[float], unit: str | None = None) -> tuple[float,
         raise ValueError(f"band centres are {_some(values)}, expected positive numbers")
     if len(values) > 1 and len(set(values)) == 1:
         raise ValueError(f"all {len(values)} band centres are {values[0]:g}, expected different ones")
+    # without a unit there are several, of which the first that makes sense counts
     for to_nm in _conversions(unit):
         converted = tuple(to_nm(v) for v in values)
         if _are_sensible(converted):
             return converted
-    low, high = SENSIBLE_NM
-    likely = next((name for name, factor in SLIPS if _are_sensible([v * factor for v in values])), None)
-    given = f"in {unit.strip()!r}" if unit and unit.strip().lower() not in NO_UNIT else "without a unit"
-    cause = f"; they look like {likely}" if likely else ""
-    raise ValueError(
-        f"band centres {_some(values)} {given} lie outside {low:g}-{high:g} nm{cause}; correct the numbers or their unit"
-    )
+    raise ValueError(_not_sensible(values, unit))
 
 
 def is_no_length(unit: str) -> bool:
@@ -114,17 +115,34 @@ def widths_nm(
     name = _unit_name(unit or unit_of_centres or "")
     if name in NM_TIMES_UNIT:
         return None
-    factor = NM_PER_UNIT.get(name) or centres_nm(centres, unit_of_centres)[0] / centres[0]
+    factor = NM_PER_UNIT.get(name)
+    if factor is None:
+        # no unit: whatever made the centres sensible
+        factor = centres_nm(centres, unit_of_centres)[0] / centres[0]
     return tuple(w * factor for w in widths)
+
+
+def _not_sensible(values: Sequence[float], unit: str | None) -> str:
+    """What is wrong with centres out of range, and the unit that would bring them back."""
+    low_nm, high_nm = SENSIBLE_NM
+    given = "without a unit"
+    if unit and unit.strip().lower() not in NO_UNIT:
+        given = f"in {unit.strip()!r}"
+    likely = next((name for name, factor in SLIPS if _are_sensible([v * factor for v in values])), None)
+    cause = f"; they look like {likely}" if likely else ""
+    return (
+        f"band centres {_some(values)} {given} lie outside {low_nm:g}-{high_nm:g} nm{cause}; "
+        "correct the numbers or their unit"
+    )
 
 
 def _unit_name(unit: str) -> str:
     """A unit in lower case, singular, with a plain u for every kind of micro sign, a damaged one included."""
     name = re.sub(r"\s*\([^)]*\)$", "", unit.strip()) or unit  # Nanometers (nm)
     name = name.strip("[](){} ").lower()
-    for sign in ("µ", "μ", "\ufffd"):
+    for sign in MICRO_SIGNS:
         name = name.replace(sign, "u")
-    return name.removesuffix("s")
+    return name.removesuffix("s")  # nanometers
 
 
 def _conversions(unit: str | None) -> list[Callable[[float], float]]:
@@ -142,15 +160,17 @@ def _conversions(unit: str | None) -> list[Callable[[float], float]]:
 
 
 def _are_sensible(values_nm: Sequence[float]) -> bool:
-    low, high = SENSIBLE_NM
-    return min(values_nm) >= low and max(values_nm) <= high
+    low_nm, high_nm = SENSIBLE_NM
+    return min(values_nm) >= low_nm and max(values_nm) <= high_nm
 
 
 def _require_no_band_numbers(values: Sequence[float]) -> None:
     """ValueError if they count from 0 or 1, up or down."""
+    if len(values) < 2:
+        return  # one centre of 1 may be a micrometre
     rising = sorted(values)
-    counted = len(values) > 1 and rising[0] in (0, 1) and all(b - a == 1 for a, b in pairwise(rising))
-    if counted and list(values) in (rising, rising[::-1]):
+    counts = rising[0] in (0, 1) and all(after - before == 1 for before, after in pairwise(rising))
+    if counts and list(values) in (rising, rising[::-1]):
         raise ValueError(f"{_some(values)} are the numbers of the bands, expected their centres")
 
 

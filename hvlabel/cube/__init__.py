@@ -1,4 +1,4 @@
-"""The cube contract: one Zarr v3 group per image with `cube` (band, y, x), `wavelength_nm` (band) and `rgb` (y, x, 3)."""
+"""Cubes: one Zarr v3 group per image with `cube` (band, y, x), `wavelength_nm` (band) and `rgb` (y, x, 3)."""
 
 from hvlabel.cube.cube import Cube, open_cube
 from hvlabel.cube.write import write_cube

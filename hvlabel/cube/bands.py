@@ -24,7 +24,8 @@ class Frame:
 
 def evenly_spread(n_items: int, n_chosen: int) -> list[int]:
     """Up to n_chosen distinct positions in 0..n_items-1, evenly spread, the first and the last among them."""
-    return [int(k) for k in np.unique(np.linspace(0, n_items - 1, min(n_chosen, n_items)).round())]
+    positions = np.linspace(0, n_items - 1, min(n_chosen, n_items)).round()
+    return [int(k) for k in np.unique(positions)]
 
 
 def nearest_band(wavelengths_nm: np.ndarray, target_nm: float, tol_nm: float) -> int:
@@ -38,7 +39,8 @@ def nearest_band(wavelengths_nm: np.ndarray, target_nm: float, tol_nm: float) ->
     if gap_nm > tol_nm:
         raise BandError(
             f"no band within {tol_nm:g} nm of {target_nm:g} nm: the nearest is {wavelengths_nm[k]:g} nm "
-            f"(cube covers {wavelengths_nm.min():g}-{wavelengths_nm.max():g} nm); choose another rgb_nm or raise band_tol_nm"
+            f"(cube covers {wavelengths_nm.min():g}-{wavelengths_nm.max():g} nm); "
+            "choose another rgb_nm or raise band_tol_nm"
         )
     return k
 
@@ -52,11 +54,12 @@ def false_colour_frames(wavelengths_nm: np.ndarray, max_frames: int) -> list[Fra
     """
     order = np.argsort(wavelengths_nm, kind="stable")
     n_bands = len(order)
-    if n_bands < 3:
+    if n_bands < 3:  # no three different colours
         blue, red = int(order[0]), int(order[-1])
         return [Frame(0, (red, red, blue))]
-    stride = n_bands // 3
-    return [
-        Frame(k, (int(order[k + 2 * stride]), int(order[k + stride]), int(order[k])))
-        for k in evenly_spread(stride, max_frames)
-    ]
+    stride = n_bands // 3  # a frame's bands lie a third of the cube apart
+    frames = []
+    for k in evenly_spread(stride, max_frames):
+        blue, green, red = (int(order[k + step * stride]) for step in range(3))
+        frames.append(Frame(k, (red, green, blue)))
+    return frames

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import operator
 import os
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,13 +16,16 @@ from typing import Any
 import numpy as np
 import zarr
 
-from hvlabel.cube import shard
-from hvlabel.cube.write import SHARD_FILE
+from hvlabel.cube import chunk_file
+from hvlabel.cube.chunk_file import CHUNK_FILE
 from hvlabel.errors import CubeError
 from hvlabel.readers.missing import filled, ignored, missing_values
 
 ALL = slice(None)
-MAX_THREADS, WORTH_THREADS_BYTES = 4, 1 << 20
+MAX_THREADS = 4  # of one read: more wait for memory
+WORTH_THREADS_BYTES = 1 << 20
+
+Range = tuple[int, int]  # [start, stop)
 
 
 @dataclass(frozen=True)
@@ -70,76 +74,48 @@ class Cube:
         threads: int | None = None,
         out: np.ndarray | None = None,
     ) -> np.ndarray:
-        """(c, h, w) stored values of a box: slices of step 1, or integers, which keep their axis. CubeError on a damaged chunk
-        and for an integer out of range.
+        """(c, h, w) stored values of a box; only chunks that it touches are read, and each of them is checked.
 
-        Only chunks that the box touches are read; each is checked. threads: that decode side by side, none: one per core
-        (up to MAX_THREADS); give 1 in workers that already run side by side. out: filled and returned instead of a new
-        array, (c, h, w), in its type.
+        rows, columns, bands : slices of step 1, or integers, which keep their axis
+        threads              : that decode side by side; None: one per core (up to MAX_THREADS). Give 1 in workers that
+                               already run side by side
+        out                  : filled and returned instead of a new array, (c, h, w), in its type
+        CubeError on a damaged chunk and for an integer out of range.
         """
-        (b0, b1), (y0, y1), (x0, x1) = (
-            _range(wanted, n, self.path) for wanted, n in zip((bands, rows, columns), self.shape, strict=True)
-        )
-        side = self.chunk_side_px
-        shape = (max(b1 - b0, 0), max(y1 - y0, 0), max(x1 - x0, 0))
-        if out is None:
+        n_bands, height, width = self.shape
+        band_range = _range(bands, n_bands, self.path)
+        row_range = _range(rows, height, self.path)
+        column_range = _range(columns, width, self.path)
+        box = (band_range, row_range, column_range)
+        shape = tuple(max(stop - start, 0) for start, stop in box)
+        if out is None:  # loaders give the memory of an earlier batch
             out = np.empty(shape, self.dtype)
         elif out.shape != shape:
             raise ValueError(f"out has shape {out.shape}, the box {shape}")
-        if not out.size:
-            return out
-        grid = (slice(y0 // side, (y1 - 1) // side + 1), slice(x0 // side, (x1 - 1) // side + 1))
-        places = list(product(*(range(s.start, s.stop) for s in grid)))
-        todo = iter(places)  # shared: whoever is done takes the next chunk
-
-        def read_chunks(memory: tuple[np.ndarray, np.ndarray]) -> None:
-            stored, chunk = memory
-            with (self.path / SHARD_FILE).open("rb", buffering=0) as file:
-                for row, column in todo:
-                    top, bottom = max(y0, row * side), min(y1, (row + 1) * side)
-                    left, right = max(x0, column * side), min(x1, (column + 1) * side)
-                    offset, n_bytes = self._index[row, column].tolist()
-                    n_read = os.preadv(file.fileno(), [stored.data[:n_bytes]], offset)
-                    shard.decode(self.path, stored[:n_read], chunk)
-                    out[:, top - y0 : bottom - y0, left - x0 : right - x0] = chunk[
-                        b0:b1, top - row * side : bottom - row * side, left - column * side : right - column * side
-                    ]
-
-        workers = min(len(places), threads or min(MAX_THREADS, len(os.sched_getaffinity(0))))
-        if out.nbytes < WORTH_THREADS_BYTES:
-            workers = 1
-        longest = int(self._index[grid][..., 1].max())
-        if longest == shard.ABSENT:
-            raise CubeError(f"{self.path}: a chunk is missing; delete the cube and run again to convert it anew")
-        # allocated here: in a thread of its own all memory would be fresh, and zeroed first
-        memory = [
-            (np.empty(longest, np.uint8), np.empty((self.shape[0], side, side), self.dtype)) for _ in range(workers)
-        ]
-        if workers == 1:
-            read_chunks(memory[0])
-        else:
-            with ThreadPoolExecutor(workers) as pool:  # no pool is kept: it would not survive a fork
-                list(pool.map(read_chunks, memory))
+        if out.size:
+            self._fill(out, box, threads)
         return out
 
     def values(self, rows: slice | int = ALL, columns: slice | int = ALL, bands: slice | int = ALL) -> np.ndarray:
         """(c, h, w) float32 physical values (stored value times scale), all finite.
 
-        Missing ones are interpolated from the pixel's other bands of the box; pixels without any have the cube's minimum.
+        Missing ones are interpolated from the pixel's other bands of the box; pixels without any have the cube's
+        minimum.
         """
         stored = self.read(rows, columns, bands)
         missing = missing_values(stored, self.ignore_values) if self._has_missing else None
         with np.errstate(over="ignore", invalid="ignore"):  # what float32 cannot hold is missing
             if stored.dtype.itemsize > 4:
-                values = (stored * self.scale).astype(np.float32)
+                values = (stored * self.scale).astype(np.float32)  # large integers lose their last digits first
             else:
                 values = stored.astype(np.float32) * np.float32(self.scale)
         if missing is None:
             return values
-        (b0, b1) = _range(bands, self.shape[0], self.path)
-        unusable = missing.copy()
-        unusable[self._is_dead[b0:b1]] = True  # a stuck band tells nothing about its neighbours
-        whole = np.where(missing, filled(values, unusable, self.wavelengths_nm[b0:b1]), values)
+        first_band, last_band = _range(bands, self.shape[0], self.path)
+        is_unusable = missing.copy()
+        is_unusable[self._is_dead[first_band:last_band]] = True  # a stuck band tells nothing about its neighbours
+        neighbours = filled(values, is_unusable, self.wavelengths_nm[first_band:last_band])
+        whole = np.where(missing, neighbours, values)
         return np.where(np.isfinite(whole), whole, np.float32(self.attributes["min"] * self.scale))
 
     @property
@@ -153,11 +129,6 @@ class Cube:
         return tuple(self.attributes.get("ignore_values", ()))
 
     @cached_property
-    def _is_dead(self) -> np.ndarray:
-        """(C,) bool."""
-        return np.isin(np.arange(self.shape[0]), self.attributes.get("dead_bands", ()))
-
-    @cached_property
     def live_bands(self) -> np.ndarray:
         """Indices of the bands that tell something about the image: not missing throughout, not one single value."""
         return np.flatnonzero(~self._is_dead)
@@ -165,7 +136,8 @@ class Cube:
     def live_values(self) -> np.ndarray:
         """(L, H, W) float32 physical values of the live bands, in file order."""
         values = self.values()
-        return values if len(self.live_bands) == len(values) else values[self.live_bands]
+        all_live = len(self.live_bands) == len(values)
+        return values if all_live else values[self.live_bands]  # no copy of what is whole
 
     @property
     def live_wavelengths_nm(self) -> np.ndarray:
@@ -175,11 +147,12 @@ class Cube:
     @cached_property
     def valid(self) -> np.ndarray | None:
         """(H, W) bool, pixels that hold some value; None: all do."""
-        return np.asarray(self._layer("valid")) if self.attributes.get("n_invalid_px") else None
+        return self._layer("valid") if self.attributes.get("n_invalid_px") else None
 
     def plain(self, stored: np.ndarray) -> np.ndarray:
-        """A box of all bands, as `read` gives it, with whatever is no measurement replaced in place by the cube's minimum.
+        """A box of all bands with whatever is no measurement replaced in place by the cube's minimum.
 
+        stored : (C, h, w), as `read` gives it
         Not finite values stay: a network's input has its own rule for them.
         """
         least = self.attributes["min"]
@@ -189,9 +162,76 @@ class Cube:
             stored[self._is_dead] = least
         return stored
 
+    @cached_property
+    def _is_dead(self) -> np.ndarray:
+        """(C,) bool."""
+        return np.isin(np.arange(self.shape[0]), self.attributes.get("dead_bands", ()))
+
     @property
     def _has_missing(self) -> bool:
         return bool(self.attributes["n_nonfinite"] or self.attributes.get("n_ignored"))
+
+    def _fill(self, out: np.ndarray, box: tuple[Range, Range, Range], threads: int | None) -> None:
+        """Decode the chunks of a box into an array of its shape."""
+        n_bands, side = self.shape[0], self.chunk_side_px
+        _, rows, columns = box
+        grid_rows, grid_columns = self._chunks_on(rows), self._chunks_on(columns)
+        longest = int(self._index[slice(*grid_rows), slice(*grid_columns), 1].max())
+        if longest == chunk_file.ABSENT:
+            raise CubeError(f"{self.path}: a chunk is missing; delete the cube and run again to convert it anew")
+        places = list(product(range(*grid_rows), range(*grid_columns)))
+        todo = iter(places)  # shared: whoever is done takes the next chunk
+
+        def read_chunks(memory: tuple[np.ndarray, np.ndarray]) -> None:
+            self._read_chunks(out, box, todo, *memory)
+
+        n_workers = min(len(places), threads or min(MAX_THREADS, len(os.sched_getaffinity(0))))
+        if out.nbytes < WORTH_THREADS_BYTES:  # threads cost more than they save
+            n_workers = 1
+        # for one encoded and one decoded chunk each. Allocated here: in a thread of its own all memory would be fresh,
+        # and zeroed first
+        memory = []
+        for _ in range(n_workers):
+            memory.append((np.empty(longest, np.uint8), np.empty((n_bands, side, side), self.dtype)))
+        if n_workers == 1:
+            read_chunks(memory[0])
+            return
+        with ThreadPoolExecutor(n_workers) as pool:  # no pool is kept: it would not survive a fork
+            list(pool.map(read_chunks, memory))  # list: an error is raised when its result is taken
+
+    def _chunks_on(self, pixels: Range) -> Range:
+        """Rows or columns of the grid that a range of pixels touches."""
+        start, stop = pixels
+        return start // self.chunk_side_px, (stop - 1) // self.chunk_side_px + 1
+
+    def _read_chunks(
+        self,
+        out: np.ndarray,
+        box: tuple[Range, Range, Range],
+        todo: Iterator[tuple[int, int]],
+        stored: np.ndarray,
+        chunk: np.ndarray,
+    ) -> None:
+        """Decode chunks as long as there are some to do, each into its part of the box.
+
+        stored, chunk : memory for one chunk, encoded and decoded
+        """
+        (first_band, last_band), rows, columns = box
+        with (self.path / CHUNK_FILE).open("rb", buffering=0) as file:
+            for row, column in todo:
+                offset, n_bytes = self._index[row, column].tolist()
+                n_read = os.preadv(file.fileno(), [stored.data[:n_bytes]], offset)
+                chunk_file.decode(self.path, stored[:n_read], chunk)
+                rows_of_chunk, rows_of_box = self._overlap(row, rows)
+                columns_of_chunk, columns_of_box = self._overlap(column, columns)
+                part = chunk[first_band:last_band, rows_of_chunk, columns_of_chunk]
+                out[:, rows_of_box, columns_of_box] = part
+
+    def _overlap(self, place: int, pixels: Range) -> tuple[slice, slice]:
+        """What a chunk and a range of pixels share along an axis, in pixels of the chunk and of the range."""
+        chunk_start = place * self.chunk_side_px
+        low, high = max(pixels[0], chunk_start), min(pixels[1], chunk_start + self.chunk_side_px)
+        return slice(low - chunk_start, high - chunk_start), slice(low - pixels[0], high - pixels[0])
 
     def _layer(self, name: str) -> np.ndarray:
         """An array of the image's size."""
@@ -199,27 +239,16 @@ class Cube:
             return np.asarray(zarr.open_array(self.path / name, mode="r")[:])
         except Exception as error:  # the codec pipeline raises many kinds; each means a damaged chunk
             raise CubeError(
-                f"{self.path}: its array {name} is damaged ({str(error)[:80]}); delete the cube and run again to convert it anew"
+                f"{self.path}: its array {name} is damaged ({str(error)[:80]}); "
+                "delete the cube and run again to convert it anew"
             ) from error
 
     @cached_property
     def _index(self) -> np.ndarray:
-        grid = [-(-n // self.chunk_side_px) for n in self.shape[1:]]
-        return shard.read_index(self.path / SHARD_FILE, grid[0] * grid[1]).reshape(*grid, 2)
-
-
-def _range(wanted: slice | int, size: int, path: Path) -> tuple[int, int]:
-    """[start, stop) on an axis of this size; negative numbers count from the end."""
-    if not isinstance(wanted, slice):
-        index = operator.index(wanted)
-        if not -size <= index < size:
-            raise CubeError(f"{path}: index {index} on an axis of {size}; count from 0")
-        index %= size
-        return index, index + 1
-    start, stop, step = wanted.indices(size)
-    if step != 1:
-        raise CubeError(f"{path}: a slice of step {step}; read the range and take every {step}th value of it")
-    return start, stop
+        """(grid rows, grid columns, 2) offset and length of each chunk, bytes."""
+        n_rows, n_columns = (-(-n // self.chunk_side_px) for n in self.shape[1:])
+        index = chunk_file.read_index(self.path / CHUNK_FILE, n_rows * n_columns)
+        return index.reshape(n_rows, n_columns, 2)
 
 
 def open_cube(path: Path) -> Cube:
@@ -229,18 +258,33 @@ def open_cube(path: Path) -> Cube:
     try:
         attributes = json.loads((path / "zarr.json").read_bytes())["attributes"]
         array = json.loads((path / "cube" / "zarr.json").read_bytes())
-        chunk = array["codecs"][0]["configuration"]["chunk_shape"]
+        chunk_shape = array["codecs"][0]["configuration"]["chunk_shape"]
         n_bands, height, width = array["shape"]
-        attributes["receipt"]  # written last
+        attributes["receipt"]  # written last: without it the conversion was cut off
         return Cube(
-            path,
-            (n_bands, height, width),
-            np.dtype(array["data_type"]),
-            chunk[1],
-            np.asarray(attributes["wavelengths_nm"], dtype=np.float64),
-            attributes,
+            path=path,
+            shape=(n_bands, height, width),
+            dtype=np.dtype(array["data_type"]),
+            chunk_side_px=chunk_shape[1],
+            wavelengths_nm=np.asarray(attributes["wavelengths_nm"], dtype=np.float64),
+            attributes=attributes,
         )
     except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
         raise CubeError(
-            f"{path}: not a finished cube of this project ({type(error).__name__}: {str(error)[:80]}); delete it and run again, or make it with `hvlabel convert`"
+            f"{path}: not a finished cube of this project ({type(error).__name__}: {str(error)[:80]}); "
+            "delete it and run again, or make it with `hvlabel convert`"
         ) from error
+
+
+def _range(chosen: slice | int, size: int, path: Path) -> Range:
+    """[start, stop) on an axis of this size; negative numbers count from the end."""
+    if not isinstance(chosen, slice):
+        index = operator.index(chosen)
+        if not -size <= index < size:
+            raise CubeError(f"{path}: index {index} on an axis of {size}; count from 0")
+        index %= size
+        return index, index + 1
+    start, stop, step = chosen.indices(size)
+    if step != 1:
+        raise CubeError(f"{path}: a slice of step {step}; read the range and take every {step}th value of it")
+    return start, stop

@@ -1,4 +1,4 @@
-"""The picture of a cube while it is converted: linear colours are collected chunk by chunk, then stretched as a whole."""
+"""The picture of a cube in the making: linear colours are collected chunk by chunk, then stretched as a whole."""
 
 from __future__ import annotations
 
@@ -11,28 +11,36 @@ from typing import Any
 import numpy as np
 import zarr
 
-from hvlabel.cube import shard
+from hvlabel.cube import chunk_file
 from hvlabel.cube.render import Rendering, sample_step, stretch_limits, stretched
 from hvlabel.errors import RawFileError
 
-PIXEL_BYTES, PICTURE_CHUNK_PX = 12, 512  # of a float32 RGB pixel; side of a chunk of the picture
+PIXEL_BYTES = 12  # of a float32 RGB pixel
+PICTURE_CHUNK_PX = 512  # side of a chunk of the picture
+WHOLE_RANGE = (0.0, 100.0)  # percentiles
 
 
 class Linear:
     """(H, W, 3) float32 RGB collected block by block; in a file of its own where it would take too much memory."""
 
     def __init__(self, folder: Path, height: int, width: int, memory_bytes: int) -> None:
-        self._width, self._step = width, sample_step(height, width)
+        self._width = width
+        self._step = sample_step(height, width)
         self._sample: list[np.ndarray] = []
         self._path = folder / "linear.tmp"
-        self._array = np.empty((height, width, 3), np.float32) if height * width * PIXEL_BYTES <= memory_bytes else None
-        self._file = None if self._array is not None else self._path.open("w+b", buffering=0)
+        # one of both
+        fits = height * width * PIXEL_BYTES <= memory_bytes
+        self._array = np.empty((height, width, 3), np.float32) if fits else None
+        self._file = None if fits else self._path.open("w+b", buffering=0)
 
     def put(self, y: int, x: int, block: np.ndarray) -> None:
         """A (h, w, 3) block whose first pixel is (y, x)."""
-        self._sample.append(block[-y % self._step :: self._step, -x % self._step :: self._step].reshape(-1, 3))
-        if self._array is not None:
-            self._array[y : y + block.shape[0], x : x + block.shape[1]] = block
+        # the block's part of one regular grid over the whole picture
+        first_row, first_column = -y % self._step, -x % self._step
+        self._sample.append(block[first_row :: self._step, first_column :: self._step].reshape(-1, 3))
+        if self._array is not None:  # from one thread only: the one that takes chunks in
+            height, width = block.shape[:2]
+            self._array[y : y + height, x : x + width] = block
         elif self._file is not None:
             for k, row in enumerate(block):
                 os.pwrite(self._file.fileno(), row.tobytes(), ((y + k) * self._width + x) * PIXEL_BYTES)
@@ -42,14 +50,13 @@ class Linear:
         return np.concatenate(self._sample)
 
     def rows(self, start: int, stop: int) -> np.ndarray:
-        """(rows, W, 3)."""
+        """(rows, W, 3). Threads may call this at once."""
         if self._array is not None:
             return self._array[start:stop]
         assert self._file is not None  # one of both
-        size = self._width * PIXEL_BYTES
-        return np.frombuffer(os.pread(self._file.fileno(), (stop - start) * size, start * size), np.float32).reshape(
-            stop - start, self._width, 3
-        )
+        row_bytes = self._width * PIXEL_BYTES
+        content = os.pread(self._file.fileno(), (stop - start) * row_bytes, start * row_bytes)
+        return np.frombuffer(content, np.float32).reshape(stop - start, self._width, 3)
 
     def close(self) -> None:
         """Remove the file."""
@@ -59,18 +66,20 @@ class Linear:
             self._path.unlink()
 
     def restart(self) -> None:
-        """Forget what was collected."""
+        """Forget what was collected: every pixel will be put again."""
         self._sample.clear()
 
 
 def create_layer(path: Path, name: str, shape: tuple[int, ...], dtype: str) -> zarr.Array[Any]:
     """An array of the image's size in the group of a cube. shape: (H, W) or (H, W, channels)."""
-    return zarr.open_group(path, mode="r+").create_array(
+    height, width, *channels = shape
+    group = zarr.open_group(path, mode="r+")
+    return group.create_array(
         name,
         shape=shape,
         dtype=dtype,
-        chunks=(min(shape[0], PICTURE_CHUNK_PX), min(shape[1], PICTURE_CHUNK_PX), *shape[2:]),
-        compressors=shard.codecs(1),
+        chunks=(min(height, PICTURE_CHUNK_PX), min(width, PICTURE_CHUNK_PX), *channels),
+        compressors=chunk_file.codecs(1),
         dimension_names=("y", "x", "channel")[: len(shape)],
     )
 
@@ -82,12 +91,13 @@ def stretch_into(
     percentiles: tuple[float, float],
     pool: ThreadPoolExecutor,
 ) -> bool:
-    """Fill a picture; where the percentiles are one value, its whole range is shown instead. Whether it has any contrast."""
+    """Fill a picture; returns whether it has any contrast. Where percentiles are equal, its whole range is shown."""
     limits = stretch_limits(linear.sample(), percentiles, joint=rendering.joint)
-    if (limits[0] == limits[1]).all():
-        limits = stretch_limits(linear.sample(), (0.0, 100.0), joint=rendering.joint)
-    first_pixels = list(pool.map(partial(_show, picture, linear, limits), range(0, picture.shape[0], PICTURE_CHUNK_PX)))
-    return len(set(first_pixels)) > 1 or first_pixels[0] is None
+    if (limits[0] == limits[1]).all():  # a dark image with one bright object
+        limits = stretch_limits(linear.sample(), WHOLE_RANGE, joint=rendering.joint)
+    starts = range(0, picture.shape[0], PICTURE_CHUNK_PX)
+    colours = list(pool.map(partial(_show, picture, linear, limits), starts))
+    return len(set(colours)) > 1 or colours[0] is None
 
 
 def flat_picture(path: Path, what: str) -> RawFileError:
@@ -99,10 +109,13 @@ def flat_picture(path: Path, what: str) -> RawFileError:
 
 
 def _show(picture: zarr.Array[Any], linear: Linear, limits: np.ndarray, start: int) -> tuple[int, ...] | None:
-    """Stretch one row of chunks into the picture; its first pixel if all others have that colour, else None. Threads may call
-    this at once."""
+    """Stretch one row of chunks into the picture; the colour of its pixels if they have only one, else None.
+
+    Threads may call this at once: each writes chunks of its own.
+    """
     stop = min(start + PICTURE_CHUNK_PX, picture.shape[0])
     shown = stretched(linear.rows(start, stop), limits)
     picture[start:stop] = shown
     first = shown[0, 0]
-    return None if (shown != first).any() else tuple(int(v) for v in first)
+    has_contrast = bool((shown != first).any())
+    return None if has_contrast else tuple(int(v) for v in first)

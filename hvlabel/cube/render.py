@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -11,9 +12,10 @@ from hvlabel.config import CubeSettings
 from hvlabel.cube.bands import nearest_band
 from hvlabel.errors import BandError
 
+Lobe = tuple[float, float, float, float]
 # Multi-lobe fit of the CIE 1931 2-degree observer (Wyman, Sloan, Shirley 2013, JCGT 2(2)):
 # amplitude, centre nm, width nm below and above the centre.
-CIE_LOBES = (
+CIE_LOBES: tuple[tuple[Lobe, ...], ...] = (
     ((1.056, 599.8, 37.9, 31.0), (0.362, 442.0, 16.0, 26.7), (-0.065, 501.1, 20.4, 26.2)),
     ((0.821, 568.8, 46.9, 40.5), (0.286, 530.9, 16.3, 31.1)),
     ((1.217, 437.0, 11.8, 36.0), (0.681, 459.0, 26.0, 13.8)),
@@ -24,8 +26,11 @@ FAINT = 1e-4  # of the largest weight: bands below it are not read for the pictu
 # A colour needs samples over the visible range at least this dense
 VISIBLE_NM = (450.0, 650.0)
 VISIBLE_GAP_NM = 25.0
+SPREAD = (5 / 6, 1 / 2, 1 / 6)  # of a cube's bands: red, green, blue in the middle of each third
 GAMMA = 1 / 2.2
-STRETCH_PIXELS, STRETCH_ROWS, STRETCH_LEVELS = 1_000_000, 64, 65_536
+STRETCH_PIXELS = 1_000_000  # that decide the percentiles of a large picture
+STRETCH_ROWS = 64  # at a time, to stay in the cache
+STRETCH_LEVELS = 65_536  # between black and white, before gamma
 MAX_GAIN, MAX_SPAN = 1e34, 1e38  # beyond them a stretch is computed in float64
 GAMMA_TABLE = (np.linspace(0, 1, STRETCH_LEVELS) ** GAMMA * 255 + 0.5).astype(np.uint8)
 
@@ -42,6 +47,11 @@ class Rendering:
     weights: np.ndarray
     joint: bool
 
+    @property
+    def uses(self) -> np.ndarray:
+        """(C,) bool, bands that have a weight."""
+        return np.abs(self.weights).sum(axis=0) > 0
+
 
 def choose_rendering(
     wavelengths_nm: np.ndarray, settings: CubeSettings, dead: np.ndarray | None = None, *, invented: bool = False
@@ -55,18 +65,11 @@ def choose_rendering(
     """
     alive = np.arange(len(wavelengths_nm)) if dead is None else np.flatnonzero(~dead)
     centres_nm = wavelengths_nm[alive]
-    covered = not invented and covers_visible(centres_nm)
-    if settings.rgb == "cie" and invented:
-        raise BandError(
-            "rgb: cie needs true band centres, these are placeholders; correct descriptor.wavelengths_nm, or use rgb: auto"
-        )
-    if settings.rgb == "cie" and not covered:
-        raise BandError(
-            f"rgb: cie needs bands at most {VISIBLE_GAP_NM:g} nm apart over {VISIBLE_NM[0]:g}-{VISIBLE_NM[1]:g} nm, the cube covers "
-            f"{centres_nm.min():g}-{centres_nm.max():g} nm with {len(centres_nm)} bands; use rgb: triplet or auto"
-        )
+    is_covered = not invented and covers_visible(centres_nm)
+    if settings.rgb == "cie":
+        _require_true_colour(centres_nm, is_covered=is_covered, invented=invented)
     weights = np.zeros((3, len(wavelengths_nm)), np.float32)
-    if settings.rgb == "cie" or (settings.rgb == "auto" and covered):
+    if settings.rgb == "cie" or (settings.rgb == "auto" and is_covered):
         weights[:, alive] = cie_weights(centres_nm)
         return Rendering("cie", weights, joint=True)
     bands = spread_bands(len(alive)) if invented else triplet_bands(centres_nm, settings)
@@ -76,26 +79,33 @@ def choose_rendering(
 
 def covers_visible(wavelengths_nm: np.ndarray) -> bool:
     """Whether the bands sample the visible range densely enough for colour matching."""
-    w = np.sort(wavelengths_nm)
-    if w[0] > VISIBLE_NM[0] or w[-1] < VISIBLE_NM[1]:
+    rising_nm = np.sort(wavelengths_nm)
+    low_nm, high_nm = VISIBLE_NM
+    if rising_nm[0] > low_nm or rising_nm[-1] < high_nm:
         return False
-    inside = w[(w >= VISIBLE_NM[0] - VISIBLE_GAP_NM) & (w <= VISIBLE_NM[1] + VISIBLE_GAP_NM)]
-    return bool(np.diff(inside).max(initial=0.0) <= VISIBLE_GAP_NM)
+    # one gap beyond each end: the bands just outside take part
+    is_near = (rising_nm >= low_nm - VISIBLE_GAP_NM) & (rising_nm <= high_nm + VISIBLE_GAP_NM)
+    gaps_nm = np.diff(rising_nm[is_near])
+    return bool(gaps_nm.max(initial=0.0) <= VISIBLE_GAP_NM)
 
 
 def cie_weights(wavelengths_nm: np.ndarray) -> np.ndarray:
-    """(3, C) float32: bands to linear sRGB, each row summing to 1, so that a flat spectrum is neutral; 0 for bands beyond sight."""
+    """(3, C) float32: bands to linear sRGB, each row summing to 1, so that a flat spectrum is neutral.
+
+    Bands beyond sight have 0.
+    """
     order = np.argsort(wavelengths_nm, kind="stable")
     spacing_nm = np.empty(len(order))
-    spacing_nm[order] = np.gradient(wavelengths_nm[order])
-    matching = np.stack([sum(_lobe(wavelengths_nm, *lobe) for lobe in lobes) for lobes in CIE_LOBES])  # (3, C)
+    spacing_nm[order] = np.gradient(wavelengths_nm[order])  # a band stands for the range around it
+    matching = np.stack([_matching(wavelengths_nm, lobes) for lobes in CIE_LOBES])  # (3, C)
     weights = XYZ_TO_SRGB @ (matching * spacing_nm)
-    weights[:, np.abs(weights).max(axis=0) < FAINT * np.abs(weights).max()] = 0
+    largest = np.abs(weights).max()
+    weights[:, np.abs(weights).max(axis=0) < FAINT * largest] = 0
     return (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
 
 
 def triplet_bands(wavelengths_nm: np.ndarray, settings: CubeSettings) -> tuple[int, int, int]:
-    """Bands nearest to settings.rgb_nm, or, where the cube does not reach them, spread over its range (longest is red)."""
+    """Bands nearest to settings.rgb_nm; where the cube does not reach them, spread over its range (longest is red)."""
     try:
         red, green, blue = (nearest_band(wavelengths_nm, nm, settings.band_tol_nm) for nm in settings.rgb_nm)
     except BandError:
@@ -106,7 +116,7 @@ def triplet_bands(wavelengths_nm: np.ndarray, settings: CubeSettings) -> tuple[i
 
 def spread_bands(n_bands: int) -> tuple[int, int, int]:
     """Positions of three bands spread over n_bands, the last one first."""
-    red, green, blue = (min(int(share * n_bands), n_bands - 1) for share in (5 / 6, 1 / 2, 1 / 6))
+    red, green, blue = (min(int(share * n_bands), n_bands - 1) for share in SPREAD)
     return red, green, blue
 
 
@@ -117,7 +127,8 @@ def stretch(linear: np.ndarray, percentiles: tuple[float, float], *, joint: bool
              STRETCH_PIXELS pixels decides the percentiles
     """
     step = sample_step(*linear.shape[:2])
-    limits = stretch_limits(linear[::step, ::step].reshape(-1, 3), percentiles, joint=joint)
+    sample = linear[::step, ::step].reshape(-1, 3)
+    limits = stretch_limits(sample, percentiles, joint=joint)
     return stretched(linear, limits)
 
 
@@ -131,7 +142,7 @@ def stretch_limits(sample: np.ndarray, percentiles: tuple[float, float], *, join
     finite = sample[np.isfinite(sample).all(axis=1)]
     if not len(finite):
         return np.zeros((2, 3), np.float32)
-    limits = np.percentile(finite, percentiles, axis=None if joint else 0).astype(np.float32)
+    limits = np.percentile(finite, percentiles, axis=None if joint else 0).astype(np.float32)  # (2,) or (2, 3)
     return np.broadcast_to(limits.reshape(2, -1), (2, 3))
 
 
@@ -141,20 +152,21 @@ def stretched(linear: np.ndarray, limits: np.ndarray) -> np.ndarray:
     span = high.astype(np.float64) - low
     gain = (STRETCH_LEVELS - 1) / np.where(span > 0, span, 1.0)
     # float32 holds neither the steps of a tiny range nor the differences of a huge one
-    exact = bool((gain < MAX_GAIN).all() and (span < MAX_SPAN).all())
-    precision = np.float32 if exact else np.float64
+    is_exact = bool((gain < MAX_GAIN).all() and (span < MAX_SPAN).all())
+    precision = np.float32 if is_exact else np.float64
     low, gain = low.astype(precision), gain.astype(precision)
     shown = np.empty(linear.shape, np.uint8)
     for start in range(0, len(linear), STRETCH_ROWS):
         rows = linear[start : start + STRETCH_ROWS]
         finite = np.isfinite(rows)
         if not finite.all():
-            rows = np.where(finite.all(axis=2)[..., None], rows, limits[0])
+            rows = np.where(finite.all(axis=2)[..., None], rows, limits[0])  # black
         with np.errstate(over="ignore"):  # what overflows is white or black
             level = rows - low
             level *= gain
         np.clip(level, 0, STRETCH_LEVELS - 1, out=level)
         level += precision(0.5)
+        # gamma by a table: a power per pixel would take most of the time
         np.take(GAMMA_TABLE, level.astype(np.uint16), mode="clip", out=shown[start : start + STRETCH_ROWS])
     return shown
 
@@ -182,8 +194,29 @@ def as_picture(image: np.ndarray) -> np.ndarray:
     return (np.clip(image, 0, 1) * 255 + 0.5).astype(np.uint8)
 
 
+def _require_true_colour(centres_nm: np.ndarray, *, is_covered: bool, invented: bool) -> None:
+    """BandError where colours by the CIE observer are demanded and cannot be had."""
+    if invented:
+        raise BandError(
+            "rgb: cie needs true band centres, these are placeholders; "
+            "correct descriptor.wavelengths_nm, or use rgb: auto"
+        )
+    if not is_covered:
+        low_nm, high_nm = VISIBLE_NM
+        raise BandError(
+            f"rgb: cie needs bands at most {VISIBLE_GAP_NM:g} nm apart over {low_nm:g}-{high_nm:g} nm, the cube covers "
+            f"{centres_nm.min():g}-{centres_nm.max():g} nm with {len(centres_nm)} bands; use rgb: triplet or auto"
+        )
+
+
+def _matching(wavelengths_nm: np.ndarray, lobes: Sequence[Lobe]) -> np.ndarray:
+    """(C,) how strongly the observer's X, Y or Z answers to each band."""
+    return np.sum([_lobe(wavelengths_nm, *lobe) for lobe in lobes], axis=0)
+
+
 def _lobe(
     wavelengths_nm: np.ndarray, amplitude: float, centre_nm: float, below_nm: float, above_nm: float
 ) -> np.ndarray:
+    """(C,) a Gaussian with a width on either side."""
     width_nm = np.where(wavelengths_nm < centre_nm, below_nm, above_nm)
     return amplitude * np.exp(-0.5 * ((wavelengths_nm - centre_nm) / width_nm) ** 2)

@@ -1,11 +1,19 @@
-"""Streaming conversion of a raw image into a Zarr group: strips are read, cut into chunks and encoded side by side."""
+"""Streaming conversion of a raw image into a Zarr group: strips are read, cut into chunks and encoded side by side.
+
+Three things go on at once. The calling thread reads the next strip while `pool` encodes the chunks of the last one, and
+`disk` pushes out what is written, so that publishing has little left to wait for. All chunks of a strip are in the file
+before the strip after the next is asked for, so no more than two strips are in memory.
+"""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import zarr
@@ -13,15 +21,17 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 from zarr.codecs import BytesCodec, ShardingCodec
 
 from hvlabel.config import CubeSettings
-from hvlabel.cube import shard
-from hvlabel.cube.chunks import Encoded, Place, Statistics, cut, encode_chunk, render_linear
+from hvlabel.cube import chunk_file
+from hvlabel.cube.chunk_file import CHUNK_FILE, ChunkFileWriter
+from hvlabel.cube.chunks import Encoded, Place, cut, encode_chunk, invalid_pixels, render_linear
+from hvlabel.cube.collected import Statistics, Valid
 from hvlabel.cube.picture import Linear, create_layer, flat_picture, stretch_into
-from hvlabel.cube.plan import chunk_side_px
+from hvlabel.cube.plan import Grid, grid_of
 from hvlabel.cube.render import Rendering, choose_rendering
 from hvlabel.readers import RawImage, fit
 from hvlabel.readers.missing import missing_values
 
-SHARD_FILE = "cube/c/0/0/0"
+Pending = list[tuple[Place, Future[Encoded]]]  # chunks of one strip that are being encoded
 
 
 def write_cube(
@@ -33,8 +43,9 @@ def write_cube(
     *,
     invented: bool = False,
 ) -> tuple[dict[str, Any], dict[str, int]]:
-    """Write the group at `path` (which must not exist); returns its facts for the attributes, and CRC32Cs of its large files.
+    """Write the group at `path`; returns its facts for the attributes, and CRC32Cs of its large files.
 
+    path     : must not exist
     raw      : strips of it are in memory, never the whole, see CubeSettings.memory_mib
     rgb      : (h, w, 3) uint8 native picture of any size, or None: rendered from the bands
     threads  : encoding threads besides the one that reads and writes
@@ -43,160 +54,207 @@ def write_cube(
     """
     n_bands, height, width = raw.shape
     memory_bytes = settings.memory_mib << 20
-    wavelengths_nm = np.asarray(raw.wavelengths_nm)
-    rendering = None if rgb is not None else choose_rendering(wavelengths_nm, settings, invented=invented)
-    side = chunk_side_px(n_bands, raw.dtype.itemsize)
-    grid = (-(-height // side), -(-width // side))
-    _create_arrays(path, raw, side, grid)
-
-    linear = None
-    if rendering is not None:
-        linear = Linear(path, height, width, memory_bytes // 4)
-    statistics = Statistics(n_bands)
-    valid = Valid(height, width)
-    target = path / SHARD_FILE
+    choose = partial(choose_rendering, np.asarray(raw.wavelengths_nm), settings, invented=invented)
+    rendering = choose() if rgb is None else None  # refused before anything is written, if it cannot be had
+    grid = grid_of(raw.shape, raw.dtype.itemsize)
+    _create_arrays(path, raw, grid)
+    image = _Image(
+        path=path,
+        raw=raw,
+        grid=grid,
+        statistics=Statistics(n_bands),
+        valid=Valid(height, width),
+        rendering=rendering,
+        linear=None if rendering is None else Linear(path, height, width, memory_bytes // 4),
+    )
+    target = path / CHUNK_FILE
     target.parent.mkdir(parents=True)
-    # one BLAS thread: the products are small, and chunks are worked on side by side already
     with (
         target.open("wb") as file,
-        threadpool_limits(1, "blas"),
+        threadpool_limits(1, "blas"),  # the products are small, and chunks are worked on side by side already
         ThreadPoolExecutor(threads) as pool,
         ThreadPoolExecutor(1) as disk,
     ):
-        writer = shard.ShardWriter(file, grid[0] * grid[1])
-        synced: Future[None] = disk.submit(os.fdatasync, file.fileno())
+        syncs = _Syncs(disk, file)  # dirty pages pile up otherwise, and the end waits for all of them
+        crc32c = _encode_all(image, file, memory_bytes, threads, pool, syncs)
+        syncs.start_last()
+        image.statistics.require_image(raw.files[0])
+        image.leave_out_dead_bands(choose)
+        _write_picture(image, rgb, settings, pool)
+        if image.valid.mask is not None:
+            create_layer(path, "valid", (height, width), "bool")[:] = image.valid.mask
+        syncs.finish()
+    return _facts(image), {CHUNK_FILE: crc32c}
 
-        def drain(pending: list[tuple[Place, Future[Encoded]]]) -> None:
-            for place, future in pending:
-                done = future.result()
-                writer.write(place.row * grid[1] + place.column, done.content)
-                statistics.add(done)
-                if done.invalid is not None:
-                    valid.exclude(place.row * side, place.column * side, done.invalid)
-                if linear is not None and done.linear is not None:
-                    linear.put(place.row * side, place.column * side, done.linear)
 
-        pending: list[tuple[Place, Future[Encoded]]] = []
-        for strip in raw.strips(
-            side, memory_bytes, path, threads
-        ):  # the next strip is read while the last one is encoded
-            drain(pending)
-            if synced.done():  # the disk works along; publishing will have little left to wait for
-                synced.result()
-                synced = disk.submit(os.fdatasync, file.fileno())
-            pending = [
-                (place, pool.submit(encode_chunk, view, side, raw, rendering, wavelengths_nm))
-                for place, view in cut(strip, side)
-            ]
-        drain(pending)
-        writer.close()
-        syncs = (synced, disk.submit(os.fdatasync, file.fileno()))
+@dataclass
+class _Image:
+    """What is known of an image while it is written, more with every chunk.
 
-        statistics.require_image(raw.files[0])
-        dead = statistics.dead
-        # only now is it known which bands are dead: did they show in the picture, or pass for values where all others are missing?
-        had_weight = rendering is not None and bool((np.abs(rendering.weights).sum(axis=0) > 0)[dead].any())
-        stuck = dead & np.isfinite(statistics.low)
-        if had_weight or (stuck.any() and statistics.n_missing):
-            if rendering is not None and linear is not None:
-                rendering = choose_rendering(wavelengths_nm, settings, dead, invented=invented)
-                linear.restart()
-            _look_again(path, raw, side, dead, rendering, linear, valid)
-        if rendering is not None and linear is not None:
-            picture = create_layer(path, "rgb", (height, width, 3), "u1")
-            has_contrast = stretch_into(picture, linear, rendering, settings.stretch_percentiles, pool)
-            linear.close()
-            if not has_contrast:
-                raise flat_picture(raw.files[0], "the picture of its bands")
-        elif rgb is not None:
-            if not (rgb != rgb[0, 0]).any():
-                raise flat_picture(raw.files[0], "its RGB companion, or the picture inside it,")
-            create_layer(path, "rgb", (height, width, 3), "u1")[:] = fit(rgb, height, width)
-        if valid.mask is not None:
-            create_layer(path, "valid", (height, width), "bool")[:] = valid.mask
-        for sync in syncs:
-            sync.result()  # a disk error is told only once
-    facts = {
+    rendering, linear : how its picture is made of the bands, and what of it is made; both None: it is given
+    """
+
+    path: Path
+    raw: RawImage
+    grid: Grid
+    statistics: Statistics
+    valid: Valid
+    rendering: Rendering | None
+    linear: Linear | None
+
+    @property
+    def wavelengths_nm(self) -> np.ndarray:
+        """(C,) float64 band centres."""
+        return np.asarray(self.raw.wavelengths_nm)
+
+    def take(self, writer: ChunkFileWriter, pending: Pending) -> None:
+        """Wait for the chunks of a strip one by one and take them in."""
+        for place, future in pending:
+            encoded = future.result()
+            y, x = place.row * self.grid.side_px, place.column * self.grid.side_px
+            writer.write(place.row * self.grid.n_columns + place.column, encoded.content)
+            self.statistics.add(encoded)
+            self.valid.exclude(y, x, encoded.invalid)
+            if self.linear is not None and encoded.linear is not None:
+                self.linear.put(y, x, encoded.linear)
+
+    def leave_out_dead_bands(self, choose: Callable[[np.ndarray], Rendering]) -> None:
+        """Once the last chunk was measured: make picture and valid pixels anew, if dead bands had a part in them.
+
+        Only now is it known which bands are dead. They may show in the picture, and a stuck one may have passed for a
+        value of pixels that miss all others.
+        """
+        dead = self.statistics.dead
+        shows = self.rendering is not None and bool(self.rendering.uses[dead].any())
+        passes = bool(self.statistics.stuck.any()) and self.statistics.n_missing > 0
+        if not shows and not passes:
+            return  # most images
+        if self.rendering is not None and self.linear is not None:
+            self.rendering = choose(dead)
+            self.linear.restart()
+        self._look_again(dead)
+
+    def _look_again(self, dead: np.ndarray) -> None:
+        """Take picture and valid pixels from the chunks just written. dead: (C,) bool, bands that count as missing."""
+        n_bands, height, width = self.raw.shape
+        side = self.grid.side_px
+        target = self.path / CHUNK_FILE
+        index = chunk_file.read_index(target, self.grid.n_chunks)
+        chunk = np.empty((n_bands, side, side), self.raw.dtype)
+        with target.open("rb", buffering=0) as file:
+            for number, (offset, n_bytes) in enumerate(index.tolist()):
+                row, column = divmod(number, self.grid.n_columns)
+                y, x = row * side, column * side
+                stored = os.pread(file.fileno(), n_bytes, offset)
+                chunk_file.decode(self.path, np.frombuffer(stored, np.uint8), chunk)
+                values = chunk[:, : height - y, : width - x]  # without what fills up chunks at the edge
+                missing = missing_values(values, self.raw.ignore_values)
+                if missing is not None:
+                    missing[dead] = True
+                    self.valid.exclude(y, x, invalid_pixels(missing))
+                if self.rendering is not None and self.linear is not None:
+                    self.linear.put(y, x, render_linear(values, missing, self.rendering, self.wavelengths_nm))
+
+
+class _Syncs:
+    """Pushes a growing file to the disk, in a thread of its own, again as soon as the last push is done."""
+
+    def __init__(self, disk: ThreadPoolExecutor, file: BinaryIO) -> None:
+        self._disk = disk
+        self._file = file
+        self._running = self._push()
+        self._last: Future[None] | None = None
+
+    def go_on(self) -> None:
+        """Push what was written since; never waits."""
+        if self._running.done():  # else the disk is slower than we are: more pushes would only queue
+            self._running.result()
+            self._running = self._push()
+
+    def start_last(self) -> None:
+        """Push the whole file, behind the push that may still run."""
+        self._last = self._push()
+
+    def finish(self) -> None:
+        """Wait for all pushes. Each is asked for its result: a disk error is told only once."""
+        self._running.result()
+        if self._last is not None:
+            self._last.result()
+
+    def _push(self) -> Future[None]:
+        return self._disk.submit(os.fdatasync, self._file.fileno())
+
+
+def _encode_all(
+    image: _Image, file: BinaryIO, memory_bytes: int, threads: int, pool: ThreadPoolExecutor, syncs: _Syncs
+) -> int:
+    """Write all chunks; returns the CRC32C of the file."""
+    raw, side = image.raw, image.grid.side_px
+    writer = ChunkFileWriter(file, image.grid.n_chunks)
+    encode = partial(encode_chunk, side=side, raw=raw, rendering=image.rendering, wavelengths_nm=image.wavelengths_nm)
+    pending: Pending = []  # of the strip before
+    for strip in raw.strips(side, memory_bytes, image.path, threads):  # read while the last one is encoded
+        image.take(writer, pending)  # in order: equal images give equal files
+        syncs.go_on()
+        pending = [(place, pool.submit(encode, view)) for place, view in cut(strip, side)]
+    image.take(writer, pending)
+    writer.close()
+    return writer.crc32c
+
+
+def _write_picture(image: _Image, rgb: np.ndarray | None, settings: CubeSettings, pool: ThreadPoolExecutor) -> None:
+    """The array `rgb`: made of the bands or given; RawFileError on one single colour. rgb: see write_cube."""
+    _, height, width = image.raw.shape
+    path = image.raw.files[0]
+    if image.rendering is not None and image.linear is not None:
+        picture = create_layer(image.path, "rgb", (height, width, 3), "u1")
+        has_contrast = stretch_into(picture, image.linear, image.rendering, settings.stretch_percentiles, pool)
+        image.linear.close()  # before the folder is sealed: its file is no part of the cube
+        if not has_contrast:
+            raise flat_picture(path, "the picture of its bands")
+    elif rgb is not None:
+        if not (rgb != rgb[0, 0]).any():
+            raise flat_picture(path, "its RGB companion, or the picture inside it,")
+        create_layer(image.path, "rgb", (height, width, 3), "u1")[:] = fit(rgb, height, width)
+
+
+def _facts(image: _Image) -> dict[str, Any]:
+    """What a cube knows about itself, see docs/FORMATS.md; the order is that of the file."""
+    raw, statistics = image.raw, image.statistics
+    alive = ~statistics.dead  # a stuck band must not widen the range
+    georeference = raw.georeference
+    return {
         "wavelengths_nm": list(raw.wavelengths_nm),
         "wavelengths_from": raw.wavelengths_from,
         **({"fwhm_nm": list(raw.fwhm_nm)} if raw.fwhm_nm is not None else {}),
         "scale": raw.scale,
         "unit": raw.unit,
         "gains_applied": raw.gain is not None,
-        "min": float(statistics.low[~dead].min()),
-        "max": float(statistics.high[~dead].max()),
+        "min": float(statistics.low[alive].min()),
+        "max": float(statistics.high[alive].max()),
         "n_nonfinite": statistics.n_nonfinite,
         "ignore_values": list(raw.ignore_values),
         "n_ignored": statistics.n_ignored,
-        "n_invalid_px": valid.n_excluded,
+        "n_invalid_px": image.valid.n_excluded,
         "bad_bands": list(raw.bad_bands),
-        "dead_bands": np.flatnonzero(dead).tolist(),
-        "rgb_source": rendering.kind if rendering else "companion",
-        **({"georeference": raw.georeference.to_json()} if raw.georeference is not None else {}),
+        "dead_bands": np.flatnonzero(statistics.dead).tolist(),
+        "rgb_source": "companion" if image.rendering is None else image.rendering.kind,
+        **({"georeference": georeference.to_json()} if georeference is not None else {}),
     }
-    return facts, {SHARD_FILE: writer.crc32c}
 
 
-class Valid:
-    """Pixels that hold a value; an array only where some do not."""
-
-    def __init__(self, height: int, width: int) -> None:
-        self._shape = (height, width)
-        self.mask: np.ndarray | None = None
-
-    def exclude(self, y: int, x: int, invalid: np.ndarray) -> None:
-        """Mark the pixels of an (h, w) block whose first one is (y, x)."""
-        if self.mask is None:
-            self.mask = np.ones(self._shape, bool)
-        self.mask[y : y + invalid.shape[0], x : x + invalid.shape[1]] &= ~invalid
-
-    @property
-    def n_excluded(self) -> int:
-        """Pixels without any value."""
-        return 0 if self.mask is None else int(np.count_nonzero(~self.mask))
-
-
-def _look_again(
-    path: Path,
-    raw: RawImage,
-    side: int,
-    dead: np.ndarray,
-    rendering: Rendering | None,
-    linear: Linear | None,
-    valid: Valid,
-) -> None:
-    """Make the linear picture and the valid pixels anew from the chunks just written, without the dead bands."""
-    n_bands, height, width = raw.shape
-    wavelengths_nm = np.asarray(raw.wavelengths_nm)
-    columns = -(-width // side)
-    index = shard.read_index(path / SHARD_FILE, -(-height // side) * columns)
-    chunk = np.empty((n_bands, side, side), raw.dtype)
-    with (path / SHARD_FILE).open("rb", buffering=0) as file:
-        for number, (offset, n_bytes) in enumerate(index.tolist()):
-            y, x = number // columns * side, number % columns * side
-            shard.decode(path, np.frombuffer(os.pread(file.fileno(), n_bytes, offset), np.uint8), chunk)
-            values = chunk[:, : height - y, : width - x]
-            missing = missing_values(values, raw.ignore_values)
-            if missing is not None:
-                missing[dead] = True
-                invalid = np.asarray(missing.all(axis=0))
-                if invalid.any():
-                    valid.exclude(y, x, invalid)
-            if rendering is not None and linear is not None:
-                linear.put(y, x, render_linear(values, missing, rendering, wavelengths_nm))
-
-
-def _create_arrays(path: Path, raw: RawImage, side: int, grid: tuple[int, int]) -> None:
+def _create_arrays(path: Path, raw: RawImage, grid: Grid) -> None:
+    """The group with its array `cube`, without chunks yet, and its band centres."""
     n_bands = raw.shape[0]
+    side = grid.side_px
     group = zarr.create_group(path)
+    inside_chunk = (BytesCodec(), *chunk_file.codecs(raw.dtype.itemsize))
     group.create_array(
         "cube",
         shape=raw.shape,
         dtype=raw.dtype,
-        chunks=(n_bands, grid[0] * side, grid[1] * side),
-        serializer=ShardingCodec(
-            chunk_shape=(n_bands, side, side), codecs=(BytesCodec(), *shard.codecs(raw.dtype.itemsize))
-        ),
+        chunks=(n_bands, grid.n_rows * side, grid.n_columns * side),  # Zarr's outer chunk: the whole file
+        serializer=ShardingCodec(chunk_shape=(n_bands, side, side), codecs=inside_chunk),
         filters=(),
         compressors=(),
         dimension_names=("band", "y", "x"),
@@ -206,7 +264,7 @@ def _create_arrays(path: Path, raw: RawImage, side: int, grid: tuple[int, int]) 
         "wavelength_nm",
         shape=(n_bands,),
         dtype="f8",
-        compressors=shard.codecs(8),
+        compressors=chunk_file.codecs(8),
         dimension_names=("band",),
         attributes={"units": "nm"},
     )

@@ -19,6 +19,12 @@ from hvlabel.descriptors import Descriptor
 MOSAIC_NM = (493, 482, 471, 504, 592, 603, 581, 614, 548, 559, 537, 570, 515, 526, 465, 625)
 # RGB camera beside the 25-band one: centre and width of red, green, blue, nm
 COMPANION_NM = ((605.0, 30.0), (540.0, 32.0), (460.0, 25.0))
+FWHM_PER_SIGMA = 2.3548  # of a Gaussian
+WHITE_PERCENTILE = 99.5  # of the companion's exposure
+MATLAB_HEADER = b"MATLAB 7.3 MAT-file, Platform: GLNXA64, Created on: Thu Jan 01 00:00:00 1970 HDF5 schema 1.00 ."
+MATLAB_MARK = b"\x00\x02IM"  # version and byte order, behind 124 bytes of text
+
+Writer = Callable[[Path, np.ndarray, np.ndarray], None]
 
 
 @dataclass(frozen=True)
@@ -32,13 +38,14 @@ class DemoCamera:
     centres_nm: np.ndarray
     fwhm_nm: float
     descriptor: Descriptor
-    write: Callable[[Path, np.ndarray, np.ndarray], None]
+    write: Writer
     has_companion: bool = False
 
     def response(self) -> np.ndarray:
         """(C, L) band responses on GRID_NM, rows summing to 1."""
-        sigma_nm = self.fwhm_nm / 2.3548
-        shape = np.exp(-0.5 * ((GRID_NM[None] - self.centres_nm[:, None]) / sigma_nm) ** 2)
+        sigma_nm = self.fwhm_nm / FWHM_PER_SIGMA
+        distance = (GRID_NM[None] - self.centres_nm[:, None]) / sigma_nm  # (C, L)
+        shape = np.exp(-0.5 * distance**2)
         return shape / shape.sum(axis=1, keepdims=True)
 
     def rgb_response(self) -> np.ndarray:
@@ -50,103 +57,116 @@ class DemoCamera:
 
 def companion_response() -> np.ndarray:
     """(3, L) response of the RGB companion camera, rows summing to 1."""
-    shape = np.stack([np.exp(-0.5 * ((GRID_NM - centre) / width) ** 2) for centre, width in COMPANION_NM])
+    shape = np.stack([np.exp(-0.5 * ((GRID_NM - centre_nm) / width_nm) ** 2) for centre_nm, width_nm in COMPANION_NM])
     return shape / shape.sum(axis=1, keepdims=True)
 
 
 def companion_rgb(linear: np.ndarray) -> np.ndarray:
     """(H, W, 3) uint8 photograph of a (3, H, W) linear signal, exposed for its 99.5th percentile."""
-    exposed = np.clip(linear / np.percentile(linear, 99.5), 0, 1) ** GAMMA
+    exposed = np.clip(linear / np.percentile(linear, WHITE_PERCENTILE), 0, 1) ** GAMMA
     return (exposed.transpose(1, 2, 0) * 255 + 0.5).astype(np.uint8)
+
+
+def drawn_camera(rng: np.random.Generator) -> DemoCamera:
+    """A camera that exists nowhere: 12 to 140 bands, not quite evenly spaced, over 150 nm or more of 400 to 1000 nm."""
+    n_bands = round(float(np.exp(rng.uniform(np.log(12), np.log(140)))))
+    low_nm = rng.uniform(400.0, 700.0)
+    step_nm = (rng.uniform(low_nm + 150.0, 1000.0) - low_nm) / (n_bands - 1)
+    position = np.arange(n_bands) + rng.uniform(-0.3, 0.3, n_bands)
+    centres_nm = low_nm + step_nm * position
+    fwhm_nm = max(5.0, step_nm * rng.uniform(0.8, 1.8))
+    descriptor = Descriptor(container="npy", axes="yxc", wavelengths_nm=centres_nm.tolist())
+    return DemoCamera(centres_nm, fwhm_nm, descriptor, _write_npy)
 
 
 def _write_mosaic(path: Path, signal: np.ndarray, companion: np.ndarray) -> None:
     n_bands, height, width = signal.shape
     side = int(n_bands**0.5)
-    tiles = signal.reshape(side, side, height, width).transpose(2, 0, 3, 1).reshape(height * side, width * side)
-    cv2.imwrite(str(path), np.clip(tiles * 900 + 0.5, 0, 1023).astype(np.uint16))
+    tiles = signal.reshape(side, side, height, width).transpose(2, 0, 3, 1)
+    cv2.imwrite(str(path), _counts(tiles.reshape(height * side, width * side) * 900, 1023))  # 10 bits
 
 
 def _write_npy(path: Path, signal: np.ndarray, companion: np.ndarray) -> None:
-    np.save(path, np.clip(signal.transpose(1, 2, 0) * 3600 + 0.5, 0, 4095).astype(np.uint16))
+    np.save(path, _counts(signal.transpose(1, 2, 0) * 3600, 4095))  # 12 bits
     cv2.imwrite(str(path.with_name(path.stem + "_rgb.png")), companion[:, :, ::-1])
 
 
 def _write_mat73(path: Path, signal: np.ndarray, companion: np.ndarray) -> None:
     with h5py.File(path, "w", userblock_size=512) as file:
         stored = signal.transpose(0, 2, 1).astype(np.float32)  # MATLAB (y, x, c) seen through HDF5 is (c, x, y)
-        file.create_dataset("cube", data=stored, chunks=(1, *stored.shape[1:]), compression="gzip", compression_opts=3)
+        one_band = (1, *stored.shape[1:])
+        file.create_dataset("cube", data=stored, chunks=one_band, compression="gzip", compression_opts=3)
         file["cube"].attrs["MATLAB_class"] = np.bytes_("single")
     with path.open("r+b") as file:
-        header = b"MATLAB 7.3 MAT-file, Platform: GLNXA64, Created on: Thu Jan 01 00:00:00 1970 HDF5 schema 1.00 ."
-        file.write(header.ljust(124) + b"\x00\x02IM")
+        file.write(MATLAB_HEADER.ljust(124) + MATLAB_MARK)
 
 
 def _write_tiff(path: Path, signal: np.ndarray, companion: np.ndarray) -> None:
     import tifffile  # only here: slow to import
 
-    tifffile.imwrite(path, np.clip(signal * 4000 + 0.5, 0, 4095).astype(np.uint16), photometric="minisblack")
+    tifffile.imwrite(path, _counts(signal * 4000, 4095), photometric="minisblack")
 
 
 def _write_envi(path: Path, signal: np.ndarray, companion: np.ndarray) -> None:
     n_bands, height, width = signal.shape
-    np.clip(signal.transpose(1, 0, 2) * 10_000 + 0.5, 0, 65_535).astype("<u2").tofile(path.with_suffix(".raw"))
+    by_lines = signal.transpose(1, 0, 2)  # (H, C, W), ENVI's bil
+    _counts(by_lines * 10_000, 65_535).astype("<u2").tofile(path.with_suffix(".raw"))
     wavelengths = ", ".join(f"{w:.2f}" for w in CAMERAS["vnir128"].centres_nm)
     path.write_text(
-        f"ENVI\ndescription = {{generated scene}}\nsamples = {width}\nlines = {height}\nbands = {n_bands}\nheader offset = 0\n"
-        "file type = ENVI Standard\ndata type = 12\ninterleave = bil\nbyte order = 0\nreflectance scale factor = 10000\n"
-        f"wavelength units = nm\nwavelength = {{{wavelengths}}}\n"
+        f"ENVI\ndescription = {{generated scene}}\nsamples = {width}\nlines = {height}\nbands = {n_bands}\n"
+        "header offset = 0\nfile type = ENVI Standard\ndata type = 12\ninterleave = bil\nbyte order = 0\n"
+        f"reflectance scale factor = 10000\nwavelength units = nm\nwavelength = {{{wavelengths}}}\n"
     )
 
 
+def _counts(values: np.ndarray, largest: int) -> np.ndarray:
+    """uint16, rounded and clipped as a sensor does."""
+    return np.clip(values + 0.5, 0, largest).astype(np.uint16)
+
+
+def _evenly_spaced(first_nm: float, last_nm: float, n_bands: int) -> list[float]:
+    return np.linspace(first_nm, last_nm, n_bands).tolist()
+
+
+def _camera(fwhm_nm: float, write: Writer, descriptor: Descriptor, *, has_companion: bool = False) -> DemoCamera:
+    """A camera whose descriptor gives its band centres."""
+    centres_nm = np.array(descriptor.known_wavelengths_nm(), float)
+    return DemoCamera(centres_nm, fwhm_nm, descriptor, write, has_companion)
+
+
 CAMERAS: dict[str, DemoCamera] = {
-    "mosaic16": DemoCamera(
-        np.array(MOSAIC_NM, float),
+    "mosaic16": _camera(
         14.0,
-        Descriptor(container="mosaic_png", mosaic_px=4, wavelengths_nm=[float(w) for w in MOSAIC_NM]),
         _write_mosaic,
+        Descriptor(container="mosaic_png", mosaic_px=4, wavelengths_nm=[float(w) for w in MOSAIC_NM]),
     ),
-    "nir25": DemoCamera(
-        np.linspace(600.0, 975.0, 25),
+    "nir25": _camera(
         18.0,
+        _write_npy,
         Descriptor(
             container="npy",
             axes="yxc",
-            wavelengths_nm=np.linspace(600.0, 975.0, 25).tolist(),
+            wavelengths_nm=_evenly_spaced(600.0, 975.0, 25),
             rgb_companion="{stem}_rgb.png",
         ),
-        _write_npy,
         has_companion=True,
     ),
-    "vis31": DemoCamera(
-        np.linspace(400.0, 700.0, 31),
+    "vis31": _camera(
         12.0,
+        _write_mat73,
         Descriptor(
             container="matlab",
             variable="cube",
             axes="yxc",
-            wavelengths_nm=np.linspace(400.0, 700.0, 31).tolist(),
+            wavelengths_nm=_evenly_spaced(400.0, 700.0, 31),
             unit="radiance",
         ),
-        _write_mat73,
     ),
-    "vnir61": DemoCamera(
-        np.linspace(430.0, 910.0, 61),
+    "vnir61": _camera(
         10.0,
-        Descriptor(container="tiff", axes="cyx", wavelengths_nm=np.linspace(430.0, 910.0, 61).tolist()),
         _write_tiff,
+        Descriptor(container="tiff", axes="cyx", wavelengths_nm=_evenly_spaced(430.0, 910.0, 61)),
     ),
+    # its header names the centres
     "vnir128": DemoCamera(np.linspace(400.0, 1000.0, 128), 7.0, Descriptor(container="envi"), _write_envi),
 }
-
-
-def drawn_camera(rng: np.random.Generator) -> DemoCamera:
-    """A camera that exists nowhere: 12 to 140 bands, not quite evenly spaced, over at least 150 nm between 400 and 1000 nm."""
-    n_bands = round(float(np.exp(rng.uniform(np.log(12), np.log(140)))))
-    low_nm = rng.uniform(400.0, 700.0)
-    step_nm = (rng.uniform(low_nm + 150.0, 1000.0) - low_nm) / (n_bands - 1)
-    centres_nm = low_nm + step_nm * (np.arange(n_bands) + rng.uniform(-0.3, 0.3, n_bands))
-    fwhm_nm = max(5.0, step_nm * rng.uniform(0.8, 1.8))
-    return DemoCamera(
-        centres_nm, fwhm_nm, Descriptor(container="npy", axes="yxc", wavelengths_nm=centres_nm.tolist()), _write_npy
-    )

@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 GRID_NM = np.arange(390.0, 1011.0, 5.0)  # (L,) sampling of every spectrum
+N_CHANGES, N_BUMPS = 12, 7  # random changes that are tried for a metamer; bumps that each is made of
+DARKEST, BRIGHTEST = 0.01, 0.99  # reflectance of a metamer
 
 
 def _step(centre_nm: float, width_nm: float) -> np.ndarray:
@@ -40,7 +42,7 @@ MATERIALS: dict[str, np.ndarray] = {
 def illuminant() -> np.ndarray:
     """(L,) relative daylight: a 5,800 K black body over the grid with an oxygen and a water band, maximum 1."""
     metres = GRID_NM * 1e-9
-    radiance = metres**-5 / (np.exp(0.014388 / (metres * 5800.0)) - 1.0)
+    radiance = metres**-5 / (np.exp(0.014388 / (metres * 5800.0)) - 1.0)  # Planck's law; 0.014388 m K is hc/k
     radiance = radiance / radiance.max()
     return radiance * (1 - 0.25 * _bump(761, 4)) * (1 - 0.2 * _bump(940, 18))
 
@@ -51,15 +53,19 @@ def metamer(base: np.ndarray, rgb_response: np.ndarray, rng: np.random.Generator
     base         : (L,) reflectance in [0, 1]
     rgb_response : (3, L) linear map from reflectance to RGB
     strength     : largest absolute change aimed at; less where reflectance would leave [0.01, 0.99]
-    A random smooth change is projected onto the null space of the RGB response.
+    A random smooth change is projected onto the null space of the RGB response. Of several the strongest is taken.
     """
     best, best_energy = base, -1.0
-    for _ in range(12):
-        change = sum(rng.normal() * _bump(centre, rng.uniform(18, 60)) for centre in rng.uniform(400, 1000, 7))
-        change = change - np.linalg.pinv(rgb_response) @ (rgb_response @ change)
+    for _ in range(N_CHANGES):
+        centres_nm = rng.uniform(400, 1000, N_BUMPS)
+        change = sum(rng.normal() * _bump(centre_nm, rng.uniform(18, 60)) for centre_nm in centres_nm)
+        change = change - np.linalg.pinv(rgb_response) @ (rgb_response @ change)  # what RGB would show is taken out
         change = change / np.abs(change).max() * strength
+        # how many times the change has room above where it brightens, and below where it darkens
         with np.errstate(divide="ignore"):
-            room = np.where(change > 0, (0.99 - base) / change, (0.01 - base) / np.minimum(change, -1e-9))
+            above = (BRIGHTEST - base) / change
+            below = (DARKEST - base) / np.minimum(change, -1e-9)
+        room = np.where(change > 0, above, below)
         candidate = change * min(1.0, float(room.min()))
         energy = float((candidate**2).sum())
         if energy > best_energy:

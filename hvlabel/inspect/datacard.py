@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import sys
 from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -31,16 +32,17 @@ COLUMNS = (
     "equal",
     "licence",
 )
-LISTED = 50  # entries of a section; the rest is a number
+LISTED = 50  # lines of a section
+UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
 
-Alike = dict[tuple[tuple[int, ...], bytes], list[tuple[Image, RawImage]]]  # by shape and hash of one line
+Fingerprint = tuple[tuple[int, ...], bytes]  # shape, hash of the first line as float32
 
 
 @dataclass
 class Card:
     """One data set.
 
-    equal   : its images whose values some other image, of any data set, has too
+    n_equal : its images whose values some other image, of any data set, has too
     centres : how many images have band centres of which confidence
     """
 
@@ -52,8 +54,52 @@ class Card:
     n_readable: int = 0
     n_bytes: int = 0
     unreadable: list[str] = field(default_factory=list)
-    equal: int = 0
+    n_equal: int = 0
     centres: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def title(self) -> str:
+        """As people call the data set."""
+        return self.descriptor.about.title or self.name
+
+    def add(self, raw: RawImage, confidence: str) -> None:
+        """Count an image whose header could be read."""
+        n_bands, height, width = raw.shape
+        low_nm, high_nm = self.range_nm or (np.inf, -np.inf)  # before the first image
+        self.centres[confidence] += 1
+        self.bands.add(n_bands)
+        self.sizes_px.add((width, height))  # as people say it; a cube is height by width
+        self.range_nm = (min(low_nm, *raw.wavelengths_nm), max(high_nm, *raw.wavelengths_nm))
+        self.n_bytes += sum(path.stat().st_size for path in raw.files)  # packed, as they lie on the disk
+        self.n_readable += 1
+
+    def row(self) -> tuple[str, ...]:
+        """The data set in COLUMNS; what nobody knows is empty."""
+        about = self.descriptor.about
+        n_bands = ", ".join(map(str, sorted(self.bands)))
+        confidences = ", ".join(sorted(self.centres))
+        return (
+            self.title,
+            n_bands or str(about.bands or ""),
+            "" if self.range_nm is None else f"{self.range_nm[0]:.0f}-{self.range_nm[1]:.0f}",
+            confidences or self.descriptor.wavelength_confidence or "",
+            str(self.n_readable),
+            str(about.images or ""),
+            self._resolution(),
+            _bytes(self.n_bytes),
+            str(len(self.unreadable) or ""),
+            str(self.n_equal or ""),
+            about.licence or "",
+        )
+
+    def _resolution(self) -> str:
+        """The size of its images, or the smallest and the largest sides."""
+        if not self.sizes_px:
+            return ""
+        widths = sorted(width for width, _ in self.sizes_px)
+        heights = sorted(height for _, height in self.sizes_px)
+        smallest = f"{widths[0]}x{heights[0]}"
+        return smallest if len(self.sizes_px) == 1 else f"{smallest} to {widths[-1]}x{heights[-1]}"
 
 
 @dataclass(frozen=True)
@@ -65,7 +111,7 @@ class DataCard:
 
     def rows(self) -> list[tuple[str, ...]]:
         """The table, header first."""
-        return [COLUMNS, *(_row(card) for card in self.cards)]
+        return [COLUMNS, *(card.row() for card in self.cards)]
 
     def tsv(self) -> str:
         """The table as tab-separated text."""
@@ -75,117 +121,97 @@ class DataCard:
         """The table, then what is equal, what cannot be read and what one should know."""
         head, *rows = ["| " + " | ".join(row) + " |" for row in self.rows()]
         rule = "|" + " --- |" * len(COLUMNS)
-        invented = [(card.name, card.centres["placeholder"]) for card in self.cards]
-        abouts = [(card.descriptor.about.title or card.name, card.descriptor.about) for card in self.cards]
-        sections = {
-            "Invented band centres": [f"{name}: {n} images; give wavelengths_nm" for name, n in invented if n],
-            "Equal images": [" = ".join(group) for group in self.equal],
-            "Unreadable": [reason for card in self.cards for reason in card.unreadable],
-            "Sources": [f"{title}: {about.source}" for title, about in abouts if about.source],
-            "Notes": [f"{title}: {note}" for title, about in abouts for note in about.notes],
-        }
         parts = ["# Data card\n", "\n".join([head, rule, *rows])]
-        for title, lines in sections.items():
+        for title, lines in self._sections().items():
             parts += _section(title, lines)
         return "\n".join(parts) + "\n"
+
+    def _sections(self) -> dict[str, list[str]]:
+        """Title -> lines."""
+        invented, unreadable, sources, notes = [], [], [], []
+        for card in self.cards:
+            n_invented = card.centres["placeholder"]
+            if n_invented:
+                invented.append(f"{card.name}: {n_invented} images; give wavelengths_nm")
+            unreadable += card.unreadable
+            about = card.descriptor.about
+            if about.source:
+                sources.append(f"{card.title}: {about.source}")
+            notes += [f"{card.title}: {note}" for note in about.notes]
+        return {
+            "Invented band centres": invented,
+            "Equal images": [" = ".join(group) for group in self.equal],
+            "Unreadable": unreadable,
+            "Sources": sources,
+            "Notes": notes,
+        }
 
 
 def data_card(config: Config, scan: Scan) -> DataCard:
     """Look into every image of a scan: headers, and one line of values; whole images only where that line is equal."""
+    # demo scenes can be made at any time: nothing has to be known of what lies on the disk
     cards = {name: Card(name, d.described(name)) for name, d in config.datasets.items() if not d.demo}
-    images = [i for i in scan.images if i.dataset in cards]
-    alike: Alike = defaultdict(list)
+    # images that may be equal: every copy of an image has its first line
+    alike: dict[Fingerprint, list[tuple[Image, RawImage]]] = defaultdict(list)
+    images = [image for image in scan.images if image.dataset in cards]
     for image in tqdm(images, desc="looking into files", unit="image", disable=not sys.stderr.isatty()):
+        card = cards[image.dataset]
+        path = Path(image.raw)
         try:
-            _look_into(image, cards[image.dataset], alike)
+            form = card.descriptor.form_for(path)
+            raw = open_raw(path, form)
+            line = first_line(raw)
         except RawFileError as error:
-            cards[image.dataset].unreadable.append(str(error))
-    groups: list[list[Image]] = []
+            card.unreadable.append(str(error))
+            continue
+        card.add(raw, confidence_of(form, raw))
+        # as float32: the same image may be stored in several types
+        digest = hashlib.sha256(line.astype("<f4").tobytes()).digest()
+        alike[raw.shape, digest].append((image, raw))
+    equal: list[tuple[str, ...]] = []
     for candidates in alike.values():
-        if len(candidates) > 1:
-            groups += _equal(candidates, cards)
-    for group in groups:
-        for image in group:
-            cards[image.dataset].equal += 1
-    names = [tuple(f"{i.dataset}/{i.image_id}" for i in group) for group in groups]
-    return DataCard(tuple(cards.values()), tuple(names))
+        if len(candidates) > 1:  # only these are read as a whole
+            equal += [_named(group, cards) for group in _equal(candidates, cards)]
+    return DataCard(tuple(cards.values()), tuple(equal))
 
 
-def _look_into(image: Image, card: Card, alike: Alike) -> None:
-    """Enter an image into its data set's card and among those that may equal it; RawFileError if it is damaged."""
-    path = Path(image.raw)
-    form = card.descriptor.form_for(path)
-    raw = open_raw(path, form)
-    line = first_line(raw)
-    n_bands, height, width = raw.shape
-    card.n_readable += 1
-    card.centres[confidence_of(form, raw)] += 1
-    card.bands.add(n_bands)
-    card.sizes_px.add((width, height))
-    card.n_bytes += sum(p.stat().st_size for p in raw.files)
-    low, high = card.range_nm or (np.inf, -np.inf)
-    card.range_nm = (min(low, *raw.wavelengths_nm), max(high, *raw.wavelengths_nm))
-    digest = hashlib.sha256(line.astype("<f4").tobytes()).digest()
-    alike[raw.shape, digest].append((image, raw))
-
-
-def _equal(candidates: list[tuple[Image, RawImage]], cards: dict[str, Card]) -> list[list[Image]]:
+def _equal(candidates: Sequence[tuple[Image, RawImage]], cards: Mapping[str, Card]) -> list[list[Image]]:
     """Groups of images with the same upright values as float32, whatever their container and type.
 
-    One of them is in memory at a time.
+    One of them is in memory at a time. What cannot be read to its end becomes unreadable in its card.
     """
     groups: dict[bytes, list[Image]] = defaultdict(list)
     for image, raw in candidates:
         try:
-            values = np.ascontiguousarray(raw.read(), dtype="<f4")
+            values = np.ascontiguousarray(raw.read(), dtype="<f4")  # the same bytes on every machine
         except RawFileError as error:
-            cards[image.dataset].unreadable.append(str(error))
-            cards[image.dataset].n_readable -= 1
+            card = cards[image.dataset]
+            card.unreadable.append(str(error))
+            card.n_readable -= 1  # its header could be read, so it was counted
             continue
         groups[hashlib.sha256(values.data).digest()].append(image)
     return [group for group in groups.values() if len(group) > 1]
 
 
-def _row(card: Card) -> tuple[str, ...]:
-    """The card's line of the table; where no image could be read, what the descriptor expects."""
-    about = card.descriptor.about
-    bands = ", ".join(map(str, sorted(card.bands)))
-    centres = ", ".join(sorted(card.centres))
-    return (
-        about.title or card.name,
-        bands or str(about.bands or ""),
-        "" if card.range_nm is None else f"{card.range_nm[0]:.0f}-{card.range_nm[1]:.0f}",
-        centres or card.descriptor.wavelength_confidence or "",
-        str(card.n_readable),
-        str(about.images or ""),
-        _resolution(card.sizes_px),
-        _bytes(card.n_bytes),
-        str(len(card.unreadable) or ""),
-        str(card.equal or ""),
-        about.licence or "",
-    )
-
-
-def _resolution(sizes_px: set[tuple[int, int]]) -> str:
-    """Smallest and largest width x height; both sides by themselves, since images may lie or stand."""
-    if not sizes_px:
-        return ""
-    widths, heights = zip(*sizes_px, strict=True)
-    smallest = f"{min(widths)}x{min(heights)}"
-    return smallest if len(sizes_px) == 1 else f"{smallest} to {max(widths)}x{max(heights)}"
+def _named(group: Sequence[Image], cards: Mapping[str, Card]) -> tuple[str, ...]:
+    """Names of equal images, which are counted in their cards."""
+    for image in group:  # equal images may lie in several data sets
+        cards[image.dataset].n_equal += 1
+    return tuple(f"{image.dataset}/{image.image_id}" for image in group)
 
 
 def _bytes(n: int) -> str:
-    """A size with its unit."""
+    """A number of bytes with three digits."""
     size = float(n)
-    for unit in ("B", "KiB", "MiB", "GiB"):
+    for unit in UNITS[:-1]:
         if size < 1024:
             return f"{size:.3g} {unit}"
         size /= 1024
-    return f"{size:.3g} TiB"
+    return f"{size:.3g} {UNITS[-1]}"
 
 
-def _section(title: str, lines: list[str]) -> list[str]:
+def _section(title: str, lines: Sequence[str]) -> list[str]:
+    """Lines of Markdown; none without content."""
     if not lines:
         return []
     more = [f"- ... and {len(lines) - LISTED} more"] if len(lines) > LISTED else []

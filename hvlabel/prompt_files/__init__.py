@@ -2,7 +2,7 @@
 
 | suffix | what is in it | coordinates in the file |
 |---|---|---|
-| .json | COCO; SA-1B, as this project writes it; plain boxes and points | px; boxes x, y, width, height (plain: x0, y0, x1, y1) |
+| .json | COCO; SA-1B, as written here; plain boxes and points | px; x, y, width, height (plain: x0, y0, x1, y1) |
 | .csv | boxes or points, with a header | px; x0, y0, x1, y1 or x, y, width, height |
 | .xml | Pascal VOC | 1-based indices of the first and the last pixel |
 | .txt | YOLO boxes or polygons | fractions of the image's width and height |

@@ -15,26 +15,29 @@ def read_coco(source: Source, document: dict[str, object]) -> Iterator[Stated]:
     images = _images(source, document)
     annotations = list_of(source, "annotations", document["annotations"])
     if not images and not annotations:
-        return
+        return  # an empty file marks nothing, in no image
     if not images:
         raise source.error(f"{len(annotations)} annotations but no image; list the image that they belong to")
     ids = [id_or_none(image.get("id")) for image in images]
-    chosen = source.which_image([_file_name(source, k, image) for k, image in enumerate(images)])
-    _require_same_size(source, images[chosen])
-    if ids[chosen] is None or ids.count(ids[chosen]) != 1:
+    names = [_file_name(source, k, image) for k, image in enumerate(images)]
+    chosen = source.which_image(names)
+    image, chosen_id = images[chosen], ids[chosen]
+    _require_same_size(source, image)
+    if chosen_id is None or ids.count(chosen_id) != 1:  # its annotations would be another's too
         raise source.error(
-            f"images[{chosen}]: the id {shown(images[chosen].get('id'))} is no id or several images have it; give it its own"
+            f"images[{chosen}]: the id {shown(image.get('id'))} is no id or several images have it; give it its own"
         )
     categories = _categories(source, document)
-    known_ids = set(ids)
+    known_ids = set(ids)  # a list would be searched for each annotation
     for k, item in enumerate(annotations):
         annotation = mapping_of(source, f"annotations[{k}]", item)
         image_id = id_or_none(annotation.get("image_id"))
-        if image_id is None or image_id not in known_ids:
+        if image_id is None or image_id not in known_ids:  # of any image: a wrong id may be meant for this one
             raise source.error(
-                f"annotations[{k}]: no image has its image_id {shown(annotation.get('image_id'))}; add the image or correct the id"
+                f"annotations[{k}]: no image has its image_id {shown(annotation.get('image_id'))}; "
+                "add the image or correct the id"
             )
-        if image_id == ids[chosen] and not _is_crowd(annotation):
+        if image_id == chosen_id and not _is_crowd(annotation):
             yield _stated(source, k, annotation, categories)
 
 
@@ -51,6 +54,7 @@ def read_sa1b(source: Source, document: dict[str, object]) -> Iterator[Stated]:
 
 
 def _images(source: Source, document: dict[str, object]) -> list[dict[str, object]]:
+    """The document's images as mappings."""
     images = list_of(source, "images", document["images"])
     return [mapping_of(source, f"images[{k}]", image) for k, image in enumerate(images)]
 
@@ -80,6 +84,7 @@ def _categories(source: Source, document: dict[str, object]) -> dict[str, str | 
 
 
 def _is_crowd(annotation: dict[str, object]) -> bool:
+    """Whether a box is around many objects, so that it asks for none of them."""
     return annotation.get("iscrowd") == 1
 
 
@@ -87,14 +92,17 @@ def _stated(source: Source, k: int, annotation: dict[str, object], categories: d
     """An annotation as a prompt; the name of its category, or its category's id where that has no name."""
     where = f"annotations[{k}] (id {shown(annotation.get('id'))})"
     category_id = id_or_none(annotation.get("category_id"))
-    name = None if category_id is None else categories.get(category_id) or category_id
+    name = None
+    if category_id is not None:
+        name = categories.get(category_id) or category_id
     object_id = id_or_none(annotation.get("id")) or str(k)
-    return Stated(where, ObjectPrompt(_box(source, where, annotation), name=name, object_id=object_id))
+    prompt = ObjectPrompt(_box(source, where, annotation), name=name, object_id=object_id)
+    return Stated(where, prompt)
 
 
 def _box(source: Source, where: str, annotation: dict[str, object]) -> Box:
     """The box that the annotation states, or else the tight one of its mask."""
-    if annotation.get("bbox") not in (None, []):
+    if annotation.get("bbox") not in (None, []):  # tools write an empty list for none
         x, y, width, height = numbers_of(source, where, annotation["bbox"], "4 numbers x, y, width, height", n=(4,))
         return x, y, x + width, y + height
     if annotation.get("segmentation") not in (None, []):

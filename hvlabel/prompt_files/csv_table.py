@@ -30,6 +30,7 @@ def read(source: Source) -> Iterator[Stated]:
     """The rows of this image as prompts."""
     header, rows = _table(source)
     rows = _rows_of_image(source, header, rows)
+    # edges first: x0, y0, x1, y1 beside x, y, w, h would say the same
     for columns in EDGE_COLUMNS:
         if header >= set(columns):
             return _boxes(source, rows, columns, sizes=False)
@@ -39,9 +40,10 @@ def read(source: Source) -> Iterator[Stated]:
     # some columns of a box are a box with a misspelt column, never points
     if header >= set(POINT_COLUMNS) and not header & BOX_ONLY:
         return _points(source, header, rows)
+    names = ", ".join(map(shown, sorted(header)))[:200]
     raise source.error(
-        f"the columns {', '.join(map(shown, sorted(header)))[:200]} are neither boxes (x0,y0,x1,y1 or xmin,ymin,xmax,ymax or x,y,w,h "
-        "or x,y,width,height) nor points (x,y); name the columns in the first line"
+        f"the columns {names} are neither boxes (x0,y0,x1,y1 or xmin,ymin,xmax,ymax or x,y,w,h or x,y,width,height) "
+        "nor points (x,y); name the columns in the first line"
     )
 
 
@@ -49,20 +51,21 @@ def _table(source: Source) -> tuple[set[str], list[Row]]:
     """Column names in lower case, and the rows that are not blank."""
     text = source.text()
     first_line = text.lstrip().partition("\n")[0]
-    delimiter = max(DELIMITERS, key=first_line.count)
+    delimiter = max(DELIMITERS, key=first_line.count)  # by the header alone: cells may hold any of them
     # strict: a quote that is never closed would swallow rows without a word
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     lines: list[tuple[int, list[str]]] = []
     try:
         for cells in reader:
             stripped = [cell.strip() for cell in cells]
-            if any(stripped):
+            if any(stripped):  # else a blank line
                 lines.append((reader.line_num, stripped))
     except csv.Error as error:
         raise source.error(f"line {reader.line_num}: not CSV ({error}); mend the file") from error
     if not lines:
         raise source.error("no header; expected a first line with column names such as x0,y0,x1,y1")
-    columns = [name.lower() for name in lines[0][1]]
+    _, header = lines[0]
+    columns = [name.lower() for name in header]
     if len(set(columns)) != len(columns):
         raise source.error(f"the header {shown(columns)} names a column twice; give each its own name")
     rows = []
@@ -81,7 +84,7 @@ def _rows_of_image(source: Source, header: set[str], rows: list[Row]) -> list[Ro
     for row in rows:
         if not row.cells[column]:
             raise source.error(f"line {row.line}: no image in the column {column}; fill it in or drop the column")
-    known = list(dict.fromkeys(row.cells[column] for row in rows))
+    known = list(dict.fromkeys(row.cells[column] for row in rows))  # in the order of the file, for messages
     name = known[source.which_image(known)]
     return [row for row in rows if row.cells[column] == name]
 
@@ -89,9 +92,10 @@ def _rows_of_image(source: Source, header: set[str], rows: list[Row]) -> list[Ro
 def _boxes(source: Source, rows: list[Row], columns: Sequence[str], sizes: bool) -> Iterator[Stated]:
     """One object a row. sizes: the last two columns are width and height, not edges."""
     for k, row in enumerate(rows):
-        x0, y0, x1, y1 = _row_numbers(source, row, columns)
-        box: Box = (x0, y0, x0 + x1, y0 + y1) if sizes else (x0, y0, x1, y1)
-        yield Stated(f"line {row.line}", ObjectPrompt(box, name=_name(row), object_id=str(k)))
+        x0, y0, third, fourth = _row_numbers(source, row, columns)
+        box: Box = (x0, y0, x0 + third, y0 + fourth) if sizes else (x0, y0, third, fourth)
+        prompt = ObjectPrompt(box, name=_name(row), object_id=str(k))
+        yield Stated(f"line {row.line}", prompt)
 
 
 def _points(source: Source, header: set[str], rows: list[Row]) -> Iterator[Stated]:
@@ -110,7 +114,7 @@ def _points(source: Source, header: set[str], rows: list[Row]) -> Iterator[State
             points.append((x, y))
             labels.append(_label(source, row))
         names = {_name(row) for row in group}
-        if len(names) > 1:
+        if len(names) > 1:  # a slip in the column `object`, most likely
             lines = ", ".join(str(row.line) for row in group[:10])
             raise source.error(f"lines {lines}: the points of object {shown(object_id)} differ in class; expected one")
         prompt = ObjectPrompt(None, tuple(points), tuple(labels), _name(group[0]), object_id)
@@ -118,6 +122,7 @@ def _points(source: Source, header: set[str], rows: list[Row]) -> Iterator[State
 
 
 def _row_numbers(source: Source, row: Row, columns: Sequence[str]) -> list[float]:
+    """The numbers in some cells of a row."""
     return [text_number(source, f"line {row.line}, column {name}", row.cells[name]) for name in columns]
 
 
@@ -130,9 +135,13 @@ def _label(source: Source, row: Row) -> int:
 
 
 def _name(row: Row) -> str | None:
+    """The class of an object; None where the table has none, or an empty cell."""
     column = _first(row.cells.keys(), NAME_COLUMNS)
-    return (column and row.cells[column]) or None
+    if column is None:
+        return None
+    return row.cells[column] or None
 
 
 def _first(header: Container[str], names: Sequence[str]) -> str | None:
+    """The first of some columns that a table has."""
     return next((name for name in names if name in header), None)

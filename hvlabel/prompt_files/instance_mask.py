@@ -44,15 +44,15 @@ def read_png(source: Source) -> Iterator[Stated]:
 
 def _require_whole_chunks(source: Source, content: bytes) -> None:
     """Refuse a PNG whose chunks end beyond the file: OpenCV would allocate the gigabytes that a length promises."""
-    place = PNG_SIGNATURE_BYTES
+    start = PNG_SIGNATURE_BYTES  # of the next chunk
     kind = b""
     while kind != b"IEND":
-        chunk = content[place : place + PNG_CHUNK.size]
+        chunk = content[start : start + PNG_CHUNK.size]
         if len(chunk) < PNG_CHUNK.size:
             raise source.error("this PNG ends before its last chunk, it is damaged; copy it again")
         length, kind = PNG_CHUNK.unpack(chunk)
-        place += PNG_CHUNK.size + length + PNG_CHECKSUM_BYTES
-    if place > len(content):
+        start += PNG_CHUNK.size + length + PNG_CHECKSUM_BYTES
+    if start > len(content):
         raise source.error("this PNG ends within its last chunk, it is damaged; copy it again")
 
 
@@ -97,7 +97,9 @@ def _require_one_mask(source: Source, content: bytes) -> str:
 
 
 def _decoded(source: Source, content: bytes, format_name: str) -> np.ndarray:
+    """(H, W) or, of what is no mask, (H, W, channels) values as stored. format_name: for messages."""
     try:
+        # unchanged: values are numbers of objects, not brightness
         mask = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
     except cv2.error as error:
         raise source.error(f"not a readable {format_name}: {error.err[:80]}; copy it again") from error
@@ -121,6 +123,7 @@ def _objects(source: Source, mask: np.ndarray) -> Iterator[Stated]:
 
 
 def _not_a_mask(source: Source, what: str) -> PromptFileError:
+    """The error of a sound picture of another kind. what: it is."""
     return source.error(
         f"{what}, expected an instance mask: one grey channel of 8 or 16 bits in which each object has its own value; "
         "save it like that (of a palette picture: its indices)"

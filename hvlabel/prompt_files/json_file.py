@@ -14,8 +14,9 @@ def read(source: Source) -> Iterator[Stated]:
     """The prompts of a JSON file: COCO (images, annotations), SA-1B (annotations), or plain (boxes, points)."""
     document = parsed(source)
     if isinstance(document, list):
-        return _plain(source, {"boxes": document})
+        return _plain(source, {"boxes": document})  # the shortest file that makes sense
     if isinstance(document, dict):
+        # by keys, not by names of formats: nobody writes these down
         if "images" in document and "annotations" in document:
             return coco.read_coco(source, document)
         if "annotations" in document:
@@ -44,7 +45,7 @@ def _plain(source: Source, document: dict[str, object]) -> Iterator[Stated]:
         )
     for k, name in enumerate(names):
         text = text_or_none(source, f"names[{k}]", name)
-        if k < len(boxes):
+        if k < len(boxes):  # boxes come first
             where = f"boxes[{k}]"
             prompt = ObjectPrompt(_box(source, where, boxes[k]), name=text, object_id=str(k))
         else:
@@ -55,6 +56,7 @@ def _plain(source: Source, document: dict[str, object]) -> Iterator[Stated]:
 
 
 def _box(source: Source, where: str, entry: object) -> Box:
+    """A box as pixel edges."""
     x0, y0, x1, y1 = numbers_of(source, where, entry, "4 numbers x0, y0, x1, y1", n=(4,))
     return x0, y0, x1, y1
 
@@ -64,7 +66,7 @@ def _points(source: Source, where: str, entry: object) -> tuple[tuple[Point, ...
     items = list_of(source, where, entry)
     if not items:
         raise source.error(f"{where}: no point in it, expected [x, y] or a list of such points; take it away")
-    several = isinstance(items[0], list)
+    several = isinstance(items[0], list)  # a list of points; else the numbers of one
     points = []
     labels = []
     for item in items if several else [items]:

@@ -66,4 +66,5 @@ def id_or_none(value: object) -> str | None:
 
 
 def _is_number(value: object) -> bool:
+    """Whether a JSON value is a number: in Python, truth values are whole numbers too."""
     return isinstance(value, int | float) and not isinstance(value, bool)

@@ -60,7 +60,7 @@ def checked(source: Source, stated: Stated) -> ObjectPrompt:
 
 def point_label(source: Source, where: str, value: float) -> int:
     """The label of a point: 1 foreground, 0 background."""
-    if value not in (0, 1):
+    if value not in (0, 1):  # SAM's labels of boxes, 2 and 3, are not for people
         raise source.error(f"{where}: the label {value:.10g} is neither 1 (foreground) nor 0 (background); correct it")
     return int(value)
 
@@ -87,6 +87,7 @@ def _inside(source: Source, where: str, box: Box) -> Box:
     text = f"{where}: the box {_numbers(box)} (x0, y0, x1, y1)"
     x0, y0, x1, y1 = box
     width, height = source.width_px, source.height_px
+    # in this order: what is not finite compares with nothing, what is empty lies nowhere
     if not all(map(math.isfinite, box)):
         raise source.error(f"{text} is not finite; expected px of the image, correct it")
     if x1 <= x0 or y1 <= y0:
@@ -113,4 +114,5 @@ def _require_point(source: Source, where: str, x: float, y: float) -> None:
 
 
 def _numbers(values: Iterable[float]) -> str:
+    """Numbers in brackets, for messages."""
     return "(" + ", ".join(f"{value:.10g}" for value in values) + ")"

@@ -28,6 +28,7 @@ def tight_box(source: Source, where: str, segmentation: object) -> Box:
 
 
 def _polygon_box(source: Source, where: str, polygons: list[object]) -> Box:
+    """The box around all polygons of an object: parts of it that something in front divides."""
     xs: list[float] = []
     ys: list[float] = []
     for polygon in polygons:
@@ -51,7 +52,8 @@ def _runs(source: Source, where: str, counts: object) -> np.ndarray:
     lengths = np.array(runs if sound else [], np.int64)
     if int(lengths.sum()) != n_px:
         raise source.error(
-            f"{where}: the counts {shown(counts)} are not the run lengths of {n_px} px ({source.size}); write the mask again"
+            f"{where}: the counts {shown(counts)} are not the run lengths of {n_px} px ({source.size}); "
+            "write the mask again"
         )
     return lengths
 
@@ -71,6 +73,7 @@ def _decompressed(source: Source, where: str, counts: str) -> list[int]:
             continue
         if code & 0x10:  # negative
             value -= 1 << (BITS_PER_CHARACTER * n_characters)
+        # to the run two before: the last one of the same colour
         runs.append(value + runs[-2] if len(runs) > 2 else value)
         value = 0
         n_characters = 0
@@ -80,9 +83,10 @@ def _decompressed(source: Source, where: str, counts: str) -> list[int]:
 
 
 def _run_box(source: Source, where: str, runs: np.ndarray) -> Box:
+    """The box around the marked pixels of an image, from (N,) run lengths alone: the mask is never unpacked."""
     height = source.height_px
     ends = np.cumsum(runs)
-    foreground = np.arange(len(runs)) % 2 == 1
+    foreground = np.arange(len(runs)) % 2 == 1  # the first run is background
     marked = foreground & (runs > 0)
     if not marked.any():
         raise source.error(f"{where}: the mask marks no pixel; take the annotation away")

@@ -50,6 +50,7 @@ class Source:
                 f"byte {error.start} is not UTF-8 text; save the file as UTF-8, or check its suffix"
             ) from error
         if "\0" in text:
+            # text of two bytes a letter, or no text at all
             raise self.error("holds NUL bytes, expected text; save the file as UTF-8, or check its suffix")
         return text
 
@@ -62,18 +63,18 @@ class Source:
             )
 
     def which_image(self, known: Sequence[str]) -> int:
-        """Index of this image among the names of the file's images; the only one is taken without a look at its name."""
+        """Index of this image among the names of the file's images; an only one is taken without a look at its name."""
         if len(known) == 1:
-            return 0
+            return 0  # people rename images, and keep annotations beside them
         matches = [k for k, name in enumerate(known) if name in self.image_names]
-        if not matches:
+        if not matches:  # the same image in another format, or in another folder
             stems = {_stem(name) for name in self.image_names}
             matches = [k for k, name in enumerate(known) if _stem(name) in stems]
         if len(matches) != 1:
-            wanted = ", ".join(map(repr, self.image_names)) or "(no name given)"
+            names = ", ".join(map(repr, self.image_names)) or "(no name given)"
             verdict = "several of its images match" if matches else "none of its images matches"
             raise self.error(
-                f"{verdict} {wanted}; it knows {len(known)} images: {_some(known)}; use one of these names for the image"
+                f"{verdict} {names}; it knows {len(known)} images: {_some(known)}; use one of these names for the image"
             )
         return matches[0]
 
@@ -84,6 +85,7 @@ def shown(value: object) -> str:
 
 
 def _some(names: Sequence[str]) -> str:
+    """The first few names, for messages."""
     more = ", ..." if len(names) > N_NAMES_SHOWN else ""
     return ", ".join(shown(name) for name in names[:N_NAMES_SHOWN]) + more
 

@@ -14,7 +14,7 @@ UNSAFE = re.compile("<!(DOCTYPE|ENTITY)", re.IGNORECASE)  # entities can grow wi
 
 
 def read(source: Source) -> Iterator[Stated]:
-    """Boxes of annotation/object/bndbox: 1-based indices of the first and the last pixel (VOC2012 devkit, section 2)."""
+    """Boxes of annotation/object/bndbox: indices of the first and last pixel, from 1 (VOC2012 devkit, section 2)."""
     root = _root(source)
     size = root.find("size")
     if size is not None:
@@ -31,6 +31,7 @@ def read(source: Source) -> Iterator[Stated]:
 
 
 def _root(source: Source) -> ElementTree.Element:
+    """The document's root; PromptFileError unless it is small, safe XML of an annotation."""
     try:
         n_bytes = source.path.stat().st_size
     except OSError as error:
@@ -51,6 +52,7 @@ def _root(source: Source) -> ElementTree.Element:
 
 
 def _number(source: Source, where: str, parent: ElementTree.Element, tag: str) -> float:
+    """The number in a tag that has to be there."""
     text = parent.findtext(tag)
     if text is None:
         raise source.error(f"{where}: no {tag} in <{parent.tag}>; add it")

@@ -26,6 +26,7 @@ def read(source: Source) -> Iterator[Stated]:
 
 
 def _box(source: Source, where: str, words: list[str]) -> Box:
+    """A box in px, of a line's box or polygon: which one it is, the number of words tells."""
     if len(words) in BOX_WORDS:
         cx, cy, w, h = (_fraction(source, where, word) for word in words[1:5])
         box = (cx - w / 2, cy - h / 2, cx + w / 2, cy + h / 2)
@@ -46,7 +47,7 @@ def _fraction(source: Source, where: str, word: str) -> float:
     value = text_number(source, where, word)
     if not -TOLERANCE <= value <= 1 + TOLERANCE:
         raise source.error(
-            f"{where}: {value:.10g} is outside [0, 1], the values look like pixels; YOLO states fractions of the image of "
-            f"{source.size}: divide by these, or write the boxes as CSV"
+            f"{where}: {value:.10g} is outside [0, 1], the values look like pixels; YOLO states fractions of the image "
+            f"of {source.size}: divide by these, or write the boxes as CSV"
         )
-    return min(max(value, 0.0), 1.0)
+    return min(max(value, 0.0), 1.0)  # what rounding took beyond

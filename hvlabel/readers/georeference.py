@@ -1,4 +1,4 @@
-"""Where an image lies on the ground: coordinate system and affine transform of GeoTIFF tags and of ENVI's `map info`."""
+"""Where an image lies on the ground: coordinate system and affine transform, of GeoTIFF tags and ENVI's `map info`."""
 
 from __future__ import annotations
 
@@ -11,22 +11,26 @@ from typing import Any
 import numpy as np
 
 # GeoTIFF 1.1: keys of the key directory
-MODEL_TYPE, RASTER_TYPE, GEOGRAPHIC_CRS, PROJECTED_CRS = 1024, 1025, 2048, 3072
+RASTER_TYPE, GEOGRAPHIC_CRS, PROJECTED_CRS = 1025, 2048, 3072
 PIXEL_IS_POINT, USER_DEFINED, UNDEFINED = 2, 32767, 0
 EPSG_WGS84, EPSG_UTM_NORTH, EPSG_UTM_SOUTH = 4326, 32600, 32700
+WGS84_NAME = re.compile(r"wgs[-_ ]?(19)?84")
+NO_PLACE = ("arbitrary", "pixel")  # projections of ENVI that count pixels
+
+Transform = tuple[float, float, float, float, float, float]
 
 
 @dataclass(frozen=True)
 class Georeference:
     """Place of an image.
 
-    transform : (a, b, c, d, e, f) with x = a * column + b * row + c and y = d * column + e * row + f, where (0, 0) is the
-                outer corner of the first pixel
+    transform : (a, b, c, d, e, f) with x = a * column + b * row + c and y = d * column + e * row + f, where (0, 0) is
+                the outer corner of the first pixel
     crs       : "EPSG:code", or well-known text, or None if the file does not say
     source    : the file's own words, e.g. ENVI's `map info`
     """
 
-    transform: tuple[float, float, float, float, float, float]
+    transform: Transform
     crs: str | None
     source: str | None = None
 
@@ -45,6 +49,7 @@ class Georeference:
         height_px, width_px : of the image before it is turned
         rot90               : quarter turns counter-clockwise
         """
+        # each product puts the way from new to old pixels before the way from old pixels to the ground
         matrix = np.array([*self.transform, 0, 0, 1]).reshape(3, 3)
         matrix = matrix @ np.array([[1, 0, 0], [0, 1, first_row], [0, 0, 1]])
         for _ in range(rot90):
@@ -58,27 +63,29 @@ class Georeference:
 def from_map_info(map_info: str | None, coordinate_system: str | None) -> Georeference | None:
     """Of an ENVI header's `map info` and `coordinate system string`; None where they name no sound place.
 
-    Map info: projection, column and row of a reference point (counted from 1, at the pixel's outer corner), its x and y,
-    pixel width and height, and for UTM zone and hemisphere, then the datum; `rotation=` degrees counter-clockwise.
+    Map info: projection, column and row of a reference point (counted from 1, at the pixel's outer corner), its x and
+    y, pixel width and height, and for UTM zone and hemisphere, then the datum; `rotation=` degrees counter-clockwise.
     """
     if not map_info:
         return None
-    words = [w.strip() for w in map_info.split(",")]
-    if words[0].lower() in ("arbitrary", "pixel"):
-        return None  # pixels counted, no place
+    words = [word.strip() for word in map_info.split(",")]
+    if words[0].lower() in NO_PLACE:
+        return None
     try:
-        column, row, x, y, width, height = (float(w) for w in words[1:7])
-    except ValueError:
+        numbers = [float(word) for word in words[1:7]]
+        column, row, x, y, width, height = numbers
+    except ValueError:  # a word that is none, or too few
         return None
-    if not all(map(math.isfinite, (column, row, x, y, width, height))) or 0 in (width, height):
+    if not all(map(math.isfinite, numbers)) or 0 in (width, height):
         return None
-    named = dict(w.lower().split("=", 1) for w in words if "=" in w)
+    named = dict(word.lower().split("=", 1) for word in words if "=" in word)
     angle = math.radians(_number(named.get("rotation")))
     a, b = width * math.cos(angle), height * math.sin(angle)
-    d, e = width * math.sin(angle), -height * math.cos(angle)
-    corner = (x - a * (column - 1) - b * (row - 1), y - d * (column - 1) - e * (row - 1))
+    d, e = width * math.sin(angle), -height * math.cos(angle)  # rows go down, y goes up
+    corner_x = x - a * (column - 1) - b * (row - 1)
+    corner_y = y - d * (column - 1) - e * (row - 1)
     crs = coordinate_system.strip() if coordinate_system else None
-    return Georeference((a, b, corner[0], d, e, corner[1]), _envi_epsg(words) or crs, map_info)
+    return Georeference((a, b, corner_x, d, e, corner_y), _envi_epsg(words) or crs, map_info)
 
 
 def from_geotiff(
@@ -89,35 +96,47 @@ def from_geotiff(
 ) -> Georeference | None:
     """Of the tags ModelPixelScale, ModelTiepoint, ModelTransformation and GeoKeyDirectory; None without a transform."""
     codes = _geo_keys(keys or ())
-    if matrix is not None and len(matrix) >= 8:
-        a, b, _, c, d, e, _, f = (float(v) for v in matrix[:8])
-    elif scale is not None and tiepoint is not None and len(scale) >= 2 and len(tiepoint) >= 6:
-        column, row, _, x, y, _ = (float(v) for v in tiepoint[:6])
-        a, b, d, e = float(scale[0]), 0.0, 0.0, -float(scale[1])
-        c, f = x - a * column, y - e * row
-    else:
+    transform = _geotiff_transform(scale, tiepoint, matrix)
+    if transform is None:
         return None
+    a, b, c, d, e, f = transform
     if codes.get(RASTER_TYPE) == PIXEL_IS_POINT:  # the transform is of pixel centres then
         c, f = c - (a + b) / 2, f - (d + e) / 2
     code = codes.get(PROJECTED_CRS, codes.get(GEOGRAPHIC_CRS))
-    known = code is not None and code not in (USER_DEFINED, UNDEFINED)
-    return Georeference((a, b, c, d, e, f), f"EPSG:{code}" if known else None, "GeoTIFF tags")
+    is_known = code is not None and code not in (USER_DEFINED, UNDEFINED)
+    return Georeference((a, b, c, d, e, f), f"EPSG:{code}" if is_known else None, "GeoTIFF tags")
+
+
+def _geotiff_transform(
+    scale: Sequence[float] | None, tiepoint: Sequence[float] | None, matrix: Sequence[float] | None
+) -> Transform | None:
+    """Of the 4x4 matrix, else of one tie point and the pixel's sizes."""
+    if matrix is not None and len(matrix) >= 8:
+        a, b, _, c, d, e, _, f = (float(v) for v in matrix[:8])  # two rows of x, y, z, 1
+        return a, b, c, d, e, f
+    if scale is None or tiepoint is None or len(scale) < 2 or len(tiepoint) < 6:
+        return None
+    column, row, _, x, y, _ = (float(v) for v in tiepoint[:6])
+    a, e = float(scale[0]), -float(scale[1])  # rows go down, y goes up
+    return a, 0.0, x - a * column, 0.0, e, y - e * row
 
 
 def _envi_epsg(words: Sequence[str]) -> str | None:
     """EPSG code of map infos on WGS-84, which need no further words."""
-    if not any(re.fullmatch(r"wgs[-_ ]?(19)?84", w.lower()) for w in words):
+    if not any(WGS84_NAME.fullmatch(word.lower()) for word in words):
         return None
-    if words[0].lower().startswith("geographic"):
+    projection = words[0].lower()
+    if projection.startswith("geographic"):
         return f"EPSG:{EPSG_WGS84}"
-    if words[0].lower() == "utm" and len(words) > 8 and words[7].isdecimal():
-        base = EPSG_UTM_SOUTH if words[8].lower().startswith("s") else EPSG_UTM_NORTH
-        return f"EPSG:{base + int(words[7])}"
+    if projection == "utm" and len(words) > 8 and words[7].isdecimal():
+        zone, hemisphere = int(words[7]), words[8].lower()
+        base = EPSG_UTM_SOUTH if hemisphere.startswith("s") else EPSG_UTM_NORTH
+        return f"EPSG:{base + zone}"
     return None
 
 
 def _geo_keys(directory: Sequence[int]) -> Mapping[int, int]:
-    """Key -> value of those keys that hold their value in the directory itself."""
+    """Key -> value of those keys that hold it in the directory itself: fours of numbers after a head of four."""
     entries = [directory[k : k + 4] for k in range(4, len(directory) - 3, 4)]
     return {int(key): int(value) for key, location, _, value in entries if location == 0}
 

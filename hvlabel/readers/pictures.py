@@ -1,84 +1,51 @@
-"""Pictures as raw data: PNG mosaic frames, folders of one PNG per band, and RGB companions."""
+"""Pictures as arrays: grey PNGs that are raw data, RGB companions, and pictures that lie inside a raw file."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
 import numpy as np
 import PIL.Image
 
-from hvlabel.descriptors import Form, band_files
 from hvlabel.errors import RawFileError
-from hvlabel.readers.stored import MemoryArray, Packed, StoredArray
 
-
-def read_mosaic(path: Path, form: Form) -> StoredArray:
-    """(m*m, H/m, W/m) cube of a snapshot mosaic frame; band = row in the pattern * m + column. No interpolation."""
-    side = form.mosaic_px
-    assert side is not None  # the form's validator
-    frame = read_grey(path)
-    rows, cols = frame.shape[0] // side, frame.shape[1] // side
-    if min(rows, cols) < 1:
-        raise RawFileError(
-            f"{path}: {frame.shape[1]}x{frame.shape[0]} px is smaller than one {side}x{side} pattern; check descriptor.mosaic_px"
-        )
-    tiles = frame[: rows * side, : cols * side].reshape(rows, side, cols, side)
-    cube = tiles.transpose(1, 3, 0, 2).reshape(side * side, rows, cols)
-    return StoredArray(MemoryArray(cube), "cyx", (path,))
-
-
-def read_bands(path: Path, form: Form) -> StoredArray:
-    """(C, H, W) cube of a folder with one grey PNG per band. Among 16-bit bands an 8-bit one is scaled up by 257."""
-    if not path.is_dir():
-        raise RawFileError(f"{path}: not a folder, expected one with a PNG per band; name the folder")
-    files = band_files(path)
-    if not files:
-        raise RawFileError(f"{path}: no PNG in this folder, expected one per band; name the folder that holds them")
-    known_nm = form.known_wavelengths_nm()
-    if known_nm is not None and len(known_nm) + len(form.drop_bands) != len(files):
-        raise RawFileError(
-            f"{path}: {len(files)} PNG files for {len(known_nm) + len(form.drop_bands)} bands; restore the missing files or take foreign ones away"
-        )
-    sizes = set()
-    deep = False
-    for file in files:
-        with _open(file) as picture:
-            sizes.add(picture.size)
-            deep |= _depth(file) == 16
-    if len(sizes) != 1:
-        raise RawFileError(f"{path}: bands of different sizes {sorted(sizes)}; expected equal ones, copy them again")
-    width, height = sizes.pop()
-
-    def blocks() -> Iterator[np.ndarray]:
-        for file in files:
-            band = read_grey(file)
-            yield band.astype(np.uint16) * 257 if deep and band.dtype == np.uint8 else band
-
-    dtype = np.dtype(np.uint16 if deep else np.uint8)
-    return StoredArray(Packed((len(files), height, width), dtype, blocks), "cyx", tuple(files))
+PNG_DEPTH_AT = 24  # signature 8 bytes, then the chunk IHDR: length 4, name 4, width 4, height 4, bits per sample
+ONE_IS_WHITE_UP_TO = 2.0  # shares of white may overshoot a little; no counts end so low
 
 
 def read_grey(path: Path) -> np.ndarray:
     """(H, W) uint8 or uint16 of a grey PNG; a colour PNG passes if its channels are equal."""
-    with _open(path) as picture:
+    with open_png(path) as picture:
         values = np.asarray(picture.convert("RGB") if picture.mode == "P" else picture)
-    if values.ndim == 3 and values.dtype == np.uint8 and _depth(path) == 16:
+    if values.ndim == 3 and values.dtype == np.uint8 and png_depth(path) == 16:
         deep = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)  # Pillow cuts 16-bit colours to 8
         if deep is None:
             raise RawFileError(f"{path}: not a readable PNG; it is damaged, copy it again")
         values = np.asarray(deep)
     if values.ndim == 3:
-        colours = values[..., :3] if values.shape[2] in (3, 4) else values[..., :1]
+        has_colours = values.shape[2] in (3, 4)  # else grey with alpha
+        colours = values[..., :3] if has_colours else values[..., :1]
         if (colours != colours[..., :1]).any():
             raise RawFileError(
-                f"{path}: a colour picture, expected a grey one; this may be a false-colour companion: name the raw frame"
+                f"{path}: a colour picture, expected a grey one; this may be a false-colour companion: "
+                "name the raw frame"
             )
         values = colours[..., 0]
     if values.dtype == np.bool_:
         raise RawFileError(f"{path}: one bit per pixel, expected 8 or 16; name another file")
     return values.astype(np.uint16 if values.dtype.itemsize > 1 else np.uint8, copy=False)
+
+
+def open_png(path: Path) -> PIL.Image.Image:
+    """A PNG whose values are not decoded yet; other formats are refused, whatever the file is called."""
+    return PIL.Image.open(path, formats=["PNG"])
+
+
+def png_depth(path: Path) -> int:
+    """Bits per sample of a PNG, from its header."""
+    with path.open("rb") as file:
+        return file.read(PNG_DEPTH_AT + 1)[PNG_DEPTH_AT]
 
 
 def read_rgb(path: Path) -> np.ndarray:
@@ -88,8 +55,18 @@ def read_rgb(path: Path) -> np.ndarray:
             return np.asarray(picture.convert("RGB"))
     except (OSError, ValueError, SyntaxError, PIL.Image.DecompressionBombError) as error:
         raise RawFileError(
-            f"{path}: the RGB companion is missing or damaged ({str(error)[:80]}); restore it or drop descriptor.rgb_companion"
+            f"{path}: the RGB companion is missing or damaged ({str(error)[:80]}); "
+            "restore it or drop descriptor.rgb_companion"
         ) from error
+
+
+def is_colour(path: Path) -> bool:
+    """Whether a file is a picture with colours; False for whatever cannot be opened."""
+    try:
+        with PIL.Image.open(path) as picture:
+            return picture.mode in ("RGB", "RGBA", "P", "YCbCr")
+    except (OSError, ValueError, SyntaxError, PIL.Image.DecompressionBombError):
+        return False
 
 
 def fit(rgb: np.ndarray, height_px: int, width_px: int) -> np.ndarray:
@@ -97,14 +74,20 @@ def fit(rgb: np.ndarray, height_px: int, width_px: int) -> np.ndarray:
     if rgb.shape[:2] == (height_px, width_px):
         return np.ascontiguousarray(rgb)
     shrinks = rgb.shape[0] > height_px
-    return cv2.resize(rgb, (width_px, height_px), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+    interpolation = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR  # areas: no pixel of the larger picture is left out
+    return cv2.resize(rgb, (width_px, height_px), interpolation=interpolation)
 
 
-def _depth(path: Path) -> int:
-    """Bits per sample of a PNG, from its header."""
-    with path.open("rb") as file:
-        return file.read(25)[24]
+def in_8_bits(values: np.ndarray) -> np.ndarray:
+    """uint8 of a picture in any type, the same shape.
 
-
-def _open(path: Path) -> PIL.Image.Image:
-    return PIL.Image.open(path, formats=["PNG"])
+    Integers are shifted until the largest fits 8 bits. Floats whose largest is up to 2 are shares of white, up to 255
+    they are taken as they are; larger ones are divided by the largest.
+    """
+    if values.dtype.kind in "ui":
+        shift = max(0, int(values.max()).bit_length() - 8)
+        return np.ascontiguousarray(np.clip(values, 0, None) >> shift).astype(np.uint8)
+    clean = np.nan_to_num(values.astype(np.float32), posinf=0.0, neginf=0.0)
+    largest = float(clean.max())
+    white = 1.0 if largest <= ONE_IS_WHITE_UP_TO else max(largest, 255.0)
+    return np.clip(clean * (255 / white) + 0.5, 0, 255).astype(np.uint8)

@@ -10,8 +10,8 @@ from hvlabel.cube import open_cube
 from hvlabel.demo.cameras import CAMERAS
 from hvlabel.demo.files import write_scenes
 from hvlabel.demo.materials import MATERIALS, illuminant, metamer
+from hvlabel.demo.paths import demo_paths
 from hvlabel.demo.scenes import N_SPECTRAL_ONLY, make_scene
-from hvlabel.manifest import demo_paths
 from hvlabel.masks import decode, read_masks
 from hvlabel.stages.convert import convert_file
 

@@ -1,8 +1,8 @@
-"""The one shard file of a cube, written chunk by chunk and read by byte ranges.
+"""The one file that holds all chunks of a cube, written chunk by chunk and read by byte ranges. Zarr calls it a shard.
 
 Zarr's `sharding_indexed` codec: encoded chunks in any order, then for every chunk of the grid in C order its offset and
-length as little-endian uint64 (all ones: absent), then the CRC32C of that index. Each chunk is Blosc-compressed and followed
-by its own CRC32C. zarr-python writes such a file only in one piece from memory; here it may be of any size.
+length as little-endian uint64 (all ones: absent), then the CRC32C of that index. Each chunk is Blosc-compressed and
+followed by its own CRC32C. zarr-python writes such a file only in one piece from memory; here it may be of any size.
 """
 
 from __future__ import annotations
@@ -19,25 +19,30 @@ from zarr.codecs import BloscCodec, Crc32cCodec
 
 from hvlabel.errors import CubeError
 
+CHUNK_FILE = "cube/c/0/0/0"  # below the folder of the cube
 LEVEL = 5
 BYTE_SHUFFLED = 2  # bytes per value from which whole bytes are shuffled, not bits: a tenth larger, read a fifth faster
 blosc.use_threads = False  # Blosc's own thread pool does not survive a fork; threads here each encode their own chunk
 CRC = struct.Struct("<I")
 RESIDUE = 0x48674BC7  # CRC32C of anything followed by its own CRC32C
+INDEX_ENTRY_BYTES = 16  # offset and length
 ABSENT = 2**64 - 1
 
 
 def codecs(itemsize: int) -> tuple[BloscCodec, Crc32cCodec]:
-    """What zarr is told about the encoding of a chunk; Blosc itself carries no checksum."""
+    """What zarr is told about the encoding of a chunk; Blosc itself carries no checksum.
+
+    itemsize : of its values, bytes
+    """
     shuffle = "shuffle" if itemsize >= BYTE_SHUFFLED else "bitshuffle"
-    return BloscCodec(cname="lz4", clevel=LEVEL, shuffle=shuffle, typesize=itemsize), Crc32cCodec()  # type: ignore[arg-type]
+    blosc_codec = BloscCodec(cname="lz4", clevel=LEVEL, shuffle=shuffle, typesize=itemsize)  # type: ignore[arg-type]
+    return blosc_codec, Crc32cCodec()
 
 
 def encode(chunk: np.ndarray) -> bytes:
     """One encoded chunk of C-contiguous little-endian values. Threads may call this at once."""
-    packed = blosc.compress(
-        chunk, b"lz4", LEVEL, blosc.SHUFFLE if chunk.itemsize >= BYTE_SHUFFLED else blosc.BITSHUFFLE
-    )
+    shuffle = blosc.SHUFFLE if chunk.itemsize >= BYTE_SHUFFLED else blosc.BITSHUFFLE
+    packed = blosc.compress(chunk, b"lz4", LEVEL, shuffle)
     return packed + CRC.pack(google_crc32c.value(packed))
 
 
@@ -48,11 +53,11 @@ def decode(path: Path, stored: np.ndarray, chunk: np.ndarray) -> None:
     blosc.decompress(stored, chunk)  # the length of the content stands in its header
 
 
-class ShardWriter:
-    """Appends chunks to a shard file; `close` writes the index.
+class ChunkFileWriter:
+    """Appends chunks to a file; `close` writes the index.
 
     n_chunks : of the whole grid
-    crc32c   : of everything written so far
+    crc32c   : of everything written so far: the file's entry in the receipt, without reading it again
     """
 
     def __init__(self, file: BinaryIO, n_chunks: int) -> None:
@@ -80,11 +85,12 @@ class ShardWriter:
 
 
 def read_index(path: Path, n_chunks: int) -> np.ndarray:
-    """(n_chunks, 2) offset and length of each chunk; CubeError if it is damaged."""
-    size = n_chunks * 16 + CRC.size
+    """(n_chunks, 2) uint64 offset and length of each chunk, bytes; CubeError if it is damaged."""
+    size = n_chunks * INDEX_ENTRY_BYTES + CRC.size
     try:
         with path.open("rb", buffering=0) as file:
-            tail = os.pread(file.fileno(), size, max(path.stat().st_size - size, 0))
+            start = max(path.stat().st_size - size, 0)
+            tail = os.pread(file.fileno(), size, start)
     except OSError as error:
         raise CubeError(f"{path}: cannot read the cube ({error.strerror}); run again to convert it anew") from error
     if len(tail) != size or google_crc32c.value(tail) != RESIDUE:

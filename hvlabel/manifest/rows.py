@@ -1,0 +1,107 @@
+"""The manifest's rows: every image once, with its shard."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import astuple, dataclass, fields
+from pathlib import Path
+
+from hvlabel.errors import ResultsError
+
+FINGERPRINT_CHARS = 16  # of a sha256: enough to tell a change
+
+
+@dataclass(frozen=True)
+class Image:
+    """One row.
+
+    raw, companion : paths of the raw file and of its RGB picture ("" without one)
+    stamp          : hash of the sizes and times of all files that a reader may open for it: tells whether they changed
+    prompts        : path of the file with what people drew on the image ("" without a rule), and its stamp
+    """
+
+    dataset: str
+    image_id: str
+    shard: str
+    raw: str
+    companion: str
+    stamp: str
+    prompts: str = ""
+    prompts_stamp: str = ""
+
+    def drawn(self) -> tuple[str, str]:
+        """What the branch `prompts` alone depends on."""
+        return self.prompts, self.prompts_stamp
+
+
+COLUMNS = tuple(f.name for f in fields(Image))
+PROMPTS_FROM = COLUMNS.index("prompts")  # columns from here on are no part of an image's cube
+
+
+@dataclass(frozen=True)
+class Scan:
+    """All images of a run, and one sentence per data set that has none.
+
+    remembered : earlier rows of such data sets: their disk may only be away, and their images shall keep their shards
+    """
+
+    images: tuple[Image, ...]
+    problems: tuple[str, ...]
+    remembered: tuple[Image, ...] = ()
+
+    def table(self) -> str:
+        """The manifest as tab-separated text."""
+        text = io.StringIO()
+        writer = csv.writer(text, delimiter="\t", lineterminator="\n")  # quotes what holds a tab
+        writer.writerow(COLUMNS)
+        writer.writerows(astuple(image) for image in (*self.images, *self.remembered))
+        return text.getvalue()
+
+    def shards(self) -> list[tuple[str, str]]:
+        """Distinct (dataset, shard), in manifest order."""
+        return list(dict.fromkeys((image.dataset, image.shard) for image in self.images))
+
+    def in_shard(self, dataset: str, shard: str) -> list[Image]:
+        """Images of one shard, in manifest order."""
+        return [image for image in self.images if (image.dataset, image.shard) == (dataset, shard)]
+
+    def fingerprint(self, dataset: str, shard: str) -> str:
+        """Hash of a shard's rows: changes when an image comes, goes or is replaced."""
+        return _fingerprint(astuple(image)[:PROMPTS_FROM] for image in self.in_shard(dataset, shard))
+
+    def drawn_fingerprint(self, dataset: str, shard: str) -> str:
+        """Hash of a shard's prompts: changes when one comes, goes or is replaced."""
+        return _fingerprint(image.drawn() for image in self.in_shard(dataset, shard))
+
+
+def read_manifest(path: Path) -> list[Image]:
+    """Rows of a manifest; empty if there is none yet."""
+    try:
+        if not path.exists():
+            return []  # before the first scan
+        rows = csv.DictReader(path.read_text().splitlines(), delimiter="\t")
+        return [_image(row) for row in rows]
+    except OSError as error:
+        raise ResultsError(
+            f"{path}: cannot read the manifest ({error.strerror}); check permissions and the setting `results`"
+        ) from error
+    except (KeyError, TypeError, ValueError) as error:
+        raise ResultsError(
+            f"{path}: not a manifest of this version ({str(error)[:60]}); delete it, the scan makes it anew"
+        ) from error
+
+
+def _image(row: Mapping[str, str]) -> Image:
+    """A row of the table; KeyError for a missing column, but for those of prompts, which older manifests lack."""
+    cells = [row[column] for column in COLUMNS[:PROMPTS_FROM]]
+    cells += [row.get(column) or "" for column in COLUMNS[PROMPTS_FROM:]]
+    return Image(*cells)
+
+
+def _fingerprint(rows: Iterable[Sequence[str]]) -> str:
+    """Hash of some cells of some rows."""
+    text = "\n".join("\t".join(cells) for cells in rows)
+    return hashlib.sha256(text.encode()).hexdigest()[:FINGERPRINT_CHARS]
