@@ -16,10 +16,14 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from hvlabel.config import BranchSettings, FusionSettings, MaterialSettings, RgbSettings, SequenceSettings
+from hvlabel.branches.material import MaterialSettings
+from hvlabel.branches.rgb import RgbSettings
+from hvlabel.branches.sequence import SequenceSettings
+from hvlabel.config import BranchSettings
+from hvlabel.config.fusion import FusionSettings
 from hvlabel.cube import open_cube
-from hvlabel.evaluation import RIGHT_IOU
 from hvlabel.inspect.picture import picture
+from hvlabel.inspect.scores import RIGHT_IOU
 from hvlabel.layout import Layout
 from hvlabel.masks import MaskSet, decode, iou_matrix, read_masks
 from hvlabel.stages.fuse import fuse_files

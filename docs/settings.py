@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from hvlabel.config import Config
+from hvlabel.config.tree import Config
 
 PAGE = Path(__file__).resolve().parent / "SETTINGS.md"
 MARK = "<!-- below: written by docs/settings.py (make docs) -->\n"

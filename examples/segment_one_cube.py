@@ -6,14 +6,14 @@ python examples/segment_one_cube.py examples/colour_checker/ColorChecker25.mat e
 import sys
 from pathlib import Path
 
-from hvlabel.config import CubeSettings, FusionSettings, MaterialSettings, RgbSettings, SequenceSettings
+from hvlabel.branches.table import CORE_BRANCHES, row_of
+from hvlabel.config import CubeSettings
+from hvlabel.config.fusion import FusionSettings
 from hvlabel.descriptors import load_descriptor
 from hvlabel.masks import read_masks
 from hvlabel.stages.convert import convert_file
 from hvlabel.stages.fuse import fuse_files
 from hvlabel.stages.segment import BranchRunner, segment_file
-
-SETTINGS = {"rgb": RgbSettings, "sequence": SequenceSettings, "material": MaterialSettings}
 
 
 def main(raw: str, camera: str, out: str, backend: str = "regions") -> None:
@@ -23,8 +23,9 @@ def main(raw: str, camera: str, out: str, backend: str = "regions") -> None:
     descriptor = load_descriptor("mine", camera)  # the first is a name for error messages
     convert_file(Path(raw), descriptor, CubeSettings(), cube)
     files = []
-    for branch, settings in SETTINGS.items():
-        runner = BranchRunner(branch, settings(backend=backend))
+    for branch in CORE_BRANCHES:
+        settings = row_of(branch).settings(backend=backend)
+        runner = BranchRunner(branch, settings)
         path = folder / f"{branch}.json"
         segment_file(runner, cube, path)
         print(f"{branch}: {len(read_masks(path))} masks")

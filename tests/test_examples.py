@@ -9,9 +9,9 @@ import pytest
 from PIL import Image
 from pycocotools.coco import COCO
 
+from hvlabel.branches.table import CORE_BRANCHES
 from hvlabel.cache.index import publish_scan
-from hvlabel.cache.shard import run_shard
-from hvlabel.config import BRANCHES, load_config, parse_config
+from hvlabel.config.tree import load_config, parse_config
 from hvlabel.demo.cameras import CAMERAS
 from hvlabel.demo.files import write_scenes
 from hvlabel.describe import describe
@@ -21,6 +21,7 @@ from hvlabel.masks import is_corrected, read_document, read_masks
 from hvlabel.stages.convert import CubeStage
 from hvlabel.stages.fuse import FuseStage
 from hvlabel.stages.segment import BranchRunner, BranchStage
+from hvlabel.stages.shard import run_shard
 
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
 CHECKER = EXAMPLES / "colour_checker"
@@ -53,7 +54,7 @@ def layout(tmp_path_factory):
         run_shard(stage, found.images, layout, "vis", "0000")
 
     walk(CubeStage(layout, CAMERAS["vis31"].descriptor, config.cube))
-    for branch in BRANCHES:
+    for branch in CORE_BRANCHES:
         walk(BranchStage(layout, BranchRunner(branch, getattr(config, branch)), "vis", "0000"))
     walk(FuseStage(layout, config.fusion, "vis", "0000"))
     return layout

@@ -4,6 +4,9 @@ Here is what stands below the branches. A branch's own settings stand in its fil
 (config/fusion.py) and the whole tree (config/tree.py) stand above them and are imported from there.
 """
 
+from importlib import import_module
+from typing import Any
+
 from hvlabel.config.branch import (
     IN_FAST_MODE,
     Branch,
@@ -85,3 +88,23 @@ __all__ = [
     "parse_stage",
     "read_by",
 ]
+
+# what stands above this package, for who writes `from hvlabel.config import load_config`: looked up when asked for, so
+# that branches can stand on the package and the tree on the branches
+_ABOVE = {
+    "Config": "hvlabel.config.tree",
+    "FusionSettings": "hvlabel.config.fusion",
+    "MaterialSettings": "hvlabel.branches.material",
+    "PromptsSettings": "hvlabel.branches.prompts",
+    "RegionsSettings": "hvlabel.branches.voters",
+    "RgbSettings": "hvlabel.branches.rgb",
+    "SequenceSettings": "hvlabel.branches.sequence",
+    "load_config": "hvlabel.config.tree",
+    "parse_config": "hvlabel.config.tree",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _ABOVE:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_ABOVE[name]), name)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import zarr
+from hvlabel.config.labels import NETWORK_MASKS_VERSION
 
 from hvlabel.cache.features import open_features
 from hvlabel.cache.index import read_index
@@ -20,7 +21,6 @@ from hvlabel.config import (
     SequenceSettings,
     TeacherSettings,
 )
-from hvlabel.config.labels import NETWORK_MASKS_VERSION
 from hvlabel.cube import open_cube
 from hvlabel.layout import STAGES
 from hvlabel.masks import areas, read_masks

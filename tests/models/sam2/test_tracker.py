@@ -8,11 +8,11 @@ import sam2
 import sam2.sam2_video_predictor as package_video
 import torch
 
+from hvlabel.branches.network import BranchNetwork
 from hvlabel.branches.sequence import SequenceSettings
 from hvlabel.config import Sam2Model
 from hvlabel.errors import WeightsError
 from hvlabel.models.sam2 import Sam2Predictor, load_sam2, memory, memory_attention
-from hvlabel.branches.network import BranchNetwork
 
 CPU = torch.device("cpu")
 
