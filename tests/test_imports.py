@@ -158,13 +158,18 @@ def files(repository, room):
     return sorted({*base.rglob("*.py"), *base.rglob("*.smk")} - apart)
 
 
+# rooms of which a part stands higher than the rest: who may import the room may not for that import the part
+PARTED = ("branches", "config")
+
+
 def may_import(allowed, name):
-    """Whether a name is in an allowed room, and not in a room inside that."""
-    rooms = [other.removeprefix("hvlabel.") for other in ROOMS]
-    innermost = max((r for r in rooms if name == r or name.startswith(r + ".")), key=len, default="")
+    """Whether a name is in an allowed room, and not in a higher part of one."""
+    parts = [room.removeprefix("hvlabel.") for room in ROOMS if room.count(".") > 1]
+    higher = [p for p in parts if p.startswith(PARTED) and (name == p or name.startswith(p + "."))]
+    least = max(map(len, higher), default=0)
     for room in allowed:
         inside = name == room or (room and name.startswith(room + "."))
-        if inside and len(room) >= len(innermost):
+        if inside and len(room) >= least:
             return True
     return False
 
