@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import zarr
-from hvlabel.config.labels import NETWORK_MASKS_VERSION
 
 from hvlabel.cache.features import open_features
 from hvlabel.cache.index import read_index
@@ -21,6 +20,7 @@ from hvlabel.config import (
     SequenceSettings,
     TeacherSettings,
 )
+from hvlabel.config.labels import NETWORK_MASKS_VERSION
 from hvlabel.cube import open_cube
 from hvlabel.layout import STAGES
 from hvlabel.masks import areas, read_masks
