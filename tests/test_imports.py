@@ -38,7 +38,7 @@ ROOMS = {
     "hvtrain.student": {"config", "models.hyperfree", "models.weights"},
     "hvtrain.pretrain": {"", "cache", "config", "layout", "models.weights"},
     "hvtrain.tasks": {"cache", "config", "cube", "layout", "masks", "models.hyperfree", "models.prompts", "models.weights"},
-    "hvtrain.recipes": {"cache", "config", "cube", "demo", "layout", "masks", "models.hyperfree", "models.sam2", "models.teacher", "models.weights", "quality"},
+    "hvtrain.recipes": {"cache", "config", "cube", "demo", "layout", "masks", "models.device", "models.hyperfree", "models.sam", "models.sam2", "models.teacher", "models.weights", "quality"},
     "hvtrain.cli": {"cache", "config", "layout"},
     "workflow": {"config", "manifest", "layout", "cache.index"},
 }  # fmt: skip

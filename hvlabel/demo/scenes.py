@@ -52,11 +52,29 @@ class Scene:
 def make_scene(camera: DemoCamera, size_px: int, seed: int) -> Scene:
     """The scene of a seed as this camera sees it; equal arguments give equal arrays."""
     rng = np.random.default_rng(seed)
-    layout = _Layout(size_px, rng)
-    _draw_background(layout, rng)
-    _draw_objects(layout, rng)
-    _draw_spectral_only(layout, camera, rng)
-    return _photograph(layout, camera, rng)
+    return _photograph(_laid_out(camera, size_px, rng), camera, rng)
+
+
+@dataclass(frozen=True)
+class SceneParts:
+    """What a scene sends to a camera, before blur and noise: for renderers that make many cubes at once.
+
+    spectra    : (S, L) float64 what each surface sends back, on GRID_NM
+    surface    : (H, W) int32 index into them
+    brightness : (H, W) float32 factor on the spectrum of a pixel
+    """
+
+    spectra: np.ndarray
+    surface: np.ndarray
+    brightness: np.ndarray
+    instances: tuple[Instance, ...]
+
+
+def scene_parts(camera: DemoCamera, size_px: int, seed: int) -> SceneParts:
+    """The parts of `make_scene` of the same arguments."""
+    rng = np.random.default_rng(seed)
+    layout = _laid_out(camera, size_px, rng)
+    return SceneParts(_lit_spectra(layout), layout.surface, _brightness(layout, rng), _visible(layout))
 
 
 @dataclass(frozen=True)
@@ -109,6 +127,14 @@ class _Layout:
         self.names.append(name)
         self.grain_of.append(surface if grain_of is None else grain_of)
         self.surface[mask] = surface
+
+
+def _laid_out(camera: DemoCamera, size_px: int, rng: np.random.Generator) -> _Layout:
+    layout = _Layout(size_px, rng)
+    _draw_background(layout, rng)
+    _draw_objects(layout, rng)
+    _draw_spectral_only(layout, camera, rng)
+    return layout
 
 
 def _vary(name: str, rng: np.random.Generator) -> np.ndarray:
