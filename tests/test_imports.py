@@ -60,7 +60,7 @@ ROOMS = {
     "hvtrain.student": {"config", "models.hyperfree", "models.weights"},
     "hvtrain.pretrain": {"", "cache", "config", "layout", "models.weights"},
     "hvtrain.tasks": {"cache", "config", "cube", "layout", "masks", "models.decoder", "models.padding", "models.weights"},
-    "hvtrain.recipes": {"cache", "config", "cube", "demo", "layout", "masks", "models.hyperfree", "models.pictures", "models.sam2", "models.weights", "quality"},
+    "hvtrain.recipes": {"cache", "config", "cube", "demo", "layout", "masks", "models.device", "models.hyperfree", "models.pictures", "models.sam", "models.sam2", "models.weights", "quality"},
     "hvtrain.cli": {"cache", "config", "config.tree", "layout"},
     "workflow": {"branches.table", "config.tree", "manifest", "layout", "cache.index"},
 }  # fmt: skip

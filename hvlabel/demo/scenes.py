@@ -52,6 +52,21 @@ class Scene:
 
 
 @dataclass(frozen=True)
+class SceneParts:
+    """What a scene sends to a camera, before blur and noise: for renderers that make many cubes at once.
+
+    spectra    : (S, L) float64 what each surface sends back, on GRID_NM
+    surface    : (H, W) int32 index into them
+    brightness : (H, W) float32 factor on the spectrum of a pixel
+    """
+
+    spectra: np.ndarray
+    surface: np.ndarray
+    brightness: np.ndarray
+    instances: tuple[Instance, ...]
+
+
+@dataclass(frozen=True)
 class Photo:
     """An ordinary photograph of a generated scene in which everything can be seen.
 
@@ -74,6 +89,14 @@ def make_scene(camera: DemoCamera, size_px: int, seed: int) -> Scene:
     signal = exposed(spectra @ camera.response().T, canvas.surface, brightness, rng)
     photo = exposed(spectra @ companion_response().T, canvas.surface, brightness, rng)
     return Scene(signal, companion_rgb(photo), _classes(canvas), _visible(canvas))
+
+
+def scene_parts(camera: DemoCamera, size_px: int, seed: int) -> SceneParts:
+    """The parts of `make_scene` of the same arguments."""
+    rng = np.random.default_rng(seed)
+    canvas = _drawn(size_px, rng)
+    _draw_spectral_only(canvas, camera, rng)
+    return SceneParts(lit_spectra(canvas), canvas.surface, brightness_of(canvas, rng), _visible(canvas))
 
 
 def make_photo(size_px: int, seed: int) -> Photo:

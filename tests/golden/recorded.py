@@ -20,7 +20,7 @@ from hvlabel.config import (
     SequenceSettings,
     TeacherSettings,
 )
-from hvlabel.config.labels import NETWORK_MASKS_VERSION
+from hvlabel.config.branch import NETWORK_MASKS_VERSION
 from hvlabel.cube import open_cube
 from hvlabel.layout import STAGES
 from hvlabel.masks import areas, read_masks

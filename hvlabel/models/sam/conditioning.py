@@ -1,0 +1,97 @@
+"""Spectra of any camera, evened out for a network: free of brightness, alike in noise, alike in contrast.
+
+Everything happens in band space. Principal components have an arbitrary sign and, where two are about as strong, an
+arbitrary order; here axes are scaled and turned back to bands, so that neither can matter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+MAX_GROUPS = 32  # of bands: the eigenvectors of more are slow, and the mean of neighbours has less noise
+DARK_SHARE = 0.01  # of the median length of a spectrum, added to each: the direction of a black pixel is noise
+LIGHT_RANGE = 3.0  # of the logarithm of the brightness around its median
+NOISE_RIDGE = 1e-3  # share of the mean noise variance, so that a dead band cannot blow up
+EVENNESS = 0.25  # power of its variance ratio that an axis is divided by, as in branches/material
+LEAST_RATIO, LEAST_LIGHT, LEAST_SQUARE = 1e-6, 1e-6, 1e-12  # against logarithms and quotients of nothing
+
+
+def grouped(values: np.ndarray, wavelengths_nm: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
+    """Means of neighbouring bands, (G, H, W) float32, and their wavelengths (G,), nm, rising; G <= MAX_GROUPS.
+
+    values         : (C, H, W) any unit, finite
+    wavelengths_nm : (C,) band centres in channel order
+    """
+    centres_nm = np.asarray(wavelengths_nm, np.float64)
+    rising = np.argsort(centres_nm, kind="stable")
+    members = np.array_split(rising, min(MAX_GROUPS, len(rising)))
+    means = np.stack([values[group].mean(axis=0, dtype=np.float32) for group in members])
+    group_nm = np.array([centres_nm[group].mean() for group in members])
+    return means, group_nm
+
+
+def conditioned(values: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
+    """Evened-out spectra (B, G, H, W), of mean square 1 per band, and brightness (B, 1, H, W); both 0 where invalid.
+
+    values : (B, G, H, W) float32, any unit; bands of zeros stay zeros
+    valid  : (B, H, W) bool, pixels with values
+    Directions of spectra are centred and divided by the noise of each band. The principal axis of variance ratio r is
+    scaled by r ** -EVENNESS, times the share of r that is no noise. Brightness is the logarithm of a spectrum's length.
+    """
+    inside = valid[:, None].to(values.dtype)
+    n_inside = _sum(inside).clamp(min=1)
+    tiny = torch.finfo(values.dtype).tiny
+    length = values.square().sum(dim=1, keepdim=True).sqrt()
+    middle = _median(length, inside)
+
+    direction = values / (length + DARK_SHARE * middle).clamp(min=tiny)
+    direction = (direction - _sum(direction * inside) / n_inside) * inside
+    noise = _noise_variance(direction, inside)  # (B, G)
+    noise = noise + NOISE_RIDGE * noise.mean(dim=1, keepdim=True) + tiny
+    pixels = (direction * noise.rsqrt()[:, :, None, None]).flatten(2)  # (B, G, H*W)
+
+    even = _evening(pixels @ pixels.mT / n_inside[:, 0]) @ pixels
+    n_bands = present(values).sum(dim=1)
+    square = even.square().sum(dim=(1, 2)) / (n_inside.flatten() * n_bands.clamp(min=1))
+    even = even * square.clamp(min=LEAST_SQUARE).rsqrt()[:, None, None]
+
+    light = (length / middle.clamp(min=tiny)).clamp(min=LEAST_LIGHT).log()
+    return even.view_as(values), light.clamp(-LIGHT_RANGE, LIGHT_RANGE) * inside
+
+
+def present(values: Tensor) -> Tensor:
+    """(B, G) bool, which bands of (B, G, H, W) have values other than 0: a batch holds cameras of fewer bands too."""
+    return values.flatten(2).abs().amax(dim=2) > 0
+
+
+def _evening(covariance: Tensor) -> Tensor:
+    """(B, G, G) symmetric: to principal axes, each scaled, and back. A noise of variance 1 has ratio 1 and goes."""
+    ratio, axes = torch.linalg.eigh(covariance)
+    ratio = ratio.clamp(min=LEAST_RATIO)
+    gain = (1 - 1 / ratio).clamp(min=0) * ratio**-EVENNESS
+    return (axes * gain[:, None]) @ axes.mT
+
+
+def _sum(image: Tensor) -> Tensor:
+    """(B, C, 1, 1) of (B, C, H, W)."""
+    return image.sum(dim=(2, 3), keepdim=True)
+
+
+def _median(image: Tensor, inside: Tensor) -> Tensor:
+    """(B, 1, 1, 1) median of (B, 1, H, W) over the pixels inside; 0 where there are none."""
+    known = image.masked_fill(inside == 0, float("nan")).flatten(1)
+    return torch.nan_to_num(known.nanmedian(dim=1).values)[:, None, None, None]
+
+
+def _noise_variance(image: Tensor, inside: Tensor) -> Tensor:
+    """(B, G) half the mean square of neighbour differences, without the stronger half of them: those are edges."""
+    across = image[..., 1:] - image[..., :-1]
+    both = (inside[..., 1:] * inside[..., :-1])[:, 0]
+    size = across.abs().sum(dim=1).masked_fill(both == 0, float("nan"))  # (B, H, W - 1)
+    quiet = size <= size.flatten(1).nanmedian(dim=1).values[:, None, None]  # nowhere true beside nan
+    n_quiet = quiet.sum(dim=(1, 2)).clamp(min=1)
+    return (across.square() * quiet[:, None]).sum(dim=(2, 3)) / n_quiet[:, None] / 2

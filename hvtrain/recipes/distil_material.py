@@ -1,0 +1,286 @@
+"""The distilled material network: a small encoder for cubes of any camera before SAM's frozen decoder.
+
+python -m hvtrain.recipes.distil_material OUT [--seconds 420] [--images 16] [--prompts 16] [--workers 15]
+
+It learns from two sides at once. Its embedding shall be SAM's own of the scene's flat picture; that weighs less and
+less. And SAM's decoder, which never changes, shall answer points and boxes on it with the scene's objects. The rate
+follows the clock, so that a training ends well whatever the machine makes of its time.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import cv2
+import safetensors.torch
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, IterableDataset
+
+from hvlabel.cache.publish import publish_bytes, temporary_beside
+from hvlabel.config import LossSettings, SamModel
+from hvlabel.models.device import choose_device
+from hvlabel.models.sam import Sam, sam_of
+from hvlabel.models.sam.predictor import PIXEL_MEAN, PIXEL_STD
+from hvlabel.models.sam.spectral import SpectralEncoder, SpectralTopology
+from hvtrain.engine.optimiser import moving_average
+from hvtrain.objectives.losses import mask_loss
+from hvtrain.recipes.frozen_decoder import FrozenDecoder
+from hvtrain.recipes.material_plans import BOX, NOTHING, Plan, Shape, plan_batch
+from hvtrain.recipes.material_rendering import Rendered, flat_picture, render
+
+WEIGHTS, CHECKPOINT, LOG = "material_distilled.safetensors", "checkpoint.pt", "log.jsonl"
+SEED = 0
+PEAK_RATE, BETAS, WEIGHT_DECAY, CLIP = 1e-3, (0.9, 0.98), 0.05, 1.0
+WARM_UP = 0.04  # of the training
+AVERAGED = 0.998
+LOSS = LossSettings(edge=0.3)  # the others as in SAM
+IOU_WEIGHT = 2.0
+DISTILLED = (1.0, 0.05)  # weight of the distillation, at first and at last
+TAUGHT_PART = 2  # one image in so many has a teacher: its time
+LOG_EVERY_STEPS, SAVE_EVERY_S = 25, 60.0
+
+
+def rate(share: float) -> float:
+    """Factor on the peak rate after a share of the training: a linear rise, then half a cosine to zero."""
+    if share < WARM_UP:
+        return (share + 1e-3) / WARM_UP
+    after = min(1.0, (share - WARM_UP) / (1 - WARM_UP))
+    return 0.5 * (1 + math.cos(math.pi * after))
+
+
+def distilled(share: float) -> float:
+    """Weight of the distillation after a share of the training."""
+    first, last = DISTILLED
+    left = 1 - min(1.0, share)
+    return last + (first - last) * left**2
+
+
+class Objective(nn.Module):
+    """The encoder in training, `network`, and SAM, which is not trained."""
+
+    def __init__(self, encoder: SpectralEncoder, sam: Sam) -> None:
+        super().__init__()
+        self.network = encoder
+        self.decoder = FrozenDecoder(sam)
+        self._teacher = (sam.requires_grad_(False).eval(),)  # in a tuple: no part of this module
+
+    def forward(self, scene: Rendered, plan: Plan, distil_weight: float) -> dict[str, Tensor]:
+        """Terms of the loss of a batch and their sum; of prompts on objects also the IoU with what was asked for."""
+        with _bfloat16(scene.spectra):
+            features = self.network(scene.spectra, scene.light, scene.valid, scene.centres_nm).float()
+        terms = self.answers(features, scene.masks, plan)
+        taught = slice(0, max(1, len(features) // TAUGHT_PART))
+        target = self.teach(scene, taught)
+        terms["distil"] = (features[taught] - target).square().mean() / target.var()
+        terms["cosine"] = F.cosine_similarity(features[taught], target, dim=1).mean().detach()
+        terms["loss"] = terms["mask"] + IOU_WEIGHT * terms["iou"] + distil_weight * terms["distil"]
+        return terms
+
+    @torch.no_grad()
+    def teach(self, scene: Rendered, taught: slice) -> Tensor:
+        """(B, 256, g, g) float32 SAM's embedding of the flat pictures of some images."""
+        sam = self._teacher[0]
+        picture = flat_picture(scene)[taught] * 255
+        mean, std = (picture.new_tensor(levels).view(3, 1, 1) for levels in (PIXEL_MEAN, PIXEL_STD))
+        normal = (picture - mean) / std * scene.valid[taught, None]
+        with _bfloat16(picture):
+            return sam.encode(F.interpolate(normal, (sam.input_px, sam.input_px), mode="bilinear")).float()
+
+    def answers(self, features: Tensor, masks: Tensor, plan: Plan) -> dict[str, Tensor]:
+        """Terms of the prompts on an embedding. features : (B, 256, g, g); masks : (B, M, P, P) bool."""
+        boxed, real = plan["kinds"] == BOX, plan["targets"] != NOTHING  # (B, K)
+        logits, iou = self.decoder.masks(features, plan["points_xy"], plan["boxes_xyxy"], boxed)  # (B*K, 4, P, P)
+        index = plan["targets"].clamp(min=0)
+        target = masks.gather(1, index[..., None, None].expand(-1, -1, *masks.shape[2:]))
+        losses = mask_loss(logits, target.flatten(0, 1)[:, None].float(), LOSS)
+        boxed, real, index = boxed.flatten(), real.flatten(), index.flatten()
+        best_loss, best = losses[:, 1:].min(dim=1)
+        of_prompt = torch.where(boxed, losses[:, 0], best_loss)
+
+        every = _iou_with_all(logits, masks)  # (B*K, 4, M)
+        asked = every.gather(2, index[:, None, None].expand(-1, 4, 1))[..., 0] * real[:, None]
+        # a point may mean whatever it lies on, a box one object alone
+        truth = torch.where(boxed[:, None], asked, every.amax(dim=2))
+        # a box has one answer, a point the three others
+        counts = torch.cat([boxed[:, None], ~boxed[:, None].expand(-1, 3)], dim=1)
+        trusted = iou[:, 1:].argmax(dim=1)
+        point = real & ~boxed
+        return {
+            "mask": _mean(of_prompt, real),
+            "iou": _mean((iou - truth).square(), counts),
+            "best_of_three": _mean(_at(asked[:, 1:], best), point),
+            "trusted": _mean(_at(asked[:, 1:], trusted), point),
+            "boxed": _mean(asked[:, 0], real & boxed),
+        }
+
+
+class Training:
+    """What a training has reached, in memory and in its folder.
+
+    out : gets WEIGHTS, the averaged encoder in half precision, CHECKPOINT and LOG
+    """
+
+    def __init__(self, out: Path, sam: Sam, topology: SpectralTopology | None = None) -> None:
+        torch.manual_seed(SEED)
+        out.mkdir(parents=True, exist_ok=True)
+        self.out, self.device = out, next(sam.parameters()).device
+        self.objective = Objective(SpectralEncoder(topology).to(self.device), sam)
+        self.average = moving_average(self.objective.network, AVERAGED)
+        self.optimiser = _optimiser(self.objective.network)
+        self.step, self.seconds = 0, 0.0
+        self.resume()
+
+    def run(self, shape: Shape, seconds: float, workers: int, max_steps: int | None = None) -> None:
+        """Steps until so many seconds were trained in all, or so many steps; then the weights are saved."""
+        noise = torch.Generator(self.device).manual_seed(self.step)
+        batches = iter(_loader(shape, self.step, workers))
+        sums: dict[str, list[Tensor]] = defaultdict(list)
+        before = saved = time.monotonic()
+        while self.seconds < seconds and self.step != max_steps:
+            plan = {name: tensor.to(self.device) for name, tensor in next(batches).items()}
+            scene = render(plan, shape.input_px, noise)
+            for name, value in self.learn(scene, plan, self.seconds / seconds).items():
+                sums[name].append(value)
+            now = time.monotonic()
+            self.seconds, before = self.seconds + now - before, now
+            if self.step % LOG_EVERY_STEPS == 0:
+                self._log(sums)
+                sums.clear()
+            if now - saved > SAVE_EVERY_S:
+                self.save()
+                saved = now
+        self.save()
+
+    def learn(self, scene: Rendered, plan: Plan, share: float) -> dict[str, Tensor]:
+        """Terms of one step of the optimiser, after a share of the training."""
+        for group in self.optimiser.param_groups:
+            group["lr"] = PEAK_RATE * rate(share)
+        terms: dict[str, Tensor] = self.objective(scene, plan, distilled(share))
+        terms["loss"].backward()
+        terms["grad_norm"] = nn.utils.clip_grad_norm_(self.objective.network.parameters(), CLIP)
+        self.optimiser.step()
+        self.optimiser.zero_grad(set_to_none=True)
+        self.average.update_parameters(self.objective.network)
+        self.step += 1
+        return {name: value.detach() for name, value in terms.items()}
+
+    def resume(self) -> None:
+        """Go on from the folder's checkpoint, if it has one."""
+        path = self.out / CHECKPOINT
+        if not path.exists():
+            return
+        state = torch.load(path, weights_only=True, map_location=self.device)
+        self.step, self.seconds = state["step"], state["seconds"]
+        self.objective.network.load_state_dict(state["network"])
+        self.average.load_state_dict(state["average"])
+        self.optimiser.load_state_dict(state["optimiser"])
+
+    def save(self) -> None:
+        """The checkpoint and the averaged weights, each at once or not at all."""
+        state = {
+            "step": self.step,
+            "seconds": self.seconds,
+            "network": self.objective.network.state_dict(),
+            "average": self.average.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+        }
+        path = self.out / CHECKPOINT
+        temporary = temporary_beside(path)
+        torch.save(state, temporary)
+        temporary.replace(path)
+        averaged: Any = self.average.module.state_dict()
+        half = {name: tensor.half().cpu().contiguous() for name, tensor in averaged.items()}
+        publish_bytes(self.out / WEIGHTS, safetensors.torch.save(half))
+
+    def _log(self, sums: dict[str, list[Tensor]]) -> None:
+        """Means since the last row."""
+        means = {name: round(float(torch.stack(values).mean()), 4) for name, values in sums.items()}
+        row = json.dumps({"step": self.step, "seconds": round(self.seconds, 1), **means})
+        with (self.out / LOG).open("a") as file:
+            file.write(row + "\n")
+
+
+class Plans(IterableDataset[Plan]):
+    """The plans of all steps from one on, without end; worker k of n makes every n-th."""
+
+    def __init__(self, shape: Shape, first_step: int) -> None:
+        self.shape, self.first_step = shape, first_step
+
+    def __iter__(self) -> Iterator[Plan]:
+        info = torch.utils.data.get_worker_info()
+        start, stride = (info.id, info.num_workers) if info else (0, 1)
+        if info:
+            torch.set_num_threads(1)
+            cv2.setNumThreads(1)
+        step = self.first_step + start
+        while True:
+            yield plan_batch(self.shape, step)
+            step += stride
+
+
+def _loader(shape: Shape, first_step: int, workers: int) -> DataLoader[Plan]:
+    """Plans, made in the background where there are workers."""
+    background: dict[str, Any] = {"prefetch_factor": 4, "multiprocessing_context": "forkserver"} if workers else {}
+    return DataLoader(Plans(shape, first_step), batch_size=None, num_workers=workers, **background)
+
+
+def _optimiser(network: nn.Module) -> torch.optim.AdamW:
+    """AdamW without decay on vectors."""
+    parameters = list(network.parameters())
+    wide = [p for p in parameters if p.ndim > 1]
+    narrow = [p for p in parameters if p.ndim <= 1]
+    groups = [{"params": wide, "weight_decay": WEIGHT_DECAY}, {"params": narrow, "weight_decay": 0.0}]
+    return torch.optim.AdamW(groups, lr=PEAK_RATE, betas=BETAS, fused=parameters[0].is_cuda)
+
+
+@torch.no_grad()
+def _iou_with_all(logits: Tensor, masks: Tensor) -> Tensor:
+    """(B*K, A, M) IoU of answers (B*K, A, P, P) with all masks (B, M, P, P) of their image."""
+    n_answers = logits.shape[1]
+    answers = (logits > 0).view(len(masks), -1, masks[0, 0].numel()).float()  # (B, K*A, P*P)
+    objects = masks.flatten(2).float()
+    common = answers @ objects.mT  # (B, K*A, M) px
+    either = answers.sum(dim=2)[..., None] + objects.sum(dim=2)[:, None] - common
+    return (common / either.clamp(min=1)).view(-1, n_answers, masks.shape[1])
+
+
+def _at(values: Tensor, index: Tensor) -> Tensor:
+    """(N,) one of each row of (N, M)."""
+    return values.gather(1, index[:, None])[:, 0]
+
+
+def _mean(values: Tensor, where: Tensor) -> Tensor:
+    """Of the values where it is true; 0 if nowhere."""
+    return (values * where).sum() / where.sum().clamp(min=1)
+
+
+def _bfloat16(x: Tensor) -> torch.autocast:
+    return torch.autocast(x.device.type, torch.bfloat16)
+
+
+def main() -> None:
+    """Train, from the folder's checkpoint if there is one."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--seconds", type=float, default=420.0)
+    parser.add_argument("--max-steps", type=int)
+    parser.add_argument("--images", type=int, default=16, help="in a step")
+    parser.add_argument("--prompts", type=int, default=16, help="on each of them")
+    parser.add_argument("--workers", type=int, default=15, help="processes that lay out scenes")
+    a = parser.parse_args()
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
+    sam = sam_of(SamModel()).to(choose_device("auto"))
+    Training(a.out, sam).run(Shape(a.images, a.prompts), a.seconds, a.workers, a.max_steps)
+
+
+if __name__ == "__main__":
+    main()

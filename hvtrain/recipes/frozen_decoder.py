@@ -1,0 +1,81 @@
+"""SAM's mask decoder as a fixed part of an objective: gradients pass through it, its weights stay."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from hvlabel.models.sam import Sam
+
+N_MASKS = 4  # the single answer, then the three of an ambiguous prompt
+
+
+class FrozenDecoder:
+    """All four masks of prompts on many images at once, in bfloat16.
+
+    sam : its prompt encoder is used as it is, of its mask decoder a copy is made
+    """
+
+    def __init__(self, sam: Sam, dtype: torch.dtype = torch.bfloat16) -> None:
+        self.prompts: Any = sam.prompt_encoder.requires_grad_(False)
+        self.decoder: Any = copy.deepcopy(sam.mask_decoder).requires_grad_(False).to(dtype)
+        self.dtype = dtype
+
+    @property
+    def px_per_cell(self) -> float:
+        """Pixels of SAM's input along a cell of the masks."""
+        return self.prompts.image_size_px / (4 * self.prompts.grid)
+
+    def masks(self, features: Tensor, points_xy: Tensor, boxes_xyxy: Tensor, boxed: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits (B*K, 4, 4g, 4g) and predicted IoU (B*K, 4), float32.
+
+        features   : (B, D, g, g)
+        points_xy  : (B, K, 2), and boxes_xyxy (B, K, 4), in cells of the masks
+        boxed      : (B, K) bool, which of the two is asked
+        """
+        n_prompts = boxed.shape[1]
+        _, dense = self.prompts(None, None, None, None)
+        image = (features + dense).to(self.dtype).repeat_interleave(n_prompts, dim=0)
+        code = self.prompts.dense_code().to(self.dtype)
+        tokens = self._tokens(points_xy, boxes_xyxy, boxed)
+        tokens, source = self.decoder.transformer(image, code, tokens)
+        cells = self._cells(source)
+        vectors = [mlp(tokens[:, 1 + k]) for k, mlp in enumerate(self.decoder.output_hypernetworks_mlps)]
+        logits = cells @ torch.stack(vectors, dim=2)  # (B*K, g*g*16, 4)
+        grid = self.prompts.grid
+        # a token's cells: row and column of the first doubling, then of the second
+        apart = logits.view(-1, grid, grid, 2, 2, 2, 2, N_MASKS).permute(0, 7, 1, 3, 5, 2, 4, 6)
+        iou = self.decoder.iou_prediction_head(tokens[:, 0])
+        return apart.reshape(-1, N_MASKS, 4 * grid, 4 * grid).float(), iou.float()
+
+    def _tokens(self, points_xy: Tensor, boxes_xyxy: Tensor, boxed: Tensor) -> Tensor:
+        """(B*K, T, D): the decoder's own tokens, then two of the prompt, either a point and a filler or two corners."""
+        points = points_xy.flatten(0, 1)[:, None] * self.px_per_cell
+        boxes = boxes_xyxy.flatten(0, 1) * self.px_per_cell
+        labels = torch.ones(len(points), 1, dtype=torch.int32, device=points.device)
+        by_point, _ = self.prompts(points, labels, None, None)
+        by_box, _ = self.prompts(None, None, boxes, None)
+        sparse = torch.where(boxed.flatten()[:, None, None], by_box, by_point).to(self.dtype)
+        first = torch.cat([self.decoder.iou_token.weight, self.decoder.mask_tokens.weight])
+        return torch.cat([first.expand(len(sparse), -1, -1), sparse], dim=1)
+
+    def _cells(self, source: Tensor) -> Tensor:
+        """(N, g*g, D) -> (N, g*g*16, D/8) upscaled features.
+
+        Transposed convolutions that do not overlap are matrix products. Cells stay behind the token that they come
+        from, so that nothing of the masks' size is moved before the masks are made.
+        """
+        up1, norm, _, up2, _ = self.decoder.output_upscaling
+        cells = _doubled(up1, source)  # (N, g*g, 4, D/4)
+        cells = F.gelu(F.layer_norm(cells, cells.shape[-1:], norm.weight, norm.bias, norm.eps))
+        return F.gelu(_doubled(up2, cells)).flatten(1, 3)
+
+
+def _doubled(conv: Any, x: Tensor) -> Tensor:
+    """(..., C) through a transposed convolution of 2x2 and stride 2: (..., 4, C'), the four cells row by row."""
+    weight = conv.weight.permute(2, 3, 1, 0).flatten(0, 2)  # (4 * C', C)
+    return F.linear(x, weight, conv.bias.repeat(4)).unflatten(-1, (4, -1))
