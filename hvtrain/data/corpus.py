@@ -207,7 +207,7 @@ def _hold_out(images: list[TrainImage], share: float) -> list[TrainImage]:
             by_camera[image.camera].append(image)
     held_out: set[str] = set()
     for group in by_camera.values():
-        # by a hash of the name: an image that comes later moves at most one other
+        # by a hash of the name: the same images stay held out when others are added
         ranked = sorted(group, key=lambda image: hashlib.sha256(image.name.encode()).digest())
         n_held_out = round(share * len(group))
         if share > 0 and len(group) >= MIN_FOR_HELD_OUT:

@@ -35,7 +35,7 @@ from hvtrain.data.schedule import CROP, Sample, rng
 from hvtrain.data.tokens import tokens_of_box
 
 TRIES = 4  # masks decoded at most per mask that is needed: bounds the time of a crop in which few can be asked for
-OPEN_FILES = 2048  # headers of cubes and features kept by each worker: parsing one costs as much as reading a chunk
+OPEN_FILES = 2048  # headers of cubes and features kept by each worker, so that a crop parses none again
 FLIP_SHARE = 0.5  # of the samples that are mirrored along an axis
 MASK_FIELDS = frozenset({"masks", "weights", "points_xy", "boxes_xyxy"})
 

@@ -85,7 +85,7 @@ def _write(path: Path, images: list[TrainImage]) -> None:
     for image in tqdm(images, desc="labels", unit="image", disable=None):
         document = read_document(image.label)
         provenance = document["provenance"]
-        _require_own_label(image, provenance)
+        _require_listed(image, provenance)
         recipe = _recipe(provenance)
         first_recipe = first_recipe or recipe
         if recipe != first_recipe:
@@ -117,7 +117,7 @@ def _write(path: Path, images: list[TrainImage]) -> None:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _require_own_label(image: TrainImage, provenance: Mapping[str, Any]) -> None:
+def _require_listed(image: TrainImage, provenance: Mapping[str, Any]) -> None:
     """ResultsError if a label is another than its index lists, or was made of another cube."""
     cube_key = read_attributes(image.cube)["key"]
     made_of = provenance.get("cube_key", cube_key)  # a label need not say

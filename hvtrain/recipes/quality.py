@@ -29,20 +29,20 @@ from hvlabel.layout import Layout
 from hvlabel.masks import Mask, MaskSet, decode, encode, iou_matrix, read_document, read_masks
 from hvlabel.quality import NAMES, mask_features
 from hvlabel.quality.view import make_view
+from hvtrain.recipes.calibration import monotone
 
 SEED = 20
-# several small networks: their mean errs less than each, and a single one of this size is not stable over seeds
+# several small networks: their mean depends less on a seed than each of them
 MEMBERS, HIDDEN = 5, (32, 16)
 STEPS, BATCH, RATE, DECAY = 1500, 1024, 4e-3, 2e-3
 INPUT_JITTER = 0.1  # deviations added to a feature, which has spread 1: scenes are not learned by heart
 HELD_OUT = 4  # every fourth scene decides the curve
 CORRUPTED_PER_OBJECT = 2
 CORRUPTED_WEIGHT = 0.3  # beside 1 of the branches' masks, which are what will be judged
-MIN_AREA_PX = 20  # of a spoilt mask: the branches give none that are smaller
+MIN_AREA_PX = 20  # of a spoilt mask that is kept: of a few pixels no feature tells much
 NOISE = (0.0, 0.01)  # deviations added to the values, share of their spread: of each scene a clean and a noisy copy
 QUANTILES = (0.002, 0.998)  # range of a feature in training: one outlier shall not set its scale
 MIN_SPREAD = 1e-6  # of a feature that is the same in all examples
-KNOTS = 24
 DIGITS = 4  # of the numbers in the file
 
 
@@ -260,46 +260,6 @@ def _plain_layers(network: nn.Sequential) -> list[list[object]]:
             weight, bias = layer.weight.detach().numpy(), layer.bias.detach().numpy()
             plain.append([_short(weight.T), _short(bias)])
     return plain
-
-
-@dataclass(frozen=True)
-class _Pool:
-    """Some examples as one knot: mean prediction, mean IoU, how many."""
-
-    predicted: float
-    observed: float
-    n: float
-
-    def with_next(self, other: _Pool) -> _Pool:
-        """Both as one."""
-        n = self.n + other.n
-        return _Pool(
-            predicted=(self.predicted * self.n + other.predicted * other.n) / n,
-            observed=(self.observed * self.n + other.observed * other.n) / n,
-            n=n,
-        )
-
-
-def monotone(predicted: np.ndarray, observed: np.ndarray) -> np.ndarray:
-    """(K, 2) knots of the rising curve nearest to (predicted, observed): pooled adjacent violators on equal bins.
-
-    predicted, observed : (N,) in [0, 1]
-    """
-    order = np.argsort(predicted, kind="stable")
-    pools: list[_Pool] = []
-    for rows in np.array_split(order, KNOTS):
-        if not len(rows):  # of fewer examples than knots
-            continue
-        pools.append(_Pool(float(predicted[rows].mean()), float(observed[rows].mean()), float(len(rows))))
-        # a step down is levelled; that may make one before it
-        while len(pools) > 1 and pools[-2].observed > pools[-1].observed:
-            last = pools.pop()
-            pools[-1] = pools[-1].with_next(last)
-    inner = np.array([(pool.predicted, pool.observed) for pool in pools])
-    # the ends: what is predicted beyond the bins' means is read between them and (0, 0) or (1, 1)
-    first = [0.0, min(0.0, inner[0, 1])]
-    last_knot = [1.0, max(1.0, inner[-1, 1])]
-    return np.concatenate([[first], inner, [last_knot]])
 
 
 def _short(values: np.ndarray) -> object:
