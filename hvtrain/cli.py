@@ -34,6 +34,8 @@ TeacherJson = Annotated[
 ]
 DEFAULT_CONFIG = Path("config/config.yaml")
 
+# commands import what they need themselves: torch takes seconds, --help shall not
+
 
 @app.command()
 def fit(
@@ -45,9 +47,9 @@ def fit(
     """Train; a run that was interrupted goes on where it was."""
     from hvtrain.pretrain import pretrain
 
-    given, distill, root = _settings(config, settings, teacher, results)
-    folder = pretrain(Layout(root), given, distill=distill)
-    typer.echo(f"{folder}: trained for {given.optimiser.steps} steps")
+    run, distill, root = _settings(config, settings, teacher, results)
+    folder = pretrain(Layout(root), run, distill=distill)
+    typer.echo(f"{folder}: trained for {run.optimiser.steps} steps")
 
 
 @app.command()
@@ -60,16 +62,19 @@ def evaluate(
     """Ask a finished run for masks after clicks and for a linear probe, per camera, beside the untrained network."""
     from hvlabel.cache.publish import publish_bytes
     from hvtrain.engine.run_folder import RunFiles
-    from hvtrain.tasks.evaluate import evaluate as ask
+    from hvtrain.tasks.evaluate import evaluate as scores_of
     from hvtrain.tasks.table import markdown, table
 
-    given, distill, root = _settings(config, settings, teacher, results)
+    run, distill, root = _settings(config, settings, teacher, results)
     layout = Layout(root)
-    rows = table(ask(layout, given, distill=distill), given.evaluation.clicks)
-    out = RunFiles(layout.pretrain(given.run)).evaluation
-    publish_bytes(out.with_suffix(".md"), markdown(rows).encode())
-    publish_bytes(out, "".join("\t".join(row) + "\n" for row in rows).encode())
-    typer.echo(markdown(rows).rstrip())
+    scores = scores_of(layout, run, distill=distill)
+    rows = table(scores, run.evaluation.clicks)
+    for_people = markdown(rows)
+    for_programs = "".join("\t".join(row) + "\n" for row in rows)
+    out = RunFiles(layout.pretrain(run.run)).evaluation
+    publish_bytes(out.with_suffix(".md"), for_people.encode())
+    publish_bytes(out, for_programs.encode())
+    typer.echo(for_people.rstrip())
 
 
 @app.command()
@@ -90,8 +95,9 @@ def features(
     """Multi-scale features of a whole cube, finest first; the last ones feed the mask decoder."""
     from hvtrain.tasks.features import write_maps
 
-    shapes = write_maps(cube, out, checkpoint, merge_blocks, image_size_px, gsd_m)
-    typer.echo(f"{out}: " + ", ".join(" x ".join(map(str, s)) for s in shapes))
+    shapes = write_maps(cube, out, checkpoint, merge_blocks=merge_blocks, image_size_px=image_size_px, gsd_m=gsd_m)
+    sizes = [" x ".join(map(str, shape)) for shape in shapes]
+    typer.echo(f"{out}: " + ", ".join(sizes))
 
 
 @app.command()
@@ -112,12 +118,15 @@ def export(
 def _settings(
     config: Path, settings: str | None, teacher: str | None, results: Path | None
 ) -> tuple[PretrainSettings, bool, Path]:
-    """Settings, whether tokens of a teacher are to be followed, and the results folder."""
+    """Settings, whether tokens of a teacher are to be followed, and the results folder.
+
+    Each comes from its option, else from the configuration file, which is read only if something is missing.
+    """
     tree = None if settings and teacher and results else load_config(config)
-    pretrain = parse_stage(PretrainSettings, settings) if settings else _of(tree).pretrain
+    run = parse_stage(PretrainSettings, settings) if settings else _of(tree).pretrain
     teacher_settings = parse_stage(TeacherSettings, teacher) if teacher else _of(tree).teacher.resolved()
-    distill = teacher_settings.backend != "none" and pretrain.loss.distill > 0
-    return pretrain, distill, results or Path(_of(tree).results)
+    distill = teacher_settings.backend != "none" and run.loss.distill > 0
+    return run, distill, results or Path(_of(tree).results)
 
 
 def _of(tree: Config | None) -> Config:

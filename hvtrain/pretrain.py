@@ -56,8 +56,9 @@ def corpus_of(layout: Layout, settings: PretrainSettings, *, distill: bool) -> C
 def run_key(settings: PretrainSettings, corpus: Corpus) -> str:
     """Identity of a run: settings, everything it reads, and the weights it starts from."""
     start = start_file(settings.student)
-    weights = file_sha256(start) if start else ""
-    return hashlib.sha256(json.dumps([settings.canonical(), corpus.identity, weights]).encode()).hexdigest()
+    weights = file_sha256(start) if start else ""  # a file of the same name may change
+    content = json.dumps([settings.canonical(), corpus.identity, weights])
+    return hashlib.sha256(content.encode()).hexdigest()
 
 
 def pretrain(layout: Layout, settings: PretrainSettings, *, distill: bool) -> Path:
@@ -96,12 +97,14 @@ def _prepare(files: RunFiles, key: str, packs: Path, corpus: Corpus) -> bool:
         say(f"left out: {name}: no teacher features")
     move_aside(files, key)
     if is_complete(files, key):
-        publish_bytes(files.facts, pretty(read_identity(files)["facts"]))
+        # a workflow engine deletes its outputs before a job: the facts are written again
+        facts = read_identity(files)["facts"]
+        publish_bytes(files.facts, pretty(facts))
         return True
     make_folder(files.folder)
     sweep(files.checkpoint)
     publish_bytes(files.identity, pretty({"key": key, "facts": None}))
-    open_pack(packs, corpus.of("train"))
+    open_pack(packs, corpus.of("train"))  # made by one process, then opened by all
     return False
 
 
@@ -116,12 +119,14 @@ def _train(
         student.save_memory()
     objective = make_objective(student, settings, torch.from_numpy(corpus.teacher_centre))
     crops = _crops(corpus, pack, settings, student, objective)
+    # a camera that is only held out or unseen has no image to train on
+    images_of = [crops.by_camera.get(camera, []) for camera in range(len(corpus.cameras))]
     schedule = Schedule(
-        [crops.by_camera.get(camera, []) for camera in range(len(corpus.cameras))],
-        optimiser.batch_images,
-        optimiser.steps,
-        settings.seed,
-        settings.data.camera_temperature,
+        images_of,
+        batch=optimiser.batch_images,
+        steps=optimiser.steps,
+        seed=settings.seed,
+        temperature=settings.data.camera_temperature,
     )
     pace = Pace(
         steps=optimiser.steps,
@@ -134,16 +139,30 @@ def _train(
     )
     draw = partial(draw_predictions, student=student, side_px=settings.student.crop_px)
     facts = {"key": key, "backbone": student.name, "topology": _plain(student.sizes())}
-    loop = Loop(fabric, objective, student, parameter_groups(objective, optimiser), files, pace, facts, draw=draw)
+    loop = Loop(
+        fabric,
+        objective,
+        student,
+        groups=parameter_groups(objective, optimiser),
+        files=files,
+        pace=pace,
+        facts=facts,
+        draw=draw,
+    )
     if hardware.compile:
         student.compile_blocks()
     loop.resume()
     order = BatchOrder(
-        schedule, loop.step, rank=fabric.global_rank, world=fabric.world_size, parts=optimiser.accumulate
+        schedule,
+        first_step=loop.step,
+        rank=fabric.global_rank,
+        world=fabric.world_size,
+        parts=optimiser.accumulate,
     )
     loader = make_loader(crops, order, hardware, pin=fabric.device.type == "cuda")
-    log = Log(files, objective.names, loop.step, pace.steps, active=fabric.is_global_zero)
-    loop.play(loader, partial(cosine_rate, settings=optimiser), until=pace.steps, log=log, n_images=len(crops.images))
+    rate = partial(cosine_rate, settings=optimiser)
+    log = Log(files, objective.names, first_step=loop.step, n_steps=pace.steps, active=fabric.is_global_zero)
+    loop.play(loader, rate, until=pace.steps, log=log, n_images=len(crops.images))
     log.close()
     if fabric.is_global_zero:
         _hand_on(loop, settings, corpus, files, key)
@@ -163,15 +182,24 @@ def _require_equal_parts(batch_images: int, world_size: int, accumulate: int) ->
 def _crops(
     corpus: Corpus, pack: LabelPack, settings: PretrainSettings, student: Backbone, objective: CombinedObjective
 ) -> Crops:
+    """Crops of the training images, as large and with what the student's objectives need."""
     grid = grid_of(student)
-    return Crops(corpus, corpus.of("train"), pack, settings, objective.needs, grid, CELLS_PER_TOKEN * grid)
+    return Crops(
+        corpus,
+        images=corpus.of("train"),
+        pack=pack,
+        settings=settings,
+        needs=objective.needs,
+        grid=grid,
+        logits_px=CELLS_PER_TOKEN * grid,
+    )
 
 
 def _hand_on(loop: Loop, settings: PretrainSettings, corpus: Corpus, files: RunFiles, key: str) -> None:
     """The averaged weights, and at last what they are: a folder with facts is complete."""
     average = loop.average.module
     assert isinstance(average, Backbone)
-    export(average.state_dict(), files.weights, average.sizes(), average.name)
+    export(average.state_dict(), files.weights, sizes=average.sizes(), name=average.name)
     facts = {
         "key": key,
         "steps": loop.step,

@@ -26,6 +26,7 @@ def make_student(settings: StudentSettings, seed: int) -> Backbone:
     ConfigError for an unknown backbone; WeightsError if the checkpoint does not fit it.
     """
     row = backbone_row(settings.backbone)
+    # a generator of its own: the draws of whoever calls stay as they are
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         student = prompted(row.build(settings))
@@ -63,16 +64,20 @@ def rebuilt(name: str, sizes: dict[str, Any]) -> Backbone:
 def load_exported(path: Path, image_size_px: int | None = None, merge_blocks: Sequence[int] | None = None) -> Backbone:
     """The network of an exported file, or of a published HyperFree file, in evaluation mode.
 
+    WeightsError for a file that is neither; ConfigError for an unknown backbone.
+
     image_size_px, merge_blocks : what a published file does not tell; not needed for a .safetensors file of a run
     """
     state = read_state_dict(path)
     recorded = recorded_sizes(path)
     if recorded is None:
+        # published files tell no sizes: shapes and the caller do
         merges = None if merge_blocks is None else tuple(merge_blocks)
         published = load_hyperfree(state, image_size_px=image_size_px, merge_blocks=merges, source=str(path))
         student: Backbone = HyperFreeBackbone(published.topology)
         student.load_state_dict(published.state_dict())
     else:
-        student = rebuilt(*recorded)
+        name, sizes = recorded
+        student = rebuilt(name, sizes)
         load_into(student, state, str(path))
     return student.eval()

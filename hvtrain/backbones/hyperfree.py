@@ -66,8 +66,11 @@ class HyperFreeBackbone(HyperFree, Backbone):
 
     def position_tables(self) -> frozenset[str]:
         """Of the blocks that attend over the whole grid."""
-        blocks = self.topology.global_blocks
-        return frozenset(f"image_encoder.blocks.{b}.attn.rel_pos_{axis}" for b in blocks for axis in "hw")
+        names = []
+        for block in self.topology.global_blocks:
+            attention = f"image_encoder.blocks.{block}.attn"
+            names += [f"{attention}.rel_pos_h", f"{attention}.rel_pos_w"]
+        return frozenset(names)
 
     def save_memory(self) -> None:
         """Recompute the transformer's blocks in the backward pass."""
@@ -102,7 +105,9 @@ def calm_neck(network: HyperFree) -> None:
 
 def rebuild(sizes: dict[str, Any]) -> HyperFreeBackbone:
     """The network of recorded sizes."""
-    values: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in sizes.items()}
+    values: dict[str, Any] = {}
+    for name, value in sizes.items():
+        values[name] = tuple(value) if isinstance(value, list) else value  # JSON knows no tuples
     return HyperFreeBackbone(Topology(**values))
 
 

@@ -50,7 +50,8 @@ def _fitted(given: Tensor, expected: Tensor) -> Tensor:
     """A position table (2g - 1, d) for another grid; anything else as it is."""
     if given.shape == expected.shape:
         return given
-    return F.interpolate(given.T[None], size=expected.shape[0], mode="linear")[0].T
+    along = given.T[None]  # (1, d, 2g - 1): interpolate works on the last axis
+    return F.interpolate(along, size=expected.shape[0], mode="linear")[0].T
 
 
 def export(
@@ -60,7 +61,7 @@ def export(
 
     sizes, name : of the backbone; written beside the tensors of a .safetensors file, which alone do not tell all sizes
     """
-    whole = {key: v.detach().cpu().contiguous() for key, v in state.items()}
+    whole = {key: tensor.detach().cpu().contiguous() for key, tensor in state.items()}  # safetensors refuses views
     if path.suffix == ".safetensors":
         facts = None if sizes is None else {SIZES: json.dumps(sizes)}
         if facts is not None and name != DEFAULT:

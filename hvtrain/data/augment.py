@@ -12,7 +12,7 @@ from hvlabel.config import DataSettings
 from hvtrain.data.schedule import NETWORK, rng
 
 GAIN_KNOTS = 6  # of the smooth gain along the spectrum
-MIN_GAIN = 0.1
+MIN_GAIN = 0.1  # a band may become dark, not negative
 
 
 def augmented(
@@ -31,14 +31,17 @@ def augmented(
     bands = tuple(wavelengths_nm)
     if not (data.spectral_jitter or data.band_dropout):
         return x, bands
-    random = rng(seed, NETWORK, step, 1)
+    random = rng(seed, NETWORK, step, 1)  # (NETWORK, step) alone is the network's own
     if data.spectral_jitter:
         knots = torch.from_numpy(random.normal(0, data.spectral_jitter, (1, 1, GAIN_KNOTS))).float()
-        gain = 1 + F.interpolate(knots, size=len(bands), mode="linear", align_corners=True)[0, 0]
+        gain = 1 + F.interpolate(knots, size=len(bands), mode="linear", align_corners=True)[0, 0]  # (C,)
         rank = torch.tensor(bands).argsort().argsort()  # channels may be stored in any order of wavelength
-        x = x * gain[rank].clamp(min=MIN_GAIN).to(x.device)[None, :, None, None]
+        of_channel = gain[rank].clamp(min=MIN_GAIN).to(x.device)  # (C,)
+        x = x * of_channel[None, :, None, None]
     order = random.permutation(len(bands))
     n_left_out = int(random.random() * data.band_dropout * len(bands))
-    kept = sorted(order[: len(bands) - n_left_out])
+    kept = sorted(order[: len(bands) - n_left_out])  # in the order of the channels
     fewer = tuple(bands[k] for k in kept)
-    return (x[:, kept], fewer) if fits(fewer) else (x, bands)
+    if not fits(fewer):
+        return x, bands
+    return x[:, kept], fewer

@@ -68,11 +68,14 @@ class Batch(SimpleNamespace):
         return self._each(lambda tensor: tensor.to(device, non_blocking=True))
 
     def _each(self, change: Callable[[Tensor], Tensor]) -> Batch:
-        fields = {name: change(v) if isinstance(v, Tensor) else v for name, v in vars(self).items()}
+        fields = dict(vars(self))
+        for name, value in fields.items():
+            if isinstance(value, Tensor):
+                fields[name] = change(value)
         return type(self)(**fields)
 
 
 def mirrored(array: np.ndarray, flips: np.ndarray) -> np.ndarray:
     """An (H, W, ...) array mirrored along y and along x where `flips` (2,) bool says so; a view."""
-    along_y, along_x = (slice(None, None, -1 if flip else 1) for flip in flips)
-    return array[along_y, along_x]
+    step_y, step_x = (-1 if flip else 1 for flip in flips)
+    return array[::step_y, ::step_x]

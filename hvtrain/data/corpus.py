@@ -22,7 +22,8 @@ from hvlabel.layout import Layout
 
 Split = Literal["train", "heldout", "unseen"]
 
-MAX_LEFT_OUT = 0.1  # share of images that may lack teacher features
+MAX_LEFT_OUT = 0.1  # share of images that may lack teacher features: a few bad ones shall not stop a run of days
+MIN_FOR_HELD_OUT = 3  # images of a camera, of which at least one is held out
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,7 @@ class Corpus:
 
     def of(self, *splits: Split) -> list[TrainImage]:
         """The images of some splits, in order."""
-        return [i for i in self.images if i.split in splits]
+        return [image for image in self.images if image.split in splits]
 
 
 def read_corpus(
@@ -183,18 +184,19 @@ def _identity(trained: Sequence[TrainImage], teacher: Mapping[tuple[str, str], s
     content = []
     for image in trained:
         cube_key = read_attributes(image.cube).get("key")
-        content.append([image.name, image.label_digest, cube_key, teacher.get((image.dataset, image.image_id), "")])
+        teacher_key = teacher.get((image.dataset, image.image_id), "")
+        content.append([image.name, image.label_digest, cube_key, teacher_key])
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
 
 def _entries(layout: Layout, stage: str) -> dict[tuple[str, str], str]:
     """(data set, image) -> seal or key of a stage's good outputs."""
-    return {
-        (index.dataset, name): entry.digest
-        for index in all_indexes(layout, stage)
-        for name, entry in index.images.items()
-        if entry.status == "ok"
-    }
+    digests = {}
+    for index in all_indexes(layout, stage):
+        for image_id, entry in index.images.items():
+            if entry.status == "ok":
+                digests[index.dataset, image_id] = entry.digest
+    return digests
 
 
 def _hold_out(images: list[TrainImage], share: float) -> list[TrainImage]:
@@ -203,24 +205,28 @@ def _hold_out(images: list[TrainImage], share: float) -> list[TrainImage]:
     for image in images:
         if image.split == "train":
             by_camera[image.camera].append(image)
-    kept: set[str] = set()
+    held_out: set[str] = set()
     for group in by_camera.values():
-        ranked = sorted(group, key=lambda i: hashlib.sha256(i.name.encode()).digest())
-        n_kept = round(share * len(group))
-        if share > 0 and len(group) >= 3:
-            n_kept = max(n_kept, 1)
-        kept |= {image.name for image in ranked[:n_kept]}
-    return [replace(image, split="heldout") if image.name in kept else image for image in images]
+        # by a hash of the name: the same images stay held out when others are added
+        ranked = sorted(group, key=lambda image: hashlib.sha256(image.name.encode()).digest())
+        n_held_out = round(share * len(group))
+        if share > 0 and len(group) >= MIN_FOR_HELD_OUT:
+            n_held_out = max(n_held_out, 1)
+        held_out |= {image.name for image in ranked[:n_held_out]}
+    return [replace(image, split="heldout") if image.name in held_out else image for image in images]
 
 
 def _teacher_facts(images: Sequence[TrainImage]) -> tuple[int, np.ndarray]:
-    """Channels and mean of the teacher's tokens; ResultsError if not all are of one network and grid."""
+    """Channels D and mean (D,) of the teacher's tokens; ResultsError if not all are of one network and grid.
+
+    Every file knows the mean of its own tokens; images count alike, whatever their size.
+    """
     total: np.ndarray | None = None
     first: dict[str, Any] = {}
     for image in images:
         assert image.features is not None
         features = open_features(image.features)
-        made_from = {k: features.attributes[k] for k in ("model", "weights")}
+        made_from = {name: features.attributes[name] for name in ("model", "weights")}
         first = first or made_from
         if made_from != first:
             raise ResultsError(
@@ -229,14 +235,16 @@ def _teacher_facts(images: Sequence[TrainImage]) -> tuple[int, np.ndarray]:
             )
         if features.attributes["cube_key"] != read_attributes(image.cube)["key"]:
             raise ResultsError(f"{image.features}: made from another version of the cube; run the workflow again")
-        size = open_cube(image.cube).shape[1:]
-        grid = [round(s * n) for s, n in zip(features.stride_yx_px, features.shape, strict=False)]
-        if grid != list(size):
+        height_px, width_px = open_cube(image.cube).shape[1:]
+        stride_y_px, stride_x_px = features.stride_yx_px
+        covered_y_px = round(stride_y_px * features.shape[0])
+        covered_x_px = round(stride_x_px * features.shape[1])
+        if (covered_y_px, covered_x_px) != (height_px, width_px):
             raise ResultsError(
-                f"{image.features}: the grid of teacher features covers {grid[0]} x {grid[1]} px, "
-                f"the cube has {size[0]} x {size[1]}; run the workflow again"
+                f"{image.features}: the grid of teacher features covers {covered_y_px} x {covered_x_px} px, "
+                f"the cube has {height_px} x {width_px}; run the workflow again"
             )
-        mean = np.asarray(features.attributes["mean"], np.float64)
+        mean = np.asarray(features.attributes["mean"], np.float64)  # float64: sums of many images
         total = mean if total is None else total + mean
     assert total is not None
     return len(total), (total / len(images)).astype(np.float32)

@@ -34,8 +34,9 @@ from hvtrain.data.prompts import (
 from hvtrain.data.schedule import CROP, Sample, rng
 from hvtrain.data.tokens import tokens_of_box
 
-TRIES = 4  # masks looked at per mask that is to be asked for
-OPEN_FILES = 2048  # headers of cubes and features kept by each worker
+TRIES = 4  # masks decoded at most per mask that is needed: bounds the time of a crop in which few can be asked for
+OPEN_FILES = 2048  # headers of cubes and features kept by each worker, so that a crop parses none again
+FLIP_SHARE = 0.5  # of the samples that are mirrored along an axis
 MASK_FIELDS = frozenset({"masks", "weights", "points_xy", "boxes_xyxy"})
 
 
@@ -75,13 +76,13 @@ class Crops(Dataset[Batch]):
         settings = self.settings
         step, _, first = places[0]
         camera = self.cameras[self.images[first].camera]
-        low, high = settings.data.scale
-        zoom = low * (high / low) ** rng(settings.seed, CROP, step).random()  # one for all, so that crops stack
-        side_px = max(1, round(settings.student.crop_px * zoom))
-        shape = (len(places), len(camera.wavelengths_nm), side_px, side_px)
-        cubes = _empty(shape, _stored_type([self.images[k] for _, _, k in places]))
+        side_px = self._side_px(step)
+        dtype = _stored_type([self.images[k] for _, _, k in places])
+        cubes = _empty((len(places), len(camera.wavelengths_nm), side_px, side_px), dtype)  # (B, C, s, s)
         problems: list[str] = []
-        samples = [self._sample(place, out, problems) for place, out in zip(places, cubes.numpy(), strict=True)]
+        samples = []
+        for place, out in zip(places, cubes.numpy(), strict=True):
+            samples.append(self._sample(place, out, problems))
         names = tuple(sample.pop("name") for sample in samples)
         batch = Batch(
             step=step,
@@ -95,31 +96,41 @@ class Crops(Dataset[Batch]):
         )
         batch.gsd_m = batch.zoom * settings.student.gsd_m
         if self.with_masks:
-            draws = settings.prompts.corrections, settings.data.masks_per_image
+            rounds_and_masks = settings.prompts.corrections, settings.data.masks_per_image
             batch.boxed = begins_with_boxes(settings.seed, step, settings.prompts.box_share)
-            batch.uniform = correction_draws(settings.seed, step, batch.position.tolist(), draws)
+            batch.uniform = correction_draws(settings.seed, step, batch.position.tolist(), rounds_and_masks)
         return batch
+
+    def _side_px(self, step: int) -> int:
+        """Side of a step's crops in px of the cube: one zoom for all, so that they stack."""
+        low, high = self.settings.data.scale
+        # equal chances for equal ratios: half and double are as far from 1
+        zoom = low * (high / low) ** rng(self.settings.seed, CROP, step).random()
+        return max(1, round(self.settings.student.crop_px * zoom))
 
     def bytes_of(self, n_samples: int) -> int:
         """Memory of the cubes of the largest batch, each camera as its first image is stored."""
         side_px = round(self.settings.student.crop_px * self.settings.data.scale[1])
-        of_pixel = []
+        pixel_bytes = []
         for camera, images in self.by_camera.items():
-            value_bytes = _stored_type([self.images[images[0]]]).itemsize
-            of_pixel.append(len(self.cameras[camera].wavelengths_nm) * value_bytes)
-        return n_samples * max(of_pixel) * side_px**2
+            first = self.images[images[0]]
+            n_bands = len(self.cameras[camera].wavelengths_nm)
+            pixel_bytes.append(n_bands * _stored_type([first]).itemsize)
+        return n_samples * max(pixel_bytes) * side_px**2
 
     def _sample(self, place: Sample, out: np.ndarray, problems: list[str]) -> dict[str, Any]:
-        """Everything of a sample but its cube, which is written to `out`.
+        """Everything of a sample but its cube, which is written to `out` (C, s, s).
 
         One bad image does not end a run of days: another of its camera stands in.
         """
         step, position, k = place
-        random = rng(self.settings.seed, CROP, step, position + 1)
+        random = rng(self.settings.seed, CROP, step, position + 1)  # place 0 of a step is its zoom's
         sample = self._attempt(k, random, out, problems)
         if sample is not None:
             return sample
-        for other in random.permutation(self.by_camera[self.images[k].camera]).tolist():
+        same_camera = self.by_camera[self.images[k].camera]
+        for other in random.permutation(same_camera).tolist():
+            # the batch's memory is laid out already: only float32 can hold another stored type
             if out.dtype not in (np.float32, _stored_type([self.images[other]])):
                 continue
             sample = self._attempt(other, random, out, problems)
@@ -130,6 +141,7 @@ class Crops(Dataset[Batch]):
     def _attempt(
         self, k: int, random: np.random.Generator, out: np.ndarray, problems: list[str]
     ) -> dict[str, Any] | None:
+        """A crop of image k; None and a sentence in `problems` if it cannot be read."""
         try:
             return self._crop(k, random, out)
         except (CubeError, OSError) as error:
@@ -142,15 +154,17 @@ class Crops(Dataset[Batch]):
         cube = _open_cube(image.cube)
         crop_px = self.settings.student.crop_px
         side = min(out.shape[-1], cube.height_px, cube.width_px)
-        y, x = (_origin(n, side, cube.chunk_side_px, random) for n in cube.shape[1:])
-        flips = random.random(2) < (0.5 if self.settings.data.flip else 0.0)
+        y = _origin(cube.height_px, side, cube.chunk_side_px, random)
+        x = _origin(cube.width_px, side, cube.chunk_side_px, random)
+        # drawn even where nothing is mirrored: what is drawn after it then stays the same
+        flips = random.random(2) < (FLIP_SHARE if self.settings.data.flip else 0.0)
         box = slice(y, y + side), slice(x, x + side)
         if side == out.shape[-1]:
             cube.plain(cube.read(*box, threads=1, out=out))
         else:  # an image smaller than the crop: brought to the size of the others
             out[:] = _enlarged(cube.plain(cube.read(*box, threads=1)), out.shape[-1])
-        scale = crop_px / side
-        sample: dict[str, Any] = {"flips": flips, "zoom": np.float32(1 / scale), "name": image.name}
+        input_per_cube = crop_px / side  # px of the network's input per px of the cube
+        sample: dict[str, Any] = {"flips": flips, "zoom": np.float32(1 / input_per_cube), "name": image.name}
         if self.with_masks:
             sample |= self._masks(k, (y, x, side), flips, random)
         if self.with_tokens:
@@ -170,6 +184,7 @@ class Crops(Dataset[Batch]):
         return sample
 
     def _no_masks(self) -> dict[str, np.ndarray]:
+        """Prompts of weight 0: a batch stacks, and a crop without masks counts for nothing."""
         n = self.settings.data.masks_per_image
         return {
             "masks": np.zeros((n, self.logits_px, self.logits_px), bool),
@@ -184,11 +199,12 @@ class Crops(Dataset[Batch]):
         """K masks of image k in a box (top, left, side px), repeated if fewer, with points and jittered boxes."""
         y, x, side = box
         data, jitter = self.settings.data, self.settings.prompts.box_jitter
+        candidates = random.permutation(self._in_box(k, box))
         masks, points, boxes = [], [], []
-        for mask in random.permutation(self._in_box(k, box))[: TRIES * data.masks_per_image]:
-            whole = decode(self.pack.rle(k, int(mask)))
-            cropped = mirrored(whole[y : y + side, x : x + side], flips)
-            cells = covered_cells(cropped, self.logits_px)
+        for mask in candidates[: TRIES * data.masks_per_image]:
+            whole = decode(self.pack.rle(k, int(mask)))  # (H, W)
+            cropped = mirrored(whole[y : y + side, x : x + side], flips)  # (side, side)
+            cells = covered_cells(cropped, self.logits_px)  # (L, L)
             if not can_be_asked_for(cells, data.max_area_share):
                 continue
             masks.append(cells)
@@ -198,23 +214,28 @@ class Crops(Dataset[Batch]):
                 break
         if not masks:
             return self._no_masks()
-        again = np.arange(data.masks_per_image) % len(masks)
-        # centres of pixels, from px of the crop to px of the network's input
+        repeated = np.arange(data.masks_per_image) % len(masks)  # (K,): all masks, then the first ones again
         scale = self.settings.student.crop_px / side
         return {
-            "masks": np.stack(masks)[again],
-            "weights": np.ones(len(again), np.float32),
-            "points_xy": ((np.array(points)[again] + 0.5) * scale - 0.5).astype(np.float32),
-            "boxes_xyxy": ((np.array(boxes)[again] + 0.5) * scale - 0.5).astype(np.float32),
+            "masks": np.stack(masks)[repeated],
+            "weights": np.ones(len(repeated), np.float32),
+            "points_xy": _scaled(np.array(points)[repeated], scale),
+            "boxes_xyxy": _scaled(np.array(boxes)[repeated], scale),
         }
 
     def _in_box(self, k: int, box: tuple[int, int, int]) -> np.ndarray:
         """Which of the best masks of image k reach into a box, by their own boxes."""
         y, x, side = box
-        left, top, width, height = self.pack.boxes(k)[: self.settings.data.best_masks].T
+        best = self.pack.boxes(k)[: self.settings.data.best_masks]  # (n, 4) xywh
+        left, top, width, height = best.T
         overlap_x = np.minimum(left + width, x + side) - np.maximum(left, x)
         overlap_y = np.minimum(top + height, y + side) - np.maximum(top, y)
         return np.flatnonzero((overlap_x > 0) & (overlap_y > 0))
+
+
+def _scaled(px: np.ndarray, scale: float) -> np.ndarray:
+    """Places in px, float32, on a grid `scale` times as fine: the centre of pixel 0 lies half a pixel from the edge."""
+    return ((px + 0.5) * scale - 0.5).astype(np.float32)
 
 
 def _origin(size: int, side: int, chunk: int, random: np.random.Generator) -> int:
@@ -224,28 +245,28 @@ def _origin(size: int, side: int, chunk: int, random: np.random.Generator) -> in
 
 
 def _enlarged(values: np.ndarray, side_px: int) -> np.ndarray:
-    """(C, side, side) in the stored type."""
-    x = finite(torch.from_numpy(values.astype(np.float32))[None])
-    return resized(x, side_px)[0].numpy().astype(values.dtype)
+    """(C, side, side) in the stored type, of values (C, s, s)."""
+    x = torch.from_numpy(values.astype(np.float32))[None]  # (1, C, s, s)
+    return resized(finite(x), side_px)[0].numpy().astype(values.dtype)
 
 
 def _empty(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Tensor:
     """A tensor of any content; inside a worker in memory that it shares with the process that trains."""
-    kind = torch.from_numpy(np.empty(0, dtype)).dtype
+    torch_dtype = torch.from_numpy(np.empty(0, dtype)).dtype
     if get_worker_info() is None:
-        return torch.empty(shape, dtype=kind)
+        return torch.empty(shape, dtype=torch_dtype)
     # as torch's own collating does: what a worker hands over in such memory is not copied
-    shared: Any = torch.UntypedStorage._new_shared(math.prod(shape) * kind.itemsize)
-    return torch.empty(0, dtype=kind).set_(shared).reshape(shape)
+    shared: Any = torch.UntypedStorage._new_shared(math.prod(shape) * torch_dtype.itemsize)
+    return torch.empty(0, dtype=torch_dtype).set_(shared).reshape(shape)
 
 
 def _stored_type(images: list[TrainImage]) -> np.dtype[Any]:
     """The type in which these images are stored; float32 if they differ."""
-    kinds = set()
+    dtypes = set()
     for image in images:
-        with suppress(CubeError, OSError):  # named when its crop is asked for
-            kinds.add(_open_cube(image.cube).dtype)
-    return kinds.pop() if len(kinds) == 1 else np.dtype(np.float32)
+        with suppress(CubeError, OSError):  # named when its crop is read
+            dtypes.add(_open_cube(image.cube).dtype)
+    return dtypes.pop() if len(dtypes) == 1 else np.dtype(np.float32)
 
 
 @lru_cache(OPEN_FILES)

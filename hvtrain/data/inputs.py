@@ -35,7 +35,7 @@ def network_input(cube: Tensor, flips: Tensor, side_px: int, input_range: InputR
         values = finite(values)
     x = resized(values, side_px)
     for axis in (0, 1):
-        chosen = flips[:, axis]
+        chosen = flips[:, axis]  # (B,)
         if chosen.any():
             x[chosen] = x[chosen].flip(2 + axis)
     return in_range(x, input_range)
@@ -45,5 +45,6 @@ def in_range(x: Tensor, input_range: InputRange) -> Tensor:
     """Images (B, C, S, S) float32 of stored values in the range that a backbone asks for."""
     if input_range == "stored":
         return x
-    peak = x.amax(dim=(1, 2, 3), keepdim=True)
+    peak = x.amax(dim=(1, 2, 3), keepdim=True)  # (B, 1, 1, 1)
+    # an image of zeros stays one: a camera of which nothing can be read is shown so
     return x / torch.where(peak > 0, peak, torch.ones_like(peak))

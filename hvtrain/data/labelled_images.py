@@ -56,13 +56,13 @@ class LabelledImages(Dataset[LabelledImage]):
     """
 
     def __init__(self, results: Path | str, max_masks: int = 64) -> None:
-        self.layout, self.max_masks = Layout(Path(results)), max_masks
-        self.images = [
-            (index.dataset, name)
-            for index in all_indexes(self.layout, "labels")
-            for name, entry in index.images.items()
-            if entry.status == "ok"
-        ]
+        self.layout = Layout(Path(results))
+        self.max_masks = max_masks
+        self.images: list[tuple[str, str]] = []  # data set and image
+        for index in all_indexes(self.layout, "labels"):
+            for image_id, entry in index.images.items():
+                if entry.status == "ok":
+                    self.images.append((index.dataset, image_id))
         if not self.images:
             raise ResultsError(f"{results}: no labels to train on; run `snakemake pseudolabels` first")
 
@@ -74,13 +74,24 @@ class LabelledImages(Dataset[LabelledImage]):
         cube = open_cube(self.layout.cube(dataset, image_id))
         label = read_masks(self.layout.label(dataset, image_id))
         best = label.masks[: self.max_masks]
-        masks = np.stack([decode(m.rle) for m in best]) if best else np.zeros((0, cube.height_px, cube.width_px), bool)
-        scores = np.array([m.score for m in best], np.float32)
-        return LabelledImage(image_id, cube.values(), cube.wavelengths_nm, masks, scores)
+        masks = np.zeros((0, cube.height_px, cube.width_px), bool)  # what an image without a mask has
+        if best:
+            masks = np.stack([decode(mask.rle) for mask in best])
+        return LabelledImage(
+            image_id=image_id,
+            cube=cube.values(),
+            wavelengths_nm=cube.wavelengths_nm,
+            masks=masks,
+            scores=np.array([mask.score for mask in best], np.float32),
+        )
 
     @staticmethod
     def collate(items: Sequence[LabelledImage]) -> LabelledBatch:
         """Items as a batch, for a DataLoader."""
-        arrays = [[torch.from_numpy(a) for a in (i.cube, i.wavelengths_nm, i.masks, i.scores)] for i in items]
-        cubes, wavelengths_nm, masks, scores = (list(column) for column in zip(*arrays, strict=True))
-        return LabelledBatch([i.image_id for i in items], cubes, wavelengths_nm, masks, scores)
+        return LabelledBatch(
+            image_ids=[item.image_id for item in items],
+            cubes=[torch.from_numpy(item.cube) for item in items],
+            wavelengths_nm=[torch.from_numpy(item.wavelengths_nm) for item in items],
+            masks=[torch.from_numpy(item.masks) for item in items],
+            scores=[torch.from_numpy(item.scores) for item in items],
+        )

@@ -15,18 +15,20 @@ from hvlabel.errors import ResultsError
 from hvtrain.data.crops import Crops
 from hvtrain.data.schedule import BatchOrder
 
-SHARED_MEMORY = Path("/dev/shm")
+SHARED_MEMORY = Path("/dev/shm")  # where workers put batches; absent where the system has no such bound
 
 
 def make_loader(crops: Crops, order: BatchOrder, hardware: HardwareSettings, *, pin: bool) -> DataLoader[Any]:
     """Batches in the sampler's order, prepared ahead by workers that are started afresh (never forked)."""
     workers = hardware.workers
+    prefetch = batches_ahead(crops.bytes_of(order.size), hardware) if workers else None
     return DataLoader(
         crops,
         batch_sampler=order,
         collate_fn=as_it_is,
         num_workers=workers,
-        prefetch_factor=batches_ahead(crops.bytes_of(order.size), hardware) if workers else None,
+        prefetch_factor=prefetch,
+        # a fork of a process with threads (torch, OpenCV) may hang for ever
         multiprocessing_context="forkserver" if workers else None,
         worker_init_fn=start_worker,
         pin_memory=pin,
@@ -49,7 +51,8 @@ def batches_ahead(batch_bytes: int, hardware: HardwareSettings, shared: Path = S
             "batches each; raise pretrain.optimiser.accumulate, lower batch_images or hardware.workers, "
             "or enlarge it (containers: --shm-size)"
         )
-    return max(1, min(hardware.prefetch, free_bytes // 2 // (batch_bytes * workers)))
+    fitting = free_bytes // 2 // (batch_bytes * workers)  # half of it: others use shared memory too
+    return max(1, min(hardware.prefetch, fitting))
 
 
 def as_it_is(batch: Any) -> Any:

@@ -9,12 +9,13 @@ from torch import Tensor
 
 from hvtrain.data.schedule import PROMPT, rng
 
-MIN_CELLS = 4  # of the decoder's output that a mask must cover to be asked for
+MIN_CELLS = 4  # of the decoder's output that a mask must cover to be asked for: fewer cannot show its form
 
 
 def covered_cells(mask: np.ndarray, side_cells: int) -> np.ndarray:
     """(side, side) bool of an (h, w) bool mask: cells of the decoder's output that it covers by at least half."""
-    return cv2.resize(mask.astype(np.float32), (side_cells, side_cells), interpolation=cv2.INTER_AREA) >= 0.5
+    share = cv2.resize(mask.astype(np.float32), (side_cells, side_cells), interpolation=cv2.INTER_AREA)
+    return share >= 0.5
 
 
 def can_be_asked_for(cells: np.ndarray, max_area_share: float) -> bool:
@@ -25,7 +26,8 @@ def can_be_asked_for(cells: np.ndarray, max_area_share: float) -> bool:
 def point_in(mask: np.ndarray, random: np.random.Generator) -> tuple[float, float]:
     """(x, y) px of a pixel of an (h, w) bool mask, each as likely."""
     inside = np.flatnonzero(mask)
-    y, x = divmod(int(inside[random.integers(len(inside))]), mask.shape[1])
+    drawn = int(inside[random.integers(len(inside))])
+    y, x = divmod(drawn, mask.shape[1])
     return float(x), float(y)
 
 
@@ -38,9 +40,12 @@ def box_of(mask: np.ndarray) -> np.ndarray:
 
 def jittered(box: np.ndarray, jitter: float, side_px: int, random: np.random.Generator) -> np.ndarray:
     """(4,) xyxy px: corners moved by a normal of `jitter` times the box's sides, kept inside the crop and in order."""
-    sides = np.tile(box[2:] - box[:2] + 1, 2)
+    sides = np.tile(box[2:] - box[:2] + 1, 2)  # width, height, width, height; + 1: corners are pixels of the mask
     moved = np.clip(box + random.normal(0, jitter, 4) * sides, 0, side_px - 1)
-    return np.concatenate([np.minimum(moved[:2], moved[2:]), np.maximum(moved[:2], moved[2:])])
+    # of a small box corners may change sides
+    top_left = np.minimum(moved[:2], moved[2:])
+    bottom_right = np.maximum(moved[:2], moved[2:])
+    return np.concatenate([top_left, bottom_right])
 
 
 def begins_with_boxes(seed: int, step: int, box_share: float) -> bool:
@@ -54,5 +59,8 @@ def correction_draws(seed: int, step: int, positions: list[int], shape: tuple[in
     positions : of the samples in their step's batch
     shape     : rounds R, masks per sample K
     """
-    drawn = [torch.from_numpy(rng(seed, PROMPT, step, position + 1).random(shape)) for position in positions]
+    drawn = []
+    for position in positions:
+        random = rng(seed, PROMPT, step, position + 1)  # (PROMPT, step) alone is begins_with_boxes'
+        drawn.append(torch.from_numpy(random.random(shape)))  # (R, K)
     return torch.cat(drawn, dim=1).float()

@@ -26,23 +26,30 @@ class Schedule:
         self, images_of: Sequence[Sequence[int]], batch: int, steps: int, seed: int, temperature: float
     ) -> None:
         self._images_of, self.batch, self.steps, self._seed = images_of, batch, steps, seed
-        share = np.array([len(images) for images in images_of], float) ** (1 / temperature)
-        share[[not images for images in images_of]] = 0
-        self.cameras = rng(seed, CAMERA).choice(len(images_of), size=steps, p=share / share.sum())
+        n_images = np.array([len(images) for images in images_of], float)
+        share = n_images ** (1 / temperature)
+        share[n_images == 0] = 0  # a power of 0 would make it 1
+        self.cameras = rng(seed, CAMERA).choice(len(images_of), size=steps, p=share / share.sum())  # (steps,)
         self._earlier = np.zeros(steps, np.int64)  # batches of the same camera before each step
         for camera in range(len(images_of)):
-            own = self.cameras == camera
-            self._earlier[own] = np.arange(own.sum())
+            is_its = self.cameras == camera
+            self._earlier[is_its] = np.arange(is_its.sum())
+        # a batch reads one or two epochs of a camera; processes and parts of a step come back to them
         self._order = lru_cache(maxsize=4 * len(images_of))(self._shuffled)
 
     def images(self, step: int) -> list[int]:
         """The step's images, `batch` of them."""
         camera = int(self.cameras[step])
         n = len(self._images_of[camera])
-        first = int(self._earlier[step]) * self.batch
-        return [int(self._order(camera, k // n)[k % n]) for k in range(first, first + self.batch)]
+        first = int(self._earlier[step]) * self.batch  # images of this camera shown before
+        images = []
+        for k in range(first, first + self.batch):
+            epoch, place = divmod(k, n)
+            images.append(int(self._order(camera, epoch)[place]))
+        return images
 
     def _shuffled(self, camera: int, epoch: int) -> np.ndarray:
+        """(n,) a camera's images in the order of one epoch."""
         return rng(self._seed, ORDER, camera, epoch).permutation(np.asarray(self._images_of[camera]))
 
 

@@ -17,12 +17,14 @@ def tokens_of_box(features: Features, box: tuple[int, int, int], grid: int) -> n
     windows, weights = [], []
     for start, n_tokens, stride in zip(box[:2], features.shape, features.stride_yx_px, strict=False):
         centres_px = start + (np.arange(grid) + 0.5) * box[2] / grid
-        place = np.clip(centres_px / stride - 0.5, 0, n_tokens - 1)  # in tokens
+        place = np.clip(centres_px / stride - 0.5, 0, n_tokens - 1)  # (grid,) in tokens
         first = math.floor(place[0])
         last = min(math.floor(place[-1]) + 1, n_tokens - 1)
         distance = np.abs(place[:, None] - np.arange(first, last + 1))
         windows.append(slice(first, last + 1))
         weights.append(np.maximum(1 - distance, 0).astype(np.float32))  # (grid, tokens), rows sum to 1
-    tokens = features.read(*windows).astype(np.float32)
-    along_x = np.einsum("gx,yxd->ygd", weights[1], tokens)
-    return np.einsum("gy,yxd->gxd", weights[0], along_x).astype(np.float16)
+    window_y, window_x = windows
+    weights_y, weights_x = weights
+    tokens = features.read(window_y, window_x).astype(np.float32)  # (y, x, D), no more than the box needs
+    along_x = np.einsum("gx,yxd->ygd", weights_x, tokens)  # (y, grid, D)
+    return np.einsum("gy,yxd->gxd", weights_y, along_x).astype(np.float16)

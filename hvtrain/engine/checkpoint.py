@@ -12,7 +12,8 @@ from torch import Tensor
 
 from hvlabel.errors import ResultsError
 
-AVERAGED = "module."  # how torch's AveragedModel calls the network inside
+AVERAGED = "module."  # how torch's AveragedModel calls the network inside; beside it there is a counter
+MAX_REASON = 80  # characters of torch's message, which may run over pages
 
 
 def write_checkpoint(path: Path, content: Mapping[str, Any]) -> None:
@@ -21,7 +22,7 @@ def write_checkpoint(path: Path, content: Mapping[str, Any]) -> None:
     with temporary.open("wb") as file:
         torch.save(dict(content), file)
         file.flush()
-        os.fsync(file.fileno())
+        os.fsync(file.fileno())  # a crash after the rename must not leave an empty file
     temporary.replace(path)
 
 
@@ -38,7 +39,8 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     except FileNotFoundError as error:
         raise ResultsError(f"{path}: no checkpoint; is this the folder of a run?") from error
     except Exception as error:  # torch raises many kinds on a damaged file; each means the same to the user
-        reason = " ".join(str(error).split())[:80]
+        one_line = " ".join(str(error).split())
+        reason = one_line[:MAX_REASON]
         raise ResultsError(f"{path}: not a readable checkpoint ({reason}); delete it to start this run anew") from error
 
 
@@ -46,6 +48,9 @@ def averaged_student(path: Path) -> tuple[Mapping[str, Tensor], int, str, dict[s
     """Of a checkpoint: the averaged student's state dict, the step, and its backbone's name and sizes."""
     content = read_checkpoint(path)
     average = content["average"]
-    state = {name.removeprefix(AVERAGED): v for name, v in average.items() if name.startswith(AVERAGED)}
-    # checkpoints were written before there was a second backbone
-    return state, content["step"], content.get("backbone", "hyperfree"), content["topology"]
+    state = {}
+    for name, tensor in average.items():
+        if name.startswith(AVERAGED):
+            state[name.removeprefix(AVERAGED)] = tensor
+    backbone = content.get("backbone", "hyperfree")  # checkpoints were written before there was a second one
+    return state, content["step"], backbone, content["topology"]

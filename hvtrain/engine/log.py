@@ -45,6 +45,7 @@ class Log:
         self._shown_step = first_step
 
     def _start_row(self) -> None:
+        """Begin to collect what one row is the mean of."""
         self._values: dict[str, list[float]] = defaultdict(list)
         self._n_steps_in_row = self._n_samples = 0
         self._waited_s = self._took_s = 0.0
@@ -66,9 +67,11 @@ class Log:
         means = {name: sum(values) / len(values) for name, values in self._values.items()}
         means["samples_per_s"] = self._n_samples / self._took_s
         means["waiting_share"] = self._waited_s / self._took_s
+        row: dict[str, object] = {"step": step, "camera": self._source}
         for name, value in means.items():
             self._board.add_scalar(name, value, step)
-        row = {"step": step, "camera": self._source} | {name: f"{value:.6g}" for name, value in means.items()}
+            row[name] = f"{value:.6g}"
+        # opened for each row: a killed run leaves whole rows
         with self._files.metrics.open("a", newline="") as file:
             csv.DictWriter(file, self._columns, restval="").writerow(row)
         self._show(step, means)
@@ -85,7 +88,8 @@ class Log:
         self._bar.update(step - self._shown_step)
         self._shown_step = step
         if self._bar.disable:
-            left_min = (self._n_steps - step) * self._took_s / self._n_steps_in_row / 60
+            step_s = self._took_s / self._n_steps_in_row
+            left_min = (self._n_steps - step) * step_s / 60
             line = ", ".join(f"{name} {value}" for name, value in progress.items())
             say(f"step {step} of {self._n_steps}: {line}, {left_min:.1f} min left")
 

@@ -22,6 +22,8 @@ from hvtrain.engine.optimiser import moving_average
 from hvtrain.engine.run_folder import RunFiles, say
 
 MAX_BAD_SHARE = 0.1  # of a run's images that may prove unreadable before it stops
+# decay of the second moment: 0.98 follows a changing loss sooner than torch's 0.999
+BETAS = (0.9, 0.98)
 
 
 @dataclass(frozen=True)
@@ -74,9 +76,10 @@ class Loop:
         self.objective, self.student = objective, student
         self._around, self._draw = around, draw
         self.average = moving_average(student, pace.ema)
-        self.model, self.optimiser = fabric.setup(objective, torch.optim.AdamW(list(groups), betas=(0.9, 0.98)))  # type: ignore[arg-type]
+        optimiser = torch.optim.AdamW(list(groups), betas=BETAS)  # type: ignore[arg-type]
+        self.model, self.optimiser = fabric.setup(objective, optimiser)
         self.average.to(fabric.device)
-        self._clipped = clipped or [p for group in self.optimiser.param_groups for p in group["params"]]
+        self._clipped = clipped or _parameters(self.optimiser)
         self.step = self._saved_step = 0
         self.seconds = 0.0
         self.problems: dict[str, None] = {}  # sentences about images, each once, in order
@@ -93,7 +96,8 @@ class Loop:
                 f"{path}: is a checkpoint of {content.get('key')}, not of {self.facts['key']}; "
                 "choose another folder or remove it"
             )
-        self.objective.load_state_dict(_upgraded(content["objective"]))
+        objective = _upgraded(content["objective"])
+        self.objective.load_state_dict(objective)
         self.average.load_state_dict(content["average"])
         self.optimiser.load_state_dict(content["optimiser"])
         self.step = self._saved_step = content["step"]
@@ -175,15 +179,17 @@ class Loop:
             self._note(batch.problems)
             names += batch.names
             batch = batch.to(fabric.device)
+            is_last = part == accumulate - 1
             # gradients of all processes are averaged once a step, at its last batch
-            with fabric.no_backward_sync(self.model, enabled=part < accumulate - 1):
+            with fabric.no_backward_sync(self.model, enabled=not is_last):
                 with self._around():
                     terms = self.model(batch)
                 fabric.backward(terms["loss"] / accumulate)
             for name, value in terms.items():
+                # they stay on the device: a number on the CPU would wait for the whole step
                 sums[name] = sums.get(name, 0.0) + value.detach() / accumulate
         norm = nn.utils.clip_grad_norm_(self._clipped, self.pace.clip_norm)
-        if not math.isfinite(float(norm)):
+        if not math.isfinite(float(norm)):  # before the weights are touched
             self._stop(float(sums["loss"]), float(norm), names)
         self.optimiser.step()
         self.optimiser.zero_grad(set_to_none=True)
@@ -195,7 +201,7 @@ class Loop:
 
     def _stop(self, loss: float, norm: float, names: list[str]) -> None:
         """TrainingError with the images of the step, those of other processes too."""
-        everyone = sorted({name for group in self._gathered(names) for name in group})
+        everyone = _distinct(self._gathered(names))
         kept = "there is no checkpoint yet"
         if self._saved_step:
             kept = f"the checkpoint of step {self._saved_step} is kept"
@@ -206,6 +212,7 @@ class Loop:
         )
 
     def _picture(self, batch: Batch) -> None:
+        """Draw what the student predicts, where it is time to."""
         every = self.pace.picture_every
         if self._draw is None or every is None or not self.fabric.is_global_zero:
             return
@@ -213,6 +220,7 @@ class Loop:
             self._draw(self.files.picture(self.step), batch)
 
     def _note(self, problems: Iterable[str]) -> None:
+        """Say each problem once: an image is met again in every epoch."""
         for problem in problems:
             if problem not in self.problems:
                 self.problems[problem] = None
@@ -228,11 +236,24 @@ class Loop:
 
     def _require_good_images(self, n_images: int) -> None:
         """Every process stops, or none: each knows only what its own samples met."""
-        bad = sorted({problem for problems in self._gathered(list(self.problems)) for problem in problems})
+        bad = _distinct(self._gathered(list(self.problems)))
         if len(bad) > MAX_BAD_SHARE * n_images:
             raise ResultsError(
                 f"{len(bad)} of {n_images} images cannot be read, e.g. {bad[0]}; `hvlabel verify --deep` lists them all"
             )
+
+
+def _parameters(optimiser: Any) -> list[nn.Parameter]:
+    """In the order of the groups."""
+    parameters: list[nn.Parameter] = []
+    for group in optimiser.param_groups:
+        parameters += group["params"]
+    return parameters
+
+
+def _distinct(lists: Iterable[Sequence[str]]) -> list[str]:
+    """Each sentence of some lists once, sorted: the same in every process."""
+    return sorted(set().union(*lists))
 
 
 def _upgraded(state: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -11,6 +11,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from hvlabel.config import OptimiserSettings
 
+FLOOR = 0.01  # of the rate at the end, as a share of the peak
 # parts that a prompt alone drives
 PROMPTED = (
     "student.prompt_encoder.",
@@ -24,24 +25,33 @@ def cosine_rate(step: int, settings: OptimiserSettings) -> float:
     """Factor on the peak rate: linear warm-up, then half a cosine down to a hundredth."""
     if step < settings.warmup_steps:
         return (step + 1) / settings.warmup_steps
-    share = (step - settings.warmup_steps) / max(1, settings.steps - settings.warmup_steps)
-    return 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * share))
+    n_falling = max(1, settings.steps - settings.warmup_steps)
+    share = (step - settings.warmup_steps) / n_falling
+    return FLOOR + (1 - FLOOR) * 0.5 * (1 + math.cos(math.pi * share))
 
 
 def parameter_groups(
     objective: nn.Module, settings: OptimiserSettings, prompted: tuple[str, ...] = PROMPTED
 ) -> list[dict[str, Any]]:
-    """AdamW groups of one rate and decay each; no decay on vectors."""
-    groups: dict[tuple[float, float], list[nn.Parameter]] = defaultdict(list)
+    """AdamW groups of one rate and decay each; no decay on vectors: biases and norms must be free to grow.
+
+    prompted : starts of the names of parameters whose rate is multiplied by settings.decoder_lr
+    """
+    by_factor_and_decay: dict[tuple[float, float], list[nn.Parameter]] = defaultdict(list)
     for name, parameter in objective.named_parameters():
+        is_vector = parameter.ndim <= 1
         factor = settings.decoder_lr if name.startswith(prompted) else 1.0
-        if parameter.ndim > 1 and settings.lr_fan_in is not None:
-            factor *= min(1.0, settings.lr_fan_in / parameter[0].numel())
-        groups[factor, settings.weight_decay if parameter.ndim > 1 else 0.0].append(parameter)
-    return [
-        {"params": parameters, "lr": settings.lr * factor, "peak_lr": settings.lr * factor, "weight_decay": decay}
-        for (factor, decay), parameters in groups.items()
-    ]
+        if not is_vector and settings.lr_fan_in is not None:
+            fan_in = parameter[0].numel()
+            # Adam moves every weight alike: of many inputs the sum would move more
+            factor *= min(1.0, settings.lr_fan_in / fan_in)
+        decay = 0.0 if is_vector else settings.weight_decay
+        by_factor_and_decay[factor, decay].append(parameter)
+    groups: list[dict[str, Any]] = []
+    for (factor, decay), parameters in by_factor_and_decay.items():
+        peak_lr = settings.lr * factor
+        groups.append({"params": parameters, "lr": peak_lr, "peak_lr": peak_lr, "weight_decay": decay})
+    return groups
 
 
 def moving_average(network: nn.Module, decay: float) -> AveragedModel:
@@ -49,6 +59,7 @@ def moving_average(network: nn.Module, decay: float) -> AveragedModel:
 
     def update(average: Any, current: Any, n_steps: Any) -> None:
         n = float(n_steps)
-        get_ema_multi_avg_fn(min(decay, (1 + n) / (10 + n)))(average, current, n_steps)
+        now = min(decay, (1 + n) / (10 + n))
+        get_ema_multi_avg_fn(now)(average, current, n_steps)
 
     return AveragedModel(network, multi_avg_fn=update, use_buffers=True)

@@ -93,10 +93,11 @@ def move_aside(files: RunFiles, key: str) -> None:
     other = read_identity(files).get("key", "unknown") if is_run else key
     if other == key:
         return
-    target = files.folder.with_name(f"{files.folder.name}-{other[:8]}")
+    name = f"{files.folder.name}-{other[:8]}"
+    target = files.folder.with_name(name)
     n = 2
-    while target.exists():
-        target = files.folder.with_name(f"{files.folder.name}-{other[:8]}-{n}")
+    while target.exists():  # the same run was moved aside before
+        target = files.folder.with_name(f"{name}-{n}")
         n += 1
     files.folder.rename(target)
     say(f"{files.folder}: held a run of other settings or labels; moved to {target}")
@@ -108,6 +109,7 @@ def only_one(files: RunFiles, *, first: bool, agree: Any) -> Iterator[None]:
 
     agree : gives every process what the first one passes
     """
+    # beside the folder, which may be moved aside while the lock is held
     lock = FileLock(files.folder.with_name(f".{files.folder.name}.lock"))
     busy = False
     if first:

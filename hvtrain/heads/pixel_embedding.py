@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from hvtrain.heads.shortcut import features_at
 
-FIRST_GAIN = (8.0, -4.0)  # slope and offset of the cosine, of which a logit is made
+# slope and offset of the cosine, of which a logit is made: 4 where features are alike, -4 where they are unrelated
+FIRST_GAIN = (8.0, -4.0)
 
 
 class LastLevel(nn.Conv2d):
@@ -50,8 +51,9 @@ def embedding_logits(embedding: Tensor, points_xy: Tensor, gain: Tensor, side: i
     points_xy : (B, K, 2) in [0, 1] of the image
     gain      : (2,) slope and offset of the cosine
     """
-    unit = F.normalize(embedding, dim=1)
+    unit = F.normalize(embedding, dim=1)  # (B, E, g, g)
     clicked = F.normalize(features_at(unit, points_xy), dim=1)  # (B, E, K)
     cosine = torch.einsum("bek,behw->bkhw", clicked, unit)
-    logits = cosine * gain[0] + gain[1]
-    return F.interpolate(logits, size=(side, side), mode="bilinear", align_corners=False).flatten(0, 1)[:, None]
+    logits = cosine * gain[0] + gain[1]  # (B, K, g, g)
+    enlarged = F.interpolate(logits, size=(side, side), mode="bilinear", align_corners=False)
+    return enlarged.flatten(0, 1)[:, None]

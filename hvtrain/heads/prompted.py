@@ -13,7 +13,10 @@ from hvlabel.models.decoder import MaskDecoder, PromptedNetwork, PromptEncoder
 from hvtrain.backbones.contract import Backbone
 from hvtrain.data.feature_maps import FeatureMaps
 
-WIDTH, HEADS, MLP, IOU_HIDDEN, MASK_CHANNELS = 128, 8, 512, 128, 16  # of the decoder, as the small HyperFree's
+# of the decoder, as the small HyperFree's
+WIDTH, HEADS = 128, 8
+MLP, IOU_HIDDEN = 512, 128
+MASK_CHANNELS = 16
 
 
 @dataclass(frozen=True)
@@ -27,11 +30,11 @@ class Prompts:
     multimask  : three answers each, else one
     """
 
-    points_xy: Tensor | None
-    labels: Tensor | None
-    boxes_xyxy: Tensor | None
-    masks: Tensor | None
-    multimask: bool
+    points_xy: Tensor | None = None
+    labels: Tensor | None = None
+    boxes_xyxy: Tensor | None = None
+    masks: Tensor | None = None
+    multimask: bool = True
 
 
 def answer(network: PromptedNetwork, maps: Sequence[Tensor], prompts: Prompts) -> tuple[Tensor, Tensor]:
@@ -54,8 +57,9 @@ class PromptedBackbone(PromptedNetwork, Backbone):
         self.backbone = backbone
         self.name, self.input_range = backbone.name, backbone.input_range  # type: ignore[misc]
         self.side_px, self.stride_px, self.dim = backbone.side_px, backbone.stride_px, WIDTH
+        grid = self.side_px // self.stride_px
         self.neck = nn.Conv2d(backbone.dim, WIDTH, 1)
-        self.prompt_encoder = PromptEncoder(WIDTH, self.side_px // self.stride_px, self.side_px, MASK_CHANNELS)
+        self.prompt_encoder = PromptEncoder(WIDTH, grid, self.side_px, MASK_CHANNELS)
         self.mask_decoder = MaskDecoder(WIDTH, HEADS, MLP, IOU_HIDDEN)
 
     def encode(
@@ -68,8 +72,11 @@ class PromptedBackbone(PromptedNetwork, Backbone):
     ) -> FeatureMaps:
         """The backbone's maps, and the neck's (B, WIDTH, g, g) as last."""
         features = self.backbone.encode(cube, wavelengths_nm, gsd_m, rng=rng)
-        last = self.neck(features.maps[-1])
-        return FeatureMaps((*features.maps, last), (*features.strides_px, features.strides_px[-1]))
+        last = self.neck(features.maps[-1])  # (B, WIDTH, g, g), on the grid of the map before it
+        return FeatureMaps(
+            maps=(*features.maps, last),
+            strides_px=(*features.strides_px, features.strides_px[-1]),
+        )
 
     def require_bands(self, wavelengths_nm: Sequence[float]) -> None:
         """As the backbone."""

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 HIDDEN = 96
+MIN_SIZE = 1e-3  # added to a target's mean square, which may be 0
 FIRST_BIAS = -0.5  # of the first channel: an empty mask is the first answer, as in heads.first_weights
 
 
@@ -25,19 +26,22 @@ class Shortcut(nn.Module):
 
     def forward(self, neck: Tensor, points_xy: Tensor) -> Tensor:
         """(N, D/8) vectors of neck (B, D, g, g) at clicks (B, K, 2) in [0, 1] of the image, N = B * K."""
-        return self.layers(self.norm(features_at(neck, points_xy).transpose(1, 2).flatten(0, 1)))
+        clicked = features_at(neck, points_xy).transpose(1, 2)  # (B, K, D)
+        return self.layers(self.norm(clicked.flatten(0, 1)))
 
 
 def features_at(maps: Tensor, points_xy: Tensor) -> Tensor:
     """(B, D, K) features of maps (B, D, h, w) at points (B, K, 2) in [0, 1] of the image, bilinear."""
     grid = points_xy[:, :, None] * 2 - 1  # grid_sample counts from -1 to 1
-    return F.grid_sample(maps, grid, align_corners=False, padding_mode="border")[..., 0]
+    sampled = F.grid_sample(maps, grid, align_corners=False, padding_mode="border")  # (B, D, K, 1)
+    return sampled[..., 0]
 
 
 def relative_distance(vectors: Tensor, target: Tensor) -> Tensor:
     """(N,) mean squared distance of vectors (N, M, E) from target (N, E), relative to the target's size."""
-    apart = (vectors - target[:, None]).square().mean(dim=(1, 2))
-    return apart / (target.square().mean(dim=1) + 1e-3)
+    distance = (vectors - target[:, None]).square().mean(dim=(1, 2))
+    size = target.square().mean(dim=1)
+    return distance / (size + MIN_SIZE)
 
 
 def masks_of(vectors: Tensor, upscaled: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ from hvtrain.objectives.combined import full_precision
 from hvtrain.objectives.contract import Objective, Terms
 from hvtrain.objectives.losses import distillation_loss
 
-CENTRE_MOMENTUM = 0.99  # of the running mean of teacher tokens
+CENTRE_MOMENTUM = 0.99  # of the running mean of teacher tokens: a batch is of one camera, the mean of all
 
 
 class DistilObjective(Objective):
@@ -33,14 +33,19 @@ class DistilObjective(Objective):
 
     def __call__(self, batch: Batch) -> Terms:
         """Scalar `distill`, mean over tokens."""
-        neck = batch.features[-1]
+        neck = batch.features[-1]  # (B, C, g, g)
         with full_precision(neck.device):
-            tokens = self.projection(neck.float().permute(0, 2, 3, 1))  # (B, g, g, D)
-            teacher = batch.teacher.float()
+            channels_last = neck.float().permute(0, 2, 3, 1)
+            tokens = self.projection(channels_last)  # (B, g, g, D)
+            teacher = batch.teacher.float()  # (B, g, g, D)
             if self.loss.centre == "running" and self.centre.training:
                 self.centre.follow(teacher)
             loss = distillation_loss(
-                tokens, teacher, self.centre.mean, self.loss.student_temperature, self.loss.teacher_temperature
+                tokens,
+                teacher,
+                self.centre.mean,
+                student_temperature=self.loss.student_temperature,
+                teacher_temperature=self.loss.teacher_temperature,
             )
         return {"distill": loss}
 

@@ -8,13 +8,15 @@ from torch import Tensor
 from hvlabel.config import LossSettings
 
 FOCAL_ALPHA, FOCAL_GAMMA = 0.25, 2.0  # as in SAM
+DICE_SMOOTHING = 1  # px added above and below: an empty mask of an empty target costs nothing
+BALANCED_SMOOTHING = 4  # px added to each area: a mask of few pixels shall not outweigh all others
 EDGE_CELLS = 2  # on either side of an outline
 
 
 def focal_loss(logits: Tensor, target: Tensor) -> Tensor:
     """(N, M) focal loss, mean over pixels, of logits (N, M, h, w) against targets (N, 1, h, w) in {0, 1}."""
-    p = logits.sigmoid()
-    entropy = F.binary_cross_entropy_with_logits(logits, target.expand_as(logits), reduction="none")
+    p = logits.sigmoid()  # (N, M, h, w)
+    entropy = _entropy(logits, target)
     wrong = p + target - 2 * p * target  # 1 - probability of the truth
     alpha = FOCAL_ALPHA * target + (1 - FOCAL_ALPHA) * (1 - target)
     return (alpha * wrong**FOCAL_GAMMA * entropy).mean(dim=(2, 3))
@@ -23,23 +25,27 @@ def focal_loss(logits: Tensor, target: Tensor) -> Tensor:
 def dice_loss(logits: Tensor, target: Tensor) -> Tensor:
     """(N, M) dice loss with 1 added above and below, of logits (N, M, h, w) against targets (N, 1, h, w) in {0, 1}."""
     p = logits.sigmoid()
-    overlap = (p * target).sum(dim=(2, 3))
-    return 1 - (2 * overlap + 1) / (p.sum(dim=(2, 3)) + target.sum(dim=(2, 3)) + 1)
+    overlap = (p * target).sum(dim=(2, 3))  # (N, M)
+    areas = p.sum(dim=(2, 3)) + target.sum(dim=(2, 3))
+    return 1 - (2 * overlap + DICE_SMOOTHING) / (areas + DICE_SMOOTHING)
 
 
 def balanced_loss(logits: Tensor, target: Tensor) -> Tensor:
     """(N, M) cross-entropy, mean over the object plus mean over the background (4 px added to each area)."""
-    entropy = F.binary_cross_entropy_with_logits(logits, target.expand_as(logits), reduction="none")
-    parts = [(entropy * t).sum(dim=(2, 3)) / (t.sum(dim=(2, 3)) + 4) for t in (target, 1 - target)]
-    return parts[0] + parts[1]
+    entropy = _entropy(logits, target)
+    background = 1 - target
+    on_object = (entropy * target).sum(dim=(2, 3)) / (target.sum(dim=(2, 3)) + BALANCED_SMOOTHING)
+    beside_it = (entropy * background).sum(dim=(2, 3)) / (background.sum(dim=(2, 3)) + BALANCED_SMOOTHING)
+    return on_object + beside_it
 
 
 def edge_loss(logits: Tensor, target: Tensor) -> Tensor:
     """(N, M) cross-entropy, mean over the cells within EDGE_CELLS of the object's outline; 0 where it has none."""
     side = 2 * EDGE_CELLS + 1
-    grown, shrunk = (sign * F.max_pool2d(sign * target, side, stride=1, padding=EDGE_CELLS) for sign in (1, -1))
-    near = grown - shrunk
-    entropy = F.binary_cross_entropy_with_logits(logits, target.expand_as(logits), reduction="none")
+    grown = F.max_pool2d(target, side, stride=1, padding=EDGE_CELLS)
+    shrunk = -F.max_pool2d(-target, side, stride=1, padding=EDGE_CELLS)  # a minimum; what is outside does not count
+    near = grown - shrunk  # (N, 1, h, w), 1 along the outline
+    entropy = _entropy(logits, target)
     return (entropy * near).sum(dim=(2, 3)) / near.sum(dim=(2, 3)).clamp(min=1)
 
 
@@ -47,15 +53,21 @@ def mask_loss(logits: Tensor, target: Tensor, weights: LossSettings) -> Tensor:
     """(N, M) weighted sum of the mask losses above, of logits (N, M, h, w) against targets (N, 1, h, w) in {0, 1}."""
     total = weights.focal * focal_loss(logits, target) + weights.dice * dice_loss(logits, target)
     for weight, loss in ((weights.balanced, balanced_loss), (weights.edge, edge_loss)):
-        if weight:
+        if weight:  # a loss of no weight is not computed: it costs as much as the others
             total = total + weight * loss(logits, target)
     return total
 
 
+def _entropy(logits: Tensor, target: Tensor) -> Tensor:
+    """(N, M, h, w) cross-entropy of each pixel."""
+    return F.binary_cross_entropy_with_logits(logits, target.expand_as(logits), reduction="none")
+
+
 def mask_iou(masks: Tensor, target: Tensor) -> Tensor:
     """(N, M) IoU of masks (N, M, h, w) bool with targets (N, 1, h, w) bool; 0 where both are empty."""
-    overlap = (masks & target).sum(dim=(2, 3))
-    return overlap / (masks | target).sum(dim=(2, 3)).clamp(min=1)
+    overlap = (masks & target).sum(dim=(2, 3))  # (N, M) px
+    union = (masks | target).sum(dim=(2, 3))
+    return overlap / union.clamp(min=1)
 
 
 def distillation_loss(
@@ -68,6 +80,7 @@ def distillation_loss(
     student, teacher : (..., D); p_t = softmax((t - c) / tau_t), q_s = softmax(s / tau_s)
     centre           : (D,)
     """
+    # centred: channels that are large in every token say nothing about this one
     p_teacher = ((teacher - centre) / teacher_temperature).softmax(dim=-1)
     log_q_student = (student / student_temperature).log_softmax(dim=-1)
     return -(p_teacher * log_q_student).sum(dim=-1).mean()

@@ -17,8 +17,8 @@ from hvtrain.heads.prompted import decoder_of
 
 MAX_ROWS, MAX_MASKS = 6, 4
 SHOWN_BANDS = (0.85, 0.5, 0.15)  # as red, green and blue: places in the order of wavelengths
-STRETCH_PERCENT = (1, 99)
-GAMMA = 0.6
+STRETCH_PERCENT = (1, 99)  # a few bright pixels shall not darken the rest
+GAMMA = 0.6  # reflectances are mostly low
 TARGET_BGR, PREDICTED_BGR, CLICK_BGR = (0, 255, 0), (0, 0, 255), (255, 255, 255)
 
 
@@ -39,21 +39,24 @@ def draw_predictions(out: Path, batch: Batch, student: Backbone, side_px: int) -
         points = batch.points_xy[k, :MAX_MASKS]
         labels = torch.ones_like(points[:, :1], dtype=torch.int64)
         logits, iou = decoder_of(student).decode(neck[k : k + 1], points_xy=points[:, None], labels=labels)
+        most_trusted = iou.argmax(dim=1).tolist()
         tiles = [picture]
         for m, point in enumerate(points.tolist()):
-            target = batch.masks[k, m].cpu().numpy()
-            predicted = (logits[m, int(iou[m].argmax())] > 0).cpu().numpy()
+            target = batch.masks[k, m].cpu().numpy()  # (L, L)
+            predicted = (logits[m, most_trusted[m]] > 0).cpu().numpy()
             tiles.append(_tile(picture, target, predicted, point))
         rows.append(np.concatenate(tiles, axis=1))
     student.train()
-    publish_bytes(out, cv2.imencode(".png", np.concatenate(rows))[1].tobytes())
+    _, png = cv2.imencode(".png", np.concatenate(rows))
+    publish_bytes(out, png.tobytes())
 
 
 def _three_bands(x: np.ndarray, wavelengths_nm: Sequence[float]) -> np.ndarray:
     """(S, S, 3) uint8 BGR of an input (C, S, S)."""
     by_wavelength = np.argsort(wavelengths_nm)
-    chosen = by_wavelength[[int(share * (len(by_wavelength) - 1)) for share in SHOWN_BANDS]]
-    picture = x[chosen].transpose(1, 2, 0)
+    last = len(by_wavelength) - 1
+    places = [int(share * last) for share in SHOWN_BANDS]
+    picture = x[by_wavelength[places]].transpose(1, 2, 0)  # (S, S, 3)
     low, high = np.percentile(picture, STRETCH_PERCENT)
     stretched = np.clip((picture - low) / max(high - low, 1e-6), 0, 1) ** GAMMA
     return (stretched * 255).astype(np.uint8)[:, :, ::-1].copy()

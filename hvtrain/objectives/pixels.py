@@ -43,9 +43,10 @@ class PixelObjective(Objective):
         """Scalar `dense`."""
         maps = batch.features
         cells = batch.masks.shape[-1]
-        clicks = (batch.points_xy + 0.5) / maps.side_px
+        clicks = (batch.points_xy + 0.5) / maps.side_px  # (B, K, 2) in [0, 1]
         with full_precision(maps[-1].device) if self.whole else nullcontext():
-            logits = embedding_logits(self.head(maps, cells), clicks, self.gain, cells)
-            target = batch.masks.flatten(0, 1)[:, None].float()
+            embedding = self.head(maps, cells)  # (B, E, h, w)
+            logits = embedding_logits(embedding, clicks, self.gain, cells)  # (N, 1, L, L), N = B * K
+            target = batch.masks.flatten(0, 1)[:, None].float()  # (N, 1, L, L)
             per_mask = mask_loss(logits, target, self.loss)[:, 0]
             return {"dense": self.average(per_mask, batch)}

@@ -43,7 +43,7 @@ class Round:
     @property
     def best_iou(self) -> Tensor:
         """(N,) IoU of the answer of least loss."""
-        return self.iou.gather(1, self.best)[:, 0]
+        return _of_answer(self.iou, self.best)
 
 
 class Averaging(ABC):
@@ -130,10 +130,11 @@ class PromptObjective(Objective):
         """Scalars `mask`, `iou`, `shortcut` and what the averaging shows."""
         target = batch.masks.flatten(0, 1)[:, None]  # (N, 1, L, L), N = B * K
         side_px = batch.features.side_px
-        neck = batch.features[-1]
+        neck = batch.features[-1]  # (B, D, g, g)
         clicks = (batch.points_xy + 0.5) / side_px  # (B, K, 2) in [0, 1]
         vectors = self._vectors(neck, clicks) if self.shortcut_first else None
-        maps = [m.repeat_interleave(batch.masks.shape[1], dim=0) for m in batch.features[-self.n_maps :]]
+        n_masks = batch.masks.shape[1]
+        maps = [level.repeat_interleave(n_masks, dim=0) for level in batch.features[-self.n_maps :]]  # (N, D, h, w)
         if vectors is None:
             vectors = self._vectors(neck, clicks)
         prompts = self._first(batch)
@@ -143,7 +144,8 @@ class PromptObjective(Objective):
             logits, predicted = self.answer(maps, prompts)
             with full_precision(neck.device) if self.whole else nullcontext():
                 answers = self._judged(number, logits.float(), predicted.float(), target)
-                chosen = answers.losses.gather(1, answers.best)[:, 0]
+                # only the best of three learns: each may then stand for another meaning of a click
+                chosen = _of_answer(answers.losses, answers.best)
                 _add(terms, "mask", self.averaging.of_masks(chosen, batch) / n_rounds)
                 errors = (answers.predicted - answers.iou).square()
                 _add(terms, "iou", self.averaging.of_scores(errors, batch) / n_rounds)
@@ -164,12 +166,14 @@ class PromptObjective(Objective):
     def _first(self, batch: Batch) -> Prompts:
         """What masks are asked for by at first: boxes, or points."""
         if batch.boxed:
-            boxes = batch.boxes_xyxy.flatten(0, 1)
-            return Prompts(None, None, boxes, None, multimask=not self.box_is_one)
+            boxes = batch.boxes_xyxy.flatten(0, 1)  # (N, 4)
+            return Prompts(boxes_xyxy=boxes, multimask=not self.box_is_one)
         points = batch.points_xy.flatten(0, 1)[:, None]  # (N, 1, 2)
-        return Prompts(points, torch.ones_like(points[..., 0], dtype=torch.int64), None, None, multimask=True)
+        on_object = torch.ones_like(points[..., 0], dtype=torch.int64)  # (N, 1)
+        return Prompts(points_xy=points, labels=on_object, multimask=True)
 
     def _judged(self, number: int, logits: Tensor, predicted: Tensor, target: Tensor) -> Round:
+        """A round of logits (N, M, L, L) and predicted IoU (N, M) beside its targets (N, 1, L, L) bool."""
         iou = mask_iou(logits > 0, target)
         losses = mask_loss(logits, target.float(), self.loss)
         best = losses.detach().argmin(dim=1, keepdim=True)
@@ -189,14 +193,29 @@ class PromptObjective(Objective):
     ) -> Prompts:
         """The next round: one more point where the best answer is wrong, and that answer as a mask."""
         index = best[..., None, None].expand(-1, -1, *logits.shape[2:])
-        answer = logits.detach().gather(1, index)  # (N, 1, L, L)
+        answer = logits.detach().gather(1, index)  # (N, 1, L, L); no gradient from round to round
         point, label = correction(answer[:, 0] > 0, target[:, 0], uniform, side_px)
-        points = point if prompts.points_xy is None else torch.cat([prompts.points_xy, point], dim=1)
-        labels = label if prompts.labels is None else torch.cat([prompts.labels, label], dim=1)
-        return Prompts(points, labels, prompts.boxes_xyxy, answer, multimask=False)
+        return Prompts(
+            points_xy=_appended(prompts.points_xy, point),
+            labels=_appended(prompts.labels, label),
+            boxes_xyxy=prompts.boxes_xyxy,
+            masks=answer,
+            multimask=False,
+        )
+
+
+def _of_answer(values: Tensor, answer: Tensor) -> Tensor:
+    """(N,) of values (N, M): those of the answers (N, 1)."""
+    return values.gather(1, answer)[:, 0]
+
+
+def _appended(before: Tensor | None, coming: Tensor) -> Tensor:
+    """(N, P + 1, ...) of (N, P, ...), or of nothing, and (N, 1, ...)."""
+    return coming if before is None else torch.cat([before, coming], dim=1)
 
 
 def _add(terms: Terms, name: str, value: Tensor) -> None:
+    """Add to a term, which the first value begins."""
     terms[name] = terms[name] + value if name in terms else value
 
 
@@ -207,10 +226,13 @@ def correction(mask: Tensor, target: Tensor, uniform: Tensor, side_px: int) -> t
     uniform      : (N,) in [0, 1), which of the wrong pixels; where none is wrong, which of the target's
     """
     side = mask.shape[-1]
-    wrong = (mask ^ target).flatten(1)
-    candidates = torch.where(wrong.any(dim=1, keepdim=True), wrong, target.flatten(1))
-    rank = candidates.cumsum(dim=1)  # (N, L * L): how many candidates up to here
+    wrong = (mask ^ target).flatten(1)  # (N, L * L)
+    inside = target.flatten(1)
+    candidates = torch.where(wrong.any(dim=1, keepdim=True), wrong, inside)
+    rank = candidates.cumsum(dim=1)  # how many candidates up to here
     chosen_rank = (uniform * rank[:, -1]).floor() + 1
+    # the first cell of that rank; past the end where an empty target has no candidate
     cell = torch.searchsorted(rank, chosen_rank.long()[:, None]).clamp(max=rank.shape[1] - 1)  # (N, 1)
-    xy = torch.stack([cell % side, cell // side], dim=-1).float()
-    return (xy + 0.5) * (side_px / side) - 0.5, target.flatten(1).gather(1, cell).long()
+    xy = torch.stack([cell % side, cell // side], dim=-1).float()  # (N, 1, 2) cells
+    point = (xy + 0.5) * (side_px / side) - 0.5
+    return point, inside.gather(1, cell).long()

@@ -83,10 +83,10 @@ def make_objective(student: Backbone, settings: PretrainSettings, teacher_centre
     """The student with all objectives that the settings ask for."""
     of = Setting(student, settings, teacher_centre)
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(settings.seed + 1)
+        torch.manual_seed(settings.seed + 1)  # settings.seed is the student's
         built = [build(of) for build in OBJECTIVES.values()]
     registered = [objective for objective in built if objective is not None]
-    # prompts first: the order in which gradients add up
+    # prompts first: gradients add up in this order, and floating-point sums depend on it
     computed = [registered[-1], *registered[:-1]]
     return CombinedObjective(student, partial(show, settings), computed, registered)
 
@@ -95,15 +95,16 @@ def show(settings: PretrainSettings, student: nn.Module, batch: Batch, training:
     """The student's maps of a batch; in training with spectral augmentation and the network's own draws."""
     assert isinstance(student, Backbone)
     seed = settings.seed
-    x = network_input(batch.cube, batch.flips, settings.student.crop_px, student.input_range)
+    x = network_input(batch.cube, batch.flips, settings.student.crop_px, student.input_range)  # (B, C, S, S)
     bands = batch.wavelengths_nm
     if training:
-        x, bands = augmented(x, bands, settings.data, seed, batch.step, partial(_can_read, student))
-    draws = random.Random(int(rng(seed, NETWORK, batch.step).integers(2**62)))
-    return student.encode(x, bands, batch.gsd_m.tolist(), rng=draws)
+        x, bands = augmented(x, bands, settings.data, seed=seed, step=batch.step, fits=partial(_can_read, student))
+    seed_of_step = int(rng(seed, NETWORK, batch.step).integers(2**62))
+    return student.encode(x, bands, batch.gsd_m.tolist(), rng=random.Random(seed_of_step))
 
 
 def _can_read(student: Backbone, wavelengths_nm: tuple[float, ...]) -> bool:
+    """Whether the student can make features of these bands."""
     try:
         student.require_bands(wavelengths_nm)
     except BandError:

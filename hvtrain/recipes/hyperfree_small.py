@@ -50,17 +50,25 @@ STAGES = (
     replace(FULL_SIZE, steps=560, scene_px=(192, 256, 256), lr=8e-4, fall=0.7),
 )
 PERIODS_NM = (50.0, 900.0)  # of the first kernels along the spectrum
-# the rate of these is halved
-PROMPTED = tuple(
-    f"student.{part}."
-    for part in ("prompt_encoder", "mask_decoder.transformer", "mask_decoder.iou_token", "mask_decoder.mask_tokens")
+KERNEL_GAIN = 0.5  # of the first kernels
+PROMPTED = (  # the rate of these is halved
+    "student.prompt_encoder.",
+    "student.mask_decoder.transformer.",
+    "student.mask_decoder.iou_token.",
+    "student.mask_decoder.mask_tokens.",
 )
 
 
 def make_objective(network: HyperFreeBackbone) -> SceneObjective:
     """HyperFree's path from a cube to masks."""
-    ask = partial(answer, network)
-    return SceneObjective(network, network.mask_decoder, (network.dim,), encode, ask, STAGES[0])
+    return SceneObjective(
+        network,
+        decoder=network.mask_decoder,
+        widths=(network.dim,),
+        encode=encode,
+        answer=partial(answer, network),
+        first=STAGES[0],
+    )
 
 
 def encode(network: nn.Module, batch: Batch, training: bool) -> FeatureMaps:
@@ -90,11 +98,11 @@ def train(
         objective,
         network,
         out,
-        "hyperfree",
-        cube_batch,
-        stages,
-        workers,
-        "hyperfree_embedded.safetensors",
+        recipe="hyperfree",
+        make=cube_batch,
+        stages=stages,
+        workers=workers,
+        weights="hyperfree_embedded.safetensors",
         prompted=PROMPTED,
         begin_stage=objective.begin_stage,
         names=objective.names,
@@ -116,16 +124,19 @@ def smooth_kernels(network: HyperFreeBackbone) -> None:
     Half of the kernels take the mean of a patch, half an edge in it.
     """
     encoder = network.image_encoder
-    n = encoder.embed_dim
+    n = encoder.embed_dim  # E
+    n_px = encoder.patch_px**2
     rng = np.random.default_rng(0)
-    periods_nm = PERIODS_NM[0] * (PERIODS_NM[1] / PERIODS_NM[0]) ** rng.random(n)
-    phases = rng.uniform(0, 2 * math.pi, n)
+    shortest_nm, longest_nm = PERIODS_NM
+    periods_nm = shortest_nm * (longest_nm / shortest_nm) ** rng.random(n)  # (E,), equal chances for equal ratios
+    phases = rng.uniform(0, 2 * math.pi, n)  # (E,)
     patterns = torch.from_numpy(rng.normal(0, 1, (n, 1, encoder.patch_px, encoder.patch_px))).float()
     patterns[::2] = 1.0  # the mean of a patch
     patterns[1::2] -= patterns[1::2].mean(dim=(2, 3), keepdim=True)  # an edge in it
     banks = (encoder.point_spectral_weight_bank_w, encoder.block_spectral_weight_bank_w)
     with torch.no_grad():
         for bank, slots_nm in zip(banks, (KEY_SLOTS_NM, CUBE_SLOTS_NM), strict=True):
-            angle = 2 * math.pi * np.asarray(slots_nm)[None] / periods_nm[:, None] + phases[:, None]
-            waves = torch.from_numpy(np.sin(angle)).float()  # (E, slots)
-            bank.copy_(waves[..., None, None] * patterns / encoder.patch_px**2 * 0.5)
+            turns = 2 * math.pi * np.asarray(slots_nm)[None] / periods_nm[:, None]
+            waves = torch.from_numpy(np.sin(turns + phases[:, None])).float()  # (E, slots)
+            kernels = waves[..., None, None] * patterns / n_px  # (E, slots, p, p)
+            bank.copy_(kernels * KERNEL_GAIN)

@@ -20,7 +20,7 @@ from hvtrain.objectives.prompts import Answer, Averaging, PromptObjective, Round
 from hvtrain.recipes.stages import Stage
 
 EMBEDDING = 24  # channels of the throw-away pixel embedding
-MATERIAL_WEIGHT, SIZE_WEIGHT = 0.5, 0.3
+MATERIAL_WEIGHT, SIZE_WEIGHT = 0.5, 0.3  # beside 1 of the masks
 
 
 class OverObjects(Averaging):
@@ -34,7 +34,8 @@ class OverObjects(Averaging):
 
     def of_masks(self, values: Tensor, batch: Batch) -> Tensor:
         """Scalar of (N,)."""
-        return values[batch.weights.flatten() > 0].mean()
+        on_object = batch.weights.flatten() > 0  # (N,)
+        return values[on_object].mean()
 
     def of_scores(self, errors: Tensor, batch: Batch) -> Tensor:
         """Scalar of (N, M)."""
@@ -43,13 +44,15 @@ class OverObjects(Averaging):
     def figures(self, answers: Round, batch: Batch, *, last: bool) -> Terms:
         """Scalars of a round."""
         if answers.number > 0:
-            return {"corrected_iou": self.of_masks(answers.iou[:, 0], batch).detach()} if last else {}
+            corrected_iou = answers.iou[:, 0]  # a correction has one answer
+            return {"corrected_iou": self.of_masks(corrected_iou, batch).detach()} if last else {}
         figures: Terms = {}
-        best_iou = answers.best_iou
+        best_iou = answers.best_iou  # (N,)
         figures["box_iou" if batch.boxed else "best_iou"] = self.of_masks(best_iou, batch).detach()
         if not batch.boxed:
-            most_trusted = answers.predicted.detach().argmax(dim=1, keepdim=True)
-            figures["trusted_iou"] = self.of_masks(answers.iou.gather(1, most_trusted)[:, 0], batch).detach()
+            most_trusted = answers.predicted.detach().argmax(dim=1, keepdim=True)  # (N, 1)
+            trusted_iou = answers.iou.gather(1, most_trusted)[:, 0]
+            figures["trusted_iou"] = self.of_masks(trusted_iou, batch).detach()
         if batch.spectral_only.any():
             figures["spectral_iou"] = best_iou[batch.spectral_only].mean().detach()
         return figures
@@ -67,7 +70,7 @@ class MaterialObjective(Objective):
 
     def __call__(self, batch: Batch) -> Terms:
         """Scalar `material`; cells of no known material do not count."""
-        classes = self.head(batch.features, batch.materials.shape[-1])
+        classes = self.head(batch.features, batch.materials.shape[-1])  # (B, materials, L, L)
         return {"material": F.cross_entropy(classes, batch.materials, ignore_index=METAMER)}
 
 

@@ -29,7 +29,7 @@ from hvtrain.recipes.stages import Stage
 from hvtrain.recipes.training import LOG_EVERY, begin, play
 
 CONFIG = str(Path(__file__).resolve().parents[2] / "resources/models/sam2_embedded.yaml")
-SIZES_PX = (192, 256, 256, 320, 384)
+SIZES_PX = (192, 256, 256, 320, 384)  # of photographs, all resized to the network's input: objects of many sizes
 FULL_SIZE = Stage(1200, 512, 128, SIZES_PX, images=4, objects=8, grounds=2, lr=8e-4)
 OUTLINES = replace(FULL_SIZE, lr=7e-4, warmup_steps=20, balanced=0.0, edge=0.3)
 STAGES = (
@@ -38,38 +38,44 @@ STAGES = (
     replace(OUTLINES, steps=580, boxed=0.35, fall=0.6),
     replace(OUTLINES, steps=900, boxed=0.3, fall=0.7),
 )
-# the rate of these is halved
-PROMPTED = tuple(
-    f"student.{part}."
-    for part in (
-        "sam_prompt_encoder",
-        "sam_mask_decoder.transformer",
-        "sam_mask_decoder.iou_token",
-        "sam_mask_decoder.mask_tokens",
-    )
+PROMPTED = (  # the rate of these is halved
+    "student.sam_prompt_encoder.",
+    "student.sam_mask_decoder.transformer.",
+    "student.sam_mask_decoder.iou_token.",
+    "student.sam_mask_decoder.mask_tokens.",
 )
-
-
+STRIDE_PX, MASK_STRIDE_PX = (
+    16,
+    4,
+)  # px of the input along a side of a cell of the last map, and of a mask given as prompt
+NECK_GAIN = 0.35  # of the neck's first weights: features begin small, see size_penalty
+LAST_WEIGHT = 3  # of the last map's size beside the finer ones': it is what the position code is added to
 MAX_LAST_SQUARE, MAX_FINER_SQUARE = 0.2, 1.0  # mean square of features that costs nothing
 
 
 def make_objective(network: Any) -> SceneObjective:
     """SAM2's image path on photographs."""
     width = network.hidden_dim
-    widths = (width // 8, width // 4, width)
-    ask = partial(answer, network)
-    return SceneObjective(network, network.sam_mask_decoder, widths, encode, ask, STAGES[0], size_penalty)
+    return SceneObjective(
+        network,
+        decoder=network.sam_mask_decoder,
+        widths=(width // 8, width // 4, width),  # finest map first
+        encode=encode,
+        answer=partial(answer, network),
+        first=STAGES[0],
+        penalty=size_penalty,
+    )
 
 
 def encode(network: nn.Module, batch: Batch, training: bool) -> FeatureMaps:
     """Three maps of rgb (B, S, S, 3) uint8, finest first, as sam2's predictor makes them for a single picture."""
     net: Any = network
-    x = normalised(batch.rgb)
+    x = normalised(batch.rgb)  # (B, 3, S, S)
     side_px = x.shape[-1]
     set_side(net, side_px)
-    maps = net.forward_image(x)["backbone_fpn"]
-    no_memory = net.no_mem_embed.permute(0, 2, 1)[..., None]
-    return FeatureMaps.of([*maps[:2], maps[2] + no_memory], side_px)
+    finest, middle, last = net.forward_image(x)["backbone_fpn"]
+    no_memory = net.no_mem_embed.permute(0, 2, 1)[..., None]  # (1, D, 1, 1)
+    return FeatureMaps.of([finest, middle, last + no_memory], side_px)
 
 
 def answer(network: Any, maps: Sequence[Tensor], prompts: Prompts) -> tuple[Tensor, Tensor]:
@@ -87,16 +93,21 @@ def answer(network: Any, maps: Sequence[Tensor], prompts: Prompts) -> tuple[Tens
         repeat_image=False,
         high_res_features=maps[:-1],
     )
-    chosen = slice(1, None) if prompts.multimask else slice(0, 1)
+    chosen = slice(1, None) if prompts.multimask else slice(0, 1)  # of (N, 4, L, L): the single answer comes first
     return logits[:, chosen], iou[:, chosen]
 
 
 def size_penalty(maps: Sequence[Tensor]) -> Tensor:
-    """Without a norm in the neck features grow until they drown the position code."""
+    """Scalar of maps (B, D, h, w): without a norm in the neck features grow until they drown the position code."""
     finer = maps[-1].new_zeros(())
     for level in maps[:-1]:
-        finer = finer + torch.relu(level.float().square().mean() - MAX_FINER_SQUARE)
-    return finer + 3 * torch.relu(maps[-1].float().square().mean() - MAX_LAST_SQUARE)
+        finer = finer + torch.relu(_mean_square(level) - MAX_FINER_SQUARE)
+    last = torch.relu(_mean_square(maps[-1]) - MAX_LAST_SQUARE)
+    return finer + LAST_WEIGHT * last
+
+
+def _mean_square(features: Tensor) -> Tensor:
+    return features.float().square().mean()
 
 
 def train(
@@ -108,18 +119,18 @@ def train(
     listen_to_prompts(network.sam_mask_decoder, network.sam_prompt_encoder)
     with torch.no_grad():
         for conv in network.image_encoder.neck.convs:
-            conv.conv.weight.mul_(0.35)
+            conv.conv.weight.mul_(NECK_GAIN)
     objective = make_objective(network)
     play(
         fabric,
         objective,
         network,
         out,
-        "sam2",
-        photo_batch,
-        stages,
-        workers,
-        "sam2_embedded.safetensors",
+        recipe="sam2",
+        make=photo_batch,
+        stages=stages,
+        workers=workers,
+        weights="sam2_embedded.safetensors",
         prompted=PROMPTED,
         begin_stage=objective.begin_stage,
         names=objective.names,
@@ -129,14 +140,19 @@ def train(
 
 def normalised(rgb: Tensor) -> Tensor:
     """(B, 3, S, S) float32 network input of (B, S, S, 3) uint8."""
-    mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in (IMAGENET_MEAN, IMAGENET_STD))
-    return (rgb.permute(0, 3, 1, 2).float() / 255 - mean) / std
+    mean = torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1)
+    std = torch.tensor(IMAGENET_STD).view(1, 3, 1, 1)
+    x = rgb.permute(0, 3, 1, 2).float() / 255  # (B, 3, S, S)
+    return (x - mean) / std
 
 
 def set_side(network: Any, side_px: int) -> None:
     """Another input side; no weight depends on it."""
+    grid = side_px // STRIDE_PX
+    mask_side = side_px // MASK_STRIDE_PX
     network.image_size = side_px
-    network.sam_image_embedding_size = side_px // 16
-    network.sam_prompt_encoder.input_image_size = (side_px, side_px)
-    network.sam_prompt_encoder.image_embedding_size = (side_px // 16, side_px // 16)
-    network.sam_prompt_encoder.mask_input_size = (side_px // 4, side_px // 4)
+    network.sam_image_embedding_size = grid
+    prompts = network.sam_prompt_encoder
+    prompts.input_image_size = (side_px, side_px)
+    prompts.image_embedding_size = (grid, grid)
+    prompts.mask_input_size = (mask_side, mask_side)

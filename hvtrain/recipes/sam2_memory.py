@@ -42,10 +42,9 @@ LEARNED = (
     "sam_mask_decoder.pred_obj_score_head.",
 )
 PRESENT_BIAS = 3.0  # of the first answer to whether an object is there: an absent one's mask teaches nothing
-ABSENT_LOGIT = -30.0  # of a mask whose object is said to be absent
-
-
-NAMES = ("loss", "mask", "iou", "presence", "mark", "second_iou", "between_iou", "last_iou")  # of its scalars
+ABSENT_LOGIT = -30.0  # lowest logit of a mask: sam2 gives -1024 where it takes the object to be absent
+TERMS = ("mask", "iou", "presence", "mark")
+NAMES = ("loss", *TERMS, "second_iou", "between_iou", "last_iou")  # of its scalars
 IOU_WEIGHT = 2.0  # of the predicted IoU; all other terms count once
 
 
@@ -77,39 +76,61 @@ class MemoryObjective(nn.Module):
         n_clips, n_frames, side_px = batch.rgb.shape[:3]
         target = batch.masks[:, None]  # (N, 1, L, L), N = clips * objects
         set_side(net, side_px)
-        with torch.no_grad():
+        with torch.no_grad():  # the image encoder stays as it is
             encoded = net.forward_image(normalised(batch.rgb.flatten(0, 1)))
         _, maps, codes, sizes = net._prepare_backbone_features(encoded)
         clip = _Clip(n_clips, n_frames, n_objects=len(target) // n_clips)
         remembered: dict[str, dict[int, Any]] = {"cond_frame_outputs": {}, "non_cond_frame_outputs": {}}
-        terms: Terms = {name: target.new_zeros((), dtype=torch.float32) for name in ("mask", "iou", "presence", "mark")}
-        n_asked = n_frames - 1  # the first frame's masks are given
+        terms: Terms = {name: target.new_zeros((), dtype=torch.float32) for name in TERMS}
+        n_carried = n_frames - 1  # the first frame's masks are given
         for t, place in enumerate(batch.places):
+            is_first = t == 0
             now, now_codes = clip.frame(maps, t), clip.frame(codes, t)
-            given = given_masks(target, batch.uniform[0], side_px) if t == 0 else None
+            given = given_masks(target, batch.uniform[0], side_px) if is_first else None
             current, outputs, _, marked = net._track_step(
-                place, t == 0, now, now_codes, sizes, None, given, remembered, batch.n_frames, False, None
+                frame_idx=place,
+                is_init_cond_frame=is_first,
+                current_vision_feats=now,
+                current_vision_pos_embeds=now_codes,
+                feat_sizes=sizes,
+                point_inputs=None,
+                mask_inputs=given,
+                output_dict=remembered,
+                num_frames=batch.n_frames,
+                track_in_reverse=False,
+                prev_sam_mask_logits=None,
             )
             logits, _, iou, _, best_mask, current["obj_ptr"], score = outputs
-            net._encode_memory_in_output(now, sizes, None, True, best_mask, score, current)
-            kind = "non_cond_frame_outputs" if t else "cond_frame_outputs"
+            net._encode_memory_in_output(
+                current_vision_feats=now,
+                feat_sizes=sizes,
+                point_inputs=None,
+                run_mem_encoder=True,
+                high_res_masks=best_mask,
+                object_score_logits=score,
+                current_out=current,
+            )
+            kind = "cond_frame_outputs" if is_first else "non_cond_frame_outputs"
             remembered[kind][place] = current
-            if t == 0:
+            if is_first:
                 continue
-            there = batch.present[t].expand_as(score).float()
+            there = batch.present[t].expand_as(score).float()  # (N, 1)
             presence = F.binary_cross_entropy_with_logits(score.float(), there)
-            terms["presence"] = terms["presence"] + presence / n_asked
-            if not batch.present[t]:
+            terms["presence"] = terms["presence"] + presence / n_carried
+            if not batch.present[t]:  # there is no mask to compare with
                 continue
-            logits, iou = logits.float().clamp(min=ABSENT_LOGIT), iou.float()
-            losses, true_iou = mask_loss(logits, target.float(), self.loss), mask_iou(logits > 0, target)
-            terms["mask"] = terms["mask"] + losses.amin(dim=1).mean() / n_asked
-            terms["iou"] = terms["iou"] + (iou - true_iou).square().mean() / n_asked
+            logits = logits.float().clamp(min=ABSENT_LOGIT)  # (N, M, L, L)
+            iou = iou.float()  # (N, M), as the network says
+            losses = mask_loss(logits, target.float(), self.loss)  # (N, M)
+            true_iou = mask_iou(logits > 0, target)
+            terms["mask"] = terms["mask"] + losses.amin(dim=1).mean() / n_carried
+            terms["iou"] = terms["iou"] + (iou - true_iou).square().mean() / n_carried
             direct = F.interpolate(self.mark(marked).float(), size=target.shape[-2:], mode="bilinear")
-            terms["mark"] = terms["mark"] + mask_loss(direct, target.float(), self.loss).mean() / n_asked
-            chosen = true_iou.gather(1, iou.detach().argmax(dim=1, keepdim=True)).mean().detach()
-            which = {1: "second_iou", n_frames - 1: "last_iou"}.get(t, "between_iou")
-            terms[which] = chosen
+            of_mark = mask_loss(direct, target.float(), self.loss)
+            terms["mark"] = terms["mark"] + of_mark.mean() / n_carried
+            most_trusted = iou.detach().argmax(dim=1, keepdim=True)  # (N, 1)
+            shown = {1: "second_iou", n_frames - 1: "last_iou"}.get(t, "between_iou")
+            terms[shown] = true_iou.gather(1, most_trusted).mean().detach()
         loss = terms["mask"] + IOU_WEIGHT * terms["iou"] + terms["presence"] + terms["mark"]
         return {**terms, "loss": loss}
 
@@ -122,7 +143,11 @@ class _Clip:
 
     def frame(self, maps: Sequence[Tensor], t: int) -> list[Tensor]:
         """(HW, N, C) of frame t, for every object, of each (HW, clips * frames, C)."""
-        return [m.unflatten(1, self._shape)[:, :, t].repeat_interleave(self._n_objects, dim=1) for m in maps]
+        of_frame = []
+        for level in maps:
+            of_clips = level.unflatten(1, self._shape)[:, :, t]  # (HW, clips, C)
+            of_frame.append(of_clips.repeat_interleave(self._n_objects, dim=1))
+        return of_frame
 
 
 @contextmanager
@@ -132,7 +157,7 @@ def _flash_attention(attention: Any) -> Iterator[None]:
     try:
         yield
     finally:
-        del attention.forward
+        del attention.forward  # the class's own is there again
 
 
 def given_masks(target: Tensor, uniform: Tensor, side_px: int) -> Tensor:
@@ -143,10 +168,12 @@ def given_masks(target: Tensor, uniform: Tensor, side_px: int) -> Tensor:
     exact = target.float()
     wide = F.max_pool2d(exact, 3, stride=1, padding=1)
     narrow = 1 - F.max_pool2d(1 - exact, 3, stride=1, padding=1)
-    narrow = torch.where(narrow.flatten(1).any(dim=1)[:, None, None, None], narrow, exact)
+    is_left = narrow.flatten(1).any(dim=1)[:, None, None, None]  # of an object of one cell nothing is
+    narrow = torch.where(is_left, narrow, exact)
     third = uniform[:, None, None, None]
-    mask = torch.where(third < 1 / 3, wide, torch.where(third < 2 / 3, narrow, exact))
-    return (F.interpolate(mask, size=(side_px, side_px), mode="bilinear") > 0.5).float()
+    mask = torch.where(third < 1 / 3, wide, torch.where(third < 2 / 3, narrow, exact))  # (N, 1, L, L)
+    enlarged = F.interpolate(mask, size=(side_px, side_px), mode="bilinear")
+    return (enlarged > 0.5).float()
 
 
 def train(
@@ -168,11 +195,11 @@ def train(
         objective,
         network,
         out,
-        f"the memory of the SAM2 of sha256 {file_sha256(start)[:12]}",
-        clip_batch,
-        stages,
-        workers,
-        "sam2_embedded.safetensors",
+        recipe=f"the memory of the SAM2 of sha256 {file_sha256(start)[:12]}",
+        make=clip_batch,
+        stages=stages,
+        workers=workers,
+        weights="sam2_embedded.safetensors",
         begin_stage=objective.begin_stage,
         names=NAMES,
         log_every=log_every,

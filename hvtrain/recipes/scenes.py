@@ -32,20 +32,24 @@ CUT_SHARE = 0.15  # of the batches of clips with a frame of another scene
 MIN_FRAMES, MAX_FRAMES = 8, 12  # of the sequence that a clip is part of
 BOX_JITTER = 0.05  # standard deviation of a box's corners, share of its sides
 
+GAIN_KNOTS, GAINS = 6, (0.75, 1.25)  # of a light that varies along the wavelength
+PADDED_SHARE = 1 / 3  # of the cubes that are no squares
+PHOTOS, CUBES, CLIPS = 77, 78, 79  # streams of random numbers: a step of one kind is no copy of another's
+
 Collected = dict[str, list[Any]]  # of each field, what every scene or prompt gives
 
 
 def photo_batch(stage: Stage, step: int) -> Batch:
     """Photographs, lit and developed in many ways."""
-    rng = np.random.default_rng([step, 77])
+    rng = np.random.default_rng([step, PHOTOS])
     fields: Collected = defaultdict(list)
     boxed = bool(rng.random() < stage.boxed)
     for seed in stage.seeds(step):
         size = int(rng.choice(stage.scene_px))
         photo = make_photo(size, seed)
-        gain = rng.uniform(0.85, 1.15, 3) * rng.uniform(0.7, 1.2)
-        rgb = (np.clip((photo.rgb / 255.0) ** rng.uniform(0.7, 1.4) * gain, 0, 1) * 255).astype(np.uint8)
-        turn, inside = int(rng.integers(8)), np.ones((size, size), bool)
+        rgb = _developed(photo.rgb, rng)
+        turn = int(rng.integers(8))
+        inside = np.ones((size, size), bool)
         fields["rgb"].append(_resized(_turned(rgb, turn), stage.side_px, cv2.INTER_LINEAR))
         fields["materials"].append(_classes(photo.materials, turn, stage.logits_px, inside))
         objects = _objects(photo.instances, turn, stage.logits_px, inside)
@@ -55,27 +59,30 @@ def photo_batch(stage: Stage, step: int) -> Batch:
 
 def cube_batch(stage: Stage, step: int) -> Batch:
     """Scenes of one camera, as a cube (B, C, S, S) float32 that is network input already."""
-    rng = np.random.default_rng([step, 78])
+    rng = np.random.default_rng([step, CUBES])
     camera = _camera(rng)
-    n_bands = len(camera.centres_nm)
-    bands = np.sort(rng.permutation(n_bands)[: round(n_bands * rng.uniform(0.8, 1))])
+    bands = _some_bands(len(camera.centres_nm), rng)
     gain = _gain(camera.centres_nm, rng)
     fields: Collected = defaultdict(list)
     boxed = bool(rng.random() < stage.boxed)
     size = int(min(stage.scene_px) if len(bands) > MANY_BANDS else rng.choice(stage.scene_px))
     for seed in stage.seeds(step):
         scene = make_scene(camera, size, seed)
-        turn, (height, width) = int(rng.integers(8)), _shape(size, rng)
+        turn = int(rng.integers(8))
+        height, width = _shape(size, rng)
         inside = np.zeros((size, size), bool)
         inside[:height, :width] = True
-        signal = _turned((scene.signal * gain[:, None, None])[bands].transpose(1, 2, 0), turn)
-        signal = np.ascontiguousarray(signal.transpose(2, 0, 1))
+        lit = (scene.signal * gain[:, None, None])[bands]  # (C, s, s)
+        turned = _turned(lit.transpose(1, 2, 0), turn)  # (s, s, C)
+        signal = np.ascontiguousarray(turned.transpose(2, 0, 1))
         signal[:, ~inside] = 0
+        x = torch.from_numpy(signal)[None]  # (1, C, s, s)
         no_flip = torch.zeros(1, 2).bool()
-        fields["cube"].append(network_input(torch.from_numpy(signal)[None], no_flip, stage.side_px)[0])
+        fields["cube"].append(network_input(x, no_flip, stage.side_px)[0])
         fields["materials"].append(_classes(scene.materials, turn, stage.logits_px, inside))
         objects = _objects(scene.instances, turn, stage.logits_px, inside)
         _add_prompts(fields, objects, inside, stage, boxed, rng)
+    # a scene's pixel is about a metre: within half an octave
     gsd_m = np.full(stage.images, size / stage.side_px * 2 ** rng.uniform(-0.5, 0.5), np.float32)
     batch = _batch(stage, step, f"cubes of {len(bands)} bands", fields, rng, boxed=boxed)
     batch.wavelengths_nm = tuple(camera.centres_nm[bands].tolist())
@@ -91,7 +98,7 @@ def clip_batch(stage: Stage, step: int) -> Batch:
     The frames of a clip are drawn from the camera's sequence; they keep its order or the opposite one. In some batches
     one frame after the first is another scene's: no object is there.
     """
-    rng = np.random.default_rng([step, 79])
+    rng = np.random.default_rng([step, CLIPS])
     fields: Collected = defaultdict(list)
     n_frames = int(rng.integers(MIN_FRAMES, MAX_FRAMES, endpoint=True))
     places = np.sort(rng.permutation(n_frames)[: stage.frames])
@@ -102,19 +109,23 @@ def clip_batch(stage: Stage, step: int) -> Batch:
         # cameras of few bands have fewer frames: they begin again
         chosen = np.resize(np.arange(len(frames)), n_frames)[places]
         turn = int(rng.integers(8))
+        forwards_or_back = rng.choice([-1, 1])
         clip = []
-        for k in chosen[:: rng.choice([-1, 1])]:
-            picture = (false_colour(scene.signal[list(frames[k].bands)]) * 255).astype(np.uint8)
+        for k in chosen[::forwards_or_back]:
+            bands = list(frames[k].bands)
+            picture = (false_colour(scene.signal[bands]) * 255).astype(np.uint8)
             clip.append(_resized(_turned(picture, turn), stage.side_px, cv2.INTER_LINEAR))
-        fields["rgb"].append(np.stack(clip))
-        objects = _objects(scene.instances, turn, stage.logits_px, np.ones((size, size), bool))
-        fields["masks"] += [o.cells for o in _drawn(objects, stage.objects, stage.hidden, rng)]
+        fields["rgb"].append(np.stack(clip))  # (T, S, S, 3)
+        whole = np.ones((size, size), bool)
+        objects = _objects(scene.instances, turn, stage.logits_px, whole)
+        drawn = _drawn(objects, stage.objects, stage.hidden, rng)
+        fields["masks"] += [an_object.cells for an_object in drawn]
     tensors = _stacked(fields)
     uniform = _uniform(len(tensors["masks"]), rng)
     present = torch.ones(stage.frames, dtype=torch.bool)
     if stage.images > 1 and rng.random() < CUT_SHARE:
         cut = int(rng.integers(1, stage.frames))
-        tensors["rgb"][:, cut] = tensors["rgb"][:, cut].roll(1, dims=0)
+        tensors["rgb"][:, cut] = tensors["rgb"][:, cut].roll(1, dims=0)  # the frame of another clip
         present[cut] = False
     return Batch(
         step=step,
@@ -165,13 +176,28 @@ def _camera(rng: np.random.Generator) -> DemoCamera:
 
 def _gain(centres_nm: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """(C,) float32 that varies slowly along the wavelength: another light, another sensor."""
-    knots_nm = np.linspace(centres_nm.min(), centres_nm.max(), 6)
-    return np.interp(centres_nm, knots_nm, rng.uniform(0.75, 1.25, 6)).astype(np.float32)
+    knots_nm = np.linspace(centres_nm.min(), centres_nm.max(), GAIN_KNOTS)
+    gains = rng.uniform(*GAINS, GAIN_KNOTS)
+    return np.interp(centres_nm, knots_nm, gains).astype(np.float32)
+
+
+def _some_bands(n_bands: int, rng: np.random.Generator) -> np.ndarray:
+    """Which of a camera's bands a batch has, in order: four fifths of them or more."""
+    order = rng.permutation(n_bands)
+    n_kept = round(n_bands * rng.uniform(0.8, 1))
+    return np.sort(order[:n_kept])
+
+
+def _developed(rgb: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """(H, W, 3) uint8 of a photograph of the same type: another colour of light, exposure and gamma."""
+    gain = rng.uniform(0.85, 1.15, 3) * rng.uniform(0.7, 1.2)
+    developed = (rgb / 255.0) ** rng.uniform(0.7, 1.4) * gain
+    return (np.clip(developed, 0, 1) * 255).astype(np.uint8)
 
 
 def _shape(size_px: int, rng: np.random.Generator) -> tuple[int, int]:
     """(height, width) px of the image; smaller than the square for a third of them, as images are padded."""
-    if rng.random() > 1 / 3:
+    if rng.random() > PADDED_SHARE:
         return size_px, size_px
     short = int(size_px * rng.uniform(0.6, 1))
     return (short, size_px) if rng.random() < 0.5 else (size_px, short)
@@ -192,15 +218,19 @@ def _objects(instances: Sequence[Instance], turn: int, cells_side: int, inside: 
     for instance in instances:
         mask = _turned(instance.mask, turn) & inside
         objects.append(_Object(mask, covered_cells(mask, cells_side), instance.spectral_only))
-    large = [o for o in objects if o.cells.sum() >= MIN_CELLS]
+    large = [an_object for an_object in objects if an_object.cells.sum() >= MIN_CELLS]
     return large or [_Object(inside, covered_cells(inside, cells_side), spectral_only=False)]
 
 
 def _drawn(objects: list[_Object], n: int, share: float, rng: np.random.Generator) -> list[_Object]:
     """n of them, a share of them, if there are both kinds, such that only a spectrum shows."""
-    hidden = np.array([o.spectral_only for o in objects])
-    weight = np.where(hidden, share / max(1, hidden.sum()), (1 - share) / max(1, (~hidden).sum()))
-    return [objects[k] for k in rng.choice(len(objects), n, p=weight / weight.sum())]
+    hidden = np.array([an_object.spectral_only for an_object in objects])
+    of_hidden = share / max(1, hidden.sum())
+    of_visible = (1 - share) / max(1, (~hidden).sum())
+    weight = np.where(hidden, of_hidden, of_visible)
+    # divided again: where there is one kind only, its weights add up to its share
+    chosen = rng.choice(len(objects), n, p=weight / weight.sum())
+    return [objects[k] for k in chosen]
 
 
 def _add_prompts(
@@ -213,16 +243,20 @@ def _add_prompts(
 ) -> None:
     """Add a scene's masks, empty for a click beside all objects, with points and boxes, px of the network's input."""
     scale = stage.side_px / len(inside)
-    beside = inside & ~np.logical_or.reduce([o.mask for o in objects])
+    covered = np.logical_or.reduce([an_object.mask for an_object in objects])
+    beside = inside & ~covered
     n_grounds = stage.grounds if beside.any() and not boxed else 0
     ground = _Object(beside, np.zeros_like(objects[0].cells), spectral_only=False)
-    drawn = _drawn(objects, stage.objects + stage.grounds - n_grounds, stage.hidden, rng)
-    for o in [*drawn, *[ground] * n_grounds]:
-        box = box_of(o.mask)
-        box = box + rng.normal(0, BOX_JITTER, 4) * np.ptp(box.reshape(2, 2), axis=0).repeat(2)
-        fields["masks"].append(o.cells)
-        fields["spectral_only"].append(o.spectral_only)
-        fields["points_xy"].append(np.array(point_in(o.mask, rng), np.float32) * scale)
+    n_objects = stage.objects + stage.grounds - n_grounds  # equally many prompts in each scene: they stack
+    drawn = _drawn(objects, n_objects, stage.hidden, rng)
+    for target in [*drawn, *[ground] * n_grounds]:
+        box = box_of(target.mask)  # (4,) xyxy px of the scene
+        sides = np.ptp(box.reshape(2, 2), axis=0).repeat(2)
+        box = box + rng.normal(0, BOX_JITTER, 4) * sides
+        point = np.array(point_in(target.mask, rng), np.float32)
+        fields["masks"].append(target.cells)
+        fields["spectral_only"].append(target.spectral_only)
+        fields["points_xy"].append(point * scale)
         fields["boxes_xyxy"].append(np.clip(box * scale, 0, stage.side_px - 1).astype(np.float32))
 
 

@@ -62,8 +62,10 @@ class Stage:
 
     def rate(self, step: int) -> float:
         """Factor on the peak rate at a step of this stage."""
-        left = (self.steps - step) / max(1.0, self.steps * self.fall)
-        return min(1.0, (step + 1) / self.warmup_steps, left)
+        n_falling = max(1.0, self.steps * self.fall)
+        rising = (step + 1) / self.warmup_steps
+        falling = (self.steps - step) / n_falling
+        return min(1.0, rising, falling)
 
     def seeds(self, step: int) -> range:
         """Of the scenes of a step of the training."""
@@ -83,6 +85,7 @@ class StageBatches(IterableDataset[Batch]):
     def __iter__(self) -> Iterator[Batch]:
         worker = torch.utils.data.get_worker_info()
         start, stride = (worker.id, worker.num_workers) if worker else (0, 1)
+        # the loader takes from its workers in turn: the steps come in order
         for step in self.steps[start::stride]:
             yield self.make(self.stage, self.first_step + step)
 

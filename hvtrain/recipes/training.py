@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 from lightning_fabric import Fabric
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from hvlabel.cache.publish import make_folder, publish_bytes
@@ -25,6 +25,7 @@ from hvtrain.engine.run_folder import RunFiles
 from hvtrain.recipes.stages import Make, Stage, StageBatches
 
 LOG_EVERY, CHECKPOINT_EVERY = 50, 100  # steps
+# lr 1: each stage has its own, by which the rates of a play are multiplied
 OPTIMISER = OptimiserSettings(lr=1.0, lr_fan_in=96, decoder_lr=0.5, weight_decay=0.02, ema=0.998)
 
 
@@ -68,21 +69,20 @@ def play(
         log_every=log_every,
         checkpoint_every=CHECKPOINT_EVERY,
     )
-    groups = parameter_groups(objective, OPTIMISER, prompted)
     loop = Loop(
         fabric,
         objective,
         network,
-        groups,
-        files,
-        pace,
-        {"key": recipe},
+        groups=parameter_groups(objective, OPTIMISER, prompted),
+        files=files,
+        pace=pace,
+        facts={"key": recipe},
         clipped=list(objective.parameters()),
         around=partial(sdpa_kernel, SDPBackend.MATH),  # small heads are slow in the CPU's flash kernel
     )
     loop.resume()
     _note_start(out / "recipe.json", recipe, loop.step, stages)
-    log = Log(files, names, loop.step, pace.steps, active=fabric.is_global_zero)
+    log = Log(files, names, first_step=loop.step, n_steps=pace.steps, active=fabric.is_global_zero)
     first_step = 0
     for stage in stages:
         end = first_step + stage.steps
@@ -95,11 +95,19 @@ def play(
         first_step = end
     log.close()
     average: nn.Module = loop.average.module
-    half = {name: v.half() if v.is_floating_point() else v for name, v in average.state_dict().items()}
-    export(half, out / weights)
+    export(_halved(average.state_dict()), out / weights)
+
+
+def _halved(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Numbers in half precision; counts as they are."""
+    halved = {}
+    for name, tensor in state.items():
+        halved[name] = tensor.half() if tensor.is_floating_point() else tensor
+    return halved
 
 
 def _rate(stage: Stage, first_step: int, step: int) -> float:
+    """Factor on the stage's rate at a step of the whole training."""
     return stage.rate(step - first_step)
 
 

@@ -23,9 +23,10 @@ def click_iou(network: PromptedNetwork, neck: Tensor, masks: np.ndarray, clicks:
     clicks : rising numbers
     """
     side_px = masks.shape[1]
-    target = torch.from_numpy(masks)
-    points = torch.tensor([[interior_point(m)] for m in masks], dtype=torch.float32)  # (N, 1, 2)
-    labels = torch.ones(len(masks), 1, dtype=torch.int64)
+    target = torch.from_numpy(masks)[:, None]  # (N, 1, S, S)
+    first = [interior_point(mask) for mask in masks]
+    points = torch.tensor(first, dtype=torch.float32)[:, None]  # (N, P, 2), P grows by one a turn
+    labels = torch.ones(len(masks), 1, dtype=torch.int64)  # (N, P)
     before: Tensor | None = None
     scores = []
     for turn in range(1, max(clicks) + 1):
@@ -34,25 +35,42 @@ def click_iou(network: PromptedNetwork, neck: Tensor, masks: np.ndarray, clicks:
             points_xy=points.to(neck.device),
             labels=labels.to(neck.device),
             masks=None if before is None else before[:, None],
-            multimask=turn == 1,
+            multimask=turn == 1,  # a single click may mean a part or the whole; later ones do not
         )
+        # the answer that the network trusts most: nobody who clicks knows the best one
         before = logits[torch.arange(len(logits)), predicted_iou.argmax(dim=1)]  # (N, L, L)
         large = F.interpolate(before[:, None].float(), (side_px, side_px), mode="bilinear", align_corners=False)
-        answers = large[:, 0].cpu() > 0
+        answers = large.cpu() > 0  # (N, 1, S, S)
         if turn in clicks:
-            scores.append(mask_iou(answers[:, None], target[:, None])[:, 0].numpy())
-        coming = [_next_click(mask, answer) for mask, answer in zip(masks, answers.numpy(), strict=True)]
-        points = torch.cat([points, torch.tensor([[xy] for xy, _ in coming], dtype=torch.float32)], dim=1)
-        labels = torch.cat([labels, torch.tensor([[label] for _, label in coming])], dim=1)
+            scores.append(mask_iou(answers, target)[:, 0].numpy())
+        points_next, labels_next = _next_clicks(masks, answers[:, 0].numpy())
+        points = torch.cat([points, points_next], dim=1)
+        labels = torch.cat([labels, labels_next], dim=1)
     return np.stack(scores)
 
 
 def constant_iou(masks: np.ndarray) -> np.ndarray:
     """(N,) IoU of the one answer, a mask or the whole crop, that suits N masks (N, S, S) best without a prompt."""
-    answers = torch.from_numpy(np.concatenate([masks, np.ones_like(masks[:1])]))
-    target = torch.from_numpy(masks)
-    table = torch.stack([mask_iou(a.expand_as(target)[:, None], target[:, None])[:, 0] for a in answers])
-    return table[int(table.mean(dim=1).argmax())].numpy()
+    whole = np.ones_like(masks[:1])
+    answers = torch.from_numpy(np.concatenate([masks, whole]))  # (N + 1, S, S)
+    target = torch.from_numpy(masks)[:, None]  # (N, 1, S, S)
+    rows = []
+    for answer in answers:
+        given_to_all = answer.expand_as(target)
+        rows.append(mask_iou(given_to_all, target)[:, 0])
+    iou = torch.stack(rows)  # (N + 1, N)
+    best = int(iou.mean(dim=1).argmax())
+    return iou[best].numpy()
+
+
+def _next_clicks(masks: np.ndarray, answers: np.ndarray) -> tuple[Tensor, Tensor]:
+    """Points (N, 1, 2) float32 px and labels (N, 1) int64 of the next turn, of masks and answers (N, S, S) bool."""
+    points, labels = [], []
+    for mask, answer in zip(masks, answers, strict=True):
+        xy, label = _next_click(mask, answer)
+        points.append([xy])
+        labels.append([label])
+    return torch.tensor(points, dtype=torch.float32), torch.tensor(labels)
 
 
 def _next_click(mask: np.ndarray, answer: np.ndarray) -> tuple[tuple[float, float], int]:

@@ -20,7 +20,8 @@ from hvtrain.data.inputs import InputRange, network_input
 from hvtrain.data.prompts import can_be_asked_for, covered_cells
 from hvtrain.data.tokens import tokens_of_box
 
-Box = tuple[slice, slice]
+Box = tuple[slice, slice]  # rows and columns of the image
+CELLS_PER_TOKEN = 4  # along a side of the prompt decoder's output, as in training
 
 
 @dataclass(frozen=True)
@@ -52,25 +53,27 @@ def middle_crop(
     """
     side_px = settings.student.crop_px
     cube = open_cube(image.cube)
-    side = min(side_px, cube.height_px, cube.width_px)
-    y, x = (cube.height_px - side) // 2, (cube.width_px - side) // 2
-    box = slice(y, y + side), slice(x, x + side)
+    side = min(side_px, cube.height_px, cube.width_px)  # px of the cube; an image smaller than a crop is enlarged
+    top, left = (cube.height_px - side) // 2, (cube.width_px - side) // 2
+    rows, columns = slice(top, top + side), slice(left, left + side)
+    values = cube.plain(cube.read(rows, columns))  # (C, side, side)
     tokens = None
     if image.features is not None:
-        values = tokens_of_box(open_features(image.features), (y, x, side), grid)
-        tokens = torch.from_numpy(values.astype(np.float32)).permute(2, 0, 1)
+        of_box = tokens_of_box(open_features(image.features), (top, left, side), grid)  # (g, g, D)
+        tokens = torch.from_numpy(of_box.astype(np.float32)).permute(2, 0, 1)
     materials = _read_classes(layout.materials(image.dataset, image.image_id))
     return Crop(
-        values=_input(cube.plain(cube.read(*box)), side_px, input_range),
-        rgb=_input(_picture(cube, box), side_px, input_range),
+        values=_input(values, side_px, input_range),
+        rgb=_input(_picture(cube, (rows, columns)), side_px, input_range),
         tokens=tokens,
         zoom=side / side_px,
-        masks=_masks(layout, settings, image, box, 4 * grid),
-        materials=None if materials is None else _resized(materials[box], side_px),
+        masks=_masks(layout, settings, image, (rows, columns), CELLS_PER_TOKEN * grid),
+        materials=None if materials is None else _resized(materials[rows, columns], side_px),
     )
 
 
 def _input(values: np.ndarray, side_px: int, input_range: InputRange) -> Tensor:
+    """(1, C, S, S) of values (C, s, s), as training makes it."""
     no_flip = torch.zeros(1, 2, dtype=torch.bool)
     return network_input(torch.from_numpy(values)[None], no_flip, side_px, input_range)
 
@@ -84,10 +87,11 @@ def _masks(layout: Layout, settings: PretrainSettings, image: TrainImage, box: B
     """(N, S, S) bool: masks in a box by the rule of training, `cells` along a side of the decoder's output."""
     side_px = settings.student.crop_px
     truth = layout.truth(image.dataset, image.image_id)
-    best = read_masks(truth if truth.exists() else image.label).masks[: settings.data.best_masks]
+    candidates = read_masks(truth if truth.exists() else image.label).masks
     masks: list[np.ndarray] = []
-    for candidate in best:
-        mask = _resized(decode(candidate.rle)[box], side_px)
+    for candidate in candidates[: settings.data.best_masks]:
+        whole = decode(candidate.rle)  # (H, W)
+        mask = _resized(whole[box], side_px)
         if can_be_asked_for(covered_cells(mask, cells), settings.data.max_area_share):
             masks.append(mask)
     masks = masks[: settings.evaluation.max_masks]
@@ -98,12 +102,13 @@ def _read_classes(path: Path) -> np.ndarray | None:
     """(H, W) uint8 of a PNG, None if there is none."""
     if not path.exists():
         return None
-    return cv2.imdecode(np.frombuffer(path.read_bytes(), np.uint8), cv2.IMREAD_GRAYSCALE)
+    content = np.frombuffer(path.read_bytes(), np.uint8)
+    return cv2.imdecode(content, cv2.IMREAD_GRAYSCALE)
 
 
 def _resized(classes: np.ndarray, side_px: int) -> np.ndarray:
     """A bool mask or class map at (side, side), nearest."""
     if classes.shape == (side_px, side_px):
         return classes
-    out = cv2.resize(classes.astype(np.uint8), (side_px, side_px), interpolation=cv2.INTER_NEAREST)
-    return out.astype(classes.dtype)
+    resized = cv2.resize(classes.astype(np.uint8), (side_px, side_px), interpolation=cv2.INTER_NEAREST)
+    return resized.astype(classes.dtype)

@@ -26,6 +26,7 @@ from hvtrain.tasks.crops import Crop, middle_crop
 from hvtrain.tasks.probe import probe_miou
 
 RGB_NM = (640.0, 550.0, 460.0)  # as whose bands the network is shown the picture's red, green and blue
+NAN = float("nan")  # where there is nothing to measure on
 PROBES = ("trained", "untrained", "trained, RGB only", "teacher", "mean spectrum")
 
 
@@ -66,20 +67,14 @@ def evaluate(layout: Layout, settings: PretrainSettings, *, distill: bool) -> li
     """Scores of the run that the settings name, camera by camera; ResultsError if it is not finished."""
     files = RunFiles(layout.pretrain(settings.run))
     torch.set_num_threads(settings.hardware.threads)
-    torch.set_flush_denormal(True)
+    torch.set_flush_denormal(True)  # as in training: they are many times slower
     corpus = corpus_of(layout, settings, distill=distill)
     if not is_complete(files, run_key(settings, corpus)):
         raise ResultsError(
             f"{files.folder}: not the finished run of these settings and labels; "
             "`hvtrain fit` or `snakemake pretrain` makes it"
         )
-    from_scratch = settings.student.model_copy(update={"checkpoint": None})
-    on_gpu = settings.hardware.accelerator != "cpu" and torch.cuda.is_available()
-    device = torch.device("cuda" if on_gpu else "cpu")
-    networks = {
-        "trained": load_exported(files.weights).to(device),
-        "untrained": make_student(from_scratch, settings.seed).eval().to(device),
-    }
+    networks = _networks(files, settings)
     groups = []
     for dataset in dict.fromkeys(image.dataset for image in corpus.images):
         test, fit = _groups(corpus, dataset)
@@ -87,8 +82,19 @@ def evaluate(layout: Layout, settings: PretrainSettings, *, distill: bool) -> li
             groups.append((test, fit))
     scores = []
     for test, fit in tqdm(groups, desc="evaluation", unit="camera", disable=None):
-        scores.append(_camera_scores(layout, settings, corpus, networks, test, fit))
+        scores.append(_camera_scores(layout, settings, corpus, networks, test=test, fit=fit))
     return scores
+
+
+def _networks(files: RunFiles, settings: PretrainSettings) -> dict[str, Backbone]:
+    """The run's network and, to compare it with, the same one with first weights drawn from the run's seed."""
+    on_gpu = settings.hardware.accelerator != "cpu" and torch.cuda.is_available()
+    device = torch.device("cuda" if on_gpu else "cpu")
+    from_scratch = settings.student.model_copy(update={"checkpoint": None})
+    return {
+        "trained": load_exported(files.weights).to(device),
+        "untrained": make_student(from_scratch, settings.seed).eval().to(device),
+    }
 
 
 def _groups(corpus: Corpus, dataset: str) -> tuple[list[TrainImage], list[TrainImage]]:
@@ -97,7 +103,8 @@ def _groups(corpus: Corpus, dataset: str) -> tuple[list[TrainImage], list[TrainI
     if unseen:
         return unseen[1::2], unseen[::2]
     held_out = [image for image in corpus.of("heldout") if image.dataset == dataset]
-    return held_out, [image for image in corpus.of("train") if image.dataset == dataset]
+    trained_on = [image for image in corpus.of("train") if image.dataset == dataset]
+    return held_out, trained_on
 
 
 def _camera_scores(
@@ -105,20 +112,25 @@ def _camera_scores(
     settings: PretrainSettings,
     corpus: Corpus,
     networks: Mapping[str, Backbone],
+    *,
     test: Sequence[TrainImage],
     fit: Sequence[TrainImage],
 ) -> CameraScores:
+    """Scores on images of one camera: clicks on those of `test`, probes fitted on `fit` and tested on `test`."""
     camera = test[0].camera
     bands = corpus.cameras[camera].wavelengths_nm
     numbers = settings.evaluation.clicks
     trained = networks["trained"]
-    test, fit = test[: settings.evaluation.max_images], fit[: settings.evaluation.probe_images]
-    clicks: dict[str, list[np.ndarray]] = {name: [] for name in networks}
-    constants: list[np.ndarray] = []
+    test = test[: settings.evaluation.max_images]
+    fit = fit[: settings.evaluation.probe_images]
+    clicks: dict[str, list[np.ndarray]] = {name: [] for name in networks}  # each (numbers of clicks, masks)
+    constants: list[np.ndarray] = []  # each (masks,)
     samples = {name: _Samples() for name in PROBES}
     for image in (*test, *fit):
         crop = middle_crop(layout, settings, image, grid_of(trained), trained.input_range)
-        maps = {name: _features(network, crop.values, bands, crop, settings) for name, network in networks.items()}
+        maps = {}
+        for name, network in networks.items():
+            maps[name] = _features(network, crop.values, bands, crop, settings)
         is_test = image in test
         if is_test and len(crop.masks):
             constants.append(constant_iou(crop.masks))
@@ -130,25 +142,28 @@ def _camera_scores(
         for name, features in _probed(trained, maps, crop, settings).items():
             part = samples[name].test if is_test else samples[name].fit
             part.append((features, crop.materials))
-    means = {name: _means(scores, len(numbers)) for name, scores in clicks.items()}
+    probes = {}
+    for name, of_name in samples.items():
+        probes[name] = probe_miou(of_name.fit, of_name.test, settings.seed)
     return CameraScores(
         name=f"{test[0].dataset} ({len(bands)} bands, {min(bands):.0f}-{max(bands):.0f} nm)",
         seen=any(image.camera == camera for image in corpus.of("train")),
         truth=all(layout.truth(image.dataset, image.image_id).exists() for image in test),
         n_images=len(test),
-        n_masks=sum(len(scores) for scores in constants),
-        clicks=means["trained"],
-        untrained=means["untrained"],
-        constant=float(np.concatenate(constants).mean()) if constants else float("nan"),
-        probes={name: probe_miou(s.fit, s.test, settings.seed) for name, s in samples.items()},
+        n_masks=sum(len(of_image) for of_image in constants),
+        clicks=_means(clicks["trained"], len(numbers)),
+        untrained=_means(clicks["untrained"], len(numbers)),
+        constant=float(np.concatenate(constants).mean()) if constants else NAN,
+        probes=probes,
     )
 
 
 def _means(scores: Sequence[np.ndarray], n_numbers: int) -> tuple[float, ...]:
     """Mean over all masks of (numbers of clicks, masks) IoU of each image; nan where there is no mask."""
     if not scores:
-        return (float("nan"),) * n_numbers
-    return tuple(np.concatenate(scores, axis=1).mean(axis=1).tolist())
+        return (NAN,) * n_numbers
+    of_all = np.concatenate(scores, axis=1)  # masks count alike, not images
+    return tuple(of_all.mean(axis=1).tolist())
 
 
 def _probed(
@@ -156,7 +171,8 @@ def _probed(
 ) -> dict[str, Tensor]:
     """(D, h, w) features of a crop by the names of PROBES; those of the teacher only where there are any."""
     features: dict[str, Tensor] = {name: of_network[-1][0].cpu() for name, of_network in maps.items()}
-    features["trained, RGB only"] = _features(trained, crop.rgb, RGB_NM, crop, settings)[-1][0].cpu()
+    of_picture = _features(trained, crop.rgb, RGB_NM, crop, settings)
+    features["trained, RGB only"] = of_picture[-1][0].cpu()
     if crop.tokens is not None:
         features["teacher"] = crop.tokens
     features["mean spectrum"] = F.adaptive_avg_pool2d(crop.values[0], grid_of(trained))
@@ -167,5 +183,7 @@ def _probed(
 def _features(
     network: Backbone, values: Tensor, bands: Sequence[float], crop: Crop, settings: PretrainSettings
 ) -> FeatureMaps:
+    """Maps of values (1, C, S, S) with band centres (C,), nm, taken from a crop."""
     device = next(network.parameters()).device
-    return network.encode(values.to(device), bands, [crop.zoom * settings.student.gsd_m])
+    gsd_m = crop.zoom * settings.student.gsd_m  # m per px of the input
+    return network.encode(values.to(device), bands, [gsd_m])

@@ -38,12 +38,15 @@ def write_maps(
     network = load_exported(checkpoint, image_size_px, merge_blocks)
     side_px = network.side_px
     longest_px = max(cube.height_px, cube.width_px)
-    wavelengths_nm = cube.live_wavelengths_nm.tolist()
-    x, (height, width) = _input(network, cube.live_values().transpose(1, 2, 0))
-    maps = network.encode(x, wavelengths_nm, [gsd_m * longest_px / side_px])
+    wavelengths_nm = cube.live_wavelengths_nm.tolist()  # a dead band has nothing to tell
+    image = cube.live_values().transpose(1, 2, 0)  # (H, W, C)
+    x, (height, width) = _input(network, image)
+    input_gsd_m = gsd_m * longest_px / side_px
+    maps = network.encode(x, wavelengths_nm, [input_gsd_m])
     cut = []
     for features in maps:
-        rows = -(-height * features.shape[2] // side_px)  # cells that the image reaches into
+        # cells that the image reaches into, rounded up
+        rows = -(-height * features.shape[2] // side_px)
         columns = -(-width * features.shape[3] // side_px)
         cut.append(features[0, :, :rows, :columns].cpu().numpy())
     temporary = temporary_beside(out)
@@ -66,6 +69,7 @@ def write_maps(
 
 def _input(network: Backbone, image: np.ndarray) -> tuple[Tensor, tuple[int, int]]:
     """(1, C, S, S) network input of an (H, W, C) image, zeros right of and below it, and its size (h, w) px there."""
-    x = torch.as_tensor(np.ascontiguousarray(image)).float().permute(2, 0, 1)[None]
+    x = torch.as_tensor(np.ascontiguousarray(image)).float()
+    x = x.permute(2, 0, 1)[None]  # (1, C, H, W)
     x, size_px = fitted(x, network.side_px)
     return padded(in_range(x, network.input_range), network.side_px), size_px

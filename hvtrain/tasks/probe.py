@@ -9,10 +9,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-PIXELS_PER_IMAGE = 768  # drawn for fitting
-WEIGHT_PENALTY = 1e-3
+PIXELS_PER_IMAGE = 768  # drawn for fitting: neighbours are alike, more would add little
+WEIGHT_PENALTY = 1e-3  # of squared weights of standardised features: with fewer pixels than channels they would grow
 ITERATIONS = 60  # of L-BFGS; the problem is convex
-NO_CLASS = 255
+NO_CLASS = 255  # of a pixel whose class is not known
+MIN_STD = 1e-6  # added to the spread of a channel, which may be constant
 
 
 def probe_miou(fit: Sequence[tuple[Tensor, np.ndarray]], test: Sequence[tuple[Tensor, np.ndarray]], seed: int) -> float:
@@ -24,24 +25,36 @@ def probe_miou(fit: Sequence[tuple[Tensor, np.ndarray]], test: Sequence[tuple[Te
     if not fit or not test:
         return float("nan")
     random = np.random.default_rng(seed)
-    x, y = (torch.cat(part) for part in zip(*(_pixels(f, c, random) for f, c in fit), strict=True))
-    mean, std = x.mean(dim=0), x.std(dim=0) + 1e-6
-    n_classes = 1 + max(int(c[c != NO_CLASS].max(initial=0)) for _, c in (*fit, *test))
+    drawn = [_pixels(features, classes, random) for features, classes in fit]
+    x = torch.cat([of_image for of_image, _ in drawn])  # (n, D)
+    y = torch.cat([of_image for _, of_image in drawn])  # (n,)
+    n_classes = 1 + max(_last_class(classes) for _, classes in (*fit, *test))
+    mean, std = x.mean(dim=0), x.std(dim=0) + MIN_STD  # (D,)
     weight, bias = _logistic_regression((x - mean) / std, y, n_classes)
+    # the standardising folded into the weights: they then apply to features as they are
     weight = weight / std
     bias = bias - weight @ mean
-    confusion = np.zeros((n_classes, n_classes), np.int64)
+    confusion = np.zeros((n_classes, n_classes), np.int64)  # rows: truth, columns: prediction
     for features, classes in test:
-        logits = F.conv2d(features[None].float(), weight[:, :, None, None], bias)
-        scores = F.interpolate(logits, size=classes.shape, mode="bilinear", align_corners=False)[0]
-        predicted = scores.argmax(dim=0).numpy()
-        known = classes != NO_CLASS
-        pairs = classes[known].astype(int) * n_classes + predicted[known]
-        confusion += np.bincount(pairs, minlength=n_classes**2).reshape(n_classes, n_classes)
+        # logits are interpolated, not features: both are linear, there are fewer channels
+        logits = F.conv2d(features[None].float(), weight[:, :, None, None], bias)  # (1, K, h, w)
+        scores = F.interpolate(logits, size=classes.shape, mode="bilinear", align_corners=False)[0]  # (K, H, W)
+        confusion += _confusion(classes, scores.argmax(dim=0).numpy(), n_classes)
     overlap = np.diag(confusion)
     n_true, n_predicted = confusion.sum(axis=1), confusion.sum(axis=0)
     iou = overlap / np.maximum(n_true + n_predicted - overlap, 1)
     return float(iou[n_true > 0].mean())
+
+
+def _last_class(classes: np.ndarray) -> int:
+    return int(classes[classes != NO_CLASS].max(initial=0))
+
+
+def _confusion(classes: np.ndarray, predicted: np.ndarray, n_classes: int) -> np.ndarray:
+    """(K, K) counts of pixels by class and prediction, both (H, W)."""
+    known = classes != NO_CLASS
+    pairs = classes[known].astype(int) * n_classes + predicted[known]  # each pair of classes as one number
+    return np.bincount(pairs, minlength=n_classes**2).reshape(n_classes, n_classes)
 
 
 def _pixels(features: Tensor, classes: np.ndarray, random: np.random.Generator) -> tuple[Tensor, Tensor]:
@@ -49,21 +62,23 @@ def _pixels(features: Tensor, classes: np.ndarray, random: np.random.Generator) 
     known = np.flatnonzero(classes != NO_CLASS)
     chosen = random.choice(known, size=min(PIXELS_PER_IMAGE, len(known)), replace=False)
     rows, columns = np.unravel_index(chosen, classes.shape)
-    place = np.stack([(columns + 0.5) / classes.shape[1], (rows + 0.5) / classes.shape[0]], axis=-1) * 2 - 1
-    grid = torch.from_numpy(place).float()[None, None]
-    values = F.grid_sample(features[None].float(), grid, align_corners=False, padding_mode="border")[0, :, 0]
-    return values.T, torch.from_numpy(classes.flat[chosen].astype(np.int64))
+    height, width = classes.shape
+    xy = np.stack([(columns + 0.5) / width, (rows + 0.5) / height], axis=-1)  # (n, 2) in [0, 1]
+    grid = torch.from_numpy(xy * 2 - 1).float()[None, None]  # grid_sample counts from -1 to 1
+    values = F.grid_sample(features[None].float(), grid, align_corners=False, padding_mode="border")  # (1, D, 1, n)
+    return values[0, :, 0].T, torch.from_numpy(classes.flat[chosen].astype(np.int64))
 
 
 def _logistic_regression(x: Tensor, y: Tensor, n_classes: int) -> tuple[Tensor, Tensor]:
-    """Weights (K, D) and biases (K,)."""
+    """Weights (K, D) and biases (K,) that tell classes y (n,) from standardised features x (n, D)."""
     weight = torch.zeros(n_classes, x.shape[1], requires_grad=True)
     bias = torch.zeros(n_classes, requires_grad=True)
     solver = torch.optim.LBFGS([weight, bias], max_iter=ITERATIONS, line_search_fn="strong_wolfe")
 
     def loss() -> Tensor:
         solver.zero_grad()
-        value = F.cross_entropy(x @ weight.T + bias, y) + WEIGHT_PENALTY * weight.square().sum()
+        fit = F.cross_entropy(x @ weight.T + bias, y)
+        value = fit + WEIGHT_PENALTY * weight.square().sum()
         value.backward()
         return value
 

@@ -11,21 +11,31 @@ from hvtrain.tasks.evaluate import PROBES, CameraScores
 
 def table(scores: Sequence[CameraScores], clicks: tuple[int, ...]) -> list[list[str]]:
     """Header and rows as text, one row per camera; probes that no camera has are left out."""
-    probes = [name for name in PROBES if not np.isnan([s.probes[name] for s in scores]).all()]
+    probes = [name for name in PROBES if _measured(scores, name)]
     header = ["camera", "in training", "masks from", "images", "masks"]
-    header += [f"{n}-click mIoU" for n in clicks] + [f"untrained {clicks[0]}-click", "prompt ignored"]
+    header += [f"{n}-click mIoU" for n in clicks]
+    header += [f"untrained {clicks[0]}-click", "prompt ignored"]
     header += [f"probe mIoU: {name}" for name in probes]
     rows = [header]
-    for s in scores:
-        seen = "yes" if s.seen else "no"
-        facts = [s.name, seen, "truth" if s.truth else "labels", str(s.n_images), str(s.n_masks)]
-        figures = [*s.clicks, s.untrained[0], s.constant, *(s.probes[name] for name in probes)]
+    for camera in scores:
+        in_training = "yes" if camera.seen else "no"
+        masks_from = "truth" if camera.truth else "labels"
+        facts = [camera.name, in_training, masks_from, str(camera.n_images), str(camera.n_masks)]
+        figures = [*camera.clicks, camera.untrained[0], camera.constant]
+        figures += [camera.probes[name] for name in probes]
         rows.append(facts + [f"{value:.3f}" for value in figures])
     return rows
 
 
+def _measured(scores: Sequence[CameraScores], probe: str) -> bool:
+    """Whether some camera has a score of a probe."""
+    values = [camera.probes[probe] for camera in scores]
+    return not np.isnan(values).all()
+
+
 def markdown(rows: list[list[str]]) -> str:
     """The table turned on its side, so that it fits a screen: one column per camera."""
-    turned = [list(column) for column in zip(*rows, strict=True)]
-    lines = ["| " + " | ".join(row) + " |" for row in turned]
-    return "\n".join([lines[0], "|---|" + "---:|" * (len(rows) - 1), *lines[1:]]) + "\n"
+    turned = zip(*rows, strict=True)
+    header, *lines = ["| " + " | ".join(row) + " |" for row in turned]
+    alignment = "|---|" + "---:|" * (len(rows) - 1)
+    return "\n".join([header, alignment, *lines]) + "\n"

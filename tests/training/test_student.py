@@ -11,7 +11,6 @@ from hvlabel.errors import WeightsError
 from hvlabel.models.hyperfree import HyperFree, published_topology
 from hvtrain.backbones.hyperfree import SMALL, topology
 from hvtrain.backbones.weights import export
-from hvtrain.data.inputs import network_input
 from hvtrain.student import load_exported, make_student
 
 SMALL_SETTINGS = StudentSettings(size="small", crop_px=64)
@@ -120,12 +119,3 @@ def test_refusals(tmp_path):
         make_student(SMALL_SETTINGS.model_copy(update={"checkpoint": str(tmp_path / "n.pth")}), 0)
     with pytest.raises(WeightsError, match="choose one of these endings"):
         export({}, tmp_path / "a.bin")
-
-
-def test_network_input_is_the_predictors(tmp_path):
-    cube = torch.tensor([[[[1, 2], [3, 4]], [[5, 6], [7, 8]]]], dtype=torch.int32)
-    x = network_input(cube, torch.tensor([[True, False]]), 2)
-    assert torch.allclose(x[0] * 8, torch.tensor([[[3.0, 4], [1, 2]], [[7, 8], [5, 6]]]))
-    assert (network_input(torch.zeros(1, 2, 4, 4), torch.zeros(1, 2, dtype=torch.bool), 4) == 0).all()
-    holes = torch.tensor([[[[float("nan"), float("inf")], [2.0, 4.0]]]])
-    assert network_input(holes, torch.zeros(1, 2, dtype=torch.bool), 2).tolist() == [[[[0, 0], [0.5, 1]]]]

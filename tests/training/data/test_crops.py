@@ -7,19 +7,17 @@ import numpy as np
 import pytest
 import torch
 
-from hvlabel.cache.features import open_features, write_features
 from hvlabel.cache.receipt import read_attributes
 from hvlabel.config import CubeSettings, HardwareSettings
 from hvlabel.config.fusion import FusionSettings
 from hvlabel.cube import open_cube
 from hvlabel.descriptors import Descriptor, WavelengthRange
-from hvlabel.errors import BandError, ConfigError, CubeError, ResultsError
+from hvlabel.errors import ResultsError
 from hvlabel.layout import Layout
 from hvlabel.masks import decode, read_masks
 from hvlabel.masks.rle import boxes_xywh
 from hvlabel.stages.convert import convert_file
 from hvlabel.stages.fuse import fuse_files
-from hvtrain.backbones import hyperfree
 from hvtrain.data import crops as crops_module
 from hvtrain.data.corpus import read_corpus
 from hvtrain.data.crops import Crops
@@ -28,7 +26,6 @@ from hvtrain.data.label_pack import open_pack
 from hvtrain.data.loader import batches_ahead, make_loader
 from hvtrain.data.prompts import box_of, covered_cells
 from hvtrain.data.schedule import BatchOrder, Schedule
-from hvtrain.data.tokens import tokens_of_box
 
 from ..conftest import tiny
 
@@ -68,17 +65,6 @@ def one(samples: Crops, step: int, k: int, position: int | None = None) -> dict[
     batch = samples.batch([(step, k if position is None else position, k)])
     tensors = {name: value for name, value in vars(batch).items() if isinstance(value, torch.Tensor)}
     return {name: value[0].numpy() for name, value in tensors.items()}
-
-
-def test_holdout_takes_a_share_of_each_camera_and_unseen_sets_stay_out(make_samples):
-    _, corpus = make_samples()
-    assert {(i.dataset, i.split) for i in corpus.images if i.split != "train"} == {
-        ("vis", "heldout"),
-        ("mosaic", "heldout"),
-        ("new", "unseen"),
-    }
-    assert len(corpus.of("train")) == 6
-    assert corpus.teacher_channels == 96
 
 
 @pytest.mark.parametrize("flips", [False, True])
@@ -122,37 +108,6 @@ def test_boxes_without_jitter_are_tight(make_samples):
         assert all((b[2] - b[0], b[3] - b[1]) in sizes for b in inside)
         found += len(inside)
     assert found > 3
-
-
-def test_tokens_of_a_box_are_bilinear_between_token_centres(tmp_path):
-    values = np.random.default_rng(0).normal(size=(40, 35, 3)).astype(np.float16)
-    write_features(tmp_path / "t.zarr", values, {"stride_yx_px": [4.0, 5.0]})
-    features = open_features(tmp_path / "t.zarr")
-    np.testing.assert_array_equal(features.read(slice(0, 40), slice(0, 35)), values)
-    np.testing.assert_array_equal(features.read(slice(30, 34), slice(31, 35)), values[30:34, 31:35])
-    for box in ((0, 0, 160), (50, 30, 64), (7, 100, 75)):
-        found = tokens_of_box(features, box, 8).astype(float)
-        for row in range(8):
-            for column in range(8):
-                y = np.clip((box[0] + (row + 0.5) * box[2] / 8) / 4 - 0.5, 0, 39)
-                x = np.clip((box[1] + (column + 0.5) * box[2] / 8) / 5 - 0.5, 0, 34)
-                a, b = min(int(y), 38), min(int(x), 33)
-                v, u = y - a, x - b
-                c = values.astype(float)
-                wanted = (1 - v) * ((1 - u) * c[a, b] + u * c[a, b + 1]) + v * (
-                    (1 - u) * c[a + 1, b] + u * c[a + 1, b + 1]
-                )
-                np.testing.assert_allclose(found[row, column], wanted, atol=4e-3)
-
-
-def test_damaged_features_are_refused(tmp_path):
-    write_features(tmp_path / "t.zarr", np.ones((3, 3, 2)), {"stride_yx_px": [4.0, 4.0]})
-    chunk = tmp_path / "t.zarr/features/c/0/0/0"
-    content = bytearray(chunk.read_bytes())
-    content[5] ^= 1
-    chunk.write_bytes(content)
-    with pytest.raises(CubeError, match="teacher features is damaged"):
-        open_features(tmp_path / "t.zarr").read(slice(0, 3), slice(0, 3))
 
 
 def test_workers_change_nothing(make_samples):
@@ -230,41 +185,6 @@ def test_a_damaged_cube_is_replaced_and_named(own, make_samples):
     assert found.names != (samples.images[0].name,)
     assert samples.images[0].image_id in found.problems[0]
     assert read_attributes(samples.images[0].cube)
-
-
-def test_refusals(own, layout, tmp_path):
-    data = tiny().data
-    with pytest.raises(ResultsError, match="no labels to train on; run `snakemake pseudolabels`"):
-        read_corpus(Layout(tmp_path / "empty"), data, distill=False)
-    with pytest.raises(ConfigError, match=r"unseen names 'nothing'.* there are: mosaic, new, vis"):
-        read_corpus(layout, data.model_copy(update={"unseen": ["nothing"]}), distill=False)
-    with pytest.raises(ConfigError, match="no image is left to train on"):
-        read_corpus(layout, data.model_copy(update={"unseen": ["vis", "mosaic", "new"]}), distill=False)
-    image = read_corpus(own, data, distill=True).of("train")[0]
-    file = own.teacher(image.dataset, image.image_id) / "zarr.json"
-    text = file.read_text()
-    file.write_text(text.replace('"tile_px": 64', '"tile_px": 128'))
-    with pytest.raises(ResultsError, match="teacher features of another network or tile size"):
-        read_corpus(own, data, distill=True)
-    file.write_text(text)
-    write_features(
-        own.teacher(image.dataset, image.image_id),
-        np.zeros((9, 9, 96)),
-        {**open_features(own.teacher(image.dataset, image.image_id)).attributes},
-    )
-    with pytest.raises(ResultsError, match=r"grid of teacher features covers .* the cube has 96 x 96"):
-        read_corpus(own, data, distill=True)
-    shutil.rmtree(own.root / "index/teacher")
-    with pytest.raises(ResultsError, match="no teacher features of 10 of 10"):
-        read_corpus(own, data, distill=True)
-    group = image.cube / "zarr.json"
-    nm = read_attributes(image.cube)["wavelengths_nm"]
-    text = group.read_text()
-    for value in nm:
-        text = text.replace(repr(value), repr(value * 1000))
-    group.write_text(text)
-    with pytest.raises(BandError, match="no band lies in the dictionary's range"):
-        read_corpus(own, data, distill=False, require_bands=hyperfree.require_bands)
 
 
 def test_labels_of_another_run_are_refused(own):

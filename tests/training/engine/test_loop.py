@@ -13,12 +13,11 @@ import pytest
 import torch
 from filelock import FileLock
 
-from hvlabel.errors import ConfigError, ResultsError, TrainingError
+from hvlabel.errors import ResultsError, TrainingError
 from hvlabel.layout import Layout
 from hvtrain.data.corpus import read_corpus
 from hvtrain.engine.checkpoint import averaged_student
-from hvtrain.engine.optimiser import cosine_rate, moving_average, parameter_groups
-from hvtrain.engine.run_folder import RunFiles, move_aside, read_metrics
+from hvtrain.engine.run_folder import RunFiles, read_metrics
 from hvtrain.objectives.combined import CombinedObjective
 from hvtrain.pretrain import pretrain, run_key
 
@@ -145,18 +144,6 @@ def test_other_settings_move_the_older_run_aside(own, capsys):
     assert all(torch.equal(v, before[k]) for k, v in averaged_student(RunFiles(older[0]).checkpoint)[0].items())
 
 
-def test_an_empty_folder_is_no_run(tmp_path, capsys):
-    files = RunFiles(tmp_path / "first")
-    files.folder.mkdir()  # as a workflow engine makes it before the job
-    (files.folder / "events").mkdir()
-    move_aside(files, "a" * 64)
-    assert [p.name for p in tmp_path.iterdir()] == ["first"]
-    assert capsys.readouterr().err == ""
-    files.checkpoint.write_bytes(b"of a run whose identity is lost")
-    move_aside(files, "a" * 64)
-    assert [p.name for p in tmp_path.iterdir()] == ["first-unknown"]
-
-
 @pytest.mark.parametrize("workers", [0, 1])
 def test_a_camera_of_which_nothing_can_be_read_is_one_sentence(own, capsys, workers):
     for path in (own.root / "cubes/mosaic").glob("*.zarr/cube/c/0/0/0"):
@@ -227,14 +214,6 @@ def test_images_without_teacher_features_are_left_out_and_named(own, capsys):
         pretrain(own, tiny(optimiser={"steps": 1}), distill=True)
 
 
-def test_devices_that_are_not_there_are_one_sentence(own, monkeypatch):
-    with pytest.raises(ConfigError, match="asks for 2 GPUs, PyTorch sees 0"):
-        pretrain(own, tiny(hardware={"accelerator": "cuda", "devices": 2}), distill=False)
-    monkeypatch.setenv("SLURM_NTASKS", "4")
-    with pytest.raises(ConfigError, match=r"SLURM started 4 tasks, pretrain.hardware says 1 nodes with 1 processes"):
-        pretrain(own, tiny(), distill=False)
-
-
 def test_wrong_calls_are_one_sentence(own, tmp_path):
     for arguments, wanted in (
         ([*command(Layout(tmp_path / "none"), tiny())], "no labels to train on"),
@@ -253,42 +232,9 @@ def test_wrong_calls_are_one_sentence(own, tmp_path):
         assert "Traceback" not in done.stderr
 
 
-def test_rates_rise_and_fall_and_depend_on_inputs():
-    settings = tiny(optimiser={"steps": 100, "warmup_steps": 10, "lr_fan_in": 64, "decoder_lr": 0.5}).optimiser
-    factors = [cosine_rate(step, settings) for step in range(100)]
-    assert factors[0] == 0.1
-    assert max(factors) == factors[9] == 1
-    assert sorted(factors[10:], reverse=True) == factors[10:]
-    assert factors[-1] == pytest.approx(0.01, abs=1e-3)
-    module = torch.nn.Module()
-    module.wide, module.narrow = torch.nn.Linear(256, 2), torch.nn.Linear(8, 2)
-    module.student = torch.nn.Module()
-    module.student.prompt_encoder = torch.nn.Linear(8, 1, bias=False)
-    found = {
-        (g["peak_lr"] / settings.lr, g["weight_decay"] > 0): len(g["params"])
-        for g in parameter_groups(module, settings)
-    }
-    assert found == {(0.25, True): 1, (1.0, True): 1, (1.0, False): 2, (0.5, True): 1}
-
-
 def test_what_the_key_of_a_run_depends_on(layout):
     corpus = read_corpus(layout, tiny().data, distill=False)
     key = run_key(tiny(), corpus)
     assert run_key(tiny(run="other", hardware={"workers": 3}, evaluation={"max_masks": 1}), corpus) == key
     assert run_key(tiny(seed=1), corpus) != key
     assert run_key(tiny(), read_corpus(layout, tiny().data, distill=True)) != key
-
-
-def test_averaged_weights_forget_the_first_ones_and_follow_slowly():
-    network = torch.nn.Linear(1, 1, bias=False)
-    average = moving_average(network, 0.99)
-    wanted = None
-    for n in range(2000):
-        torch.nn.init.constant_(network.weight, float(n))
-        average.update_parameters(network)
-        decay = min(0.99, (1 + n) / (10 + n))
-        wanted = float(n) if wanted is None else decay * wanted + (1 - decay) * n
-        if n == 30:
-            assert average.module.weight.item() > 20  # a plain average of this decay would stand at 4
-    assert average.module.weight.item() == pytest.approx(wanted, rel=1e-5)
-    assert 1999 - average.module.weight.item() == pytest.approx(99, abs=1)

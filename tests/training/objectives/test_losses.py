@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import torch
 
-from hvtrain.heads.pixel_embedding import embedding_logits
 from hvtrain.objectives.losses import (
     EDGE_CELLS,
     balanced_loss,
@@ -99,18 +98,4 @@ def test_distillation_equals_its_plain_twin_and_is_least_at_the_teacher():
     assert distillation_loss(best, teacher, centre, 0.5, 0.7) < found
     assert torch.autograd.gradcheck(
         lambda s: distillation_loss(s, teacher, centre, 0.5, 0.7), student.clone().requires_grad_()
-    )
-
-
-def test_embedding_logits_are_highest_at_the_asked_place_and_have_the_right_gradient():
-    embedding = torch.randn(2, 6, 4, 4, generator=G).double()
-    points = torch.tensor([[[0.125, 0.125], [0.875, 0.625]]] * 2).double()  # centres of cells (0, 0) and (2, 3)
-    gain = torch.tensor([8.0, -4.0]).double()
-    logits = embedding_logits(embedding, points, gain, 4)
-    assert logits.shape == (4, 1, 4, 4)
-    for n, cell in enumerate([0, 11, 0, 11]):
-        assert int(logits[n].flatten().argmax()) == cell
-        assert float(logits[n].max()) == pytest.approx(4.0)  # cosine 1
-    assert torch.autograd.gradcheck(
-        lambda e, g: embedding_logits(e, points, g, 8), (embedding.requires_grad_(), gain.requires_grad_())
     )
