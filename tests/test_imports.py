@@ -88,7 +88,7 @@ INNER = {
         "decoder": {"blocks"},
         "prompts": {"batches", "decoder", "two_way"},
         "hyperfree": {"batches", "blocks", "decoder", "padding", "prompts"},
-        "sam": {"batches", "blocks", "decoder", "padding", "prompts", "weights"},
+        "sam": {"batches", "blocks", "decoder", "hyperfree", "padding", "prompts", "weights"},
         "sam2": {"batches", "pictures", "two_way", "weights"},
         "store": {"npm", "sam"},
         "teacher": {"pictures", "sam", "sam2"},

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from hvlabel.demo.scenes import PSF_SIGMA_PX, READ_NOISE, SHOT_NOISE
+from hvlabel.demo.light import PSF_SIGMA_PX, READ_NOISE, SHOT_NOISE
 from hvlabel.models.sam.conditioning import conditioned, present
 from hvtrain.recipes.material_plans import MAX_SURFACES, Plan
 

@@ -12,9 +12,10 @@ from torch import Tensor
 
 from hvlabel.errors import BandError, WeightsError
 from hvlabel.models.batches import Ceilings
-from hvlabel.models.hyperfree.decoder import PromptedNetwork
+from hvlabel.models.decoder import PromptedNetwork
 from hvlabel.models.hyperfree.spectral import CUBE_SLOTS_NM, TOLERANCE_NM
-from hvlabel.models.prompts import Embedding, PaddedPredictor, fitted, padded
+from hvlabel.models.padding import fitted, padded
+from hvlabel.models.prompts import PaddedEmbedding, PaddedPredictor
 from hvlabel.models.sam.conditioning import conditioned, grouped
 from hvlabel.models.sam.network import STRIDE_PX, Sam
 from hvlabel.models.sam.spectral import SpectralEncoder
@@ -80,15 +81,15 @@ class SpectralPredictor(PaddedPredictor):
             )
 
     @torch.inference_mode()
-    def embed(self, image: np.ndarray, valid: np.ndarray | None = None) -> Embedding:
-        """Embedding of an image; both as in `prepare`."""
+    def embed(self, image: np.ndarray, valid: np.ndarray | None = None) -> PaddedEmbedding:
+        """PaddedEmbedding of an image; both as in `prepare`."""
         inputs, (rows, columns) = self.prepare(image, valid)
         with torch.autocast(inputs.spectra.device.type, torch.bfloat16, enabled=self.half):
             features = self.network.image_encoder(*inputs)
         # prompts are px of SAM's input, a whole multiple of the encoder's
         scale = self.side_px // self.network.image_encoder.topology.input_px
         original_hw = (image.shape[0], image.shape[1])
-        return Embedding(features.float(), original_hw, (rows * scale, columns * scale))
+        return PaddedEmbedding(features.float(), original_hw, (rows * scale, columns * scale))
 
     def prepare(self, image: np.ndarray, valid: np.ndarray | None = None) -> tuple[Inputs, tuple[int, int]]:
         """The network's input and the size of the image in it.

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from hvlabel.models.hyperfree.encoder import LayerNorm2d
+from hvlabel.models.blocks import LayerNorm2d
 from hvlabel.models.hyperfree.spectral import CUBE_SLOTS_NM
 from hvlabel.models.sam.conditioning import present
 from hvlabel.models.sam.tiny_vit import OUT_DIM
