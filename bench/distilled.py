@@ -21,7 +21,7 @@ import torch
 from hvlabel.evaluation import score
 
 from hvlabel.branches import material
-from hvlabel.branches.distilled import DISTILLED_GENERATOR, distilled_masks
+from hvlabel.branches.distilled import distilled_masks
 from hvlabel.config import MaterialSettings, SamModel
 from hvlabel.demo.cameras import CAMERAS
 from hvlabel.demo.scenes import Scene, make_scene
@@ -80,7 +80,7 @@ def compare(name: str, sam: Any, network: Any, seeds: range, pictures: Path | No
     half = computes_in_bfloat16(device)
     camera, settings = CAMERAS[name], MaterialSettings(backend="sam")
     composites = SamPredictor(sam, half=half)
-    own = settings.generator.model_copy(update=DISTILLED_GENERATOR)
+    own = MaterialSettings(backend="distilled").generator
 
     def by_composites(scene: Scene) -> MaskSet:
         cube: Any = SimpleNamespace(live_values=lambda: scene.signal, valid=None, height_px=SIDE_PX, width_px=SIDE_PX)

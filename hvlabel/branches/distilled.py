@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import numpy as np
 
@@ -13,10 +12,6 @@ from hvlabel.config import GeneratorSettings
 from hvlabel.masks import Mask, best_masks
 from hvlabel.models.sam.conditioning import grouped
 from hvlabel.models.sam.distilled import SpectralPredictor
-
-# Lower than what suits SAM on pictures: it was taught what an object is, so what it is less sure of is often one too.
-# Chosen on six scenes each of vis31 and vnir128, seeds 600 to 605.
-DISTILLED_GENERATOR: dict[str, Any] = {"pred_iou_thresh": 0.6, "stability_score_thresh": 0.8}
 
 
 def distilled_masks(

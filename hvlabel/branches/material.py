@@ -10,15 +10,24 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from hvlabel.branches.pictures import confirmed, scored
-from hvlabel.config import GeneratorSettings, HyperFreeModel, NetworkBranchSettings, NetworkGenerator, read_by
+from hvlabel.config import (
+    DistilledModel,
+    GeneratorSettings,
+    HyperFreeModel,
+    NetworkBranchSettings,
+    NetworkGenerator,
+    read_by,
+)
 from hvlabel.masks import Mask, MaskSet, best_masks, ranked
 
 if TYPE_CHECKING:
     from hvlabel.branches.points import PromptModel
     from hvlabel.cube import Cube
+    from hvlabel.models.sam.distilled import SpectralPredictor
 
     # from a camera's wavelengths (nm) and its ground sampling distance (m) to its network
     ModelOfCamera: TypeAlias = Callable[[Sequence[float], float], PromptModel]
+    SpectralModelOfCamera: TypeAlias = Callable[[Sequence[float]], SpectralPredictor]
 
 MAX_BANDS = 512  # more than any camera has; spectrometers in a laboratory have two thousand
 DARK = 1e-12  # share of the brightest pixel below which a spectrum has no direction
@@ -30,8 +39,10 @@ class MaterialSettings(NetworkBranchSettings):
 
     version: ClassVar[int] = 2
 
-    backend: Literal["auto", "sam", "hyperfree", "regions"] = Field(
-        "auto", description="auto: sam where its weights are at hand, else regions, which needs none"
+    backend: Literal["auto", "sam", "distilled", "hyperfree", "regions"] = Field(
+        "auto",
+        description="auto: sam where its weights are at hand, else regions, which needs none; distilled: one pass of an "
+        "encoder taught by SAM, on generated scenes only",
     )
     n_components: Annotated[int, read_by("regions")] = Field(
         6, ge=1, le=32, description="regions: whitened spectral components that carry the segmentation"
@@ -45,10 +56,15 @@ class MaterialSettings(NetworkBranchSettings):
     link_iou: Annotated[float, read_by("sam")] = Field(
         0.5, gt=0, le=1, description="sam: a mask of another composite at or above this mask IoU supports a mask"
     )
-    nms_iou: Annotated[float, read_by("sam")] = Field(
-        0.8, gt=0, le=1, description="sam: masks of the composites above this mask IoU are one"
+    nms_iou: Annotated[float, read_by("sam", "distilled")] = Field(
+        0.8, gt=0, le=1, description="sam, distilled: masks above this mask IoU are one"
     )
-    max_masks: Annotated[int, read_by("sam")] = Field(300, ge=1, description="sam: best masks kept per image")
+    max_masks: Annotated[int, read_by("sam", "distilled")] = Field(
+        300, ge=1, description="sam, distilled: best masks kept per image"
+    )
+    distilled: Annotated[DistilledModel, read_by("distilled")] = Field(
+        DistilledModel(), description="the network of backend distilled"
+    )
     hyperfree: Annotated[HyperFreeModel | None, read_by("hyperfree")] = Field(
         None, description="required by backend hyperfree"
     )
@@ -64,13 +80,15 @@ class MaterialSettings(NetworkBranchSettings):
 def run(cube: Cube, settings: MaterialSettings, model: PromptModel | ModelOfCamera | None = None) -> MaskSet:
     """Masks of the cube's spectra, best first.
 
-    model : of backend sam, the network; of backend hyperfree, a function from a camera's wavelengths (nm) and its
-            ground sampling distance (m) to its network
+    model : of backend sam, the network; of backend distilled, a function from a camera's wavelengths (nm) to its
+            network; of backend hyperfree, one from these and the ground sampling distance (m)
     """
     if model is None:
         masks = _regions(cube, settings)
     elif settings.backend == "sam":
         masks = _on_composites(cube, settings, cast("PromptModel", model))
+    elif settings.backend == "distilled":
+        masks = _by_distilled(cube, settings, cast("SpectralModelOfCamera", model))
     else:
         masks = _on_spectra(cube, settings, cast("ModelOfCamera", model))
     return ranked(masks, cube.height_px, cube.width_px)
@@ -98,6 +116,21 @@ def _on_composites(cube: Cube, settings: MaterialSettings, model: PromptModel) -
         per_composite.append([scored(replace(m, extra=extra)) for m in generated])
     pooled = confirmed(per_composite, settings.link_iou)
     return best_masks(pooled, settings.nms_iou, settings.max_masks)
+
+
+def _by_distilled(cube: Cube, settings: MaterialSettings, model_of_camera: SpectralModelOfCamera) -> list[Mask]:
+    """Masks of one pass of the distilled encoder."""
+    from hvlabel.branches.distilled import distilled_masks
+
+    return distilled_masks(
+        cube.live_values(),
+        cube.live_wavelengths_nm.tolist(),
+        model_of_camera,
+        settings.generator,
+        nms_iou=settings.nms_iou,
+        max_masks=settings.max_masks,
+        valid=cube.valid,
+    )
 
 
 def _on_spectra(cube: Cube, settings: MaterialSettings, model_of_camera: ModelOfCamera) -> list[Mask]:

@@ -8,11 +8,21 @@ from typing import Any, NamedTuple
 
 import torch
 
-from hvlabel.config import HyperFreeModel, NetworkBranchSettings, RunSettings, Sam2Model, SamModel, Weights
+from hvlabel.config import (
+    DistilledModel,
+    HyperFreeModel,
+    NetworkBranchSettings,
+    RunSettings,
+    Sam2Model,
+    SamModel,
+    Weights,
+)
 from hvlabel.models.batches import Ceilings, bytes_per_point, plan_points
 from hvlabel.models.device import choose_device, computes_in_bfloat16
 from hvlabel.models.hyperfree import HyperFree, HyperFreePredictor, Topology, load_hyperfree
 from hvlabel.models.sam import SamPredictor, sam_of
+from hvlabel.models.sam.distilled import SpectralPredictor, SpectralSam, load_spectral
+from hvlabel.models.sam.spectral import SpectralEncoder
 from hvlabel.models.weights import read_state_dict
 
 # the network of untrained weights: small enough for a laptop
@@ -33,8 +43,8 @@ SMALL_HYPERFREE = Topology(
 class BranchNetwork:
     """What a branch asks for masks.
 
-    model     : SAM as a BoxModel; SAM2 as a PromptModel (rgb) or TrackModel (sequence); HyperFree as a function
-                (wavelengths_nm, gsd_m) -> PromptModel
+    model     : SAM as a BoxModel; SAM2 as a PromptModel (rgb) or TrackModel (sequence); the distilled network as a
+                function wavelengths_nm -> SpectralPredictor; HyperFree as one (wavelengths_nm, gsd_m) -> PromptModel
     precision : float32 or bfloat16
     ceilings  : of the batches, lowered where memory ran out
     """
@@ -84,6 +94,8 @@ def _load(weights: Weights, place: _Place, settings: NetworkBranchSettings) -> _
             return _hyperfree(weights, place)
         case SamModel():
             return _sam(weights, place)
+        case DistilledModel():
+            return _distilled(weights, place)
         case Sam2Model():
             return _sam2(weights, place, settings)
         case _:
@@ -103,6 +115,13 @@ def _sam(weights: SamModel, place: _Place) -> _Loaded:
     return _Loaded(predictor, network.mask_decoder, network.prompt_encoder.grid, network.input_px)
 
 
+def _distilled(weights: DistilledModel, place: _Place) -> _Loaded:
+    network = distilled_of(weights).to(place.device)
+    of_camera = partial(SpectralPredictor, network, half=place.half, ceilings=place.ceilings)
+    prompts = network.prompt_encoder
+    return _Loaded(of_camera, network.mask_decoder, prompts.grid, prompts.image_size_px)
+
+
 def _sam2(weights: Sam2Model, place: _Place, settings: NetworkBranchSettings) -> _Loaded:
     from hvlabel.models.sam2 import Sam2Predictor, load_sam2  # only here: a machine without sam2 runs all else
 
@@ -116,6 +135,17 @@ def _sam2(weights: Sam2Model, place: _Place, settings: NetworkBranchSettings) ->
         ceilings=place.ceilings,
     )
     return _Loaded(predictor, network.sam_mask_decoder, network.sam_image_embedding_size, network.image_size)
+
+
+def distilled_of(model: DistilledModel) -> SpectralSam:
+    """The network of the settings, in evaluation mode; WeightsError where a file is missing or does not fit."""
+    sam = sam_of(model.sam)
+    path = model.path()
+    if path is not None:
+        return load_spectral(path, sam)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(model.seed or 0)
+        return SpectralSam(SpectralEncoder(), sam).eval()
 
 
 def hyperfree_of(model: HyperFreeModel) -> HyperFree:

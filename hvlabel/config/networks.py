@@ -161,6 +161,22 @@ class SamModel(Weights):
         return path
 
 
+class DistilledModel(Weights):
+    """An encoder of any camera's bands, taught by SAM, before SAM's own prompt encoder and mask decoder."""
+
+    embedded: ClassVar[str] = "material_distilled"
+    hint: ClassVar[str] = "checkpoint embedded comes with a clone of the repository"
+
+    checkpoint: Annotated[str, NO_RESULT] = Field(
+        "embedded", description="embedded: the encoder that comes with hvlabel; a .safetensors file; or random:SEED"
+    )
+    sam: SamModel = Field(SamModel(), description="the SAM whose decoder answers the prompts; its encoder is not used")
+
+    def files(self) -> list[Path]:
+        """The encoder's file and SAM's."""
+        return [*super().files(), *self.sam.files()]
+
+
 class HyperFreeModel(Weights):
     """A HyperFree or HyperVision network; what cannot be read off the state dict is named here."""
 

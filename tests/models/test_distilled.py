@@ -8,8 +8,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hvlabel.branches.distilled import DISTILLED_GENERATOR, distilled_masks
+from hvlabel.branches import material
+from hvlabel.branches.distilled import distilled_masks
+from hvlabel.branches.network import BranchNetwork
 from hvlabel.config import MaterialSettings
+from hvlabel.cube import open_cube
 from hvlabel.demo.cameras import CAMERAS
 from hvlabel.demo.scenes import make_scene
 from hvlabel.errors import BandError, WeightsError
@@ -143,7 +146,7 @@ def test_the_card_tells_the_file(weights):
 def test_objects_of_a_camera_never_trained_on_are_found(sam, weights):
     camera, scene = CAMERAS["vnir61"], make_scene(CAMERAS["vnir61"], 256, 700)
     network = load_spectral(weights, sam)
-    generator = MaterialSettings(backend="sam").generator.model_copy(update=DISTILLED_GENERATOR)
+    generator = MaterialSettings(backend="distilled").generator
     masks = distilled_masks(
         scene.signal,
         camera.centres_nm.tolist(),
@@ -156,3 +159,22 @@ def test_objects_of_a_camera_never_trained_on_are_found(sam, weights):
     only_the_spectrum = np.array([i.spectral_only for i in scene.instances])
     assert best.mean() > 0.8
     assert (best[only_the_spectrum] > 0.5).all()
+
+
+def test_the_material_branch_runs_it_by_its_settings(make_cube, tmp_path):
+    scene = make_scene(CAMERAS["mosaic16"], 96, 3)
+    path = tmp_path / "c.zarr"
+    make_cube(path, (scene.signal * 1000).astype(np.uint16))
+    tree = {"backend": "distilled", "distilled": {"sam": {"checkpoint": "random:0"}}}
+    settings = MaterialSettings.model_validate({**tree, "generator": {"points_per_side": 2, "pred_iou_thresh": 0.0}})
+    assert settings.generator.stability_score_thresh == 0.8
+    network = BranchNetwork("material", settings, settings.network(), None)
+    masks = material.run(open_cube(path), settings, network.model)
+    assert (masks.height_px, masks.width_px) == (96, 96)
+    assert all(0 <= m.score <= 1 for m in masks)
+
+
+def test_settings_of_the_distilled_network_belong_to_its_key_alone():
+    of_sam = MaterialSettings(backend="sam").relevant()
+    assert "distilled" not in of_sam
+    assert "distilled" in MaterialSettings(backend="distilled").relevant()

@@ -2,8 +2,8 @@
 
 import pytest
 import torch
-from hvlabel.models.hyperfree.decoder import MaskDecoder, PromptedNetwork, PromptEncoder
 
+from hvlabel.models.decoder import MaskDecoder, PromptedNetwork, PromptEncoder
 from hvtrain.heads.first_weights import listen_to_prompts
 from hvtrain.heads.prompted import Prompts, answer
 from hvtrain.heads.shortcut import masks_of
