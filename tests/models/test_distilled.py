@@ -171,7 +171,7 @@ def test_the_material_branch_runs_it_by_its_settings(make_cube, tmp_path):
     network = BranchNetwork("material", settings, settings.network(), None)
     masks = material.run(open_cube(path), settings, network.model)
     assert (masks.height_px, masks.width_px) == (96, 96)
-    assert all(0 <= m.score <= 1 for m in masks)
+    assert all(0 <= m.score <= 1 for m in masks.masks)
 
 
 def test_settings_of_the_distilled_network_belong_to_its_key_alone():
