@@ -1,11 +1,14 @@
 """Fixtures shared by all tests."""
 
+import json
 import os
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+import yaml
 from hypothesis import HealthCheck, settings
 
 from hvlabel.cache.receipt import seal_folder
@@ -56,6 +59,20 @@ def shared() -> Path:
     return folder
 
 
+@pytest.fixture(autouse=True, scope="module")
+def _denormals_as_before():
+    """Training lets denormals be zero in the whole process; tests of other rooms draw them."""
+    yield
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_flush_denormal(False)
+
+
+@pytest.fixture(scope="session")
+def as_raw_image():
+    """The function `raw_image`."""
+    return raw_image
+
+
 def raw_image(values, wavelengths_nm=None, scale=1.0):
     """A (C, H, W) array as if it had been read from raw.npy."""
     n_bands, height, _ = values.shape
@@ -84,3 +101,26 @@ def make_cube():
         return open_cube(path)
 
     return make
+
+
+@pytest.fixture(scope="session")
+def demo_run(tmp_path_factory):
+    """A folder with c.yaml and the finished results of two small demo images by regions. Only to be read or copied."""
+    from verbs import hvlabel  # tests/ is on the path once pytest has read this file
+
+    folder = tmp_path_factory.mktemp("demo")
+    demo = {"demo": "vis31", "demo_scenes": 2, "demo_size_px": 64}
+    tree = {"results": str(folder / "results"), "datasets": {"d": demo}, "sequence": {"max_frames": 2}}
+    (folder / "c.yaml").write_text(yaml.safe_dump(tree))
+    where = ("--config", folder / "c.yaml", "--results", folder / "results")
+    jobs = (
+        ("scenes", "d", "--source", json.dumps(demo), "--results", folder / "results"),
+        ("scan", "--config", folder / "c.yaml"),
+        ("convert", "--shard", "d/0000", *where),
+        *(("segment", branch, "--shard", "d/0000", *where) for branch in ("rgb", "sequence", "material")),
+        ("fuse", "--shard", "d/0000", *where),
+    )
+    for job in jobs:
+        said = hvlabel(*job)
+        assert said.status == 0, said.err
+    return folder

@@ -1,12 +1,12 @@
 """Verbs on single files, and for people."""
 
-import subprocess
-import sys
+import shutil
 
 import numpy as np
 import pytest
 import torch
 import yaml
+from verbs import hvlabel
 
 from hvlabel.branches.rgb import RgbSettings
 from hvlabel.cache.index import all_indexes
@@ -39,62 +39,48 @@ def status_of_main():
 
 
 @pytest.fixture(scope="module")
-def results(tmp_path_factory):
+def results(demo_run, tmp_path_factory):
     """A finished small demo run, made by the verbs alone."""
-    folder = tmp_path_factory.mktemp("cli")
-    tree = {
-        "results": str(folder / "results"),
-        "datasets": {"d": {"demo": "vis31", "demo_scenes": 2, "demo_size_px": 96}},
-        "sequence": {"max_frames": 3},
-    }
-    (folder / "c.yaml").write_text(yaml.safe_dump(tree))
-    results = folder / "results"
-    patch = pytest.MonkeyPatch()
-    source = '{"demo": "vis31", "demo_scenes": 2, "demo_size_px": 96}'
-    for arguments in (
-        ["scenes", "d", "--source", source, "--results", results],
-        ["scan", "--config", folder / "c.yaml"],
-        ["convert", "--shard", "d/0000", "--config", folder / "c.yaml", "--results", results],
-        *[
-            ["segment", b, "--shard", "d/0000", "--config", folder / "c.yaml", "--results", results]
-            for b in ("rgb", "sequence", "material")
-        ],
-        ["fuse", "--shard", "d/0000", "--config", folder / "c.yaml", "--results", results],
-    ):
-        patch.setattr("sys.argv", ["hvlabel", *map(str, arguments)])
-        assert status_of_main() == 0, arguments
-    patch.undo()
-    return results
+    folder = tmp_path_factory.mktemp("cli") / "run"
+    shutil.copytree(demo_run, folder)
+    return folder / "results"
 
 
-def test_threads_and_batch_sizes_change_no_file(results, repository, tmp_path):
+@pytest.fixture
+def torch_threads():
+    """As many threads as before when a test is over."""
+    n_threads = torch.get_num_threads()
+    yield
+    torch.set_num_threads(n_threads)
+
+
+def test_threads_and_batch_sizes_change_no_file(results, repository, tmp_path, torch_threads):
     """A trained network on CPUs: masks of two branches have the same seal."""
     cube = next((results / "cubes").rglob("*.zarr"))
     models = repository / "resources/models"
     network = {"config": str(models / "sam2_nano.yaml"), "checkpoint": str(models / "sam2_nano.safetensors")}
+    generator = {"points_per_side": 8, "pred_iou_thresh": 0.0, "stability_score_thresh": 0.1}
     seals = []
     for threads, points, objects in ((1, 64, 16), (2, 17, 3)):
-        generator = {
-            "points_per_side": 16,
-            "points_per_batch": points,
-            "pred_iou_thresh": 0.0,
-            "stability_score_thresh": 0.1,
-        }
-        branch = {"backend": "sam2", "sam2": network, "generator": generator}
+        own = {**generator, "points_per_batch": points}
+        branch = {"backend": "sam2", "sam2": network, "generator": own}
+        frames = {"max_frames": 3, "key_frames": 1, "max_objects": 20}
         tree = {
             "datasets": {"d": {"demo": "vis31"}},
             "run": {"threads": threads},
-            "rgb": {**branch, "generator": {**generator, "half_precision": False}},
-            "sequence": {**branch, "max_frames": 3, "key_frames": 1, "objects_per_batch": objects},
+            "rgb": {**branch, "generator": {**own, "half_precision": False}},
+            "sequence": {**branch, **frames, "objects_per_batch": objects},
         }
         folder = tmp_path / str(threads)
         folder.mkdir()
         (folder / "c.yaml").write_text(yaml.safe_dump(tree))
         for name in ("rgb", "sequence"):
-            command = [sys.executable, "-m", "hvlabel", "segment", name, cube, f"{name}.json", "--config", "c.yaml"]
-            subprocess.run(command, cwd=folder, check=True, capture_output=True)
-        seals.append([read_document(folder / f"{n}.json")["provenance"]["content_sha256"] for n in ("rgb", "sequence")])
-        assert len(read_masks(folder / "sequence.json").masks) > 10
+            said = hvlabel("segment", name, cube, folder / f"{name}.json", "--config", folder / "c.yaml")
+            assert said.status == 0, said.err
+            assert torch.get_num_threads() == threads
+        documents = [read_document(folder / f"{name}.json") for name in ("rgb", "sequence")]
+        seals.append([document["provenance"]["content_sha256"] for document in documents])
+        assert min(len(document["annotations"]) for document in documents) > 10
     assert seals[0] == seals[1]
 
 
@@ -254,15 +240,15 @@ def test_labels_feed_training(results):
     data = LabelledImages(str(results), max_masks=5)
     assert len(data) == 2
     sample = data[0]
-    assert sample.cube.shape == (31, 96, 96)
-    assert sample.masks.shape == (5, 96, 96)
+    assert sample.cube.shape == (31, 64, 64)
+    assert sample.masks.shape == (5, 64, 64)
     assert (np.diff(sample.scores) <= 0).all()
     assert len(sample.wavelengths_nm) == 31
     assert len(list(all_indexes(Layout(results), "labels"))) == 1
     (batch,) = torch.utils.data.DataLoader(data, batch_size=2, collate_fn=data.collate)
     assert batch.image_ids == ["vis31_00", "vis31_01"]
     assert torch.equal(batch.cubes[1], torch.from_numpy(data[1].cube))
-    assert [m.shape for m in batch.masks] == [(5, 96, 96), (5, 96, 96)]
+    assert [m.shape for m in batch.masks] == [(5, 64, 64), (5, 64, 64)]
     with pytest.raises(ResultsError, match="no labels to train on"):
         LabelledImages(results / "nothing")
 

@@ -5,8 +5,7 @@ import shutil
 
 import numpy as np
 import pytest
-import yaml
-from test_cli import run, status_of_main
+from test_cli import run
 
 from hvlabel.cache.index import read_index
 from hvlabel.errors import MaskFileError
@@ -18,33 +17,10 @@ from hvtrain.data.labelled_images import LabelledImages
 NAMES = ("vis31_00", "vis31_01")
 
 
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory):
-    """A finished run of two small demo images, made by the verbs alone."""
-    folder = tmp_path_factory.mktemp("corrected")
-    demo = {"demo": "vis31", "demo_scenes": 2, "demo_size_px": 64}
-    tree = {"results": str(folder / "results"), "datasets": {"d": demo}, "sequence": {"max_frames": 2}}
-    (folder / "c.yaml").write_text(yaml.safe_dump(tree))
-    where = ["--config", folder / "c.yaml", "--results", folder / "results"]
-    verbs = [
-        ["scenes", "d", "--source", json.dumps(demo), "--results", folder / "results"],
-        ["scan", "--config", folder / "c.yaml"],
-        ["convert", "--shard", "d/0000", *where],
-        *(["segment", branch, "--shard", "d/0000", *where] for branch in ("rgb", "sequence", "material")),
-        ["fuse", "--shard", "d/0000", *where],
-    ]
-    patch = pytest.MonkeyPatch()
-    for arguments in verbs:
-        patch.setattr("sys.argv", ["hvlabel", *map(str, arguments)])
-        assert status_of_main() == 0, arguments
-    patch.undo()
-    return folder
-
-
 @pytest.fixture
-def layout(finished, tmp_path):
-    """A copy of the finished run, to be spoilt."""
-    shutil.copytree(finished, tmp_path / "run")
+def layout(demo_run, tmp_path):
+    """A copy of a finished run of two small demo images, to be spoilt."""
+    shutil.copytree(demo_run, tmp_path / "run")
     return Layout(tmp_path / "run" / "results")
 
 

@@ -1,10 +1,13 @@
-"""The programs called in this process: what a shell would see of them, without the seconds that a new interpreter takes."""
+"""The programs as tests call them: verbs in this process, without the seconds that a new interpreter takes; runs outside."""
 
 import contextlib
 import io
+import re
+import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 from hvlabel.cli import main as hvlabel_main
 
@@ -16,6 +19,11 @@ class Said:
     status: int
     out: str
     err: str
+
+    @property
+    def text(self) -> str:
+        """Everything."""
+        return self.out + self.err
 
 
 def hvlabel(*arguments) -> Said:
@@ -43,3 +51,38 @@ def call(main: Callable[[], None], program: str, *arguments) -> Said:
     finally:
         sys.argv = before
     return Said(status, out.getvalue(), err.getvalue())
+
+
+SNAKEFILE = Path(__file__).resolve().parent.parent / "workflow" / "Snakefile"
+
+
+@contextlib.contextmanager
+def starting(folder, *arguments):
+    """`snakemake ARGUMENTS` of the workflow, begun in a folder; `ended` waits for it."""
+    command = [sys.executable, "-m", "snakemake", "--snakefile", str(SNAKEFILE), "--cores", "2", *map(str, arguments)]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, cwd=folder, **pipes) as process:
+        yield process
+
+
+def ended(process) -> Said:
+    """What a started run came to."""
+    out, err = process.communicate(timeout=1800)
+    return Said(process.returncode, out, err)
+
+
+def snakemake(folder, *arguments) -> Said:
+    """`snakemake ARGUMENTS` of the workflow in a folder."""
+    with starting(folder, *arguments) as process:
+        return ended(process)
+
+
+def counts_of(said: Said) -> dict[str, tuple[int, ...]]:
+    """What each job of a run said: {'labels mine/0000': (made, kept, failed, left out)}."""
+    line = r"^(\w+ [\w-]+/\d+): (\d+) made, (\d+) kept, (\d+) failed, (\d+) left out"
+    return {name: tuple(map(int, counts)) for name, *counts in re.findall(line, said.text, re.MULTILINE)}
+
+
+def rules_of(said: Said) -> list[str]:
+    """The rules that a run carried out, or of a dry run: would."""
+    return re.findall(r"^(?:local)?rule (\w+):", said.text, re.MULTILINE)

@@ -85,18 +85,16 @@ def test_weights_of_the_living_sum_to_one():
 
 
 @pytest.mark.parametrize("kind", ["each band one value", "companion of one colour"])
-def test_no_contrast_is_a_failure_and_never_an_empty_label(tmp_path, make_cube, kind):
+def test_no_contrast_is_a_failure_and_never_an_empty_label(tmp_path, make_cube, as_raw_image, kind):
     if kind == "each band one value":
         values = np.broadcast_to(np.arange(5.0, dtype=np.float32)[:, None, None], (5, 9, 9)).copy()
         with pytest.raises(RawFileError, match="one single value throughout"):
             make_cube(tmp_path / "a.zarr", values)
         return
-    from conftest import raw_image
-
     from hvlabel.cube import write_cube
 
     with pytest.raises(RawFileError, match="no contrast"):
-        write_cube(tmp_path / "a.zarr", raw_image(scene(5)[0]), np.zeros((9, 9, 3), np.uint8), CubeSettings())
+        write_cube(tmp_path / "a.zarr", as_raw_image(scene(5)[0]), np.zeros((9, 9, 3), np.uint8), CubeSettings())
 
 
 def test_a_few_different_pixels_are_contrast(tmp_path, make_cube):

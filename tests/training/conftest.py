@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import pytest
-import torch
 
 from hvlabel.branches.table import CORE_BRANCHES
 from hvlabel.cache.index import publish_scan
@@ -20,13 +19,6 @@ from hvlabel.stages.shard import run_shard
 from hvlabel.stages.teacher import TeacherRunner, TeacherStage
 
 SCENES = {"vis": ("vis31", 4), "mosaic": ("mosaic16", 4), "new": ("nir25", 2)}
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _denormals_as_before():
-    """Training lets denormals be zero in the whole process; tests of other rooms draw them."""
-    yield
-    torch.set_flush_denormal(False)
 
 
 @pytest.fixture(scope="session")
