@@ -1,9 +1,11 @@
 """Converting large cubes: time against copying the file or merely reading it, and peak memory of the process.
 
 python bench/convert.py [GiB] [envi|npy|mat73 ...]
-python bench/convert.py against CHECKOUT [GiB] [envi|npy|mat73 ...]     the same conversion by another checkout of this repository
+python bench/convert.py against CHECKOUT [GiB] [envi|npy|mat73 ...]     the same conversion by another checkout of this
+repository
 
-Once with the file on the disk alone, as data sets lie there, and once with all of it in the page cache. Rows hold medians: what
+Once with the file on the disk alone, as data sets lie there, and once with all of it in the page cache. Rows hold
+medians: what
 fresh memory costs, and so one copy beside the next, differs several times over on a virtual machine.
 """
 
@@ -28,7 +30,8 @@ from pathlib import Path
 from hvlabel.config import CubeSettings
 from hvlabel.descriptors import Descriptor, WavelengthRange
 from hvlabel.stages.convert import convert_file
-descriptor = Descriptor(container=sys.argv[3], wavelengths_nm=WavelengthRange(start_nm=400, stop_nm=1000, count=int(sys.argv[4])))
+centres = WavelengthRange(start_nm=400, stop_nm=1000, count=int(sys.argv[4]))
+descriptor = Descriptor(container=sys.argv[3], wavelengths_nm=centres)
 start = time.perf_counter()
 convert_file(Path(sys.argv[1]), descriptor, CubeSettings(), Path(sys.argv[2]), threads=2)
 seconds = time.perf_counter() - start
@@ -152,7 +155,7 @@ def main() -> None:
 
 
 def compare(folder: Path, raw: Path, kind: str, where: str, gib: float) -> None:
-    """Append rows: our conversion against each peer, the file being in one place; medians, and the ratios of single rounds."""
+    """Append rows: our conversion against each peer, the file in one place; medians, and ratios of single rounds."""
     container = {"envi": "envi", "npy": "npy", "mat73": "matlab"}[kind]
     out = folder / "a.zarr"
     peer: dict[str, list[float]] = {}

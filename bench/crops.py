@@ -1,4 +1,4 @@
-"""A random full-spectrum crop: our cube against loading the whole raw file, a memory map, and zarr-python with and without zarrs."""
+"""A random full-spectrum crop: our cube against the whole raw file, a memory map, zarr-python with and without it."""
 
 import subprocess
 import sys

@@ -1,8 +1,10 @@
 """The distilled material network beside SAM on composites, on generated scenes that it was never trained on.
 
-python bench/distilled.py [--cameras vnir61 vis31 nir25] [--scenes 24] [--first-seed 700] [--pictures FILE.png] [--weights FILE]
+python bench/distilled.py [--cameras vnir61 vis31 nir25] [--scenes 24] [--first-seed 700] [--pictures FILE.png]
+[--weights FILE]
 
-Both answer the same 16 x 16 points, interleaved scene by scene; SAM with the branch's thresholds, the distilled network with its
+Both answer the same 16 x 16 points, interleaved scene by scene; SAM with the branch's thresholds, the distilled network
+with its
 own. It was never trained on vnir61.
 """
 

@@ -1,12 +1,16 @@
-"""The embedded networks on generated scenes they were never trained on, against the weight-free regions and the best answer that ignores the prompt.
+"""The embedded networks on generated scenes they were never trained on, against the weight-free regions and the best
+answer that ignores the prompt.
 
 python bench/embedded.py sam2       [--scenes 200] [--checkpoint embedded] [--thresholds 0.3 0.4 0.75] [--first-seed 0]
-python bench/embedded.py hyperfree  the same, of each of --cameras vis31 nir25 vnir128 vnir61; it was never trained on vnir61
+python bench/embedded.py hyperfree  the same, of each of --cameras vis31 nir25 vnir128 vnir61; it was never trained on
+vnir61
 
-click   : on the pixel deepest inside the object. Network: its mask of the best predicted IoU, and the best of its three.
+click   : on the pixel deepest inside the object. Network: its mask of the best predicted IoU, and the best of its
+          three.
           regions: the best-scored mask that holds the pixel
 box     : of the object. Network: its single mask. regions: the mask whose box is most like it
-AR@100  : of the rgb or the material branch, 32 x 32 points, best score first; spectral-only: share of the objects that only a
+AR@100  : of the rgb or the material branch, 32 x 32 points, best score first; spectral-only: share of the objects that
+          only a
           spectrum shows found at IoU .5 among the same 100
 """
 
@@ -143,7 +147,8 @@ def measure(
     for name, found_and_truth in pairs.items():
         best, all_ = (score(found_and_truth, n) for n in (100, 1000))
         told.append(
-            f"{name}: AR@100 {best.ar:.3f}, AR@1000 {all_.ar:.3f}, spectral-only {best.spectral_only:.3f}, {best.masks_per_image:.0f} masks"
+            f"{name}: AR@100 {best.ar:.3f}, AR@1000 {all_.ar:.3f}, spectral-only {best.spectral_only:.3f}, "
+            f"{best.masks_per_image:.0f} masks"
         )
     n = len(pairs["network"])
     ledger.append("embedded", case, seconds["network"] / n, "regions", seconds["regions"] / n, "; ".join(told))

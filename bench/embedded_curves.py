@@ -2,7 +2,8 @@
 
 python bench/embedded_curves.py OUT.csv OUT.png TITLE METRICS.csv... [TITLE METRICS.csv...]...
 
-Joins the logs that a training was continued through (a later log's steps replace an earlier log's), writes what they have in common
+Joins the logs that a training was continued through (a later log's steps replace an earlier log's), writes what they
+have in common
 with a curve as a table, and draws it: IoU on training scenes, never seen before, means of 50 steps.
 """
 

@@ -2,9 +2,12 @@
 
 python bench/embedded_memory.py [--scenes 20] [--checkpoint embedded] [--cameras vis31 vnir128 vnir61]
 
-Every object's true mask is given on the first of nine frames and carried to the others: mean IoU with the truth, an object said to
-be absent counting 0. Beside it the same network whose memory says nothing of the object (memory features and pointers set to
-zero), bfloat16 against float32, and tracks that remember their first frame alone. On all frames the objects stand still; what
+Every object's true mask is given on the first of nine frames and carried to the others: mean IoU with the truth, an
+object said to
+be absent counting 0. Beside it the same network whose memory says nothing of the object (memory features and pointers
+set to
+zero), bfloat16 against float32, and tracks that remember their first frame alone. On all frames the objects stand
+still; what
 changes is which of them can be seen.
 """
 

@@ -2,7 +2,8 @@
 
 python bench/embedded_pictures.py OUT [--house house_radiance_4band.npz]
 
-Writes one JPEG per picture: two photographs that come with scikit-image, and, where its file is given, a cube of a house (values under `cube`
+Writes one JPEG per picture: two photographs that come with scikit-image, and, where its file is given, a cube of a
+house (values under `cube`
 (y, x, bands), band centres in nm under `wavelengths`).
 """
 

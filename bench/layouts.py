@@ -110,7 +110,8 @@ def main() -> None:
             cube.nbytes / ours["write MB/s"] / 1e6,
             "zstd 3",
             cube.nbytes / before["write MB/s"] / 1e6,
-            f"size {ours['size %']:.0f}% against {before['size %']:.0f}%, crop {ours['crop ms']:.1f} against {before['crop ms']:.1f} ms",
+            f"size {ours['size %']:.0f}% against {before['size %']:.0f}%, "
+            f"crop {ours['crop ms']:.1f} against {before['crop ms']:.1f} ms",
         )
 
 

@@ -1,4 +1,5 @@
-"""Training samples per second, 2 workers, 204 bands 512 x 512 crop 224: ours against loading the file for each sample, and a memory map.
+"""Training samples per second, 2 workers, 204 bands 512 x 512 crop 224: ours against loading the file for each sample,
+and a memory map.
 
 python bench/loading.py            samples per second, files in the page cache and not
 python bench/loading.py waiting    share of step time in which the base model waits for data, on this machine's device
@@ -110,7 +111,8 @@ def blob(rng: np.random.Generator) -> Mask:
 
 
 class WholeFile(Dataset[Any]):
-    """The published way: for each sample the whole file is read, made float32 and stretched by its extremes, then cropped.
+    """The published way: for each sample the whole file is read, made float32 and stretched by its extremes, then
+    cropped.
 
     kind : v5, v73, or map: only the crop's stored values, from a memory map
     """
@@ -167,7 +169,8 @@ def compare(folder: Path, layout: Layout, *, cold: bool) -> None:
             best[name] = min(best.get(name, 1e9), seconds_per_crop(make()))
     where = "not in the page cache" if cold else "in the page cache"
     for name in list(loaders)[1:]:
-        quality = f"{1 / best['ours']:.1f} crops/s against {1 / best[name]:.1f}; ours with 8 masks, prompts and teacher tokens"
+        rates = f"{1 / best['ours']:.1f} crops/s against {1 / best[name]:.1f}"
+        quality = f"{rates}; ours with 8 masks, prompts and teacher tokens"
         ledger.append("loading", f"204 bands, crop 224, 2 workers, {where}", best["ours"], name, best[name], quality)
 
 

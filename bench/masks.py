@@ -1,11 +1,16 @@
-"""Mask generation with SAM2: ours against the package's own generator, on the same weights, images, settings and threads.
+"""Mask generation with SAM2: ours against the package's own generator, on the same weights, images, settings and
+threads.
 
 python bench/masks.py [embedded|nano|tiny|base_plus ...]
 
-embedded, nano: the trained networks of resources/models (512 and 256 px input) on generated photographs of seeds it was not trained on, with ground truth
-the others: random weights (the package's initialisation, with image tokens that attend to prompts at their own place, so that masks are
-            local): seconds and equality mean something, quality does not. The threshold on the predicted IoU lets a tenth of all masks pass.
-Runs are interleaved; the package computes in float32, its default, in a process of its own, so that it has the memory allocator that
+embedded, nano: the trained networks of resources/models (512 and 256 px input) on generated photographs of seeds it was
+not trained on, with ground truth
+the others: random weights (the package's initialisation, with image tokens that attend to prompts at their own place,
+so that masks are
+            local): seconds and equality mean something, quality does not. The threshold on the predicted IoU lets a
+            tenth of all masks pass.
+Runs are interleaved; the package computes in float32, its default, in a process of its own, so that it has the memory
+allocator that
 it comes with and not the one that ours sets.
 """
 

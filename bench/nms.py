@@ -1,4 +1,4 @@
-"""Mask NMS at size: boxes and areas first, exact IoU for the pairs left, against all pairs by pycocotools and by a matrix product."""
+"""Mask NMS at size: boxes and areas first, exact IoU for what is left, against all pairs."""
 
 import time
 

@@ -2,8 +2,10 @@
 
 python bench/propagate.py [embedded|nano|tiny|base_plus] [N_OBJECTS ...]
 
-Both begin with the same masks on the first frame and embed each frame once, which counts. Ours carries objects in batches of 16. The package
-runs in a process of its own, so that it has the memory allocator that it comes with and not the one that ours sets. Peak memory
+Both begin with the same masks on the first frame and embed each frame once, which counts. Ours carries objects in
+batches of 16. The package
+runs in a process of its own, so that it has the memory allocator that it comes with and not the one that ours sets.
+Peak memory
 is what tracking takes on top of the network and the embedded frames, in a fresh process.
 """
 
@@ -103,7 +105,7 @@ def seconds(call: Any) -> tuple[float, dict[tuple[int, int], np.ndarray]]:
 
 
 def peak_mib(name: str, n_frames: int, n_objects: int, switches: Switches) -> float:
-    """Memory that tracking takes on top of network and embedded frames: the least of three fresh processes, allocators are noisy."""
+    """Memory of tracking on top of network and embedded frames: the least of three fresh processes."""
     peaks = []
     for _ in range(3):
         with multiprocessing.get_context("spawn").Pool(1) as pool:
@@ -158,7 +160,8 @@ def compare(name: str, n_objects: int, n_frames: int) -> None:
             ours_s,
             "SAM2VideoPredictor",
             package_s,
-            f"{same:.1%} of masks the same in every pixel, mean IoU {iou:.3f}; {ours_s / n_objects / n_frames * 1e3:.1f} ms per object "
+            f"{same:.1%} of masks the same in every pixel, mean IoU {iou:.3f}; "
+            f"{ours_s / n_objects / n_frames * 1e3:.1f} ms per object "
             f"and frame{peak}",
         )
 

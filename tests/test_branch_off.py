@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import yaml
 from test_cli import run
-from test_workflow import NM, done_lines, image, snakemake
+from test_workflow import NM, image
+from verbs import counts_of, snakemake
 
 from hvlabel.branches.table import CORE_BRANCHES, OPTIONAL_BRANCHES
 from hvlabel.config.fusion import FusionSettings
@@ -147,13 +148,13 @@ def test_off_and_on_and_off_again(repository, folder, monkeypatch, capsys):
         return read_document(layout.label("d", "scene0"))["provenance"]
 
     # off from the start: no job, nothing waits, all say so
-    status, text = snakemake(repository, folder, "--configfile", "off.yaml")
-    assert status == 0, text[-3000:]
-    assert done_lines(text) == {f"{s} d/0000": (2, 0, 0, 0) for s in ("cubes", "rgb", "material", "labels")}
+    said = snakemake(folder, "--configfile", "off.yaml")
+    assert said.status == 0, said.text[-3000:]
+    assert counts_of(said) == {f"{s} d/0000": (2, 0, 0, 0) for s in ("cubes", "rgb", "material", "labels")}
     assert not (layout.root / "masks" / "sequence").exists()
     assert list(provenance()["branches"]) == ["rgb", "material"]
-    assert "2 of 2 images labelled" in text
-    assert "sequence is off: the labels are made without it." in text
+    assert "2 of 2 images labelled" in said.text
+    assert "sequence is off: the labels are made without it." in said.text
     page = layout.report.read_text()
     assert "rgb: regions, material: regions, sequence: off" in page
     assert "sequence is off: the labels are made without it." in page
@@ -165,17 +166,17 @@ def test_off_and_on_and_off_again(repository, folder, monkeypatch, capsys):
     seal = provenance()["content_sha256"]
 
     # on: only the branch and the labels
-    status, text = snakemake(repository, folder, "--configfile", "on.yaml")
-    assert status == 0, text[-3000:]
-    assert done_lines(text) == {f"{s} d/0000": (2, 0, 0, 0) for s in ("sequence", "labels")}
+    said = snakemake(folder, "--configfile", "on.yaml")
+    assert said.status == 0, said.text[-3000:]
+    assert counts_of(said) == {f"{s} d/0000": (2, 0, 0, 0) for s in ("sequence", "labels")}
     assert list(provenance()["branches"]) == ["rgb", "sequence", "material"]
-    assert "is off" not in text
+    assert "is off" not in said.text
     assert "<th>sequence</th>" in layout.report.read_text()
 
     # off again: what the branch has made stays, and counts nowhere
-    status, text = snakemake(repository, folder, "--configfile", "off.yaml")
-    assert status == 0, text[-3000:]
-    assert done_lines(text) == {"labels d/0000": (2, 0, 0, 0)}
+    said = snakemake(folder, "--configfile", "off.yaml")
+    assert said.status == 0, said.text[-3000:]
+    assert counts_of(said) == {"labels d/0000": (2, 0, 0, 0)}
     assert provenance()["content_sha256"] == seal
     assert layout.masks("sequence", "d", "scene0").exists()
     assert "<th>sequence</th>" not in layout.report.read_text()
@@ -183,9 +184,9 @@ def test_off_and_on_and_off_again(repository, folder, monkeypatch, capsys):
     assert "sequence is off" in table
 
     # and on: the masks are still valid, so only labels are made
-    status, text = snakemake(repository, folder, "--configfile", "on.yaml")
-    assert status == 0, text[-3000:]
-    assert done_lines(text) == {"labels d/0000": (2, 0, 0, 0)}
+    said = snakemake(folder, "--configfile", "on.yaml")
+    assert said.status == 0, said.text[-3000:]
+    assert counts_of(said) == {"labels d/0000": (2, 0, 0, 0)}
 
 
 def test_verbs_know_it_too(folder, monkeypatch, capsys):

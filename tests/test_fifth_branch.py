@@ -10,7 +10,8 @@ import sys
 import numpy as np
 import pytest
 import yaml
-from test_workflow import NM, done_lines, image, snakemake
+from test_workflow import NM, image
+from verbs import counts_of, snakemake
 
 from hvlabel.config.fusion import FusionSettings
 from hvlabel.layout import Layout
@@ -99,9 +100,9 @@ def test_a_branch_is_one_file_and_one_row(product, tmp_path, monkeypatch):
     tree |= {"sequence": "off", "bright": {"band": 1, "quantile": 0.7}}
     (tmp_path / "c.yaml").write_text(yaml.safe_dump(tree))
     monkeypatch.setenv("PYTHONPATH", str(product))
-    status, text = snakemake(product, tmp_path, "--configfile", "c.yaml")
-    assert status == 0, text[-3000:]
-    assert {name.split()[0] for name in done_lines(text)} == {"cubes", "rgb", "material", "bright", "labels"}
+    said = snakemake(tmp_path, "--configfile", "c.yaml", snakefile=product / "workflow" / "Snakefile")
+    assert said.status == 0, said.text[-3000:]
+    assert {name.split()[0] for name in counts_of(said)} == {"cubes", "rgb", "material", "bright", "labels"}
 
     layout = Layout(tmp_path / "results")
     masks = read_masks(layout.masks("bright", "d", "scene"))

@@ -1,6 +1,7 @@
 """The whole workflow as a user runs it: Snakemake on small images, good and bad.
 
-What a stage keeps and makes anew is shown in laws/test_stages.py, in one process. Here are the laws that only whole runs
+What a stage keeps and makes anew is shown in laws/test_stages.py, in one process. Here are the laws that only whole
+runs
 obey: which jobs Snakemake starts, what a run says, and how it ends.
 """
 

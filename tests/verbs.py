@@ -57,9 +57,9 @@ SNAKEFILE = Path(__file__).resolve().parent.parent / "workflow" / "Snakefile"
 
 
 @contextlib.contextmanager
-def starting(folder, *arguments):
+def starting(folder, *arguments, snakefile=SNAKEFILE):
     """`snakemake ARGUMENTS` of the workflow, begun in a folder; `ended` waits for it."""
-    command = [sys.executable, "-m", "snakemake", "--snakefile", str(SNAKEFILE), "--cores", "2", *map(str, arguments)]
+    command = [sys.executable, "-m", "snakemake", "--snakefile", str(snakefile), "--cores", "2", *map(str, arguments)]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     with subprocess.Popen(command, cwd=folder, **pipes) as process:
         yield process
@@ -71,9 +71,9 @@ def ended(process) -> Said:
     return Said(process.returncode, out, err)
 
 
-def snakemake(folder, *arguments) -> Said:
+def snakemake(folder, *arguments, snakefile=SNAKEFILE) -> Said:
     """`snakemake ARGUMENTS` of the workflow in a folder."""
-    with starting(folder, *arguments) as process:
+    with starting(folder, *arguments, snakefile=snakefile) as process:
         return ended(process)
 
 

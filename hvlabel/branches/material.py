@@ -41,8 +41,8 @@ class MaterialSettings(NetworkBranchSettings):
 
     backend: Literal["auto", "sam", "distilled", "hyperfree", "regions"] = Field(
         "auto",
-        description="auto: sam where its weights are at hand, else regions, which needs none; distilled: one pass of an "
-        "encoder taught by SAM, on generated scenes only",
+        description="auto: sam where its weights are at hand, else regions, which needs none; distilled: one pass of "
+        "an encoder taught by SAM, on generated scenes only",
     )
     n_components: Annotated[int, read_by("regions")] = Field(
         6, ge=1, le=32, description="regions: whitened spectral components that carry the segmentation"

@@ -95,7 +95,8 @@ SAM_GENERATOR: dict[str, Any] = {
     "stability_score_thresh": 0.88,
     "skip_after": 8,
 }
-# Lower than what suits SAM on pictures: the distilled encoder was taught what an object is, so what it is less sure of is
+# Lower than what suits SAM on pictures: the distilled encoder was taught what an object is, so what it is less sure
+# of is
 # often one too. Chosen on six scenes each of vis31 and vnir128, seeds 600 to 605.
 DISTILLED_GENERATOR: dict[str, Any] = {**SAM_GENERATOR, "pred_iou_thresh": 0.6, "stability_score_thresh": 0.8}
 _SAM_DEFAULTS = ", ".join(f"{name} {value:g}" for name, value in SAM_GENERATOR.items())

@@ -1,6 +1,7 @@
 """Writes the golden files of this version: python tests/golden/make.py VERSION
 
-They are made once per version, by that version, and never again: later versions have to open them. A folder that is there
+They are made once per version, by that version, and never again: later versions have to open them. A folder that is
+there
 already is left alone.
 
 results.zip   : a run of one tiny image: raw file, cubes, masks of every branch, teacher features, labels, indexes

@@ -198,7 +198,8 @@ def test_fingerprint_of_the_full_b_model(oracle):
             stored[f"feat{k}_stats"],
         )
     close(iou, stored["iou"])
-    # With these random weights the decoder amplifies float32 rounding: feature noise of 1e-6 moves the first prompt's logits
+    # With these random weights the decoder amplifies float32 rounding: feature noise of 1e-6 moves the first
+    # prompt's logits
     # by 5e-3, another number of threads by 8e-3. Only the second prompt can be held to 1e-3.
     w = logits.shape[-1]
     ours, recorded = logits[:, :, :: w // 8, :: w // 8], stored["low_res_sub"]
