@@ -163,7 +163,7 @@ def test_a_deleted_label_and_damaged_masks_are_found_and_made_again_alone(first_
     found = hvlabel("verify", "--repair", "--deep", "--results", layout.root)
     assert found.status == 0
     assert "labels/mine/scene0.json: missing" in found.out
-    assert "scene1.json: does not match its seal" in found.out
+    assert "scene1.json: the content does not match its seal" in found.out
     said = snakemake(folder, "--configfile", CONFIG)
     assert said.status == 0
     counts = counts_of(said)
