@@ -9,7 +9,7 @@ import numpy as np
 
 from hvlabel.config.fusion import FusionSettings
 from hvlabel.errors import MaskFileError
-from hvlabel.masks import Mask, MaskSet, Suppressed, areas, decode, iou_matrix, mask_nms, rank
+from hvlabel.masks import Mask, MaskSet, Suppressed, areas, decode, iou_matrix, mask_nms, nested_copies, rank
 
 OWN_WORD = 0.25  # weight of a mask's own score beside its quality, where copies compete (docs/LOG.md)
 
@@ -25,7 +25,7 @@ def fuse(
 
     By quality, masks below min_quality are left out. The others are ranked by what is expected of them, times their
     branch's weight, and compete by that together with a share OWN_WORD of their own score, which knows best about
-    copies of one mask.
+    copies of one mask. Of masks that lie in one another, from nested_iou on, only the clearly better one stays.
 
     Otherwise they compete by their weighted scores, and the final score, which ranks the label, follows
     settings.ranking: by votes (score + vote_bonus * further votes) / (1 + vote_bonus * further branches), by agreement
@@ -44,6 +44,9 @@ def fuse(
     own_share = OWN_WORD if by_quality else 0.0
     masks = [replace(c.mask, score=c.strength(own_share)) for c in entered]
     kept, lost = mask_nms([m.rle for m in masks], rank(masks), settings.iou_threshold)
+    nested = _nested(masks, kept, settings.nested_iou) if by_quality else {}
+    kept = [k for k in kept if k not in nested]
+    lost = _handed_on(lost, nested, masks)
     votes = {k: {masks[k].branch} for k in kept}
     for loser, (winner, _) in lost.items():
         votes[winner].add(masks[loser].branch)
@@ -59,7 +62,7 @@ def fuse(
     order = rank(winners).tolist()
     if by_quality and settings.coverage is not None:
         n_covering = covering([winners[k] for k in order], settings.coverage)
-        refused += [entered[kept[k]].refused() for k in order[n_covering:]]
+        refused += [entered[kept[k]].refused("covered") for k in order[n_covering:]]
         order = order[:n_covering]
 
     # a mask that lost to one which was left out afterwards names no winner
@@ -67,7 +70,8 @@ def fuse(
     beaten = []
     for loser, (winner, iou) in sorted(lost.items()):
         winner_iou = iou if winner in position_of else None
-        beaten.append(replace(entered[loser].refused(), by=position_of.get(winner), iou=winner_iou))
+        reason = "nested" if loser in nested else "copy"
+        beaten.append(replace(entered[loser].refused(reason), by=position_of.get(winner), iou=winner_iou))
     return MaskSet(height, width, tuple(winners[k] for k in order), (*beaten, *refused))
 
 
@@ -119,9 +123,9 @@ class _Candidate:
         mixed = (self.value + own_share * self.mask.score) / (1 + own_share)
         return mixed * self.weight
 
-    def refused(self) -> Suppressed:
-        """The mask as one that is not in the label."""
-        return Suppressed(self.mask_id, self.mask.branch)
+    def refused(self, reason: str) -> Suppressed:
+        """The mask as one that is not in the label. reason: one of REASONS."""
+        return Suppressed(self.mask_id, self.mask.branch, reason=reason, quality=self.mask.extra.get("quality"))
 
 
 def _candidates(
@@ -144,11 +148,34 @@ def _admitted(candidates: Sequence[_Candidate], settings: FusionSettings) -> tup
     least = settings.min_quality if settings.ranking == "quality" else -np.inf
     entered, refused = [], []
     for candidate, area in zip(candidates, area_px, strict=True):
-        if area >= settings.min_area_px and candidate.value >= least:
-            entered.append(candidate)
+        if area < settings.min_area_px:
+            refused.append(candidate.refused("small"))
+        elif candidate.value < least:
+            refused.append(candidate.refused("poor"))
         else:
-            refused.append(candidate.refused())
+            entered.append(candidate)
     return entered, refused
+
+
+def _nested(masks: Sequence[Mask], kept: Sequence[int], least_iou: float) -> dict[int, tuple[int, float]]:
+    """Of the kept masks those that are nested in a better one: for each the better one and their IoU."""
+    rles = [masks[k].rle for k in kept]
+    strengths = np.array([masks[k].score for k in kept])
+    copies = nested_copies(rles, strengths, least_iou)
+    return {kept[loser]: (kept[winner], iou) for loser, (winner, iou) in copies.items()}
+
+
+def _handed_on(
+    lost: dict[int, tuple[int, float]], nested: dict[int, tuple[int, float]], masks: Sequence[Mask]
+) -> dict[int, tuple[int, float]]:
+    """Who every mask lost to, the nested ones included; what lost to one of those lost to its winner."""
+    final = dict(nested)
+    for loser, (winner, iou) in lost.items():
+        if winner in nested:
+            winner = nested[winner][0]
+            iou = float(iou_matrix([masks[loser].rle], [masks[winner].rle])[0, 0])
+        final[loser] = (winner, iou)
+    return final
 
 
 def _with_bonus(masks: Sequence[Mask], n_branches: int, vote_bonus: float) -> list[float]:

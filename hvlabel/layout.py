@@ -132,6 +132,16 @@ class Layout:
         """Scores against ground truth."""
         return self.root / "evaluation.tsv"
 
+    @property
+    def calibration(self) -> Path:
+        """What scores promise, and the IoU with an object that they hold."""
+        return self.root / "calibration.tsv"
+
+    @property
+    def quality(self) -> Path:
+        """Every label in numbers, worst first; the same table also as .parquet beside it."""
+        return self.root / "quality.tsv"
+
     def pretrain(self, run: str) -> Path:
         """Folder of a pre-training run."""
         return self.root / "pretrain" / run

@@ -57,6 +57,56 @@ def test_kept_masks_do_not_overlap_and_every_other_mask_has_a_reason(masks, thre
     np.testing.assert_array_equal(foreground(label), union)
 
 
+@given(st.lists(squares, max_size=25), st.floats(0.4, 0.9), st.floats(0.3, 1.0))
+def test_by_quality_every_mask_is_kept_or_has_its_reason(masks, threshold, nested):
+    branches = sets(*masks)
+    quality = [np.array([((7 * k + 3 * b) % 10) / 10 for k in range(len(of))]) for b, of in enumerate(branches)]
+    settings = FusionSettings(
+        ranking="quality", iou_threshold=threshold, nested_iou=nested, min_quality=0.2, min_area_px=4
+    )
+    label = fuse(branches, settings, quality)
+    assert len(label) + len(label.suppressed) == len(masks)
+    of_branch = dict(zip(("rgb", "sequence", "material"), zip(branches, quality, strict=True), strict=True))
+    for lost in label.suppressed:
+        of, expected = of_branch[lost.branch]
+        loser = of.masks[lost.mask_id]
+        if lost.by is None:
+            too_small = decode(loser.rle).sum() < 4
+            assert lost.reason == ("small" if too_small else "poor")
+            assert too_small or expected[lost.mask_id] < 0.2
+            continue
+        winner = label.masks[lost.by]
+        assert iou_matrix([loser.rle], [winner.rle])[0, 0] == pytest.approx(lost.iou)
+        assert loser.branch in winner.votes
+        assert lost.reason in ("copy", "nested")
+        if lost.reason == "nested":
+            common = (decode(loser.rle) & decode(winner.rle)).sum()
+            assert common >= 0.9 * min(decode(loser.rle).sum(), decode(winner.rle).sum())
+            assert nested < lost.iou <= threshold
+
+
+def test_of_a_part_and_nearly_its_whole_the_clearly_better_one_stays():
+    whole, part, copy_of_part = (
+        mask(2, 2, 10, 0.5, "rgb"),
+        mask(2, 2, 8, 0.5, "sequence"),
+        mask(2, 2, 8, 0.4, "material"),
+    )
+    branches = sets(whole, part, copy_of_part)  # IoU .64
+    by_quality = FusionSettings(ranking="quality")
+    label = fuse(branches, by_quality, [np.array([0.9]), np.array([0.5]), np.array([0.5])])
+    assert [m.branch for m in label.masks] == ["rgb"]
+    assert label.masks[0].votes == ("material", "rgb", "sequence")
+    # the copy lost to the part, which is not in the label: to the whole, then
+    assert [(s.branch, s.by, s.reason, s.iou) for s in label.suppressed] == [
+        ("sequence", 0, "nested", pytest.approx(0.64)),
+        ("material", 0, "copy", pytest.approx(0.64)),
+    ]
+    nearly_as_good = fuse(branches, by_quality, [np.array([0.9]), np.array([0.8]), np.array([0.5])])
+    assert len(nearly_as_good) == 2
+    apart = FusionSettings(ranking="quality", nested_iou=1.0)
+    assert len(fuse(branches, apart, [np.array([0.9]), np.array([0.5]), np.array([0.5])])) == 2
+
+
 def test_votes_come_from_other_branches_and_lift_the_rank():
     label = fuse(
         sets(mask(0, 0, 10, 0.6, "rgb"), mask(0, 0, 10, 0.5, "material"), mask(12, 12, 10, 0.7, "sequence")),

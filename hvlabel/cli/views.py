@@ -12,7 +12,7 @@ from hvlabel import __version__
 from hvlabel.cli.app import DEFAULT_CONFIG, RESULTS, ConfigPath, ResultsPath, RunJson, app, say, settings_of
 from hvlabel.config import RunSettings
 from hvlabel.config.tree import config_schema
-from hvlabel.errors import ConfigError, TooManyFailuresError
+from hvlabel.errors import ConfigError, ResultsError, TooManyFailuresError
 from hvlabel.layout import Layout
 from hvlabel.manifest import Image, read_manifest
 
@@ -53,12 +53,15 @@ def show(
 def report(
     results: ResultsPath = RESULTS,
     max_pictures: Annotated[int, typer.Option(help="images drawn")] = 48,
+    config: ConfigPath = DEFAULT_CONFIG,
+    run: RunJson = None,
 ) -> None:
-    """One HTML page over a run: counts, seconds, failures, scores, pictures."""
+    """One HTML page over a run: counts, seconds, failures, scores, quality, pictures; and quality.tsv and .parquet."""
     from hvlabel.inspect.report import write_report
 
     layout = Layout(results)
-    n = write_report(layout, max_pictures)
+    below = settings_of(RunSettings, "run", run, config).warn_below
+    n = write_report(layout, max_pictures, below)
     say(f"{layout.report}: {n} pictures")
 
 
@@ -66,9 +69,9 @@ def report(
 def evaluate(
     results: ResultsPath = RESULTS, top: Annotated[int, typer.Option(help="masks per image that count")] = 100
 ) -> None:
-    """Scores of every branch and of the label where ground truth exists; also written as evaluation.tsv."""
+    """Scores of every branch and of the label where ground truth exists; also in evaluation.tsv and calibration.tsv."""
     from hvlabel.cache.publish import publish_bytes
-    from hvlabel.inspect.evaluate import evaluate_run, evaluation_table, markdown
+    from hvlabel.inspect.evaluate import calibration_table, evaluate_run, evaluation_table, markdown, tsv
 
     layout = Layout(results)
     rows = evaluate_run(layout, top)
@@ -77,8 +80,35 @@ def evaluate(
             f"{results}: no labelled image has ground truth (demo/<data set>/truth); only demo scenes bring their own"
         )
     table = evaluation_table(rows, top)
-    publish_bytes(layout.evaluation, "".join("\t".join(row) + "\n" for row in table).encode())
+    publish_bytes(layout.evaluation, tsv(table))
+    publish_bytes(layout.calibration, tsv(calibration_table(rows)))
     say(markdown(table))
+
+
+@app.command()
+def quality(
+    results: ResultsPath = RESULTS,
+    n_worst: Annotated[int, typer.Option("--worst", min=0, help="labels in the list of the worst")] = 10,
+    config: ConfigPath = DEFAULT_CONFIG,
+    run: RunJson = None,
+) -> None:
+    """How good the labels seem, without ground truth: by data set, and the worst ones first."""
+    from hvlabel.cache.index import require_results
+    from hvlabel.inspect.evaluate import markdown
+    from hvlabel.inspect.quality import by_dataset, label_qualities, publish_qualities, warnings_of, worst
+
+    layout = Layout(results)
+    require_results(layout)
+    labels = label_qualities(layout)
+    if not labels:
+        raise ResultsError(f"{results}: no labels yet; run `snakemake pseudolabels` first")
+    publish_qualities(layout, labels)
+    say(markdown(by_dataset(labels)))
+    if n_worst:
+        say("\nworst first:\n\n" + markdown(worst(labels, n_worst)))
+    for sentence in warnings_of(labels, settings_of(RunSettings, "run", run, config).warn_below):
+        say(sentence)
+    say(f"all labels: {layout.quality} and .parquet")
 
 
 @app.command()
@@ -132,17 +162,21 @@ def summary(
     run: RunJson = None,
 ) -> None:
     """What a run has made, and where it is."""
+    from hvlabel.inspect.quality import label_qualities, warnings_of
     from hvlabel.inspect.summary import summarise
 
     layout = Layout(results)
     made = summarise(layout)
+    settings = settings_of(RunSettings, "run", run, config)
     _say_what_was_made(layout, made)
+    for sentence in warnings_of(label_qualities(layout), settings.warn_below):
+        say(f"  {sentence}")
     for what, path in (("labels", layout.labels), ("pictures", layout.pictures), ("report", layout.report)):
         say(f"{what + ':':10}{path}")
     for evaluation in sorted(layout.pretrain("").glob("*/evaluation.md")):
         if not MOVED_ASIDE.search(evaluation.parent.name):
             say(f"{'trained:':10}{evaluation.parent}\n{evaluation.read_text().rstrip()}")
-    allowed = settings_of(RunSettings, "run", run, config).max_failed_share
+    allowed = settings.max_failed_share
     if check and len(made.failures) > allowed * made.n_images:
         raise TooManyFailuresError(
             f"{len(made.failures)} of {made.n_images} images failed, more than run.max_failed_share {allowed:g} "

@@ -44,7 +44,7 @@ from hvlabel.config.pretrain import (
     PromptSettings,
     StudentSettings,
 )
-from hvlabel.config.run import RunSettings
+from hvlabel.config.run import RunSettings, WarnBelow
 from hvlabel.config.stage import StageSettings, parse_stage
 from hvlabel.config.teacher import DinoModel, TeacherSettings
 
@@ -85,6 +85,7 @@ __all__ = [
     "Surroundings",
     "TeacherSettings",
     "Tracking",
+    "WarnBelow",
     "Weights",
     "models_folder",
     "parse_stage",

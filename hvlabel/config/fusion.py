@@ -40,7 +40,7 @@ BY_QUALITY = ReadWhen("ranking", ("auto", "quality"))
 class FusionSettings(StageSettings):
     """Masks of all branches to one label by mask-IoU NMS."""
 
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 4
 
     iou_threshold: float = Field(
         0.8, gt=0, le=1, description="a mask above this mask IoU with a better one is suppressed"
@@ -60,6 +60,13 @@ class FusionSettings(StageSettings):
     )
     min_quality: Annotated[float, BY_QUALITY] = Field(
         0.2, ge=0, le=1, description="ranking by quality: masks of which less is expected are left out"
+    )
+    nested_iou: Annotated[float, BY_QUALITY] = Field(
+        0.6,
+        gt=0,
+        le=1,
+        description="ranking by quality: a mask that lies in a clearly better one, or around it, is suppressed above "
+        "this mask IoU already; 1: it never is",
     )
     coverage: Annotated[float | None, BY_QUALITY] = Field(
         None,

@@ -49,6 +49,13 @@ class DataSettings(Settings):
 
     masks_per_image: int = Field(8, ge=1, description="masks asked for in a crop")
     best_masks: int = Field(128, ge=1, description="of an image, only this many best masks are ever asked for")
+    # runs from before masks could be drawn or weighed by it keep their keys
+    draw_temperature: Annotated[float | None, LeftOutAt(None)] = Field(
+        None,
+        gt=0,
+        description="masks are asked for with chances that rise as quality ** (1 / temperature): the smaller, the more "
+        "often the best; none: all of best_masks alike",
+    )
     max_area_share: float = Field(0.8, gt=0, le=1, description="masks that fill more of the crop are no objects")
     camera_temperature: float = Field(
         2.0, ge=1, description="1: cameras as often as they have images; larger: more evenly"
@@ -85,6 +92,9 @@ class LossSettings(Settings):
     focal: float = Field(20.0, ge=0, description="weight of the focal loss, as in SAM")
     dice: float = Field(1.0, ge=0, description="weight of the dice loss, as in SAM")
     iou: float = Field(1.0, ge=0, description="weight of the squared error of the predicted IoU, as in SAM")
+    by_quality: Annotated[bool, LeftOutAt(False)] = Field(
+        False, description="each mask's losses count as much as the label expects of it, its quality in [0, 1]"
+    )
     distill: float = Field(1.0, ge=0, description="weight of the distillation; without effect for teacher backend none")
     student_temperature: float = Field(0.1, gt=0, description="tau_s of the distillation")
     teacher_temperature: float = Field(0.07, gt=0, description="tau_t of the distillation")

@@ -78,6 +78,9 @@ def evaluation_table(rows: Sequence[ScoreRow], n_proposals: int = 100) -> list[l
         "spectral-only recall@.5",
         f"right of best {N_BEST}",
         "right of all",
+        "AP",
+        "AP50",
+        "calibration error",
     ]
     return [header, *(_cells(row) for row in rows)]
 
@@ -95,7 +98,24 @@ def _cells(row: ScoreRow) -> list[str]:
         f"{s.spectral_only:.3f}",
         f"{s.precision_best:.2f}",
         f"{s.precision:.2f}",
+        f"{s.ap:.3f}",
+        f"{s.ap50:.3f}",
+        f"{s.calibration_error:.3f}",
     ]
+
+
+def calibration_table(rows: Sequence[ScoreRow]) -> list[list[str]]:
+    """Header and rows as text: of every source, what its scores promise and what they hold."""
+    header = ["data set", "masks of", "masks", "mean score", "mean best IoU"]
+    lines = []
+    for group, source, scores in rows:
+        lines += [[group, source, str(b.n_masks), f"{b.score:.3f}", f"{b.iou:.3f}"] for b in scores.calibration]
+    return [header, *lines]
+
+
+def tsv(table: Sequence[Sequence[str]]) -> bytes:
+    """A table as a file of tab-separated values."""
+    return "".join("\t".join(row) + "\n" for row in table).encode()
 
 
 def markdown(table: Sequence[Sequence[str]]) -> str:

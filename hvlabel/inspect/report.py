@@ -9,12 +9,16 @@ from jinja2 import Environment
 from hvlabel.branches.table import BRANCHES
 from hvlabel.cache.index import all_indexes, read_problems
 from hvlabel.cache.publish import publish_bytes
+from hvlabel.config import WarnBelow
 from hvlabel.cube.bands import evenly_spread
 from hvlabel.errors import HvError
 from hvlabel.inspect.evaluate import evaluate_run, evaluation_table
 from hvlabel.inspect.picture import encode_png, picture
+from hvlabel.inspect.quality import by_dataset, label_qualities, publish_qualities, warnings_of, worst
 from hvlabel.inspect.summary import RunSummary, summarise
 from hvlabel.layout import Layout
+
+MOST_WORST = 20  # labels in the list of the worst
 
 PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
@@ -49,6 +53,12 @@ Labels are in <code>labels/</code>, the masks of each branch in <code>masks/</co
 <table><tr>{% for cell in evaluation[0] %}<th>{{ cell }}</th>{% endfor %}</tr>
 {% for row in evaluation[1:] %}<tr>{% for cell in row %}<td>{{ cell }}</td>{% endfor %}</tr>{% endfor %}</table>
 {% endif %}
+<h2>Quality</h2>
+{% for sentence in warnings %}<p class="note">{{ sentence }}</p>{% endfor %}
+<p>What is expected without ground truth; all labels are in <code>quality.tsv</code> and <code>.parquet</code>.</p>
+{% for table in (datasets, worst) %}<table><tr>{% for cell in table[0] %}<th>{{ cell }}</th>{% endfor %}</tr>
+{% for row in table[1:] %}<tr>{% for cell in row %}<td>{{ cell }}</td>{% endfor %}</tr>{% endfor %}</table>
+{% endfor %}
 <h2>Masks per image</h2>
 <table><tr><th>image</th>{% for b in branches %}<th>{{ b }}</th>{% endfor %}
 <th>fused</th><th>suppressed</th><th>foreground</th></tr>
@@ -62,8 +72,11 @@ then the fused label. <code>hvlabel show IMAGE</code> draws any other.</p>
 """
 
 
-def write_report(layout: Layout, max_pictures: int) -> int:
-    """Write the page and its pictures; returns the number of pictures."""
+def write_report(layout: Layout, max_pictures: int, below: WarnBelow) -> int:
+    """Write the page, its pictures, and the tables of the labels' quality; returns the number of pictures.
+
+    below : limits of the warnings
+    """
     run = summarise(layout)
     problems = read_problems(layout)
     branches = [s.stage for s in run.stages if s.stage in BRANCHES]
@@ -73,11 +86,16 @@ def write_report(layout: Layout, max_pictures: int) -> int:
     except HvError as error:
         scores = []
         problems.append(f"no scores: {error}")
+    labels = label_qualities(layout)
+    publish_qualities(layout, labels)
     page = Environment(autoescape=True).from_string(PAGE)
     content = page.render(
         run=run,
         problems=problems,
         evaluation=evaluation_table(scores) if scores else None,
+        warnings=warnings_of(labels, below),
+        datasets=by_dataset(labels),
+        worst=worst(labels, MOST_WORST),
         branches=branches,
         counts=_counts(layout, branches),
         pictures=pictures,

@@ -37,18 +37,28 @@ class Mask:
     extra: Mapping[str, Any] = field(default_factory=dict)
 
 
+# why a mask is not in a label. small: below fusion.min_area_px; poor: less is expected of it than fusion.min_quality;
+# copy: of a better one, above fusion.iou_threshold; nested: much of a better one, or around it, above
+# fusion.nested_iou; covered: fusion.coverage was reached without it
+REASONS = ("small", "poor", "copy", "nested", "covered")
+
+
 @dataclass(frozen=True)
 class Suppressed:
     """A mask that is not in the label.
 
     mask_id : its position in its branch's file
-    by, iou : position of the winner in the label's masks and their mask IoU; None: it was smaller than min_area_px
+    by, iou : position of the winner in the label's masks and their mask IoU; None: it lost to no mask of the label
+    reason  : why it is not there, one of REASONS; "" in labels from before it was recorded
+    quality : IoU with an object that is expected of it; None: nobody was asked
     """
 
     mask_id: int
     branch: str
     by: int | None = None
     iou: float | None = None
+    reason: str = ""
+    quality: float | None = None
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,9 @@ import numpy as np
 from hvlabel.masks.maskset import Mask, MaskSet
 from hvlabel.masks.rle import Rle, areas, boxes_xywh, iou_matrix
 
+NESTED_SHARE = 0.9  # of the smaller mask that lies in the other one
+CLEARLY_WORSE = 0.8  # times what the better one competes by: two that are nearly as good both stay
+
 
 def rank(masks: Sequence[Mask]) -> np.ndarray:
     """(N,) int order, best first: score, then area, then branch name, then position; no two masks tie."""
@@ -29,6 +32,30 @@ def best_masks(masks: Sequence[Mask], iou_threshold: float, max_masks: int) -> l
     """The masks left after mask-IoU NMS in rank order, at most max_masks."""
     kept, _ = mask_nms([m.rle for m in masks], rank(masks), iou_threshold)
     return [masks[k] for k in kept[:max_masks]]
+
+
+def nested_copies(rles: Sequence[Rle], strengths: np.ndarray, least_iou: float) -> dict[int, tuple[int, float]]:
+    """Masks that are much of a better one, or reach around it: for each the better one and their IoU.
+
+    rles      : of masks, best first, that are no copies of each other
+    strengths : (N,) what they compete by, falling
+    least_iou : up to this IoU two masks are two objects
+
+    Seldom are two masks of which one holds the other a part and its whole: where they share so much, and one is
+    clearly the better, the other one has found the same object less well.
+    """
+    area_px = areas(rles).astype(float)  # (N,)
+    iou = iou_matrix(rles, rles)  # (N, N)
+    common_px = iou * (area_px[:, None] + area_px[None]) / (1 + iou)  # IoU = common / (sum - common)
+    smaller_px = np.maximum(np.minimum(area_px[:, None], area_px[None]), 1)
+    is_nested = (common_px >= NESTED_SHARE * smaller_px) & (iou > least_iou)
+    copies: dict[int, tuple[int, float]] = {}
+    for k in range(len(rles)):
+        clearly_better = strengths[:k] * CLEARLY_WORSE > strengths[k]
+        winners = [j for j in np.flatnonzero(is_nested[k, :k] & clearly_better).tolist() if j not in copies]
+        if winners:
+            copies[k] = (winners[0], float(iou[k, winners[0]]))
+    return copies
 
 
 def mask_nms(

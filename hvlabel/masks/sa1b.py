@@ -114,7 +114,7 @@ def masks_of(document: dict[str, Any]) -> MaskSet:
     """The masks of a parsed file, in its order."""
     image = document["image"]
     masks = tuple(_mask(a) for a in document["annotations"])
-    suppressed = tuple(Suppressed(s["id"], s["branch"], s["by"], s["iou"]) for s in document["suppressed"])
+    suppressed = tuple(_suppressed(s) for s in document["suppressed"])
     return MaskSet(image["height"], image["width"], masks, suppressed)
 
 
@@ -139,7 +139,19 @@ def _annotation(mask_id: int, mask: Mask, box: list[float], area_px: int, masks:
 
 def _suppression(lost: Suppressed) -> dict[str, Any]:
     iou = None if lost.iou is None else round(lost.iou, 6)
-    return {"id": lost.mask_id, "branch": lost.branch, "by": lost.by, "iou": iou}
+    quality = None if lost.quality is None else round(lost.quality, 4)
+    return {
+        "id": lost.mask_id,
+        "branch": lost.branch,
+        "by": lost.by,
+        "iou": iou,
+        "reason": lost.reason,
+        "quality": quality,
+    }
+
+
+def _suppressed(s: dict[str, Any]) -> Suppressed:
+    return Suppressed(s["id"], s["branch"], s["by"], s["iou"], s.get("reason", ""), s.get("quality"))
 
 
 def _mask(a: dict[str, Any]) -> Mask:

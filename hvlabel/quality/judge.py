@@ -18,8 +18,8 @@ from hvlabel.quality.view import view_of
 class Judged:
     """Masks of all branches with what is expected of them.
 
-    branches     : the same masks; the extra of each has its `quality`, and `quality_known` where it lies outside of
-                   what the predictor knows
+    branches     : the same masks; the extra of each has its `quality`, its `features` in the order of NAMES, and
+                   `quality_known` where it lies outside of what the predictor knows
     expected_iou : per branch (N,), in [0, 1]
     """
 
@@ -34,7 +34,7 @@ def judge(branches: Sequence[MaskSet], cube: Cube) -> Judged:
     predictor = load_predictor()
     expected_iou = predictor.quality(features)  # (N,)
     known = predictor.is_known(features)  # (N,)
-    judged_masks = [_with_quality(m, float(q), bool(k)) for m, q, k in zip(pool, expected_iou, known, strict=True)]
+    judged_masks = [_with_quality(*of_mask) for of_mask in zip(pool, features, expected_iou, known, strict=True)]
     # the pool holds one branch after the other: cut it where they end
     judged = Judged([], [])
     end = 0
@@ -45,8 +45,10 @@ def judge(branches: Sequence[MaskSet], cube: Cube) -> Judged:
     return judged
 
 
-def _with_quality(mask: Mask, quality: float, is_known: bool) -> Mask:
-    extra = {**mask.extra, "quality": round(quality, 4)}
+def _with_quality(mask: Mask, features: np.ndarray, quality: float, is_known: bool) -> Mask:
+    """A mask that says what is expected of it. features: (F,)."""
+    rounded = [round(float(value), 4) for value in features]
+    extra = {**mask.extra, "quality": round(float(quality), 4), "features": rounded}
     if not is_known:
         extra["quality_known"] = False
     return replace(mask, extra=extra)

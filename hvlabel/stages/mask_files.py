@@ -54,5 +54,24 @@ def mask_entry(path: Path, layout: Layout, document: dict[str, Any]) -> Entry:
     if provenance["stage"] == "labels":
         counts["suppressed"] = len(document["suppressed"])
         counts["foreground_share"] = provenance["foreground_share"]
+        counts |= _label_counts(document)
     relative = str(path.relative_to(layout.root))
     return Entry("ok", relative, provenance["content_sha256"], provenance["seconds"], counts=counts)
+
+
+def _label_counts(document: dict[str, Any]) -> dict[str, float]:
+    """How good a label seems, in numbers; what it does not say is left out."""
+    masks, lost = document["annotations"], document["suppressed"]
+    n_branches = len(document["provenance"]["branches"])
+    counts = {}
+    if masks:
+        votes = [len(mask["votes"]) for mask in masks]
+        counts["agreement"] = round(sum(votes) / len(votes) / n_branches, 4)
+    qualities = [mask["quality"] for mask in masks if "quality" in mask]
+    if qualities:
+        n_poor = sum(of.get("reason") == "poor" for of in lost)
+        n_unknown = sum(not mask.get("quality_known", True) for mask in masks)
+        counts["quality"] = round(sum(qualities) / len(qualities), 4)
+        counts["cut"] = round(n_poor / (len(masks) + len(lost)), 4)
+        counts["unknown"] = round(n_unknown / len(masks), 4)
+    return counts

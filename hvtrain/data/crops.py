@@ -28,6 +28,7 @@ from hvtrain.data.prompts import (
     can_be_asked_for,
     correction_draws,
     covered_cells,
+    in_drawn_order,
     jittered,
     point_in,
 )
@@ -199,8 +200,9 @@ class Crops(Dataset[Batch]):
         """K masks of image k in a box (top, left, side px), repeated if fewer, with points and jittered boxes."""
         y, x, side = box
         data, jitter = self.settings.data, self.settings.prompts.box_jitter
-        candidates = random.permutation(self._in_box(k, box))
-        masks, points, boxes = [], [], []
+        qualities = self.pack.quality(k)  # (n,)
+        candidates = in_drawn_order(self._in_box(k, box), qualities, data.draw_temperature, random)
+        masks, points, boxes, weights = [], [], [], []
         for mask in candidates[: TRIES * data.masks_per_image]:
             whole = decode(self.pack.rle(k, int(mask)))  # (H, W)
             cropped = mirrored(whole[y : y + side, x : x + side], flips)  # (side, side)
@@ -210,6 +212,7 @@ class Crops(Dataset[Batch]):
             masks.append(cells)
             points.append(point_in(cropped, random))
             boxes.append(jittered(box_of(cropped), jitter, side, random))
+            weights.append(qualities[mask] if self.settings.loss.by_quality else 1.0)
             if len(masks) == data.masks_per_image:
                 break
         if not masks:
@@ -218,7 +221,7 @@ class Crops(Dataset[Batch]):
         scale = self.settings.student.crop_px / side
         return {
             "masks": np.stack(masks)[repeated],
-            "weights": np.ones(len(repeated), np.float32),
+            "weights": np.array(weights, np.float32)[repeated],
             "points_xy": _scaled(np.array(points)[repeated], scale),
             "boxes_xyxy": _scaled(np.array(boxes)[repeated], scale),
         }

@@ -18,6 +18,7 @@ from hvlabel.masks import Rle, masks_of, read_document
 from hvlabel.masks.rle import boxes_xywh
 from hvtrain.data.corpus import TrainImage
 
+FORMAT = "2: with qualities"  # of the files of a pack; part of its name, so that packs of another one are left alone
 DIGEST_DIGITS = 16  # of the name of a pack: 64 bits, which no two lists of labels will share by chance
 
 
@@ -29,6 +30,7 @@ class LabelPack:
     starts     : (M + 1,) int64, masks of image i are starts[i]:starts[i + 1]
     sizes      : (M, 2) int64 height and width of each image, px
     boxes_xywh : (N, 4) float32 px
+    qualities  : (N,) float32 in [0, 1], the IoU with an object that the label expects of a mask, or else its score
     offsets    : (N + 1,) int64 into counts
     counts     : uint8, COCO compressed run lengths
     """
@@ -38,6 +40,7 @@ class LabelPack:
         self.starts = self._mapped("starts")
         self.sizes = self._mapped("sizes")
         self.boxes_xywh = self._mapped("boxes_xywh")
+        self.qualities = self._mapped("qualities")
         self.offsets = self._mapped("offsets")
         self.counts = self._mapped("counts")
 
@@ -50,8 +53,15 @@ class LabelPack:
 
     def boxes(self, image: int) -> np.ndarray:
         """(n, 4) float32 xywh px of an image's masks."""
-        first, end = self.starts[image], self.starts[image + 1]
-        return self.boxes_xywh[first:end]
+        return self.boxes_xywh[self._of(image)]
+
+    def quality(self, image: int) -> np.ndarray:
+        """(n,) float32 in [0, 1] of an image's masks."""
+        return self.qualities[self._of(image)]
+
+    def _of(self, image: int) -> slice:
+        """Where an image's masks are among those of all images."""
+        return slice(int(self.starts[image]), int(self.starts[image + 1]))
 
     def rle(self, image: int, mask: int) -> Rle:
         """Run lengths of an image's mask, counted from 0 within the image."""
@@ -67,7 +77,7 @@ def open_pack(folder: Path, images: list[TrainImage]) -> LabelPack:
     ResultsError if a label does not belong to its cube, its index, or the run of the others; MaskFileError if one is
     damaged.
     """
-    content = "\n".join(f"{image.name} {image.label_digest}" for image in images)
+    content = "\n".join([FORMAT, *(f"{image.name} {image.label_digest}" for image in images)])
     digest = hashlib.sha256(content.encode()).hexdigest()
     path = folder / f"labels-{digest[:DIGEST_DIGITS]}"
     if not path.is_dir():
@@ -80,6 +90,7 @@ def _write(path: Path, images: list[TrainImage]) -> None:
     starts = [0]
     sizes: list[tuple[int, int]] = []
     boxes: list[np.ndarray] = []
+    qualities: list[float] = []
     counts: list[bytes] = []
     first_recipe: dict[str, object] = {}
     for image in tqdm(images, desc="labels", unit="image", disable=None):
@@ -97,6 +108,7 @@ def _write(path: Path, images: list[TrainImage]) -> None:
         starts.append(starts[-1] + len(masks))
         sizes.append((masks.height_px, masks.width_px))
         boxes.append(boxes_xywh(masks.rles))
+        qualities += [float(mask.extra.get("quality", mask.score)) for mask in masks.masks]
         counts += [rle["counts"] for rle in masks.rles]
     lengths = [len(of_mask) for of_mask in counts]
     offsets = np.concatenate([[0], np.cumsum(lengths)])
@@ -104,6 +116,7 @@ def _write(path: Path, images: list[TrainImage]) -> None:
         "starts": np.array(starts, np.int64),
         "sizes": np.array(sizes, np.int64),
         "boxes_xywh": np.concatenate(boxes).astype(np.float32),
+        "qualities": np.array(qualities, np.float32),
         "offsets": offsets.astype(np.int64),
         "counts": np.frombuffer(b"".join(counts), np.uint8),
     }

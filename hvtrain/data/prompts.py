@@ -9,6 +9,7 @@ from torch import Tensor
 
 from hvtrain.data.schedule import PROMPT, rng
 
+LEAST_QUALITY = 1e-3  # a mask of which less is expected is drawn as if it were this: seldom, but not never
 MIN_CELLS = 4  # of the decoder's output that a mask must cover to be asked for: fewer cannot show its form
 
 
@@ -21,6 +22,24 @@ def covered_cells(mask: np.ndarray, side_cells: int) -> np.ndarray:
 def can_be_asked_for(cells: np.ndarray, max_area_share: float) -> bool:
     """Whether a mask (L, L) bool covers some cells of the decoder's output, and not nearly all."""
     return MIN_CELLS <= int(cells.sum()) <= max_area_share * cells.size
+
+
+def in_drawn_order(
+    masks: np.ndarray, qualities: np.ndarray, temperature: float | None, random: np.random.Generator
+) -> np.ndarray:
+    """(m,) masks of an image in the order in which they are asked for.
+
+    masks       : (m,) positions of masks in the image's label
+    qualities   : (n,) of all masks of the label, in [0, 1]
+    temperature : none: every order is as likely; else the next one is drawn by quality ** (1 / temperature)
+    """
+    if temperature is None or not len(masks):
+        return random.permutation(masks)
+    # logarithms: a small temperature would take every chance to 0
+    log_chance = np.log(np.maximum(qualities[masks], LEAST_QUALITY)) / temperature
+    # the largest of log chance + Gumbel noise is a draw by those chances, the next one a draw of what is left
+    keys = log_chance + random.gumbel(size=len(masks))
+    return masks[np.argsort(-keys, kind="stable")]
 
 
 def point_in(mask: np.ndarray, random: np.random.Generator) -> tuple[float, float]:

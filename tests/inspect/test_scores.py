@@ -22,3 +22,33 @@ def test_scores_by_hand():
     assert s.spectral_only == 1.0
     assert score([(found, truth)], n_proposals=0).ar == 0
     assert np.isnan(score([(found, MaskSet(10, 10, truth.masks[:1]))]).spectral_only)
+
+
+def test_a_second_mask_on_an_object_costs_precision_only_in_ap():
+    truth = MaskSet(10, 10, (column(10, spectral_only=False), column(4, spectral_only=False)))
+    once = MaskSet(10, 10, (column(10, 0.9), column(4, 0.8)))
+    twice = MaskSet(10, 10, (column(10, 0.9), column(9, 0.85), column(4, 0.8)))
+    alone, doubled = score([(once, truth)]), score([(twice, truth)])
+    assert alone.ap == alone.ap50 == pytest.approx(1)
+    assert doubled.precision == 1
+    # recall .5 is reached at precision 1, recall 1 at 2/3: 51 and 50 of COCO's 101 recalls
+    assert doubled.ap50 == pytest.approx((51 + 50 * 2 / 3) / 101)
+
+
+def test_ap_without_masks_or_objects():
+    truth = MaskSet(10, 10, (column(10, spectral_only=False),))
+    empty = MaskSet(10, 10, ())
+    assert score([(empty, truth)]).ap == 0
+    assert np.isnan(score([(truth, empty)]).ap)
+
+
+def test_calibration_compares_scores_with_what_they_promise():
+    truth = MaskSet(10, 10, (column(10, spectral_only=False),))
+    honest = MaskSet(10, 10, (column(8, 0.8), column(6, 0.6)))
+    proud = MaskSet(10, 10, (column(8, 1.0), column(6, 0.8)))
+    assert score([(honest, truth)]).calibration_error == pytest.approx(0)
+    assert score([(proud, truth)]).calibration_error == pytest.approx(0.2)
+    assert [tuple(b) for b in score([(honest, truth)]).calibration] == [
+        (1, pytest.approx(0.6), pytest.approx(0.6)),
+        (1, pytest.approx(0.8), pytest.approx(0.8)),
+    ]

@@ -58,6 +58,30 @@ def test_the_pack_holds_what_the_labels_hold(make_samples):
         masks = read_masks(image.label)
         assert [samples.pack.rle(k, m) for m in range(len(masks))] == masks.rles
         np.testing.assert_array_equal(samples.pack.boxes(k), boxes_xywh(masks.rles).astype(np.float32))
+        expected = [mask.extra.get("quality", mask.score) for mask in masks.masks]
+        np.testing.assert_array_equal(samples.pack.quality(k), np.array(expected, np.float32))
+
+
+def test_masks_weigh_what_the_label_expects_of_them(make_samples):
+    alike, _ = make_samples()
+    weighed, _ = make_samples(loss={"by_quality": True})
+    for k in range(len(alike.images)):
+        before, after = one(alike, 3, k), one(weighed, 3, k)
+        np.testing.assert_array_equal(before["masks"], after["masks"])
+        assert set(before["weights"]) == {1.0}
+        assert set(after["weights"]) <= set(weighed.pack.quality(k))
+
+
+def test_good_masks_are_asked_for_more_often(make_samples):
+    alike, _ = make_samples(data={"masks_per_image": 2})
+    drawn, _ = make_samples(data={"masks_per_image": 2, "draw_temperature": 0.1}, loss={"by_quality": True})
+    weighed, _ = make_samples(data={"masks_per_image": 2}, loss={"by_quality": True})
+    assert len(alike.images) == len(drawn.images)
+    mean = {
+        name: np.mean([one(of, step, 0)["weights"].mean() for step in range(40)])
+        for name, of in (("drawn", drawn), ("alike", weighed))
+    }
+    assert mean["drawn"] > mean["alike"]
 
 
 def one(samples: Crops, step: int, k: int, position: int | None = None) -> dict[str, np.ndarray]:

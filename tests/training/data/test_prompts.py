@@ -13,6 +13,7 @@ from hvtrain.data.prompts import (
     can_be_asked_for,
     correction_draws,
     covered_cells,
+    in_drawn_order,
     jittered,
     point_in,
 )
@@ -67,3 +68,28 @@ def test_draws_belong_to_a_place_in_the_batch_whoever_holds_it():
     boxed = [begins_with_boxes(0, step, 0.3) for step in range(1000)]
     assert np.mean(boxed) == pytest.approx(0.3, abs=0.05)
     assert not any(begins_with_boxes(0, step, 0.0) for step in range(100))
+
+
+def test_without_a_temperature_every_order_is_as_likely():
+    masks, qualities = np.array([1, 2, 5, 7]), np.linspace(0, 1, 8)
+    drawn = in_drawn_order(masks, qualities, None, np.random.default_rng(3))
+    np.testing.assert_array_equal(drawn, np.random.default_rng(3).permutation(masks))
+
+
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 4.0])
+def test_the_first_mask_is_drawn_by_its_quality(temperature):
+    masks, qualities = np.array([0, 2, 3]), np.array([0.9, 1.0, 0.6, 0.3])
+    chances = qualities[masks] ** (1 / temperature)
+    chances /= chances.sum()
+    random = np.random.default_rng(0)
+    orders = [in_drawn_order(masks, qualities, temperature, random) for _ in range(4000)]
+    assert all(sorted(order) == [0, 2, 3] for order in orders)
+    first = np.array([order[0] for order in orders])
+    shares = [(first == mask).mean() for mask in masks]
+    np.testing.assert_allclose(shares, chances, atol=0.04)  # five deviations of 4000 draws
+
+
+def test_no_mask_and_no_quality_can_be_drawn_from():
+    random = np.random.default_rng(0)
+    assert len(in_drawn_order(np.zeros(0, int), np.ones(3), 0.5, random)) == 0
+    assert sorted(in_drawn_order(np.arange(3), np.zeros(3), 1e-3, random)) == [0, 1, 2]
