@@ -24,10 +24,11 @@ from hvlabel.config.branch import NETWORK_MASKS_VERSION
 from hvlabel.cube import open_cube
 from hvlabel.layout import STAGES
 from hvlabel.masks import areas, read_masks
-from hvlabel.models.hyperfree import HyperFree, Topology
+from hvlabel.models.hyperfree import Topology
 from hvlabel.readers import READER_VERSION
 from hvlabel.stages.segment import BranchRunner
 from hvlabel.stages.teacher import TeacherRunner
+from hvtrain.backbones import hyperfree
 
 CUBE_KEY = "c" * 64  # of no cube: keys of branches follow from the key of a cube
 SETTINGS = {
@@ -120,12 +121,12 @@ def scales(path):
 @contextlib.contextmanager
 def few_weights():
     """Every student is as small as the golden one, whatever its settings say."""
-    whole = HyperFree.__init__
-    HyperFree.__init__ = lambda self, topology: whole(self, FEW_WEIGHTS)
+    whole = hyperfree.topology
+    hyperfree.topology = lambda settings: FEW_WEIGHTS
     try:
         yield
     finally:
-        HyperFree.__init__ = whole
+        hyperfree.topology = whole
 
 
 @contextlib.contextmanager
