@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -13,11 +14,14 @@ from filelock import FileLock
 
 from hvlabel.branches.table import CORE_BRANCHES
 from hvlabel.cache.publish import make_folder, publish_bytes
+from hvlabel.cache.receipt import damage
 from hvlabel.errors import ResultsError
 from hvlabel.layout import STAGES, Layout, before
 from hvlabel.manifest import Scan, read_manifest
 
 Status = Literal["ok", "failed", "skipped"]
+Cause = Literal["", "input", "machine", "damage"]  # of a failure: see hvlabel/stages/failures.py
+NOT_FINAL = ("machine", "damage")  # causes of failures that the next run tries again
 
 
 @dataclass(frozen=True)
@@ -31,6 +35,7 @@ class Entry:
     counts  : what to show in tables (masks, bands, ...)
     reason  : one sentence for failed and skipped images
     made    : whether this walk made it; False: it was valid already
+    cause   : of a failure; "" in indexes from before it was told, which counts as input
     """
 
     status: Status
@@ -40,6 +45,12 @@ class Entry:
     counts: dict[str, Any] = field(default_factory=dict)
     reason: str = ""
     made: bool = False
+    cause: Cause = ""
+
+    @property
+    def is_final(self) -> bool:
+        """False for a failure that the next run tries again, so that it never counts as done."""
+        return self.cause not in NOT_FINAL
 
 
 @dataclass(frozen=True)
@@ -125,16 +136,20 @@ def require_results(layout: Layout) -> None:
         )
 
 
-def drop_untrue(layout: Layout, *, dry: bool = False, branches: Sequence[str] = CORE_BRANCHES) -> dict[Path, str]:
+def drop_untrue(
+    layout: Layout, *, dry: bool = False, branches: Sequence[str] = CORE_BRANCHES, retry_all: bool = False
+) -> dict[Path, str]:
     """Index files that no longer tell the truth, removed unless `dry`, each with the reason.
 
-    branches : those that labels are fused from
+    branches  : those that labels are fused from
+    retry_all : try all failures again, also those of images
 
-    An index is untrue if it is damaged, lists an output that is gone, or builds on an index that is missing or untrue:
-    the workflow engine would not look at it again by itself. One folder listing per data set, no output is opened:
-    cheap enough for every start of the workflow.
+    An index is untrue if it is damaged, lists an output that is gone or a failure that is not final, or builds on an
+    index that is missing or untrue: the workflow engine would not look at it again by itself. One folder listing per
+    data set, no output is opened but cubes that a later stage could not read, which go if they are damaged: cheap
+    enough for every start of the workflow.
     """
-    untrue: dict[Path, str] = {}
+    untrue = _built_on_damage(layout, branches, dry=dry)
     folders = _Folders()
     for dataset, shard in shards_of(layout):
         # a stage comes after those that it builds on, so what is untrue below it is known
@@ -144,21 +159,52 @@ def drop_untrue(layout: Layout, *, dry: bool = False, branches: Sequence[str] = 
                 continue
             built_on = [layout.index(earlier, dataset, shard) for earlier in before(stage, branches)]
             broken = [p for p in built_on if p in untrue or not p.exists()]
-            reason = f"{broken[0]} is to be made again" if broken else _untruth(layout, path, folders)
-            if reason is not None:
+            reason = f"{broken[0]} is to be made again" if broken else _untruth(layout, path, folders, retry_all)
+            if reason is not None and path not in untrue:
                 untrue[path] = reason
     if not dry:
         for path in untrue:
-            path.unlink()
+            path.unlink(missing_ok=True)
     return untrue
 
 
-def _untruth(layout: Layout, path: Path, folders: _Folders) -> str | None:
+def _built_on_damage(layout: Layout, branches: Sequence[str], *, dry: bool) -> dict[Path, str]:
+    """Indexes of stages whose outputs a later stage could not read, each with the reason; damaged cubes are removed.
+
+    Mask files need not be: their stage reads them whole, seal and all, before it keeps one.
+    """
+    untrue: dict[Path, str] = {}
+    for dataset, shard in shards_of(layout):
+        for stage in STAGES:
+            path = layout.index(stage, dataset, shard)
+            unread = [name for name, entry in _entries(path).items() if entry.cause == "damage"]
+            if not unread:
+                continue
+            for earlier in before(stage, branches):
+                untrue[layout.index(earlier, dataset, shard)] = f"{stage} could not read what is made of {unread[0]}"
+            for cube in (layout.cube(dataset, name) for name in unread):
+                if not dry and cube.is_dir() and damage(cube, deep=True) is not None:
+                    shutil.rmtree(cube)
+    return untrue
+
+
+def _entries(path: Path) -> dict[str, Entry]:
+    """What an index lists; nothing if it is missing or damaged."""
+    try:
+        return read_index(path).images
+    except ResultsError:
+        return {}
+
+
+def _untruth(layout: Layout, path: Path, folders: _Folders, retry_all: bool) -> str | None:
     """Why an index is not true by itself, or None."""
     try:
         entries = read_index(path).images.values()
     except ResultsError as error:
         return str(error)
+    failed = [entry for entry in entries if entry.status == "failed" and (retry_all or not entry.is_final)]
+    if failed:
+        return f"{len(failed)} failed, e.g. {failed[0].reason}"
     # an image that failed has no output that could be gone
     listed = [entry.path for entry in entries if entry.status == "ok"]
     gone = [name for name in listed if not folders.hold(layout.root / name)]

@@ -177,6 +177,13 @@ def summary(
         if not MOVED_ASIDE.search(evaluation.parent.name):
             say(f"{'trained:':10}{evaluation.parent}\n{evaluation.read_text().rstrip()}")
     allowed = settings.max_failed_share
+    not_final = [failure for failure in made.failures if not failure.is_final]
+    if check and (not_final or made.n_undone):
+        example = f", e.g. {not_final[0].reason}" if not_final else ""
+        raise TooManyFailuresError(
+            f"not done: {len(not_final)} images failed for what is not theirs, {made.n_undone} were not tried"
+            f"{example}; run again, it tries them and keeps all others"
+        )
     if check and len(made.failures) > allowed * made.n_images:
         raise TooManyFailuresError(
             f"{len(made.failures)} of {made.n_images} images failed, more than run.max_failed_share {allowed:g} "
@@ -189,9 +196,12 @@ def _say_what_was_made(layout: Layout, made: RunSummary) -> None:
     from hvlabel.cache.index import read_problems
 
     labels = made.stages[-1]
-    say(f"{labels.n_ok} of {made.n_images} images labelled with {labels.masks} masks, {len(made.failures)} failures")
+    undone = f", {made.n_undone} not done" if made.n_undone else ""
+    n_failures = len(made.failures)
+    say(f"{labels.n_ok} of {made.n_images} images labelled with {labels.masks} masks, {n_failures} failures{undone}")
     for failure in made.failures[:SHOWN_FAILURES]:
-        say(f"  {failure.stage} {failure.dataset}/{failure.image_id}: {failure.reason}")
+        again = "" if failure.is_final else " (not the image's fault: the next run tries again)"
+        say(f"  {failure.stage} {failure.dataset}/{failure.image_id}: {failure.reason}{again}")
     if len(made.failures) > SHOWN_FAILURES:
         say(f"  ... and {len(made.failures) - SHOWN_FAILURES} more, all in the report")
     for sentence in (*read_problems(layout), *made.notes):

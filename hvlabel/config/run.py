@@ -28,6 +28,11 @@ class RunSettings(Settings):
         le=1,
         description="share of failed images above which a run ends with an error, after all others are done",
     )
+    retry: Literal["machine", "failed"] = Field(
+        "machine",
+        description="failures that the next run tries again: those of the machine (a full disk, memory, a share that "
+        "was away), or all, also those of images that have not changed",
+    )
     warn_below: WarnBelow = WarnBelow()
     threads: int = Field(1, ge=1, description="threads per job")
     device: Literal["auto", "cpu", "cuda"] = Field(

@@ -31,12 +31,13 @@ class StageSummary:
 
 
 class Failure(NamedTuple):
-    """An image that a stage could not make. reason: one sentence."""
+    """An image that a stage could not make. reason: one sentence; is_final: False where the next run tries again."""
 
     stage: str
     dataset: str
     image_id: str
     reason: str
+    is_final: bool
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,7 @@ class RunSummary:
     """All stages, the images that have a label, and every failure in the order of the stages.
 
     labelled : (data set, image)
+    n_undone : images that no index of labels lists: their jobs have not ended yet, or not well
     backends : "rgb: regions", ... of the branches that labels were fused from, "sequence: off" of core branches that
                were left out
     caution  : what must be said about the models, "" if nothing
@@ -53,6 +55,7 @@ class RunSummary:
     n_images: int
     stages: tuple[StageSummary, ...]
     labelled: tuple[tuple[str, str], ...]
+    n_undone: int
     failures: tuple[Failure, ...]
     backends: tuple[str, ...]
     caution: str
@@ -79,10 +82,13 @@ def summarise(layout: Layout) -> RunSummary:
             stages.append(_stage_summary(stage, indexes[stage]))
     left_out = [name for name in CORE_BRANCHES if name in off]
     notes = [*_about_branches_off(left_out), *_about_invented_centres(indexes["cubes"])]
+    n_images = len(read_manifest(layout.manifest))
+    n_listed = sum(len(index.images) for index in indexes["labels"])
     return RunSummary(
-        n_images=len(read_manifest(layout.manifest)),
+        n_images=n_images,
         stages=tuple(stages),
         labelled=tuple(labelled),
+        n_undone=max(0, n_images - n_listed),
         failures=tuple(failures),
         backends=_backends(provenance, left_out),
         caution=_caution(provenance),
@@ -136,7 +142,7 @@ def _stage_summary(stage: str, indexes: Sequence[StageIndex]) -> StageSummary:
 
 def _failures(stage: str, indexes: Sequence[StageIndex]) -> list[Failure]:
     return [
-        Failure(stage, index.dataset, name, entry.reason)
+        Failure(stage, index.dataset, name, entry.reason, entry.is_final)
         for index in indexes
         for name, entry in index.images.items()
         if entry.status == "failed"

@@ -14,12 +14,13 @@ from typing import Any
 from filelock import FileLock, Timeout
 from tqdm import tqdm
 
-from hvlabel.cache.index import Entry, StageIndex
+from hvlabel.cache.index import Cause, Entry, StageIndex
 from hvlabel.cache.publish import make_folder, publish_bytes
-from hvlabel.errors import HvError, ResultsError
+from hvlabel.errors import ConfigError, HvError, ResultsError, WeightsError, sentence_of
 from hvlabel.layout import Layout
 from hvlabel.manifest import Image
 from hvlabel.stages.contract import Stage
+from hvlabel.stages.failures import cause_of
 
 LOG_EVERY_S = 10.0
 BUG_CHARACTERS = 160  # of an unexpected error's text: some libraries print whole arrays
@@ -34,7 +35,7 @@ def run_shard(stage: Stage, images: Sequence[Image], layout: Layout, dataset: st
         progress = Progress(len(images), job)
         for image in images:
             entry = _walked(stage, image, layout)
-            if entry.status != "ok":
+            if entry.status != "ok" and entry.is_final:
                 stage.discard(image)
             entries[image.image_id] = entry
             progress.step()
@@ -58,13 +59,26 @@ def _walked(stage: Stage, image: Image, layout: Layout) -> Entry:
         if kept is not None:
             return kept
         return replace(stage.make(image, key), made=True)
-    except HvError as error:
-        sentence = str(error)
-    except Exception as error:  # a bug or a full machine: recorded, traceback in the log, and on with the other images
-        traceback.print_exc()
-        sentence = _bug(image, error)
+    except (WeightsError, ConfigError):  # would happen with every image: the job fails instead
+        raise
+    except Exception as error:  # recorded, and on with the other images
+        cause = cause_of(error, stage.name, image)
+        sentence = _sentence(image, error, cause)
     print(f"failed: {sentence}", file=sys.stderr, flush=True)  # noqa: T201 (the log of the job)
-    return Entry("failed", path, seconds=round(time.monotonic() - start, 3), reason=sentence)
+    return Entry("failed", path, seconds=round(time.monotonic() - start, 3), reason=sentence, cause=cause)
+
+
+def _sentence(image: Image, error: Exception, cause: Cause) -> str:
+    """One sentence about a failure; of what is nobody's but the program's, the log gets the traceback."""
+    if isinstance(error, HvError):
+        return str(error)
+    if cause == "machine" and isinstance(error, OSError):
+        return sentence_of(error)
+    if cause == "machine":
+        text = " ".join(str(error).split())[:BUG_CHARACTERS]
+        return f"{image.raw}: the machine had too little memory or failed ({text}); free some, and run again"
+    traceback.print_exc()
+    return _bug(image, error)
 
 
 def _bug(image: Image, error: Exception) -> str:

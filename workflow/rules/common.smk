@@ -38,7 +38,10 @@ try:
         if not dry:
             publish_scan(LAYOUT, SCAN)
         # an index that lists a vanished file, or builds on one, would pass for up to date
-        for index, reason in drop_untrue(LAYOUT, dry=dry, branches=BRANCHES).items():
+        retry_all = CONFIG.run.retry == "failed"
+        for index, reason in drop_untrue(
+            LAYOUT, dry=dry, branches=BRANCHES, retry_all=retry_all
+        ).items():
             logger.info(f"{index}: {reason}; will be made again")
 except MENDABLE as error:
     raise WorkflowError(sentence_of(error))
