@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import shutil
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from zarr.codecs import Crc32cCodec
 from hvlabel.cache.publish import publish_folder, temporary_beside
 from hvlabel.cache.receipt import seal_folder
 from hvlabel.errors import CubeError
+from hvlabel.group_file import array_metadata, attributes_of
 
 CHUNK_TOKENS = 32  # side of a chunk, all channels
 CRC_BYTES = 4
@@ -100,10 +100,11 @@ def write_features(path: Path, values: np.ndarray, attributes: dict[str, Any]) -
 def open_features(path: Path) -> Features:
     """The features at `path`; CubeError if they are missing, unfinished or something else."""
     try:
-        attributes = json.loads((path / "zarr.json").read_bytes())["attributes"]
-        h, w, d = json.loads((path / "features" / "zarr.json").read_bytes())["shape"]
-        attributes["receipt"]  # written last
+        attributes = attributes_of(path)
+        h, w, d = array_metadata(path, "features", attributes)["shape"]
         y_px, x_px = attributes["stride_yx_px"]
         return Features(path, (h, w, d), (y_px, x_px), attributes)
+    except CubeError:
+        raise
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise CubeError(f"{path}: no finished teacher features; run the workflow again to make them") from error

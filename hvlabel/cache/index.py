@@ -15,12 +15,14 @@ from filelock import FileLock
 from hvlabel.branches.table import CORE_BRANCHES
 from hvlabel.cache.publish import make_folder, publish_bytes
 from hvlabel.cache.receipt import damage
+from hvlabel.checksummed import BLANK, FIELD, is_whole, stamped
 from hvlabel.errors import ResultsError
 from hvlabel.layout import STAGES, Layout, before
 from hvlabel.manifest import Scan, read_manifest
 
 Status = Literal["ok", "failed", "skipped"]
 Cause = Literal["", "input", "machine", "damage"]  # of a failure: see hvlabel/stages/failures.py
+KEYS = {"stage", "dataset", "shard", "images", FIELD}  # of the file; those of older versions have no checksum
 NOT_FINAL = ("machine", "damage")  # causes of failures that the next run tries again
 
 
@@ -66,14 +68,17 @@ class StageIndex:
         """The file's content, one image per line."""
         lines = [f"  {json.dumps(name)}: {json.dumps(asdict(entry))}" for name, entry in self.images.items()]
         images = ",\n".join(lines)
-        head = json.dumps({"stage": self.stage, "dataset": self.dataset, "shard": self.shard})
-        return f'{head[:-1]}, "images": {{\n{images}\n}}}}\n'.encode()
+        head = json.dumps({"stage": self.stage, "dataset": self.dataset, "shard": self.shard, FIELD: BLANK})
+        return stamped(f'{head[:-1]}, "images": {{\n{images}\n}}}}\n'.encode())
 
 
 def read_index(path: Path) -> StageIndex:
     """An index; ResultsError if it is missing or damaged."""
     try:
-        content = json.loads(path.read_bytes())
+        stored = path.read_bytes()
+        content = json.loads(stored)
+        if is_whole(stored) is False or not content.keys() <= KEYS:
+            raise ValueError("its checksum does not fit")
         images = {name: Entry(**entry) for name, entry in content["images"].items()}
         return StageIndex(content["stage"], content["dataset"], content["shard"], images)
     except OSError as error:

@@ -1,6 +1,8 @@
 """What makes a Zarr group (a cube, teacher features) trustworthy.
 
-That is its key, and a receipt: the size and checksum of each of its files. Both are kept in its own attributes.
+That is its key, and a receipt: the size and checksum of each of its files. Both are kept in its own attributes, and a
+seal beside them: a checksum of the file that holds the attributes. Groups of older versions have none; they get one
+when a run finds them valid.
 """
 
 from __future__ import annotations
@@ -13,9 +15,10 @@ import google_crc32c
 import zarr
 
 from hvlabel.cache.publish import publish_bytes
+from hvlabel.checksummed import BLANK, FIELD, stamped
 from hvlabel.errors import CubeError
+from hvlabel.group_file import GROUP_FILE, SEAL, attributes_of
 
-GROUP_FILE = "zarr.json"  # holds the receipt itself and is written last
 BLOCK_BYTES = 1 << 20  # hashed at a time: files may be larger than memory
 
 
@@ -29,14 +32,20 @@ def seal_folder(path: Path, attributes: dict[str, Any], known: dict[str, int]) -
         name = str(file.relative_to(path))
         checksum = known[name] if name in known else _crc32c(file)
         receipt[name] = [file.stat().st_size, checksum]
-    zarr.open_group(path, mode="r+").attrs.update({**attributes, "receipt": receipt})
+    zarr.open_group(path, mode="r+", zarr_format=3).attrs.update({**attributes, "receipt": receipt})
+    (path / GROUP_FILE).write_bytes(_sealed(path, {}))
 
 
 def update_attributes(path: Path, change: dict[str, Any]) -> None:
-    """Replace some attributes of a cube, atomically."""
+    """Replace some attributes of a Zarr group, atomically, and seal all of them."""
+    publish_bytes(path / GROUP_FILE, _sealed(path, change))
+
+
+def _sealed(path: Path, change: dict[str, Any]) -> bytes:
+    """Content of a group's file with some attributes replaced and all of them sealed."""
     group = json.loads((path / GROUP_FILE).read_bytes())
-    group["attributes"].update(change)
-    publish_bytes(path / GROUP_FILE, json.dumps(group).encode())
+    group["attributes"] |= {**change, SEAL: {FIELD: BLANK}}
+    return stamped(json.dumps(group).encode())
 
 
 def is_cube(path: Path) -> bool:
@@ -48,12 +57,11 @@ def is_cube(path: Path) -> bool:
 
 
 def read_attributes(path: Path) -> dict[str, Any]:
-    """Attributes of a Zarr group without opening it; CubeError if there is none."""
+    """Attributes of a Zarr group without opening it; CubeError if there are none, or other ones than were sealed."""
     try:
-        attributes = json.loads((path / GROUP_FILE).read_bytes())["attributes"]
-    except (OSError, ValueError, KeyError) as error:
+        return attributes_of(path)
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise CubeError(f"{path}: no readable cube; run the pipeline again to convert it") from error
-    return dict(attributes)
 
 
 def valid_attributes(path: Path, key: str) -> dict[str, Any] | None:
@@ -65,6 +73,14 @@ def valid_attributes(path: Path, key: str) -> dict[str, Any] | None:
     if attributes.get("key") != key:
         return None
     return attributes if _damage(path, attributes, deep=False) is None else None
+
+
+def valid_and_sealed(path: Path, key: str) -> dict[str, Any] | None:
+    """The same of a group that gets its seal now, if it is of a version that sealed nothing."""
+    attributes = valid_attributes(path, key)
+    if attributes is not None and SEAL not in attributes:
+        update_attributes(path, {})
+    return attributes
 
 
 def damage(path: Path, *, deep: bool) -> str | None:

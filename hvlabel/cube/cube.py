@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import operator
 import os
 from collections.abc import Iterator
@@ -19,6 +18,7 @@ import zarr
 from hvlabel.cube import chunk_file
 from hvlabel.cube.chunk_file import CHUNK_FILE
 from hvlabel.errors import CubeError
+from hvlabel.group_file import array_metadata, attributes_of
 from hvlabel.readers.missing import filled, ignored, missing_values
 
 ALL = slice(None)
@@ -236,6 +236,7 @@ class Cube:
     def _layer(self, name: str) -> np.ndarray:
         """An array of the image's size."""
         try:
+            array_metadata(self.path, name, self.attributes)
             return np.asarray(zarr.open_array(self.path / name, mode="r")[:])
         except Exception as error:  # the codec pipeline raises many kinds; each means a damaged chunk
             raise CubeError(
@@ -256,11 +257,10 @@ def open_cube(path: Path) -> Cube:
     if not path.is_dir():
         raise CubeError(f"{path}: no such cube; make it with `hvlabel convert`")
     try:
-        attributes = json.loads((path / "zarr.json").read_bytes())["attributes"]
-        array = json.loads((path / "cube" / "zarr.json").read_bytes())
+        attributes = attributes_of(path)
+        array = array_metadata(path, "cube", attributes)
         chunk_shape = array["codecs"][0]["configuration"]["chunk_shape"]
         n_bands, height, width = array["shape"]
-        attributes["receipt"]  # written last: without it the conversion was cut off
         return Cube(
             path=path,
             shape=(n_bands, height, width),
@@ -269,6 +269,8 @@ def open_cube(path: Path) -> Cube:
             wavelengths_nm=np.asarray(attributes["wavelengths_nm"], dtype=np.float64),
             attributes=attributes,
         )
+    except CubeError:
+        raise
     except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
         raise CubeError(
             f"{path}: not a finished cube of this project ({type(error).__name__}: {str(error)[:80]}); "

@@ -115,5 +115,7 @@ def _mask_state(stage: str, path: Path, entry: Entry) -> _State:
     # an accepted correction is sound by its seal alone, whether or not the index knows of it
     if document["provenance"]["content_sha256"] != entry.digest and not by_hand:
         return _State(f"{path}: another content than the index says")
+    if document["provenance"].get("seconds") != entry.seconds and not by_hand:  # no part of the seal
+        return _State(f"{path}: took other seconds than the index says")
     what = label_picture_damage(path, document) if stage == "labels" else None
     return _State(None if what is None else f"{path}: {what}", by_hand)

@@ -16,7 +16,7 @@ from hvlabel import __version__
 from hvlabel.cache.index import Entry
 from hvlabel.cache.key import cache_key
 from hvlabel.cache.publish import publish_folder, temporary_beside
-from hvlabel.cache.receipt import is_cube, read_attributes, seal_folder, update_attributes, valid_attributes
+from hvlabel.cache.receipt import is_cube, read_attributes, seal_folder, update_attributes, valid_and_sealed
 from hvlabel.config import CubeSettings
 from hvlabel.cube import write_cube
 from hvlabel.descriptors import Descriptor, Form
@@ -146,7 +146,7 @@ class CubeStage:
     def valid(self, image: Image, key: str) -> Entry | None:
         """The entry of a whole cube with this key."""
         path = self._output(image)
-        attributes = valid_attributes(path, key)
+        attributes = valid_and_sealed(path, key)
         return None if attributes is None else self._entry(path, attributes)
 
     def make(self, image: Image, key: str) -> Entry:

@@ -11,7 +11,7 @@ from hvlabel import __version__
 from hvlabel.cache.features import write_features
 from hvlabel.cache.index import Entry
 from hvlabel.cache.key import cache_key
-from hvlabel.cache.receipt import valid_attributes
+from hvlabel.cache.receipt import valid_and_sealed
 from hvlabel.config import TeacherSettings, Weights
 from hvlabel.cube import open_cube
 from hvlabel.errors import ConfigError, CubeError
@@ -86,7 +86,7 @@ class TeacherStage(FromCubes):
     def valid(self, image: Image, key: str) -> Entry | None:
         """The entry of whole features with this key."""
         path = self.layout.teacher(image.dataset, image.image_id)
-        attributes = valid_attributes(path, key)
+        attributes = valid_and_sealed(path, key)
         return None if attributes is None else self._entry(path, attributes)
 
     def make(self, image: Image, key: str) -> Entry:
