@@ -35,7 +35,8 @@ def run_shard(stage: Stage, images: Sequence[Image], layout: Layout, dataset: st
         progress = Progress(len(images), job)
         for image in images:
             entry = _walked(stage, image, layout)
-            if entry.status != "ok" and entry.is_final:
+            # an output may be valid that the machine could not read or replace just now
+            if entry.status != "ok" and entry.cause != "machine":
                 stage.discard(image)
             entries[image.image_id] = entry
             progress.step()
