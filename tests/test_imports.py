@@ -11,14 +11,15 @@ import pytest
 ROOMS = {
     "hvlabel.errors": set(),
     "hvlabel.settings": set(),
+    "hvlabel.yaml_file": set(),
     "hvlabel.wavelengths": set(),
     "hvlabel.walk": set(),
-    "hvlabel.descriptors": {"settings", "wavelengths"},
+    "hvlabel.descriptors": {"settings", "wavelengths", "yaml_file"},
     # the circle that is none: models, then branches with their settings, then the tree that holds them all
     "hvlabel.config": {"settings", "descriptors"},
     "hvlabel.branches.table": {"config", "masks"},
     "hvlabel.config.fusion": {"settings", "config", "branches.table"},
-    "hvlabel.config.tree": {"settings", "config", "config.fusion", "branches.table", "descriptors"},
+    "hvlabel.config.tree": {"settings", "config", "config.fusion", "branches.table", "descriptors", "walk", "yaml_file"},
     "hvlabel.layout": {"branches.table"},
     "hvlabel.manifest": {"config", "config.tree", "demo.paths", "descriptors", "layout", "walk"},
     # readers: the contract below, what containers share, the containers, their table, images of any of them on top
@@ -41,7 +42,7 @@ ROOMS = {
     "hvlabel.masks": set(),
     "hvlabel.cube": {"config", "readers"},
     "hvlabel.cache": {"branches.table", "layout", "manifest"},
-    "hvlabel.models": {"config"},
+    "hvlabel.models": {"config", "yaml_file"},
     "hvlabel.branches": {"config", "cube", "masks", "models", "prompt_files"},
     "hvlabel.fusion": {"config.fusion", "masks"},
     "hvlabel.quality": {"cube", "masks"},
@@ -107,7 +108,8 @@ INNER = {
     "hvlabel.models.sam2": {
         "contract": set(),
         "embedding": set(),
-        "network": set(),
+        "config_file": set(),
+        "network": {"config_file"},
         "memory_encoder": {"contract"},
         "pointers": {"contract"},
         "published": {"contract"},

@@ -29,7 +29,7 @@ def seal_folder(path: Path, attributes: dict[str, Any], known: dict[str, int]) -
         name = str(file.relative_to(path))
         checksum = known[name] if name in known else _crc32c(file)
         receipt[name] = [file.stat().st_size, checksum]
-    zarr.open_group(path, mode="r+").attrs.update({**attributes, "receipt": receipt})
+    zarr.open_group(path, mode="r+", zarr_format=3).attrs.update({**attributes, "receipt": receipt})
 
 
 def update_attributes(path: Path, change: dict[str, Any]) -> None:

@@ -236,7 +236,8 @@ class Cube:
     def _layer(self, name: str) -> np.ndarray:
         """An array of the image's size."""
         try:
-            return np.asarray(zarr.open_array(self.path / name, mode="r")[:])
+            # format 2 is never ours, and its filters may unpickle
+            return np.asarray(zarr.open_array(self.path / name, mode="r", zarr_format=3)[:])
         except Exception as error:  # the codec pipeline raises many kinds; each means a damaged chunk
             raise CubeError(
                 f"{self.path}: its array {name} is damaged ({str(error)[:80]}); "
