@@ -12,7 +12,16 @@ MODELS ?= sam
 CONFIG := $(if $(filter sam,$(MODELS)),config/config.yaml,config/$(MODELS).yaml)
 RESULTS := $(if $(filter sam,$(MODELS)),results,results-$(MODELS))
 
-.PHONY: help install models demo demo-pretrain test test-slow check format bench docs lock clean
+# Snakemake needs a cache folder; where the home cannot be written it is here, and weights fetched before stay where they are
+CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)
+ifeq ($(shell mkdir -p '$(CACHE)' 2>/dev/null && test -w '$(CACHE)' && echo yes),)
+ifneq ($(wildcard $(CACHE)/hvlabel/models),)
+export HVLABEL_MODELS ?= $(CACHE)/hvlabel/models
+endif
+export XDG_CACHE_HOME := $(CURDIR)/.cache
+endif
+
+.PHONY: help install models demo demo-pretrain unlock test test-slow check format bench docs lock clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -40,6 +49,9 @@ demo: $(READY) $(if $(filter sam,$(MODELS)),models)  ## the whole pipeline on tw
 demo-pretrain: $(READY) models  ## a small backbone, trained on the demo's labels and evaluated
 	$(BIN)/snakemake --cores $(CORES) --no-hooks --configfile config/config.yaml -- pretrain
 	@$(BIN)/hvlabel summary --results results
+
+unlock: $(READY)  ## forget a run that was killed on another machine (RESULTS=folder)
+	@$(BIN)/hvlabel unlock --results $(RESULTS)
 
 test: $(READY) models  ## the tests
 	$(BIN)/python -m pytest -m "not slow"

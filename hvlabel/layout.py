@@ -9,6 +9,7 @@ from pathlib import Path
 from hvlabel.branches.table import BRANCHES, CORE_BRANCHES
 
 STAGES = ("cubes", *BRANCHES, "teacher", "labels")
+MAX_NAME_BYTES = 255  # of a file's name, on all usual disks
 ZARR_STAGES = ("cubes", "teacher")  # their outputs are Zarr groups; all others write mask files
 
 
@@ -88,6 +89,11 @@ class Layout:
     def checked(self) -> Path:
         """Written when a run has ended well: not too many images failed."""
         return self.root / "index" / "checked"
+
+    @property
+    def at_work(self) -> Path:
+        """Says which run is at work on this folder; empty when none is."""
+        return self.root / "locks" / "run.json"
 
     def lock(self, stage: str, dataset: str, shard: str) -> Path:
         """Held by the one process that works on a shard."""

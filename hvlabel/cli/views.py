@@ -155,6 +155,14 @@ def accept(
 
 
 @app.command()
+def unlock(results: ResultsPath = RESULTS) -> None:
+    """Forget a run that was killed on another machine, and the locks that it left in this folder."""
+    from hvlabel.cache.at_work import unlock as forget
+
+    say(forget(Layout(results)) or f"{results}: no run is at work here, nothing to unlock")
+
+
+@app.command()
 def summary(
     results: ResultsPath = RESULTS,
     check: Annotated[bool, typer.Option(help="fail if more images failed than run.max_failed_share allows")] = False,
@@ -175,7 +183,8 @@ def summary(
         say(f"{what + ':':10}{path}")
     for evaluation in sorted(layout.pretrain("").glob("*/evaluation.md")):
         if not MOVED_ASIDE.search(evaluation.parent.name):
-            say(f"{'trained:':10}{evaluation.parent}\n{evaluation.read_text().rstrip()}")
+            table = evaluation.read_text(encoding="utf-8").rstrip()
+            say(f"{'trained:':10}{evaluation.parent}\n{table}")
     allowed = settings.max_failed_share
     not_final = [failure for failure in made.failures if not failure.is_final]
     if check and (not_final or made.n_undone):

@@ -14,8 +14,10 @@ from hvlabel.config import Dataset
 from hvlabel.demo.paths import demo_paths
 from hvlabel.descriptors import BAND_FILES, Descriptor, Form
 from hvlabel.errors import ConfigError
-from hvlabel.walk import matching, unreadable_name
+from hvlabel.layout import MAX_NAME_BYTES
+from hvlabel.walk import Bounds, matching, unreadable_name
 
+Wrong = tuple[str, str]  # advice, what is wrong
 STAMP_CHARS = 12  # of a sha256: enough to tell a change
 
 
@@ -40,6 +42,10 @@ class _Rows:
     by_id: dict[str, Files] = field(default_factory=dict)
     left_out: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
 
+    def leave_out(self, advice: str, wrong: str) -> None:
+        """Count a file that is no image."""
+        self.left_out[advice].append(wrong)
+
 
 def files_of(name: str, dataset: Dataset, results: Path) -> tuple[Mapping[str, Files], list[str]]:
     """image_id -> its files, and a sentence for whatever is left out or cannot be read.
@@ -50,7 +56,7 @@ def files_of(name: str, dataset: Dataset, results: Path) -> tuple[Mapping[str, F
     if dataset.demo is not None:
         return _demo_files(name, dataset, results), []
     assert dataset.root is not None  # the data set's validator
-    root, descriptor = Path(dataset.root).expanduser(), dataset.described(name)
+    root, descriptor = Path(os.path.expanduser(dataset.root)), dataset.described(name)
     patterns = [dataset.glob] if dataset.glob else [f"**/{form.files}" for form in descriptor.forms if form.files]
     if not patterns:
         raise ConfigError(
@@ -58,14 +64,17 @@ def files_of(name: str, dataset: Dataset, results: Path) -> tuple[Mapping[str, F
         )
     sought = " or ".join(map(repr, patterns))  # for messages
     unlisted: list[OSError] = []
+    outside: list[Path] = []  # links
     # a disk that is away must not stop the other data sets: whatever goes wrong with the folder is a sentence
     try:
         if not root.is_dir():
             return {}, [
                 f"data set {name}: root {_printable(root)} is no folder; correct datasets.{name}.root or mount the disk"
             ]
-        paths = [path for path in matching(root, patterns, unlisted.append) if _is_image(path, descriptor)]
-        rows = _rows(name, root, descriptor, _every(paths, descriptor.every))
+        on_outside = None if dataset.allow_outside else outside.append
+        matches = matching(root, patterns, unlisted.append, on_outside)
+        paths = _every((path for path in matches if _is_image(path, descriptor)), descriptor.every)
+        rows = _rows(name, root, descriptor, paths, None if dataset.allow_outside else Bounds(root))
     except (OSError, ValueError) as error:
         return {}, [
             f"data set {name}: cannot list {sought} below {_printable(root)} ({str(error)[:80]}); "
@@ -78,6 +87,12 @@ def files_of(name: str, dataset: Dataset, results: Path) -> tuple[Mapping[str, F
             f"data set {name}: {len(unlisted)} folders or links cannot be read, e.g. {_printable(example.filename)} "
             f"({example.strerror}); check permissions and mounts"
         )
+    if outside:
+        problems.append(
+            f"data set {name}: {len(outside)} links below {_printable(root)} lead out of it and are not followed, e.g. "
+            f"{_printable(outside[0])} to {_printable(os.path.realpath(outside[0]))}; if images lie there, set "
+            f"datasets.{name}.allow_outside: true"
+        )
     for advice, wrong in rows.left_out.items():
         problems.append(f"data set {name}: {len(wrong)} files left out: {wrong[0]}; {advice}")
     if not rows.by_id:
@@ -87,24 +102,64 @@ def files_of(name: str, dataset: Dataset, results: Path) -> tuple[Mapping[str, F
     return rows.by_id, problems
 
 
-def _rows(name: str, root: Path, descriptor: Descriptor, paths: Sequence[Path]) -> _Rows:
-    """The rows of some images below a root. name: of the data set."""
+def _rows(name: str, root: Path, descriptor: Descriptor, paths: Sequence[Path], bounds: Bounds | None) -> _Rows:
+    """The rows of some images below a root.
+
+    name   : of the data set
+    bounds : what all files of an image have to lie in; None: anywhere
+    """
     related = _related({path.parent for path in paths})
     rows = _Rows()
     for path in paths:
-        problem = unreadable_name(path)  # such a name would break the table's lines
-        if problem is not None:
-            rows.left_out["rename them"].append(f"the name of {_printable(path)} {problem}")
+        wrong = _wrong_with_name(name, root, path, rows)
+        if wrong is not None:
+            rows.leave_out(*wrong)
             continue
-        image_id = _image_id(path, root)
-        if image_id in rows.by_id:  # a.mat and a.h5: one of them would overwrite the other's cube
-            rows.left_out[f"narrow datasets.{name}.glob"].append(
-                f"{path} and {rows.by_id[image_id].raw} would both be image {image_id}"
-            )
+        try:
+            own_files = list(path.iterdir()) if path.is_dir() else related[path.parent, path.stem]
+            files = _of_image(path, descriptor.form_for(path), own_files)
+        except OSError as error:  # of one image: its companion's name is too long, its folder cannot be read
+            rows.leave_out("check names and permissions", f"{path}: {_printable(error.filename)} ({error.strerror})")
             continue
-        own_files = list(path.iterdir()) if path.is_dir() else related[path.parent, path.stem]
-        rows.by_id[image_id] = _of_image(path, descriptor.form_for(path), own_files)
+        wrong = _wrong_with_files(name, root, files, own_files, bounds)
+        if wrong is not None:
+            rows.leave_out(*wrong)
+            continue
+        rows.by_id[_image_id(path, root)] = files
     return rows
+
+
+def _wrong_with_name(name: str, root: Path, path: Path, rows: _Rows) -> Wrong | None:
+    """Why no image can be called as this file is. name: of the data set."""
+    problem = unreadable_name(path)  # such a name would break the table's lines
+    if problem is not None:
+        return "rename them", f"the name of {_printable(path)} {problem}"
+    image_id = _image_id(path, root)
+    if image_id in rows.by_id:  # a.mat and a.h5: one of them would overwrite the other's cube
+        both = f"{path} and {rows.by_id[image_id].raw}"
+        return f"narrow datasets.{name}.glob", f"{both} would both be image {image_id}"
+    n_bytes = len(f"{name}__{image_id}.png".encode())  # the longest name made of it: the report's picture
+    if n_bytes > MAX_NAME_BYTES:
+        wrong = f"{path} would give an output a name of {n_bytes} bytes, a disk takes {MAX_NAME_BYTES}"
+        return "shorten the names of files or folders", wrong
+    return None
+
+
+def _wrong_with_files(
+    name: str, root: Path, files: Files, own_files: Sequence[Path], bounds: Bounds | None
+) -> Wrong | None:
+    """Why an image cannot be read with what belongs to it. name: of the data set; bounds: see _rows."""
+    beside = [Path(given) for given in (files.companion, files.prompts) if given]
+    for path in beside:  # the table holds their paths too
+        problem = unreadable_name(path)
+        if problem is not None:
+            wrong = f"of what belongs to {files.raw}, the name {problem}"
+            return "correct rgb_companion or prompts of the descriptor", wrong
+    for path in (*own_files, *beside):
+        if bounds is not None and not bounds.hold(path):
+            wrong = f"{files.raw} is read with {_printable(path)}, which lies outside of {root}"
+            return f"choose a root that holds both, or set datasets.{name}.allow_outside: true", wrong
+    return None
 
 
 def _image_id(path: Path, root: Path) -> str:

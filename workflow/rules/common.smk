@@ -3,11 +3,30 @@ REPOSITORY = Path(workflow.basedir).parent
 sys.path.insert(0, str(REPOSITORY))
 
 from hvlabel.branches.table import row_of
+from hvlabel.cache.at_work import take
 from hvlabel.cache.index import drop_untrue, publish_scan
 from hvlabel.config.tree import beside_config, parse_config
-from hvlabel.errors import MENDABLE, sentence_of
+from hvlabel.errors import MENDABLE, printable, sentence_of
 from hvlabel.layout import Layout
 from hvlabel.manifest import scan
+
+# what makes and removes nothing may be asked while a run is at work
+ONLY_ASKS = {
+    *("--lint", "--list", "--list-rules", "--list-target-rules", "--summary"),
+    *("--detailed-summary", "--dag", "--rulegraph", "--filegraph", "--d3dag"),
+}
+DRY = workflow.output_settings.dryrun or bool(ONLY_ASKS.intersection(sys.argv))
+
+
+def as_inputs(files):
+    """Paths of files that a rule reads; Snakemake would take braces in them for wildcards."""
+    for path in map(str, files):
+        if "{" in path or "}" in path:
+            raise WorkflowError(
+                f"{path}: a file that the workflow reads may have no braces in its path; rename it"
+            )
+    return [str(path) for path in files]
+
 
 try:
     CONFIG_FOLDERS = [Path(path).parent for path in reversed(workflow.configfiles)]
@@ -15,12 +34,15 @@ try:
         beside_config(config, CONFIG_FOLDERS), "configuration"
     ).resolved()
     LAYOUT = Layout(Path(CONFIG.results))
+    # before Snakemake locks its working directory, which says nothing of who works on the results
+    if workflow.is_main_process and not DRY:
+        left = take(LAYOUT)
+        if left:
+            logger.warning(printable(left))
     BRANCHES = CONFIG.fusion.branches
     BRANCH_SETTINGS = CONFIG.on(BRANCHES)
     NETWORKS = {b: s.network() for b, s in BRANCH_SETTINGS.items()}
-    NETWORK_FILES = {
-        b: [str(p) for p in n.files()] if n else [] for b, n in NETWORKS.items()
-    }
+    NETWORK_FILES = {b: as_inputs(n.files()) if n else [] for b, n in NETWORKS.items()}
     # descriptors by name are put in full, so that an edited descriptor file re-runs what depends on it
     DATASETS = {
         name: (d if d.demo else d.model_copy(update={"descriptor": d.described(name)}))
@@ -28,21 +50,22 @@ try:
     }
     SCAN = scan(CONFIG)
     if not SCAN.images:
-        raise WorkflowError("no image to work on: " + "; ".join(SCAN.problems))
+        raise WorkflowError(
+            printable("no image to work on: " + "; ".join(SCAN.problems))
+        )
     if workflow.is_main_process:
         for problem in SCAN.problems:
-            logger.warning(problem)
+            logger.warning(printable(problem))
         for reason in {s.why_no_network() for s in BRANCH_SETTINGS.values()} - {None}:
             logger.warning(f"no SAM, branches set to auto use regions: {reason}")
-        dry = workflow.output_settings.dryrun
-        if not dry:
+        if not DRY:
             publish_scan(LAYOUT, SCAN)
         # an index that lists a vanished file, or builds on one, would pass for up to date
         retry_all = CONFIG.run.retry == "failed"
         for index, reason in drop_untrue(
-            LAYOUT, dry=dry, branches=BRANCHES, retry_all=retry_all
+            LAYOUT, dry=DRY, branches=BRANCHES, retry_all=retry_all
         ).items():
-            logger.info(f"{index}: {reason}; will be made again")
+            logger.info(printable(f"{index}: {reason}; will be made again"))
 except MENDABLE as error:
     raise WorkflowError(sentence_of(error))
 
