@@ -7,6 +7,7 @@ Here is what stands below the branches. A branch's own settings stand in its fil
 from importlib import import_module
 from typing import Any
 
+from hvlabel.config.backbones import SpecAwareSettings
 from hvlabel.config.branch import (
     IN_FAST_MODE,
     Branch,
@@ -80,6 +81,7 @@ __all__ = [
     "RunSettings",
     "Sam2Model",
     "SamModel",
+    "SpecAwareSettings",
     "StageSettings",
     "StudentSettings",
     "Surroundings",

@@ -60,6 +60,10 @@ class Backbone(nn.Module, ABC):
     def sizes(self) -> dict[str, Any]:
         """What `rebuild` of its row needs to make it again, as JSON can hold it."""
 
+    def published_state(self) -> dict[str, Tensor]:
+        """The state dict in the layout of its authors, which may leave out what their files do not hold."""
+        return self.state_dict()
+
     def position_tables(self) -> frozenset[str]:
         """Names of weights (2g - 1, d) that depend on the image size; those of another size are interpolated."""
         return frozenset()

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+from torch import Tensor
 
 from hvlabel.config import StudentSettings
 from hvlabel.errors import ConfigError
 from hvtrain.backbones import hyperfree
 from hvtrain.backbones.contract import Backbone
+from hvtrain.backbones.specaware import backbone as specaware
 
 
 @dataclass(frozen=True)
@@ -19,15 +22,19 @@ class Row:
     build         : the network that settings name, with first weights drawn from torch's generator
     rebuild       : the network of the sizes that its `sizes()` gave
     require_bands : what its method of that name does, before there is a network
+    adopt         : the network of a published state dict, with what no shape tells and the file's name; none: there is
+                    no published file
     """
 
     build: Callable[[StudentSettings], Backbone]
     rebuild: Callable[[dict[str, Any]], Backbone]
     require_bands: Callable[[Sequence[float]], None]
+    adopt: Callable[[Mapping[str, Tensor], Mapping[str, Any], str], Backbone] | None = None
 
 
 BACKBONES = {
-    "hyperfree": Row(hyperfree.build, hyperfree.rebuild, hyperfree.require_bands),
+    "hyperfree": Row(hyperfree.build, hyperfree.rebuild, hyperfree.require_bands, hyperfree.adopt),
+    "specaware": Row(specaware.build, specaware.rebuild, specaware.require_bands, specaware.adopt),
 }
 
 
