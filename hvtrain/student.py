@@ -80,7 +80,8 @@ def load_exported(path: Path, image_size_px: int | None = None, merge_blocks: Se
     recorded = recorded_sizes(path)
     if recorded is None:
         # published files tell no sizes: shapes and the caller do
-        student: Backbone = hyperfree.adopt(state, {"img_size": image_size_px, "merge_indexs": merge_blocks}, str(path))
+        sizes_given = {"img_size": image_size_px, "merge_indexs": merge_blocks}
+        student: Backbone = hyperfree.adopt([state], sizes_given, str(path))
     else:
         name, sizes = recorded
         # an imported file holds no prompt decoder: then the backbone is all there is

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from hvlabel.config.marks import LeftOutAt
 from hvlabel.settings import Settings
@@ -34,3 +34,31 @@ class SpecAwareSettings(Settings):
         description=".npz file with the sentence vectors avc, avng, av3, others, L1, L2; none: those of "
         "resources/models/specaware_sentences.npz",
     )
+
+
+class HyperSigmaSettings(Settings):
+    """HyperSIGMA: a transformer over patches of fixed bands, which any camera is resampled to."""
+
+    width: Size = Field(None, description="channels of a token; none: those of the size")
+    depth: Size = Field(None, description="blocks; none: those of the size")
+    heads: Size = Field(None, description="heads of a block, a divisor of the width; none: those of the size")
+    patch_px: Literal[4, 8, 16] = Field(8, description="side of a token, px")
+    bands: int = Field(100, ge=2, description="fixed bands, evenly spaced")
+    range_nm: tuple[float, float] = Field(
+        (400.0, 2500.0), description="centres of the first and the last of them; what a camera does not cover is 0"
+    )
+    attention: Literal["mhsa", "ssa"] = Field(
+        "mhsa",
+        description="mhsa: full attention in all blocks, as pre-trained; ssa: sparse sampling attention in most of "
+        "them, as the published heads have it; no published file holds its offsets",
+    )
+    spectral: bool = Field(
+        False,
+        description="the spectral transformer too, which gates the channels of the maps, as the published heads do",
+    )
+
+    @model_validator(mode="after")
+    def _range_rises(self) -> Self:
+        if not 0 < self.range_nm[0] < self.range_nm[1]:
+            raise ValueError(f"range_nm must be two rising positive numbers, not {list(self.range_nm)}")
+        return self

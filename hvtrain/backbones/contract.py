@@ -64,6 +64,10 @@ class Backbone(nn.Module, ABC):
         """The state dict in the layout of its authors, which may leave out what their files do not hold."""
         return self.state_dict()
 
+    def may_be_missing(self) -> tuple[str, ...]:
+        """Starts of names of weights that a file may lack: they keep their first values."""
+        return ()
+
     def position_tables(self) -> frozenset[str]:
         """Names of weights (2g - 1, d) that depend on the image size; those of another size are interpolated."""
         return frozenset()

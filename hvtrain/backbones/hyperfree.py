@@ -13,6 +13,7 @@ from hvlabel.config import StudentSettings
 from hvlabel.errors import BandError
 from hvlabel.models.hyperfree import HyperFree, Topology, choose_channels, load_hyperfree, published_topology
 from hvtrain.backbones.contract import Backbone
+from hvtrain.backbones.parts.states import only
 from hvtrain.data.feature_maps import FeatureMaps
 from hvtrain.data.inputs import InputRange
 
@@ -111,14 +112,14 @@ def rebuild(sizes: dict[str, Any]) -> HyperFreeBackbone:
     return HyperFreeBackbone(Topology(**values))
 
 
-def adopt(state: Mapping[str, Tensor], config: Mapping[str, Any], source: str) -> HyperFreeBackbone:
+def adopt(parts: Sequence[Mapping[str, Tensor]], config: Mapping[str, Any], source: str) -> HyperFreeBackbone:
     """The network of a published file; WeightsError as load_hyperfree.
 
     config : img_size where position tables do not tell it, merge_indexs where the file holds merging modules
     """
     merges = config.get("merge_indexs")
     published = load_hyperfree(
-        state,
+        only(parts, source, "HyperFree"),
         image_size_px=config.get("img_size"),
         merge_blocks=None if merges is None else tuple(merges),
         source=source,

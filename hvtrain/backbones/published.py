@@ -8,14 +8,13 @@ from typing import Any
 from torch import Tensor, nn
 
 from hvlabel.errors import ConfigError
-from hvtrain.backbones import specaware
+from hvtrain.backbones.hypersigma import files as hypersigma_files
 from hvtrain.backbones.parts.states import cleaned
 from hvtrain.backbones.specaware import files as specaware_files
 
-__all__ = ["FAMILIES", "load_backbone", "specaware"]
-
 FAMILIES: dict[str, Callable[[Mapping[str, Tensor], Mapping[str, Any], str], nn.Module]] = {
     "specaware": specaware_files.load,
+    "hypersigma": hypersigma_files.load,
 }
 
 

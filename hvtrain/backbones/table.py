@@ -12,6 +12,7 @@ from hvlabel.config import StudentSettings
 from hvlabel.errors import ConfigError
 from hvtrain.backbones import hyperfree
 from hvtrain.backbones.contract import Backbone
+from hvtrain.backbones.hypersigma import backbone as hypersigma
 from hvtrain.backbones.specaware import backbone as specaware
 
 
@@ -22,18 +23,19 @@ class Row:
     build         : the network that settings name, with first weights drawn from torch's generator
     rebuild       : the network of the sizes that its `sizes()` gave
     require_bands : what its method of that name does, before there is a network
-    adopt         : the network of a published state dict, with what no shape tells and the file's name; none: there is
-                    no published file
+    adopt         : the network of the state dicts of published files, with what no shape tells and the files' names;
+                    none: there are no published files
     """
 
     build: Callable[[StudentSettings], Backbone]
     rebuild: Callable[[dict[str, Any]], Backbone]
     require_bands: Callable[[Sequence[float]], None]
-    adopt: Callable[[Mapping[str, Tensor], Mapping[str, Any], str], Backbone] | None = None
+    adopt: Callable[[Sequence[Mapping[str, Tensor]], Mapping[str, Any], str], Backbone] | None = None
 
 
 BACKBONES = {
     "hyperfree": Row(hyperfree.build, hyperfree.rebuild, hyperfree.require_bands, hyperfree.adopt),
+    "hypersigma": Row(hypersigma.build, hypersigma.rebuild, hypersigma.require_bands, hypersigma.adopt),
     "specaware": Row(specaware.build, specaware.rebuild, specaware.require_bands, specaware.adopt),
 }
 

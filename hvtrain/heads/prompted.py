@@ -91,6 +91,10 @@ class PromptedBackbone(PromptedNetwork, Backbone):
         """As the backbone: the prompt decoder is no part of what its authors publish."""
         return self.backbone.published_state()
 
+    def may_be_missing(self) -> tuple[str, ...]:
+        """As the backbone."""
+        return tuple(f"{OF_BACKBONE}{name}" for name in self.backbone.may_be_missing())
+
     def position_tables(self) -> frozenset[str]:
         """As the backbone."""
         return frozenset(f"{OF_BACKBONE}{name}" for name in self.backbone.position_tables())

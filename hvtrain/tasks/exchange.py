@@ -6,8 +6,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
-
 from hvlabel.errors import ConfigError, WeightsError
 from hvlabel.models.weights import read_state_dict
 from hvtrain.backbones.contract import Backbone
@@ -36,16 +34,12 @@ def import_published(files: Sequence[Path], name: str, out: Path, config: Mappin
         raise WeightsError(
             f"{out}: an imported network is written as {ENDING}, which tells its sizes; choose that ending"
         )
-    state: dict[str, Tensor] = {}
+    parts = []
     for path in files:
         if not path.is_file():
             raise WeightsError(f"{path}: no such checkpoint")
-        part = cleaned(read_state_dict(path))
-        if not state.keys().isdisjoint(part):
-            part = {f"second.{key}": tensor for key, tensor in part.items()}
-        state.update(part)
-    source = ", ".join(map(str, files))
-    backbone = adopt(state, config or {}, source)
+        parts.append(cleaned(read_state_dict(path)))
+    backbone = adopt(parts, config or {}, ", ".join(map(str, files)))
     export(backbone.state_dict(), out, backbone.sizes(), backbone.name)
     return backbone
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import torch
@@ -29,6 +29,13 @@ def cleaned(state: Mapping[str, Any]) -> dict[str, Tensor]:
         tensor = torch.as_tensor(value)
         plain[name] = tensor.float() if tensor.is_floating_point() else tensor
     return plain
+
+
+def only(parts: Sequence[Mapping[str, Tensor]], source: str, network: str) -> Mapping[str, Tensor]:
+    """The state dict of a network that lies in one file; WeightsError for several."""
+    if len(parts) != 1:
+        raise WeightsError(f"{source}: {len(parts)} files; a {network} network lies in one")
+    return parts[0]
 
 
 def depth_of(state: Mapping[str, Tensor], blocks: str) -> int:

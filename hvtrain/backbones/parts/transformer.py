@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+Grid = tuple[int, int]
+
 
 class Attention(nn.Module):
     """Multi-head self-attention over all tokens."""
@@ -27,8 +29,8 @@ class Attention(nn.Module):
         """(B, N, D) tokens of (B, heads, N, D / heads), through the last projection."""
         return self.proj(heads.transpose(1, 2).flatten(2))
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, N, D) -> (B, N, D)."""
+    def forward(self, x: Tensor, grid: Grid | None = None) -> Tensor:
+        """(B, N, D) -> (B, N, D); the grid of the tokens does not matter to it."""
         q, k, v = self.split(x)
         return self.merged(F.scaled_dot_product_attention(q, k, v))
 
@@ -64,9 +66,9 @@ class Block(nn.Module):
         self.mlp = Mlp(dim, self.MLP_RATIO * dim)
         self.drop_path = drop_path
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, N, D) -> (B, N, D)."""
-        x = x + self._kept(self.attn(self.norm1(x)))
+    def forward(self, x: Tensor, grid: Grid | None = None) -> Tensor:
+        """(B, N, D) -> (B, N, D). grid: rows and columns of the tokens, for an attention that asks for it."""
+        x = x + self._kept(self.attn(self.norm1(x), grid))
         return x + self._kept(self.mlp(self.norm2(x)))
 
     def _kept(self, branch: Tensor) -> Tensor:

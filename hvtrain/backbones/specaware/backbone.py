@@ -16,7 +16,7 @@ from hvlabel.errors import ConfigError
 from hvtrain.backbones.contract import Backbone
 from hvtrain.backbones.parts.bands import readable, readable_of
 from hvtrain.backbones.parts.draws import drawing
-from hvtrain.backbones.parts.states import filled
+from hvtrain.backbones.parts.states import filled, only
 from hvtrain.backbones.specaware.camera import NOMINAL_GSD_M, RANGE_NM, Camera
 from hvtrain.backbones.specaware.encoder import SpecAwareEncoder, first_weights
 from hvtrain.backbones.specaware.files import encoder_part, resized_patches
@@ -149,12 +149,12 @@ def rebuild(sizes: dict[str, Any]) -> SpecAwareBackbone:
     return SpecAwareBackbone(Sizes(**of_encoder), **others)
 
 
-def adopt(state: Mapping[str, Tensor], config: Mapping[str, Any], source: str) -> SpecAwareBackbone:
+def adopt(parts: Sequence[Mapping[str, Tensor]], config: Mapping[str, Any], source: str) -> SpecAwareBackbone:
     """The network of a published file, its decoder left out; WeightsError for another network's file.
 
     config : patch_size may be another than the file's: the generated kernels are then resized, as published
     """
-    weights = encoder_part(state)
+    weights = encoder_part(only(parts, source, "SpecAware"))
     sizes = sizes_of(weights, config, source)
     patch_px = int(config.get("patch_size", sizes.patch_px))
     if patch_px != sizes.patch_px:

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hvtrain.backbones.parts.masking import Masking, Reconstruction, masking, normalised
+from hvtrain.backbones.parts.patches import patches
 from hvtrain.backbones.parts.transformer import Block
 from hvtrain.backbones.specaware.camera import Camera
 from hvtrain.backbones.specaware.encoder import BLOCK_EPS, SpecAwareEncoder
@@ -126,14 +127,6 @@ class SpecAwareMae(SpecAwareEncoder):
         for block in self.decoder_blocks:
             x = self.passed(block, x)
         return self.decoder_pred(self.decoder_norm(x), bands)[:, 1:]
-
-
-def patches(cube: Tensor, patch_px: int) -> Tensor:
-    """(B, N, k * k * C) pixels of each patch of (B, C, H, W): row in the patch, column in it, band."""
-    n_rows, n_columns = cube.shape[-2] // patch_px, cube.shape[-1] // patch_px
-    whole = cube[..., : n_rows * patch_px, : n_columns * patch_px]
-    split = whole.unflatten(3, (n_columns, patch_px)).unflatten(2, (n_rows, patch_px))  # (B, C, h, k, w, k)
-    return split.permute(0, 2, 4, 3, 5, 1).flatten(3).flatten(1, 2)
 
 
 def robust_terms(prediction: Tensor, target: Tensor, removed: Tensor, n_bands: int) -> dict[str, Tensor]:

@@ -9,11 +9,11 @@ import torch
 from hvlabel.errors import BandError, ConfigError, WeightsError
 from hvtrain.backbones import load_backbone
 from hvtrain.backbones.parts.masking import normalised
+from hvtrain.backbones.parts.patches import patches
 from hvtrain.backbones.specaware import PUBLISHED, Camera, Sizes, SpecAwareEncoder, SpecAwareMae, SpecAwareSegmentation
 from hvtrain.backbones.specaware.camera import spacing_nm
 from hvtrain.backbones.specaware.encoder import first_weights
 from hvtrain.backbones.specaware.files import resized_rows
-from hvtrain.backbones.specaware.mae import patches
 from hvtrain.backbones.specaware.metadata import wavelength_code
 
 from .recordings import close, listing, recording, shapes
