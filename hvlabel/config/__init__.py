@@ -7,7 +7,7 @@ Here is what stands below the branches. A branch's own settings stand in its fil
 from importlib import import_module
 from typing import Any
 
-from hvlabel.config.backbones import HyperSigmaSettings, SpecAwareSettings
+from hvlabel.config.backbones import HyperSigmaSettings, HyperSlSettings, SpecAwareSettings
 from hvlabel.config.branch import (
     IN_FAST_MODE,
     Branch,
@@ -70,6 +70,7 @@ __all__ = [
     "HardwareSettings",
     "HyperFreeModel",
     "HyperSigmaSettings",
+    "HyperSlSettings",
     "LeftOutAt",
     "LossSettings",
     "NetworkBranchSettings",

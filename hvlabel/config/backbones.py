@@ -6,7 +6,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from hvlabel.config.marks import LeftOutAt
+from hvlabel.config.marks import NO_RESULT, LeftOutAt
 from hvlabel.settings import Settings
 
 Size = Annotated[int | None, Field(ge=1)]
@@ -62,3 +62,19 @@ class HyperSigmaSettings(Settings):
         if not 0 < self.range_nm[0] < self.range_nm[1]:
             raise ValueError(f"range_nm must be two rising positive numbers, not {list(self.range_nm)}")
         return self
+
+
+class HyperSlSettings(Settings):
+    """HyperSL: each spectrum by itself. Of its published sizes b is what its code calls small, l base, h large."""
+
+    width: Size = Field(None, description="channels of a token; none: those of the size")
+    depth: Size = Field(None, description="layers, the last, different one included; none: those of the size")
+    heads: Size = Field(None, description="heads of a layer, a divisor of the width; none: those of the size")
+    stride_px: int = Field(4, ge=4, le=16, description="side of the cells whose mean spectra are encoded, px")
+    band_minmax: bool = Field(
+        False,
+        description="stretch each band of each image to [0, 1], as in its pre-training; absolute values are lost",
+    )
+    chunk_pixels: Annotated[int, NO_RESULT] = Field(
+        4096, ge=1, description="spectra that are encoded at once: bounds the memory"
+    )

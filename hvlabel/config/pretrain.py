@@ -6,7 +6,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from hvlabel.config.backbones import HyperSigmaSettings, SpecAwareSettings
+from hvlabel.config.backbones import HyperSigmaSettings, HyperSlSettings, SpecAwareSettings
 from hvlabel.config.marks import NO_RESULT, LeftOutAt, ReadWhen
 from hvlabel.config.stage import StageSettings
 from hvlabel.settings import Settings
@@ -38,6 +38,7 @@ class StudentSettings(Settings):
     gsd_m: float = Field(1.0, gt=0, description="ground sampling distance of the raw images, m per pixel")
     specaware: Annotated[SpecAwareSettings, ReadWhen("backbone", ("specaware",))] = SpecAwareSettings()
     hypersigma: Annotated[HyperSigmaSettings, ReadWhen("backbone", ("hypersigma",))] = HyperSigmaSettings()
+    hypersl: Annotated[HyperSlSettings, ReadWhen("backbone", ("hypersl",))] = HyperSlSettings()
 
     @model_validator(mode="after")
     def _size_is_published(self) -> Self:
@@ -61,6 +62,8 @@ class StudentSettings(Settings):
             return self.specaware.patch_px
         if self.backbone == "hypersigma":
             return self.hypersigma.patch_px
+        if self.backbone == "hypersl":
+            return self.hypersl.stride_px
         return 8 if self.size == "small" else 16
 
 

@@ -9,12 +9,14 @@ from torch import Tensor, nn
 
 from hvlabel.errors import ConfigError
 from hvtrain.backbones.hypersigma import files as hypersigma_files
+from hvtrain.backbones.hypersl import files as hypersl_files
 from hvtrain.backbones.parts.states import cleaned
 from hvtrain.backbones.specaware import files as specaware_files
 
 FAMILIES: dict[str, Callable[[Mapping[str, Tensor], Mapping[str, Any], str], nn.Module]] = {
     "specaware": specaware_files.load,
     "hypersigma": hypersigma_files.load,
+    "hypersl": hypersl_files.load,
 }
 
 

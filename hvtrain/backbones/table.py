@@ -13,6 +13,7 @@ from hvlabel.errors import ConfigError
 from hvtrain.backbones import hyperfree
 from hvtrain.backbones.contract import Backbone
 from hvtrain.backbones.hypersigma import backbone as hypersigma
+from hvtrain.backbones.hypersl import backbone as hypersl
 from hvtrain.backbones.specaware import backbone as specaware
 
 
@@ -36,6 +37,7 @@ class Row:
 BACKBONES = {
     "hyperfree": Row(hyperfree.build, hyperfree.rebuild, hyperfree.require_bands, hyperfree.adopt),
     "hypersigma": Row(hypersigma.build, hypersigma.rebuild, hypersigma.require_bands, hypersigma.adopt),
+    "hypersl": Row(hypersl.build, hypersl.rebuild, hypersl.require_bands, hypersl.adopt),
     "specaware": Row(specaware.build, specaware.rebuild, specaware.require_bands, specaware.adopt),
 }
 

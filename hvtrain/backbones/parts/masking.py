@@ -65,9 +65,11 @@ def masking(
         return _given(mask, (batch, n_tokens))
     n_kept = int(n_tokens * (1 - mask_ratio))
     if n_kept == 0:
+        # in hundredths, rounded down: the product may miss a whole number by a rounding
+        most = int(100 * (n_tokens - 1) / n_tokens - 1e-9) / 100
         raise BandError(
             f"a mask ratio of {mask_ratio:g} keeps none of {n_tokens} {what}, and a network that sees nothing learns "
-            f"nothing; choose a ratio of at most {(n_tokens - 1) / n_tokens - 5e-3:.2f}"
+            f"nothing; choose a ratio of at most {most:g}"
         )
     if noise is None:
         noise = torch.rand(batch, n_tokens, device=device)

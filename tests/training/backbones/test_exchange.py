@@ -17,7 +17,7 @@ from hvtrain.student import load_exported, make_student
 from ..test_cli import run
 
 NEW = [name for name in BACKBONES if name != "hyperfree"]
-HEADS = {"specaware": 4, "hypersigma": 4}
+HEADS = {"specaware": 4, "hypersigma": 4, "hypersl": 4}
 NM = np.linspace(420, 980, 9).tolist()
 
 
