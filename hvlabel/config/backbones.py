@@ -47,6 +47,11 @@ class HyperSigmaSettings(Settings):
     range_nm: tuple[float, float] = Field(
         (400.0, 2500.0), description="centres of the first and the last of them; what a camera does not cover is 0"
     )
+    embedding: Annotated[Literal["resampled", "dictionary"], LeftOutAt("resampled")] = Field(
+        "resampled",
+        description="resampled: patches of the fixed bands; dictionary: a camera's own bands in 390-2510 nm by kernels "
+        "as HyperFree's, in front of the same transformer, of whose files all but the patch embedding is taken",
+    )
     attention: Literal["mhsa", "ssa"] = Field(
         "mhsa",
         description="mhsa: full attention in all blocks, as pre-trained; ssa: sparse sampling attention in most of "

@@ -43,7 +43,7 @@ class StudentSettings(Settings):
     @model_validator(mode="after")
     def _size_is_published(self) -> Self:
         if self.backbone == "specaware" and self.size == "h":
-            raise ValueError("specaware has no size h; choose small, b or l, or set its width, depth and heads")
+            raise ValueError("specaware has no size h; choose small, b or l, and set width, depth and heads apart")
         if self.merging and self.backbone != "hyperfree":
             raise ValueError(f"merging is of hyperfree alone; leave it out for {self.backbone}")
         return self

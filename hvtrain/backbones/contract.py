@@ -68,6 +68,10 @@ class Backbone(nn.Module, ABC):
         """Starts of names of weights that a file may lack: they keep their first values."""
         return ()
 
+    def unread(self) -> tuple[str, ...]:
+        """Starts of names of weights that a file may hold and this network does not."""
+        return ()
+
     def position_tables(self) -> frozenset[str]:
         """Names of weights (2g - 1, d) that depend on the image size; those of another size are interpolated."""
         return frozenset()

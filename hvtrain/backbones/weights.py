@@ -38,7 +38,8 @@ def load_into(network: Backbone, state: Mapping[str, Tensor], source: str) -> No
     for name, tensor in expected.items():
         if name not in state or (state[name].shape != tensor.shape and name not in tables):
             wrong.append(name)
-    extra = [name for name in state if name not in expected and not name.startswith(IGNORED)]
+    unread = (IGNORED, *network.unread())
+    extra = [name for name in state if name not in expected and not name.startswith(unread)]
     if wrong or extra:
         some = ", ".join((wrong + extra)[:3])
         raise WeightsError(

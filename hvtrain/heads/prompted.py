@@ -95,6 +95,10 @@ class PromptedBackbone(PromptedNetwork, Backbone):
         """As the backbone."""
         return tuple(f"{OF_BACKBONE}{name}" for name in self.backbone.may_be_missing())
 
+    def unread(self) -> tuple[str, ...]:
+        """As the backbone."""
+        return tuple(f"{OF_BACKBONE}{name}" for name in self.backbone.unread())
+
     def position_tables(self) -> frozenset[str]:
         """As the backbone."""
         return frozenset(f"{OF_BACKBONE}{name}" for name in self.backbone.position_tables())

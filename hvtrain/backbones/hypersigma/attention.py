@@ -33,14 +33,15 @@ class SparseAttention(Attention):
     def places(self, q: Tensor, grid: Grid) -> Tensor:
         """(B, heads, N, P, 2) x and y that queries (B, heads, N, c) look at; -1 and 1 are the grid's borders."""
         batch, heads, n_tokens, _ = q.shape
-        whole = q.transpose(1, 2).flatten(2)  # (B, N, D): all heads' queries choose together
+        # all heads' queries choose together, and before they are scaled
+        whole = q.transpose(1, 2).flatten(2)  # (B, N, D)
         offsets = self.sampling_offsets(whole).reshape(batch, n_tokens, heads, self.points, 2).transpose(1, 2)
         rows, columns = grid
         y = (torch.arange(rows, device=q.device) + 0.5) / rows
         x = (torch.arange(columns, device=q.device) + 0.5) / columns
         centres = torch.stack(torch.meshgrid(x, y, indexing="xy"), dim=-1).reshape(n_tokens, 1, 2)
         size = torch.tensor([columns, rows], dtype=offsets.dtype, device=q.device)
-        return 2 * (centres + offsets / size) - 1
+        return 2 * (centres + offsets / size) - 1  # offsets are in tokens
 
 
 def sampled(values: Tensor, places: Tensor, grid: Grid) -> Tensor:

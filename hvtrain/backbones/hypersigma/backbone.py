@@ -16,6 +16,7 @@ from hvlabel.config import StudentSettings
 from hvlabel.errors import ConfigError, WeightsError
 from hvtrain.backbones.contract import Backbone
 from hvtrain.backbones.hypersigma import files
+from hvtrain.backbones.hypersigma.dictionary import DictionaryEmbed, require_slots
 from hvtrain.backbones.hypersigma.fusion import Gates, gated
 from hvtrain.backbones.hypersigma.resampling import resampled
 from hvtrain.backbones.hypersigma.sizes import Sizes, first_weights, published, quarter_taps, sparse_blocks
@@ -29,18 +30,20 @@ from hvtrain.data.feature_maps import FeatureMaps
 from hvtrain.data.inputs import InputRange
 
 RANGE_NM = (400.0, 2500.0)
+DICTIONARY_NM = (390.0, 2510.0)  # its slots and their tolerance
 SMALL = Sizes(width=96, depth=4, heads=4, points=4, taps=(0, 1, 2, 3))
 SMALL_INTERVAL = 2
 PUBLISHED_SIDE_PX = 64  # of the images that the tables were made for
 SMALLEST_PATCH_PX = 4
-GATES = "fc_spec"
+GATES, DICTIONARY = "fc_spec", "dictionary."
 
 
 class HyperSigmaBackbone(Gates, Backbone):
     """The two transformers by the names of the published heads. The taps are maps as they are, before any pooling.
 
-    range_nm : centres of the first and the last fixed band
-    spectral : sizes of the spectral transformer; none: the spatial one alone
+    range_nm   : centres of the first and the last fixed band
+    dictionary : tokens by a spectral dictionary, of a camera's own bands, instead of the fixed ones
+    spectral   : sizes of the spectral transformer; none: the spatial one alone
     """
 
     name: ClassVar[str] = "hypersigma"
@@ -55,14 +58,16 @@ class HyperSigmaBackbone(Gates, Backbone):
         patch_px: int = 8,
         made_for: Grid = (8, 8),
         range_nm: RangeNm = RANGE_NM,
+        dictionary: bool = False,
         spectral: Sizes | None = None,
         spectral_side_px: int = PUBLISHED_SIDE_PX,
         n_tokens: int = TOKENS,
     ) -> None:
         super().__init__()
         self.dim, self.side_px, self.stride_px = spatial.width, side_px, patch_px
-        self.n_bands, self.range_nm = n_bands, range_nm
-        self.spat_encoder = SpatVit(spatial, n_bands, made_for, patch_px)
+        self.n_bands, self.range_nm = n_bands, DICTIONARY_NM if dictionary else range_nm
+        self.spat_encoder = SpatVit(spatial, None if dictionary else n_bands, made_for, patch_px)
+        self.dictionary = DictionaryEmbed(spatial.width, patch_px) if dictionary else None
         self.spec_encoder: SpecVit | None = None
         if spectral is not None:
             self.spec_encoder = SpecVit(spectral, spectral_side_px, n_tokens)
@@ -83,10 +88,17 @@ class HyperSigmaBackbone(Gates, Backbone):
     ) -> FeatureMaps:
         """As the contract says; in training skipped branches are drawn from rng. Bands out of range are left out."""
         inside = readable_of(cube.shape[1], wavelengths_nm, self.range_nm)
-        x = resampled(cube[:, inside], [wavelengths_nm[k] for k in inside], self.fixed_nm)
+        cube, centres_nm = cube[:, inside], [wavelengths_nm[k] for k in inside]
+        encoder, grid = self.spat_encoder, self.spat_encoder.grid(cube)
         with drawing(self, rng, cube.device):
-            maps = self.spat_encoder.tap_maps(x)
+            if self.dictionary is None:
+                patches = encoder.patch_embed(resampled(cube, centres_nm, self.fixed_nm))
+            else:
+                patches = self.dictionary(cube, centres_nm, rng)  # (B, N, D)
+            hidden = encoder.passed(encoder.placed(patches, grid), grid)
+            maps = encoder.tapped(hidden, grid)
             if self.spec_encoder is not None:
+                x = resampled(cube, centres_nm, self.fixed_nm)
                 deepest_first = self.gates_of(self._summary(self.spec_encoder, x))
                 maps = [gated(m, shares) for m, shares in zip(maps, reversed(deepest_first), strict=True)]
         return FeatureMaps.of(maps, cube.shape[-1])
@@ -96,8 +108,10 @@ class HyperSigmaBackbone(Gates, Backbone):
         return encoder.taps(F.adaptive_avg_pool2d(x, encoder.side_px))[0]
 
     def require_bands(self, wavelengths_nm: Sequence[float]) -> None:
-        """BandError if no band lies between the first and the last fixed one."""
+        """BandError if no band lies between the first and the last fixed one, or in the dictionary."""
         readable(wavelengths_nm, self.range_nm)
+        if self.dictionary is not None:
+            require_slots(wavelengths_nm)
 
     def sizes(self) -> dict[str, Any]:
         """Of the transformers, the fixed bands, and the side of the input."""
@@ -109,6 +123,7 @@ class HyperSigmaBackbone(Gates, Backbone):
             "patch_px": self.stride_px,
             "made_for": list(self.spat_encoder.made_for),
             "range_nm": list(self.range_nm),
+            "dictionary": self.dictionary is not None,
             "spectral": None if spectral is None else asdict(spectral.topology),
             "spectral_side_px": PUBLISHED_SIDE_PX if spectral is None else spectral.side_px,
             "n_tokens": TOKENS if spectral is None else spectral.n_tokens,
@@ -117,15 +132,22 @@ class HyperSigmaBackbone(Gates, Backbone):
     def published_state(self) -> dict[str, Tensor]:
         """The spatial transformer by its own names; with the spectral one, both by the names of the published heads."""
         state = self.state_dict()
-        return files.part(state, files.SPATIAL) if self.spec_encoder is None else state
+        alone = self.spec_encoder is None and self.dictionary is None
+        return files.part(state, files.SPATIAL) if alone else state
 
     def may_be_missing(self) -> tuple[str, ...]:
-        """Offsets of sparse attention and gates: pre-training has neither."""
+        """Offsets of sparse attention, gates and dictionary: pre-training has none of them."""
         sparse = [f"{files.SPATIAL}blocks.{i}.attn.{files.OFFSETS}" for i in self.spat_encoder.topology.sparse]
+        if self.dictionary is not None:
+            sparse.append(DICTIONARY)
         if self.spec_encoder is None:
             return tuple(sparse)
         sparse += [f"{files.SPECTRAL}blocks.{i}.attn.{files.OFFSETS}" for i in self.spec_encoder.topology.sparse]
         return (*sparse, GATES, f"{files.SPECTRAL}l1.")
+
+    def unread(self) -> tuple[str, ...]:
+        """The patch embedding, where a dictionary stands in its place."""
+        return () if self.dictionary is None else (f"{files.SPATIAL}patch_embed.",)
 
     def save_memory(self) -> None:
         """Recompute the transformers' blocks in the backward pass."""
@@ -179,6 +201,7 @@ def build(settings: StudentSettings) -> HyperSigmaBackbone:
         patch_px=own.patch_px,
         made_for=(side, side),
         range_nm=own.range_nm,
+        dictionary=own.embedding == "dictionary",
         spectral=spectral if own.spectral else None,
     )
     first_weights(network)

@@ -107,7 +107,7 @@ def _autoencoder(state: State, config: Config, source: str) -> nn.Module:
     network: SpatMae | SpecMae
     if "spat_map.weight" in state:
         n_pixels = state["spat_map.weight"].shape[1]
-        n_bands = n_numbers // n_pixels * n_tokens
+        n_bands = n_numbers // n_pixels * n_tokens  # a token predicts all pixels of its bands
         network = SpecMae(sizes, decoder, n_bands, square_side(n_pixels), n_tokens, ratio)
     else:
         _, n_bands, _, patch_px = shape_of(state, "patch_embed.proj.weight", source, NETWORK)
@@ -117,7 +117,7 @@ def _autoencoder(state: State, config: Config, source: str) -> nn.Module:
 
 def _head(state: State, config: Config, source: str) -> nn.Module:
     """Both encoders with the head for pixels or for patches."""
-    for_patches = "classifier.0.weight" in state
+    for_patches = "classifier.0.weight" in state  # the other one has it inside its encoder alone
     unused = (
         *UNUSED_OF_HEADS,
         *(SPATIAL + name for name in UNUSED_SPATIAL),

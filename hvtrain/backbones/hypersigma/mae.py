@@ -111,6 +111,7 @@ class SpatMae(Mae):
         self.patch_embed = PatchEmbed(n_bands, sizes.width, patch_px)
         places = torch.arange(grid, dtype=torch.float32)
         with torch.no_grad():
+            # fixed, unlike the spectral one's
             self.decoder_pos_embed.copy_(grid_code(places, places, decoder.width)[None])
 
     def tokens(self, cube: Tensor) -> Tensor:

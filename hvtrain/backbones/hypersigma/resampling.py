@@ -19,6 +19,7 @@ def resampling(wavelengths_nm: Sequence[float], fixed_nm: np.ndarray) -> np.ndar
     """
     centres_nm, of_band, counts = np.unique(np.asarray(wavelengths_nm, float), return_inverse=True, return_counts=True)
     above = np.searchsorted(centres_nm, fixed_nm).clip(1, max(1, len(centres_nm) - 1)) if len(centres_nm) > 1 else None
+    # of distinct centres: their neighbours are at a distance
     shares = np.zeros((len(fixed_nm), len(centres_nm)))
     rows = np.arange(len(fixed_nm))
     if above is None:

@@ -36,6 +36,7 @@ class SpatVit(nn.Module):
     """Cube of fixed bands to maps of tokens.
 
     made_for    : grid of its table of positions; other grids interpolate it
+    n_bands     : of the cube; none: whoever uses it makes the tokens
     patch_file  : the variant for classes of patches: its pyramid refines, and its maps keep their sizes
     n_classes   : of layers that nothing uses; 0: without them
     """
@@ -43,7 +44,7 @@ class SpatVit(nn.Module):
     def __init__(
         self,
         sizes: Sizes,
-        n_bands: int,
+        n_bands: int | None,
         made_for: Grid,
         patch_px: int = 8,
         *,
@@ -55,7 +56,8 @@ class SpatVit(nn.Module):
         self.topology, self.patch_px, self.made_for, self.patch_file = sizes, patch_px, made_for, patch_file
         self.recompute = False  # in training: blocks keep no activations and compute them again in the backward pass
         self.pos_embed = nn.Parameter(torch.zeros(1, made_for[0] * made_for[1], width))
-        self.patch_embed = PatchEmbed(n_bands, width, patch_px)
+        if n_bands is not None:
+            self.patch_embed = PatchEmbed(n_bands, width, patch_px)
         self.blocks = sizes.blocks()
         self.norm = nn.LayerNorm(width, eps=EPS)  # in published files; taps are read before it
         self.fpn1, self.fpn2, self.fpn3, self.fpn4 = pyramid(patch_px, width, patch_file=patch_file)
@@ -71,16 +73,26 @@ class SpatVit(nn.Module):
 
     def tokens(self, cube: Tensor) -> Tensor:
         """(B, N, D) of (B, C, H, W), with positions: the input of the first block."""
-        return self.patch_embed(cube) + for_grid(self.pos_embed, self.made_for, self.grid(cube))
+        return self.placed(self.patch_embed(cube), self.grid(cube))
+
+    def placed(self, tokens: Tensor, grid: Grid) -> Tensor:
+        """Tokens (B, N, D) of a grid with their positions."""
+        return tokens + for_grid(self.pos_embed, self.made_for, grid)
 
     def hidden(self, cube: Tensor) -> list[Tensor]:
         """(B, N, D) after each block."""
-        return passed(self.blocks, self.tokens(cube), self.grid(cube), recompute=self.recompute and self.training)
+        return self.passed(self.tokens(cube), self.grid(cube))
+
+    def passed(self, tokens: Tensor, grid: Grid) -> list[Tensor]:
+        """(B, N, D) after each block, of tokens (B, N, D) with positions."""
+        return passed(self.blocks, tokens, grid, recompute=self.recompute and self.training)
 
     def tap_maps(self, cube: Tensor) -> list[Tensor]:
         """(B, D, h, w) after the tapped blocks, shallow ones first, as they are."""
-        hidden = self.hidden(cube)
-        grid = self.grid(cube)
+        return self.tapped(self.hidden(cube), self.grid(cube))
+
+    def tapped(self, hidden: list[Tensor], grid: Grid) -> list[Tensor]:
+        """(B, D, h, w) of the tapped ones of (B, N, D) after each block."""
         return [hidden[i].transpose(1, 2).unflatten(2, grid) for i in self.topology.taps]
 
     def taps(self, cube: Tensor) -> list[Tensor]:

@@ -88,6 +88,7 @@ class HyperSlEncoder(nn.Module):
         spectra = picked[..., order.to(cube.device)].flatten(0, 2)
         positions = self.positions(centres_nm)
         parts = []
+        # one code for all pixels: a table of it per pixel would be as large as the activations
         for chunk in spectra.split(self.chunk_pixels):
             if self.recompute and self.training:
                 parts.append(checkpoint(self._vectors, chunk, positions, use_reentrant=False))
@@ -110,7 +111,7 @@ class HyperSlEncoder(nn.Module):
         for block in self.encoder_blocks:
             x = block(x)
         y, k, v = self.transformer_encoder_layer(x)
-        z = y[:, :1] + y[:, 1:].mean(dim=1, keepdim=True)
+        z = y[:, :1] + y[:, 1:].mean(dim=1, keepdim=True)  # the global token, and the mean of the bands
         return z, k[:, :, 1:], v[:, :, 1:]
 
     def codes(self, x: Tensor, wavelengths_nm: Wavelengths) -> Tensor:

@@ -14,6 +14,7 @@ def scene_spectra(values: np.ndarray, no_data: float) -> tuple[np.ndarray, np.nd
     no_data : value of what is missing; a pixel that misses a band is left out, but counts in its others' ranges
     A constant band becomes 0.
     """
+    # in float64, as the published scaling computes
     known = np.where(values == no_data, np.nan, values.astype(np.float64))
     low = np.nanmin(known, axis=(1, 2), keepdims=True)
     spread = np.nanmax(known, axis=(1, 2), keepdims=True) - low

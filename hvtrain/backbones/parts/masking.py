@@ -75,6 +75,7 @@ def masking(
         noise = torch.rand(batch, n_tokens, device=device)
     if noise.shape != (batch, n_tokens):
         raise ConfigError(f"noise of shape {tuple(noise.shape)}; expected {(batch, n_tokens)}: one value per token")
+    # kept tokens stay in the order of their noise: attention does not mind, and published orders are this one
     return Masking(noise.argsort(dim=1, stable=True), n_kept)
 
 

@@ -27,6 +27,7 @@ def cleaned(state: Mapping[str, Any]) -> dict[str, Tensor]:
         for prefix in PREFIXES:
             name = name.removeprefix(prefix)
         tensor = torch.as_tensor(value)
+        # files are of any precision, parity is a matter of float32
         plain[name] = tensor.float() if tensor.is_floating_point() else tensor
     return plain
 

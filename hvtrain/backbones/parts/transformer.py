@@ -15,7 +15,7 @@ class Attention(nn.Module):
     def __init__(self, dim: int, heads: int) -> None:
         super().__init__()
         self.heads = heads
-        self.qkv = nn.Linear(dim, 3 * dim)
+        self.qkv = nn.Linear(dim, 3 * dim)  # rows: all queries, all keys, all values
         self.proj = nn.Linear(dim, dim)
 
     def split(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -76,5 +76,5 @@ class Block(nn.Module):
         if not self.training or not self.drop_path:
             return branch
         keep = 1 - self.drop_path
-        kept = torch.rand(len(branch), 1, 1, device=branch.device) < keep
+        kept = torch.rand(len(branch), 1, 1, device=branch.device) < keep  # one draw per sample
         return branch * kept / keep

@@ -45,6 +45,7 @@ class HyperEmbedding(nn.Module):
         condition = self.condition(cube, bands)
         kernels = self.kernels(condition)  # (B, E, C, k, k)
         batch, width, n_bands = kernels.shape[:3]
+        # samples as groups of one image: each group meets its own kernels
         as_groups = cube.reshape(1, batch * n_bands, *cube.shape[-2:])
         maps = F.conv2d(as_groups, kernels.flatten(0, 1), stride=self.patch_px, groups=batch)  # (1, B * E, h, w)
         tokens = maps.reshape(batch, width, -1).transpose(1, 2)

@@ -77,7 +77,7 @@ def first_weights(network: nn.Module) -> None:
             nn.init.trunc_normal_(module.weight, std=SPREAD)
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
-        if name.endswith("bias_generator.3"):
+        if name.endswith("bias_generator.3"):  # its last layer
             nn.init.zeros_(module.weight)
     for name, parameter in network.named_parameters():
         if name in ("cls_token", "mask_token"):

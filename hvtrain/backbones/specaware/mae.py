@@ -126,6 +126,7 @@ class SpecAwareMae(SpecAwareEncoder):
         x = torch.cat([x[:, :1], tokens], dim=1)
         for block in self.decoder_blocks:
             x = self.passed(block, x)
+        # the class token is cut off last: the layer's pooling sees it
         return self.decoder_pred(self.decoder_norm(x), bands)[:, 1:]
 
 

@@ -67,7 +67,7 @@ def sizes_of(state: Mapping[str, Tensor], config: Mapping[str, Any], source: str
     planes = shape_of(state, "patch_embed.feature_fusion.modal1_proj.weight", source, "SpecAware")[0]
     thumbnail = "patch_embed.content_feature_extractor.avg_feature_encoder.0.weight"
     thumbnail_pixels = shape_of(state, thumbnail, source, "SpecAware")[1]
-    rank = embedding_rows // width
+    rank = embedding_rows // width  # U is (width, rank), V (rank, patch_px ** 2)
     depth = depth_of(state, "blocks.")
     decoder_width = state["mask_token"].shape[-1] if "mask_token" in state else Sizes.decoder_width
     return Sizes(

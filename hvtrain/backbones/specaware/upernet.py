@@ -86,7 +86,7 @@ class Decoder(nn.Module):
     def forward(self, levels: Sequence[Tensor]) -> Tensor:
         """Levels, the largest first -> (B, n_out, H, W)."""
         largest = levels[0].shape[-2:]
-        results = [self.psp(levels[-1])]
+        results = [self.psp(levels[-1])]  # the coarsest first
         for stage, level in zip(self.fpn_stages, reversed(levels[:-1]), strict=True):
             results.append(stage(results[-1], level))
         size = [side * self.enlarged for side in largest]

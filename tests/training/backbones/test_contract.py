@@ -187,6 +187,23 @@ def test_the_first_backbone_changes_no_key_and_another_does():
 
 
 @pytest.mark.parametrize("name", [name for name in BACKBONES if name != "hyperfree"])
+def test_a_backbones_own_settings_are_in_the_key_of_its_runs_alone(name):
+    ours = tiny(student={"backbone": name}).relevant()["student"]
+    assert ours[name]
+    assert not ours.keys() & ({*BACKBONES} - {name, "hyperfree"})
+    assert not tiny().relevant()["student"].keys() & {*BACKBONES}
+
+
+def test_settings_of_another_backbone_are_refused():
+    with pytest.raises(ValueError, match="specaware has no size h; choose small, b or l"):
+        StudentSettings(backbone="specaware", size="h")
+    with pytest.raises(ValueError, match="merging is of hyperfree alone"):
+        StudentSettings(backbone="hypersl", merging=True)
+    with pytest.raises(ValueError, match="crop_px 100 is no multiple of 8"):
+        StudentSettings(backbone="hypersigma", crop_px=100)
+
+
+@pytest.mark.parametrize("name", [name for name in BACKBONES if name != "hyperfree"])
 def test_every_published_backbone_trains_resumes_exports_and_is_evaluated(layout, name, monkeypatch):
     """What breaks off between two steps ends with the weights of a run that did not, its own draws included."""
     student = {"backbone": name, "crop_px": 64}

@@ -370,3 +370,25 @@ def test_settings_that_cannot_be():
     narrow = backbone_of(range_nm=(400, 1000))
     with pytest.raises(BandError, match="no band lies in 400-1000 nm"):
         narrow.require_bands([1200.0])
+
+
+def test_a_dictionary_reads_any_camera_and_inherits_the_transformer(tmp_path):
+    pre_trained = backbone_of()
+    export(pre_trained.state_dict(), tmp_path / "s.safetensors", pre_trained.sizes(), "hypersigma")
+    own = {"embedding": "dictionary", "attention": "ssa"}
+    settings = StudentSettings(
+        backbone="hypersigma", size="small", crop_px=64, checkpoint=str(tmp_path / "s.safetensors"), hypersigma=own
+    )
+    network = make_student(settings, 1).backbone.eval()
+    inherited = pre_trained.spat_encoder.blocks[2].mlp.fc1.weight
+    assert torch.equal(network.spat_encoder.blocks[2].mlp.fc1.weight, inherited)
+    again = rebuild(json.loads(json.dumps(network.sizes())))
+    again.load_state_dict(network.state_dict())
+    with torch.no_grad():
+        for n_bands in (3, 40):
+            bands = np.linspace(450, 900, n_bands).tolist()
+            maps = network.encode(cube_of(n_bands, 64), bands, [1.0, 1.0])
+            assert maps[-1].shape == (2, 96, 8, 8)
+            assert torch.equal(again.eval().encode(cube_of(n_bands, 64), bands, [1.0, 1.0])[-1], maps[-1])
+    with pytest.raises(BandError, match="no band lies in the slots of the dictionary"):
+        network.require_bands([1100.0])
