@@ -40,6 +40,11 @@ def import_published(files: Sequence[Path], name: str, out: Path, config: Mappin
             raise WeightsError(f"{path}: no such checkpoint")
         parts.append(cleaned(read_state_dict(path)))
     backbone = adopt(parts, config or {}, ", ".join(map(str, files)))
+    if backbone.side_px % backbone.stride_px:
+        raise ConfigError(
+            f"an input of {backbone.side_px} px is no multiple of the {backbone.stride_px} px of a token; choose "
+            "another --side-px"
+        )
     export(backbone.state_dict(), out, backbone.sizes(), backbone.name)
     return backbone
 

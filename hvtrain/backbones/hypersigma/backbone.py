@@ -39,7 +39,8 @@ GATES, DICTIONARY = "fc_spec", "dictionary."
 
 
 class HyperSigmaBackbone(Gates, Backbone):
-    """The two transformers by the names of the published heads. The taps are maps as they are, before any pooling.
+    """The two transformers by the names of the published heads. The taps are maps before any pooling, and raw but for
+    the last block's, which are normed as the autoencoder's latent is.
 
     range_nm   : centres of the first and the last fixed band
     dictionary : tokens by a spectral dictionary, of a camera's own bands, instead of the fixed ones
@@ -96,6 +97,8 @@ class HyperSigmaBackbone(Gates, Backbone):
             else:
                 patches = self.dictionary(cube, centres_nm, rng)  # (B, N, D)
             hidden = encoder.passed(encoder.placed(patches, grid), grid)
+            # as its decoder saw them in pre-training: raw tokens grow from block to block, and heads do not like that
+            hidden[-1] = encoder.norm(hidden[-1])
             maps = encoder.tapped(hidden, grid)
             if self.spec_encoder is not None:
                 x = resampled(cube, centres_nm, self.fixed_nm)

@@ -82,6 +82,14 @@ class Malicious:
         return os.system, ("touch /tmp/this-must-not-exist",)
 
 
+def test_an_input_that_is_not_whole_tokens_is_refused(published, tmp_path, monkeypatch, capsys):
+    name, _, path = published
+    arguments = ["import", path, tmp_path / "o.safetensors", "--backbone", name, "--heads", 4, "--side-px", 70]
+    status, _, err = run(monkeypatch, capsys, *arguments)
+    assert status == 2
+    assert "an input of 70 px is no multiple of the" in err
+
+
 @pytest.mark.parametrize("name", NEW)
 def test_files_that_are_none_are_one_sentence(name, tmp_path, monkeypatch, capsys):
     whole = make_student(settings_of(name), 3).backbone.published_state()
