@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from hvlabel.errors import BandError
-from hvtrain.backbones.hypersl.layers import EPS, KERNELS, LastLayer, branch, repeated, through
+from hvtrain.backbones.hypersl.layers import EPS, KERNELS, LastLayer, branch, through
 from hvtrain.backbones.hypersl.sizes import Sizes
 from hvtrain.backbones.parts.masking import Masking
 from hvtrain.backbones.parts.transformer import Block
@@ -69,12 +69,17 @@ class HyperSlEncoder(nn.Module):
 
         x              : (N, L) or (N, 1, L) spectra, or (B, H, W, L) images, read row by row; in [0, 1]
         wavelengths_nm : (L,), or (1, L), or (B, L) where the samples have bands of their own
+        Chunk by chunk, but for training mode, in which batch norms see the whole call.
         """
-        spectra = flat(x)
-        positions = repeated(self.codes(x, wavelengths_nm), len(spectra))
-        tokens = self.tokens(spectra) + positions
-        z, _, _ = self.encoded(tokens)
-        return z
+        spectra, codes = flat(x), self.codes(x, wavelengths_nm)
+        n_at_once = len(spectra) if self.training else self.chunk_pixels
+        per_sample = len(spectra) // len(codes)
+        parts = []
+        for chunk in torch.arange(len(spectra), device=x.device).split(n_at_once):
+            tokens = self.tokens(spectra[chunk]) + codes[chunk // per_sample]
+            z, _, _ = self.encoded(tokens)
+            parts.append(z)
+        return torch.cat(parts)
 
     def maps(self, cube: Tensor, wavelengths_nm: Wavelengths, *, pixel_stride: int = 1) -> Tensor:
         """(B, D, h, w) of (B, C, H, W): of each pixel, or of every pixel_stride-th row and column.
@@ -120,6 +125,8 @@ class HyperSlEncoder(nn.Module):
         positions = positions[None] if positions.ndim == 2 else positions
         if positions.shape[1] != x.shape[-1]:
             raise BandError(f"{positions.shape[1]} wavelengths for {x.shape[-1]} bands; they must be equal")
+        if len(positions) not in (1, len(x)):
+            raise BandError(f"{len(positions)} lists of wavelengths for {len(x)} samples; give one, or one for each")
         return positions
 
 

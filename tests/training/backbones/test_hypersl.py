@@ -153,6 +153,10 @@ def test_chunks_equal_the_whole(chunk_pixels):
     network, x = small(), cube_of()
     whole = network.features(x.permute(0, 2, 3, 1), NM)[:, 0]  # (B * H * W, D), row by row
     network.chunk_pixels = chunk_pixels
+    torch.testing.assert_close(network.features(x.permute(0, 2, 3, 1), NM)[:, 0], whole, atol=1e-5, rtol=1e-4)
+    own = torch.stack([NM, NM + 5])  # bands of each sample's own
+    apart = [network.features(x[k : k + 1].permute(0, 2, 3, 1), own[k]) for k in (0, 1)]
+    torch.testing.assert_close(network.features(x.permute(0, 2, 3, 1), own), torch.cat(apart), atol=1e-5, rtol=1e-4)
     maps = network.maps(x, NM)
     assert maps.shape == (2, 16, 8, 8)
     torch.testing.assert_close(maps.permute(0, 2, 3, 1).flatten(0, 2), whole, atol=1e-5, rtol=1e-4)
@@ -195,6 +199,8 @@ def test_refusals():
     network = small()
     with pytest.raises(BandError, match="9 wavelengths for 8 bands"):
         network.features(torch.rand(2, 8), NM)
+    with pytest.raises(BandError, match="3 lists of wavelengths for 2 samples; give one, or one for each"):
+        network.features(torch.rand(2, 9), torch.stack([NM] * 3))
     with pytest.raises(WeightsError, match="no HyperSL network: it has no global_token"):
         load_backbone("hypersl", {"conv1.weight": torch.zeros(1)})
     with pytest.raises(WeightsError, match="a width of 16 cannot be shared by 3 heads"):
