@@ -1,4 +1,4 @@
-"""Command line of pre-training: fit, evaluate, export, features."""
+"""Command line of pre-training: fit, evaluate, export, import, features."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import typer
 
 from hvlabel.config import PretrainSettings, TeacherSettings, parse_stage
 from hvlabel.config.tree import Config, load_config
-from hvlabel.errors import run_program
+from hvlabel.errors import ConfigError, HvError, run_program
 from hvlabel.layout import Layout
 
 app = typer.Typer(
@@ -101,17 +101,46 @@ def features(
 
 @app.command()
 def export(
-    run: Annotated[Path, typer.Argument(help="folder of a run, finished or not")],
+    run: Annotated[Path, typer.Argument(help="folder of a run, finished or not; with --published a .safetensors file")],
     out: Annotated[Path, typer.Argument(help="file to write: .safetensors, .pt or .pth")],
+    published: Annotated[
+        bool,
+        typer.Option("--published", help="of a run's or imported file, the backbone in its authors' layout"),
+    ] = False,
 ) -> None:
     """The averaged student of a run as a bare state dict of the published layout."""
     from hvtrain.backbones.weights import export as write
     from hvtrain.engine.checkpoint import averaged_student
     from hvtrain.engine.run_folder import RunFiles
+    from hvtrain.tasks.exchange import export_published
 
+    if published:
+        typer.echo(f"{out}: {export_published(run, out)} tensors")
+        return
     state, step, backbone, sizes = averaged_student(RunFiles(run).checkpoint)
     write(state, out, sizes, backbone)
     typer.echo(f"{out}: {len(state)} tensors, step {step}")
+
+
+@app.command("import")
+def import_(
+    files: Annotated[list[Path], typer.Argument(help="published file or files of one network, then the file to write")],
+    backbone: Annotated[str, typer.Option(help="whose file it is: hyperfree, specaware, hypersigma or hypersl")],
+    heads: Annotated[int | None, typer.Option(help="heads of a block, for sizes that are not published")] = None,
+    side_px: Annotated[int | None, typer.Option(help="side of the input, where the file does not tell it")] = None,
+    patch_px: Annotated[int | None, typer.Option(help="side of a token, where the network can take another")] = None,
+) -> None:
+    """A published checkpoint as a file that `student.checkpoint` and `features` take. Runs no code of the file."""
+    from hvtrain.tasks.exchange import import_published
+
+    if len(files) < 2:
+        raise ConfigError("import needs a published file and the file to write")
+    *published, out = files
+    given = {"num_heads": heads, "img_size": side_px, "patch_size": patch_px}
+    config = {name: value for name, value in given.items() if value is not None}
+    network = import_published(published, backbone, out, config)
+    n_parameters = sum(parameter.numel() for parameter in network.parameters())
+    typer.echo(f"{out}: {network.name}, {n_parameters / 1e6:.1f} M parameters")
 
 
 def _settings(

@@ -115,6 +115,8 @@ def _train(
     optimiser, hardware = settings.optimiser, settings.hardware
     _require_equal_parts(optimiser.batch_images, fabric.world_size, optimiser.accumulate)
     student = make_student(settings.student, settings.seed)
+    for camera in corpus.cameras:
+        student.require_bands(camera.wavelengths_nm)  # sizes may narrow what a backbone of its kind can read
     if hardware.checkpoint_blocks:
         student.save_memory()
     objective = make_objective(student, settings, torch.from_numpy(corpus.teacher_centre))

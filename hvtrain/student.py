@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from hvlabel.config import StudentSettings
 from hvlabel.errors import WeightsError
-from hvlabel.models.hyperfree import load_hyperfree
 from hvlabel.models.weights import read_state_dict
+from hvtrain.backbones import hyperfree
 from hvtrain.backbones.contract import Backbone
-from hvtrain.backbones.hyperfree import HyperFreeBackbone
 from hvtrain.backbones.table import backbone_row
 from hvtrain.backbones.weights import load_into, recorded_sizes
 from hvtrain.heads.first_weights import listen_to_prompts
-from hvtrain.heads.prompted import decoder_of, prompted
+from hvtrain.heads.prompted import OF_BACKBONE, PromptedBackbone, decoder_of, prompted
 
 
 def make_student(settings: StudentSettings, seed: int) -> Backbone:
@@ -35,7 +35,15 @@ def make_student(settings: StudentSettings, seed: int) -> Backbone:
         listen_to_prompts(decoder.mask_decoder, decoder.prompt_encoder)
     path = start_file(settings)
     if path is not None:
-        load_into(student, read_state_dict(path), str(path))
+        state = read_state_dict(path)
+        load_into(_holder(student, state), state, str(path))
+    return student
+
+
+def _holder(student: Backbone, state: Mapping[str, Tensor]) -> Backbone:
+    """What a state dict is of: the student, or, in a file that was imported, its backbone alone."""
+    if isinstance(student, PromptedBackbone) and not any(name.startswith(OF_BACKBONE) for name in state):
+        return student.backbone
     return student
 
 
@@ -73,12 +81,11 @@ def load_exported(path: Path, image_size_px: int | None = None, merge_blocks: Se
     recorded = recorded_sizes(path)
     if recorded is None:
         # published files tell no sizes: shapes and the caller do
-        merges = None if merge_blocks is None else tuple(merge_blocks)
-        published = load_hyperfree(state, image_size_px=image_size_px, merge_blocks=merges, source=str(path))
-        student: Backbone = HyperFreeBackbone(published.topology)
-        student.load_state_dict(published.state_dict())
+        sizes_given = {"img_size": image_size_px, "merge_indexs": merge_blocks}
+        student: Backbone = hyperfree.adopt([state], sizes_given, str(path))
     else:
         name, sizes = recorded
-        student = rebuilt(name, sizes)
+        # an imported file holds no prompt decoder: then the backbone is all there is
+        student = _holder(rebuilt(name, sizes), state)
         load_into(student, state, str(path))
     return student.eval()

@@ -7,6 +7,7 @@ Here is what stands below the branches. A branch's own settings stand in its fil
 from importlib import import_module
 from typing import Any
 
+from hvlabel.config.backbones import HyperSigmaSettings, HyperSlSettings, SpecAwareSettings
 from hvlabel.config.branch import (
     IN_FAST_MODE,
     Branch,
@@ -68,6 +69,8 @@ __all__ = [
     "GeneratorSettings",
     "HardwareSettings",
     "HyperFreeModel",
+    "HyperSigmaSettings",
+    "HyperSlSettings",
     "LeftOutAt",
     "LossSettings",
     "NetworkBranchSettings",
@@ -80,6 +83,7 @@ __all__ = [
     "RunSettings",
     "Sam2Model",
     "SamModel",
+    "SpecAwareSettings",
     "StageSettings",
     "StudentSettings",
     "Surroundings",

@@ -6,7 +6,8 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from hvlabel.config.marks import NO_RESULT, LeftOutAt
+from hvlabel.config.backbones import HyperSigmaSettings, HyperSlSettings, SpecAwareSettings
+from hvlabel.config.marks import NO_RESULT, LeftOutAt, ReadWhen
 from hvlabel.config.stage import StageSettings
 from hvlabel.settings import Settings
 
@@ -19,28 +20,50 @@ class StudentSettings(Settings):
         "hyperfree", description="its kind, one of those that hvtrain has"
     )
     size: Literal["small", "b", "l", "h"] = Field(
-        "b", description="small has 5 M parameters; b, l, h are the published sizes"
+        "b", description="small has 5 M parameters or fewer; b, l, h are the published sizes"
     )
     crop_px: int = Field(
-        224, ge=64, description="side of the input and of the crops, px; a multiple of the patch (16, small: 8)"
+        224,
+        ge=64,
+        description="side of the input and of the crops, px; a multiple of the patch (HyperFree: 16, small: 8)",
     )
-    merging: bool = Field(False, description="halve the token grid inside the network, as the published examples do")
+    merging: bool = Field(
+        False, description="HyperFree only: halve the token grid inside the network, as the published examples do"
+    )
     checkpoint: Annotated[str | None, NO_RESULT] = Field(
         None,
-        description="HyperFree or HyperVision state dict, or a run's exported weights, to start from; none: from "
-        "scratch",
+        description="HyperFree or HyperVision state dict, a run's exported weights, or what `hvtrain import` wrote, to "
+        "start from; none: from scratch",
     )
     gsd_m: float = Field(1.0, gt=0, description="ground sampling distance of the raw images, m per pixel")
+    specaware: Annotated[SpecAwareSettings, ReadWhen("backbone", ("specaware",))] = SpecAwareSettings()
+    hypersigma: Annotated[HyperSigmaSettings, ReadWhen("backbone", ("hypersigma",))] = HyperSigmaSettings()
+    hypersl: Annotated[HyperSlSettings, ReadWhen("backbone", ("hypersl",))] = HyperSlSettings()
+
+    @model_validator(mode="after")
+    def _size_is_published(self) -> Self:
+        if self.backbone == "specaware" and self.size == "h":
+            raise ValueError("specaware has no size h; choose small, b or l, and set width, depth and heads apart")
+        if self.merging and self.backbone != "hyperfree":
+            raise ValueError(f"merging is of hyperfree alone; leave it out for {self.backbone}")
+        return self
 
     @model_validator(mode="after")
     def _grid(self) -> Self:
-        if self.crop_px % (self.patch_px * (2 if self.merging else 1)):
-            raise ValueError(f"crop_px {self.crop_px} is no multiple of {self.patch_px * (2 if self.merging else 1)}")
+        cell_px = self.patch_px * (2 if self.merging else 1)
+        if self.crop_px % cell_px:
+            raise ValueError(f"crop_px {self.crop_px} is no multiple of {cell_px}")
         return self
 
     @property
     def patch_px(self) -> int:
         """Side of a token, px."""
+        if self.backbone == "specaware":
+            return self.specaware.patch_px
+        if self.backbone == "hypersigma":
+            return self.hypersigma.patch_px
+        if self.backbone == "hypersl":
+            return self.hypersl.stride_px
         return 8 if self.size == "small" else 16
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import argparse
 import hashlib
+import pickle
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -35,7 +37,8 @@ def weights_sha256(weights: Weights | None) -> str | None:
 def read_state_dict(path: Path) -> dict[str, Tensor]:
     """Tensors of a .safetensors, .pt or .pth file; a wrapper under `model` or `state_dict` is opened.
 
-    WeightsError if it is none. Nothing is unpickled but tensors: a checkpoint from elsewhere runs no code.
+    WeightsError if it is none. Nothing is unpickled but tensors: a checkpoint from elsewhere runs no code. A plain
+    argparse.Namespace beside them is let through: published trainings keep their arguments so.
     """
     import safetensors.torch  # only here: torch takes seconds to import
     import torch
@@ -43,7 +46,13 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
     try:
         if path.suffix == ".safetensors":
             return safetensors.torch.load_file(path)
-        content: Any = torch.load(path, map_location="cpu", weights_only=True)
+        with torch.serialization.safe_globals([argparse.Namespace]):
+            content: Any = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise WeightsError(
+            f"{path}: not a readable checkpoint: it holds more than tensors, which could run code, or is no checkpoint "
+            "at all; have its author save the state dict alone"
+        ) from error
     except Exception as error:  # loaders raise many kinds on foreign files; each means the same to the user
         gist = " ".join(str(error).split())[:100]
         raise WeightsError(f"{path}: not a readable checkpoint ({gist}); download it again") from error

@@ -1,1 +1,5 @@
 """Networks that can be pre-trained: one contract, one file each, one row each in the table."""
+
+from hvtrain.backbones.published import load_backbone
+
+__all__ = ["load_backbone"]

@@ -60,6 +60,18 @@ class Backbone(nn.Module, ABC):
     def sizes(self) -> dict[str, Any]:
         """What `rebuild` of its row needs to make it again, as JSON can hold it."""
 
+    def published_state(self) -> dict[str, Tensor]:
+        """The state dict in the layout of its authors, which may leave out what their files do not hold."""
+        return self.state_dict()
+
+    def may_be_missing(self) -> tuple[str, ...]:
+        """Starts of names of weights that a file may lack: they keep their first values."""
+        return ()
+
+    def unread(self) -> tuple[str, ...]:
+        """Starts of names of weights that a file may hold and this network does not."""
+        return ()
+
     def position_tables(self) -> frozenset[str]:
         """Names of weights (2g - 1, d) that depend on the image size; those of another size are interpolated."""
         return frozenset()

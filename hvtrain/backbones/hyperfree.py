@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any, ClassVar
 
@@ -11,8 +11,9 @@ from torch import Tensor, nn
 
 from hvlabel.config import StudentSettings
 from hvlabel.errors import BandError
-from hvlabel.models.hyperfree import HyperFree, Topology, choose_channels, published_topology
+from hvlabel.models.hyperfree import HyperFree, Topology, choose_channels, load_hyperfree, published_topology
 from hvtrain.backbones.contract import Backbone
+from hvtrain.backbones.parts.states import only
 from hvtrain.data.feature_maps import FeatureMaps
 from hvtrain.data.inputs import InputRange
 
@@ -109,6 +110,23 @@ def rebuild(sizes: dict[str, Any]) -> HyperFreeBackbone:
     for name, value in sizes.items():
         values[name] = tuple(value) if isinstance(value, list) else value  # JSON knows no tuples
     return HyperFreeBackbone(Topology(**values))
+
+
+def adopt(parts: Sequence[Mapping[str, Tensor]], config: Mapping[str, Any], source: str) -> HyperFreeBackbone:
+    """The network of a published file; WeightsError as load_hyperfree.
+
+    config : img_size where position tables do not tell it, merge_indexs where the file holds merging modules
+    """
+    merges = config.get("merge_indexs")
+    published = load_hyperfree(
+        only(parts, source, "HyperFree"),
+        image_size_px=config.get("img_size"),
+        merge_blocks=None if merges is None else tuple(merges),
+        source=source,
+    )
+    network = HyperFreeBackbone(published.topology)
+    network.load_state_dict(published.state_dict())
+    return network
 
 
 def require_bands(wavelengths_nm: Sequence[float]) -> None:

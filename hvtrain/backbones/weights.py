@@ -27,15 +27,19 @@ IGNORED = "mask_decoder.class_seg_head."  # in some published files; used for no
 def load_into(network: Backbone, state: Mapping[str, Tensor], source: str) -> None:
     """Every weight of a state dict into a network of the same sizes; WeightsError otherwise.
 
-    Its position tables may be of another image size: they are interpolated.
+    Its position tables may be of another image size: they are interpolated. What may be missing stays as it is.
     """
     expected = network.state_dict()
+    optional = network.may_be_missing()
+    absent = {name for name in expected if name not in state and name.startswith(optional)}
+    expected = {name: tensor for name, tensor in expected.items() if name not in absent}
     tables = network.position_tables()
     wrong = []
     for name, tensor in expected.items():
         if name not in state or (state[name].shape != tensor.shape and name not in tables):
             wrong.append(name)
-    extra = [name for name in state if name not in expected and not name.startswith(IGNORED)]
+    unread = (IGNORED, *network.unread())
+    extra = [name for name in state if name not in expected and not name.startswith(unread)]
     if wrong or extra:
         some = ", ".join((wrong + extra)[:3])
         raise WeightsError(
@@ -43,7 +47,7 @@ def load_into(network: Backbone, state: Mapping[str, Tensor], source: str) -> No
             f"another shape, {len(extra)} unknown, e.g. {some}); choose its size and merging"
         )
     fitted = {name: _fitted(state[name].float(), tensor) for name, tensor in expected.items()}
-    network.load_state_dict(fitted, strict=True)
+    network.load_state_dict(fitted, strict=not absent)
 
 
 def _fitted(given: Tensor, expected: Tensor) -> Tensor:

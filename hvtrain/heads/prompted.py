@@ -17,6 +17,7 @@ from hvtrain.data.feature_maps import FeatureMaps
 WIDTH, HEADS = 128, 8
 MLP, IOU_HIDDEN = 512, 128
 MASK_CHANNELS = 16
+OF_BACKBONE = "backbone."  # start of the names of a backbone's weights in a prompted one
 
 
 @dataclass(frozen=True)
@@ -86,9 +87,21 @@ class PromptedBackbone(PromptedNetwork, Backbone):
         """As the backbone; the decoder's are fixed."""
         return self.backbone.sizes()
 
+    def published_state(self) -> dict[str, Tensor]:
+        """As the backbone: the prompt decoder is no part of what its authors publish."""
+        return self.backbone.published_state()
+
+    def may_be_missing(self) -> tuple[str, ...]:
+        """As the backbone."""
+        return tuple(f"{OF_BACKBONE}{name}" for name in self.backbone.may_be_missing())
+
+    def unread(self) -> tuple[str, ...]:
+        """As the backbone."""
+        return tuple(f"{OF_BACKBONE}{name}" for name in self.backbone.unread())
+
     def position_tables(self) -> frozenset[str]:
         """As the backbone."""
-        return frozenset(f"backbone.{name}" for name in self.backbone.position_tables())
+        return frozenset(f"{OF_BACKBONE}{name}" for name in self.backbone.position_tables())
 
     def save_memory(self) -> None:
         """As the backbone."""

@@ -1,0 +1,41 @@
+"""Any camera's bands on fixed ones."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+def resampling(wavelengths_nm: Sequence[float], fixed_nm: np.ndarray) -> np.ndarray:
+    """(F, C) float32 shares of a camera's bands in the fixed ones, by linear interpolation between neighbours.
+
+    wavelengths_nm : (C,) band centres in any order; equal ones count alike
+    fixed_nm       : (F,) rising centres
+    A fixed band beyond the camera's first or last one takes that one up to a step of the fixed bands, further out
+    nothing: a camera is not made up where it has not looked.
+    """
+    centres_nm, of_band, counts = np.unique(np.asarray(wavelengths_nm, float), return_inverse=True, return_counts=True)
+    above = np.searchsorted(centres_nm, fixed_nm).clip(1, max(1, len(centres_nm) - 1)) if len(centres_nm) > 1 else None
+    # of distinct centres: their neighbours are at a distance
+    shares = np.zeros((len(fixed_nm), len(centres_nm)))
+    rows = np.arange(len(fixed_nm))
+    if above is None:
+        shares[:, 0] = 1
+    else:
+        low_nm, high_nm = centres_nm[above - 1], centres_nm[above]
+        upper = ((fixed_nm - low_nm) / (high_nm - low_nm)).clip(0, 1)
+        shares[rows, above] = upper
+        shares[rows, above - 1] = 1 - upper
+    step_nm = fixed_nm[1] - fixed_nm[0]
+    beyond = (fixed_nm < centres_nm[0] - step_nm) | (fixed_nm > centres_nm[-1] + step_nm)
+    shares[beyond] = 0
+    return (shares[:, of_band] / counts[of_band]).astype(np.float32)
+
+
+def resampled(cube: Tensor, wavelengths_nm: Sequence[float], fixed_nm: np.ndarray) -> Tensor:
+    """(B, F, H, W) of (B, C, H, W)."""
+    shares = torch.from_numpy(resampling(wavelengths_nm, fixed_nm)).to(cube)
+    return torch.einsum("fc,bchw->bfhw", shares, cube)

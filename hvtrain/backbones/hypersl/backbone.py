@@ -1,0 +1,127 @@
+"""HyperSL behind the contract of all backbones."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from typing import Any, ClassVar
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from hvlabel.config import StudentSettings
+from hvlabel.errors import ConfigError
+from hvtrain.backbones.contract import Backbone
+from hvtrain.backbones.hypersl.encoder import HyperSlEncoder
+from hvtrain.backbones.hypersl.files import TABLE, encoder_part
+from hvtrain.backbones.hypersl.layers import first_weights
+from hvtrain.backbones.hypersl.scaling import bands_to_unit
+from hvtrain.backbones.hypersl.sizes import PUBLISHED, Sizes, sizes_of
+from hvtrain.backbones.parts.bands import readable, readable_of
+from hvtrain.backbones.parts.states import filled, only
+from hvtrain.data.feature_maps import FeatureMaps
+from hvtrain.data.inputs import InputRange
+
+RANGE_NM = (350.0, 2600.0)  # around the 400-2450 nm of EnMAP and DESIS, which it was pre-trained on
+SMALL = Sizes(width=64, depth=3, decoder_depth=2, heads=4)
+# the sizes of the other backbones -> names in the published code
+OF_SIZE = {"b": PUBLISHED["small"], "l": PUBLISHED["base"], "h": PUBLISHED["large"]}
+STRIDE_PX = 4
+
+
+class HyperSlBackbone(HyperSlEncoder, Backbone):
+    """The published encoder on the mean spectra of cells; its state dict is the published layout.
+
+    stride_px   : side of a cell
+    band_minmax : stretch each band of each image to [0, 1], as in pre-training, which takes absolute values away
+    """
+
+    name: ClassVar[str] = "hypersl"
+    input_range: ClassVar[InputRange] = "unit_max"
+
+    def __init__(self, sizes: Sizes, side_px: int, *, stride_px: int = STRIDE_PX, band_minmax: bool = False) -> None:
+        super().__init__(sizes)
+        self.dim, self.side_px, self.stride_px = sizes.width, side_px, stride_px
+        self.band_minmax = band_minmax
+
+    def encode(
+        self,
+        cube: Tensor,
+        wavelengths_nm: Sequence[float],
+        gsd_m: Sequence[float],
+        *,
+        rng: random.Random | None = None,
+    ) -> FeatureMaps:
+        """As the contract says; nothing is drawn. Bands outside 350-2600 nm are left out."""
+        inside = readable_of(cube.shape[1], wavelengths_nm, RANGE_NM)
+        x = cube[:, inside]
+        if self.band_minmax:
+            x = bands_to_unit(x)
+        cells = F.avg_pool2d(x, self.stride_px)
+        maps = self.maps(cells, [wavelengths_nm[k] for k in inside])
+        return FeatureMaps.of([maps], cube.shape[-1])
+
+    def require_bands(self, wavelengths_nm: Sequence[float]) -> None:
+        """BandError if no band lies near those of pre-training."""
+        require_bands(wavelengths_nm)
+
+    def sizes(self) -> dict[str, Any]:
+        """Of the encoder, the side of its input, and what it eats."""
+        return {
+            **asdict(self.topology),
+            "side_px": self.side_px,
+            "stride_px": self.stride_px,
+            "band_minmax": self.band_minmax,
+        }
+
+    def save_memory(self) -> None:
+        """Recompute each chunk of spectra in the backward pass."""
+        self.recompute = True
+
+    def compile_blocks(self) -> None:
+        """Compile the transformer's blocks, which are alike."""
+        for block in self.encoder_blocks:
+            block.compile()
+
+
+def build(settings: StudentSettings) -> HyperSlBackbone:
+    """The network of the settings with its first weights, drawn from torch's generator.
+
+    ConfigError for a width that its heads cannot share.
+    """
+    own = settings.hypersl
+    sizes = SMALL if settings.size == "small" else OF_SIZE[settings.size]
+    sizes = replace(
+        sizes,
+        width=own.width or sizes.width,
+        depth=own.depth or sizes.depth,
+        heads=own.heads or sizes.heads,
+    )
+    if sizes.width % sizes.heads or sizes.width % 2:
+        raise ConfigError(
+            f"pretrain.student.hypersl.width {sizes.width} must be even and a multiple of its {sizes.heads} heads"
+        )
+    network = HyperSlBackbone(sizes, settings.crop_px, stride_px=own.stride_px, band_minmax=own.band_minmax)
+    network.chunk_pixels = own.chunk_pixels
+    first_weights(network)
+    return network
+
+
+def rebuild(sizes: dict[str, Any]) -> HyperSlBackbone:
+    """The network of recorded sizes."""
+    of_encoder = {name: value for name, value in sizes.items() if name in Sizes.__dataclass_fields__}
+    others = {name: value for name, value in sizes.items() if name not in of_encoder}
+    return HyperSlBackbone(Sizes(**of_encoder), **others)
+
+
+def adopt(parts: Sequence[Mapping[str, Tensor]], config: Mapping[str, Any], source: str) -> HyperSlBackbone:
+    """The network of a published file, its decoder left out; WeightsError for another network's file."""
+    state = only(parts, source, "HyperSL")
+    network = HyperSlBackbone(sizes_of(state, config, source), int(config.get("img_size", 224)))
+    return filled(network, encoder_part(state), source, unused=(TABLE,))
+
+
+def require_bands(wavelengths_nm: Sequence[float]) -> None:
+    """BandError if no band (C,), nm, lies near those of pre-training."""
+    readable(wavelengths_nm, RANGE_NM)

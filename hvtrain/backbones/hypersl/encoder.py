@@ -1,0 +1,135 @@
+"""The encoder: a token per band, a wavelength code, a transformer, one vector per spectrum."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from hvlabel.errors import BandError
+from hvtrain.backbones.hypersl.layers import EPS, KERNELS, LastLayer, branch, through
+from hvtrain.backbones.hypersl.sizes import Sizes
+from hvtrain.backbones.parts.masking import Masking
+from hvtrain.backbones.parts.transformer import Block
+
+LONGEST_WAVE = 100.0  # of the code, in its units
+FIRST_NM, UNIT_NM = 400.0, 10.0
+CHUNK_PIXELS = 4096
+
+Wavelengths = Tensor | Sequence[float]
+
+
+class HyperSlEncoder(nn.Module):
+    """Spectrum of any camera to a vector.
+
+    chunk_pixels : spectra that are encoded at once: memory is bounded by it, not by the size of an image
+    """
+
+    def __init__(self, sizes: Sizes) -> None:
+        super().__init__()
+        width = sizes.width
+        self.topology, self.chunk_pixels = sizes, CHUNK_PIXELS
+        self.recompute = False  # in training: chunks keep no activations and are computed again in the backward pass
+        self.global_token = nn.Parameter(torch.zeros(1, 1, width))
+        # published files hold both: the code's factors, and a table of zeros that nothing reads
+        even = torch.arange(0, width, 2, dtype=torch.float32)
+        self.div_term = nn.Parameter(torch.exp(even * (-math.log(LONGEST_WAVE) / width)), requires_grad=False)
+        self.pe = nn.Parameter(torch.zeros(1, sizes.table_bands, width), requires_grad=False)
+        self.embedding_layer_1, self.embedding_layer_2, self.embedding_layer_3 = (
+            branch(1, width, kernel) for kernel in KERNELS
+        )
+        self.embedding_layer_4 = branch(len(KERNELS) * width, width, 1)
+        self.encoder_blocks = nn.ModuleList(Block(width, sizes.heads, eps=EPS) for _ in range(sizes.depth - 1))
+        self.transformer_encoder_layer = LastLayer(width, sizes.heads)
+
+    def branches(self, spectra: Tensor, *, frozen: bool = False) -> list[Tensor]:
+        """(N, D, L) of each width of kernel, of spectra (N, L)."""
+        layers = (self.embedding_layer_1, self.embedding_layer_2, self.embedding_layer_3)
+        return [through(layer, spectra[:, None], frozen=frozen) for layer in layers]
+
+    def tokens(self, spectra: Tensor, *, frozen: bool = False) -> Tensor:
+        """(N, L, D) of spectra (N, L), without positions.
+
+        The kernels count bands and know no wavelengths: bands must rise. frozen: batch norms keep to their statistics
+        """
+        joined = torch.cat(self.branches(spectra, frozen=frozen), dim=1)
+        return through(self.embedding_layer_4, joined, frozen=frozen).transpose(1, 2)
+
+    def positions(self, wavelengths_nm: Wavelengths) -> Tensor:
+        """(..., L, D) code of band centres (..., L), nm: sines in even places, cosines in odd ones."""
+        centres_nm = torch.as_tensor(wavelengths_nm, dtype=torch.float32, device=self.div_term.device)
+        angle = ((centres_nm - FIRST_NM) / UNIT_NM)[..., None] * self.div_term  # (..., L, D / 2)
+        return torch.stack([angle.sin(), angle.cos()], dim=-1).flatten(-2)
+
+    def features(self, x: Tensor, wavelengths_nm: Wavelengths) -> Tensor:
+        """(N, 1, D): a vector for each spectrum, of all its bands.
+
+        x              : (N, L) or (N, 1, L) spectra, or (B, H, W, L) images, read row by row; in [0, 1]
+        wavelengths_nm : (L,), or (1, L), or (B, L) where the samples have bands of their own
+        Chunk by chunk, but for training mode, in which batch norms see the whole call.
+        """
+        spectra, codes = flat(x), self.codes(x, wavelengths_nm)
+        n_at_once = len(spectra) if self.training else self.chunk_pixels
+        per_sample = len(spectra) // len(codes)
+        parts = []
+        for chunk in torch.arange(len(spectra), device=x.device).split(n_at_once):
+            tokens = self.tokens(spectra[chunk]) + codes[chunk // per_sample]
+            z, _, _ = self.encoded(tokens)
+            parts.append(z)
+        return torch.cat(parts)
+
+    def maps(self, cube: Tensor, wavelengths_nm: Wavelengths, *, pixel_stride: int = 1) -> Tensor:
+        """(B, D, h, w) of (B, C, H, W): of each pixel, or of every pixel_stride-th row and column.
+
+        wavelengths_nm : (C,) in any order; the bands are sorted
+        Chunk by chunk, with batch norms that keep to their statistics: in training too a pixel's vector depends on no
+        other pixel.
+        """
+        picked = cube[:, :, ::pixel_stride, ::pixel_stride].permute(0, 2, 3, 1)  # (B, h, w, C)
+        centres_nm, order = torch.as_tensor(wavelengths_nm, dtype=torch.float64).sort()
+        spectra = picked[..., order.to(cube.device)].flatten(0, 2)
+        positions = self.positions(centres_nm)
+        parts = []
+        # one code for all pixels: a table of it per pixel would be as large as the activations
+        for chunk in spectra.split(self.chunk_pixels):
+            if self.recompute and self.training:
+                parts.append(checkpoint(self._vectors, chunk, positions, use_reentrant=False))
+            else:
+                parts.append(self._vectors(chunk, positions))
+        return torch.cat(parts).unflatten(0, picked.shape[:3]).permute(0, 3, 1, 2)
+
+    def _vectors(self, spectra: Tensor, positions: Tensor) -> Tensor:
+        """(N, D) of spectra (N, L) and codes (L, D)."""
+        z, _, _ = self.encoded(self.tokens(spectra, frozen=True) + positions)
+        return z[:, 0]
+
+    def encoded(self, tokens: Tensor, choice: Masking | None = None) -> tuple[Tensor, Tensor, Tensor]:
+        """A vector (N, 1, D) of tokens with positions (N, L, D), and keys and values (N, heads, K, c) of its bands.
+
+        choice : the bands that are kept; none: all
+        """
+        kept = tokens if choice is None else choice.kept(tokens)
+        x = torch.cat([self.global_token.expand(len(kept), -1, -1), kept], dim=1)
+        for block in self.encoder_blocks:
+            x = block(x)
+        y, k, v = self.transformer_encoder_layer(x)
+        z = y[:, :1] + y[:, 1:].mean(dim=1, keepdim=True)  # the global token, and the mean of the bands
+        return z, k[:, :, 1:], v[:, :, 1:]
+
+    def codes(self, x: Tensor, wavelengths_nm: Wavelengths) -> Tensor:
+        """(1 or B, L, D) codes of the bands of x; BandError if they are not as many as its bands."""
+        positions = self.positions(wavelengths_nm)
+        positions = positions[None] if positions.ndim == 2 else positions
+        if positions.shape[1] != x.shape[-1]:
+            raise BandError(f"{positions.shape[1]} wavelengths for {x.shape[-1]} bands; they must be equal")
+        if len(positions) not in (1, len(x)):
+            raise BandError(f"{len(positions)} lists of wavelengths for {len(x)} samples; give one, or one for each")
+        return positions
+
+
+def flat(x: Tensor) -> Tensor:
+    """(N, L) spectra of (N, L), (N, 1, L) or (B, H, W, L)."""
+    return x.reshape(-1, x.shape[-1])

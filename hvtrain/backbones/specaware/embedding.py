@@ -1,0 +1,67 @@
+"""The patch embedding: a convolution whose kernels are generated for each sample and band."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from hvtrain.backbones.specaware.camera import Camera
+from hvtrain.backbones.specaware.content import ContentExtractor
+from hvtrain.backbones.specaware.fusion import Fusion
+from hvtrain.backbones.specaware.generators import MatrixGenerator
+from hvtrain.backbones.specaware.metadata import BandTransformer, SpectralEmbedding
+from hvtrain.backbones.specaware.sizes import Sizes
+
+FIRST_SCALE = 0.02  # of untrained tokens
+
+
+class HyperEmbedding(nn.Module):
+    """Cube of any camera to tokens.
+
+    The published code multiplies each patch with U and V of its band, which holds a number for every token, band and
+    channel of the width at once. U V is a kernel: one convolution per sample gives the same and holds a number for
+    every band, channel and pixel of a patch.
+    """
+
+    def __init__(self, sizes: Sizes) -> None:
+        super().__init__()
+        planes, patch_px = sizes.planes, sizes.patch_px
+        self.patch_px = patch_px
+        self.scaler = nn.Parameter(torch.tensor(FIRST_SCALE))
+        self.spectral_embedding = SpectralEmbedding(planes)
+        self.spectral_aware_transformer = BandTransformer(planes)
+        self.content_feature_extractor = ContentExtractor(planes, sizes.thumbnail_px)
+        self.matrix_generator = MatrixGenerator(planes, rows=sizes.width, columns=patch_px**2, rank=sizes.rank)
+        self.feature_fusion = Fusion(planes)
+
+    def forward(self, cube: Tensor, camera: Camera) -> tuple[Tensor, Tensor]:
+        """Tokens (B, h * w, E), row-major, and the vectors of the bands (B, C, w) that a decoder reads.
+
+        cube : (B, C, H, W) float32; rows and columns beyond whole patches are dropped
+        Tokens are sums over bands: they grow with the number of bands, as published.
+        """
+        bands = self.bands(camera, len(cube))
+        condition = self.condition(cube, bands)
+        kernels = self.kernels(condition)  # (B, E, C, k, k)
+        batch, width, n_bands = kernels.shape[:3]
+        # samples as groups of one image: each group meets its own kernels
+        as_groups = cube.reshape(1, batch * n_bands, *cube.shape[-2:])
+        maps = F.conv2d(as_groups, kernels.flatten(0, 1), stride=self.patch_px, groups=batch)  # (1, B * E, h, w)
+        tokens = maps.reshape(batch, width, -1).transpose(1, 2)
+        bias = self.matrix_generator.bias(condition.mean(dim=1))  # (B, E)
+        return self.scaler * (tokens + bias[:, None]), bands
+
+    def bands(self, camera: Camera, batch: int) -> Tensor:
+        """(B, C, w): what is known of each band, each having looked at the others."""
+        return self.spectral_aware_transformer(self.spectral_embedding(camera, batch))
+
+    def condition(self, cube: Tensor, bands: Tensor) -> Tensor:
+        """(B, C, w): what is known of each band, and what it shows."""
+        content = self.content_feature_extractor(cube)
+        return self.feature_fusion(bands, content) + bands
+
+    def kernels(self, condition: Tensor) -> Tensor:
+        """(B, E, C, k, k) of (B, C, w)."""
+        matrices = self.matrix_generator.matrices(condition)  # (B, C, E, k * k)
+        return matrices.transpose(1, 2).unflatten(-1, (self.patch_px, self.patch_px))

@@ -1,0 +1,84 @@
+"""The encoder: generated tokens, positions in metres, a plain vision transformer with a class token."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from hvtrain.backbones.parts.positions import grid_code
+from hvtrain.backbones.parts.transformer import Block
+from hvtrain.backbones.specaware.camera import Camera
+from hvtrain.backbones.specaware.embedding import HyperEmbedding
+from hvtrain.backbones.specaware.sizes import Sizes
+
+BLOCK_EPS = 1e-6  # the generators' norms have torch's 1e-5
+SPREAD = 0.02
+
+
+class SpecAwareEncoder(nn.Module):
+    """Cube of any camera to maps of tokens."""
+
+    def __init__(self, sizes: Sizes) -> None:
+        super().__init__()
+        self.topology = sizes
+        self.recompute = False  # in training: blocks keep no activations and compute them again in the backward pass
+        self.cls_token = nn.Parameter(torch.zeros(1, 1, sizes.width))
+        self.patch_embed = HyperEmbedding(sizes)
+        self.blocks = nn.ModuleList(Block(sizes.width, sizes.heads, eps=BLOCK_EPS) for _ in range(sizes.depth))
+        self.norm = nn.LayerNorm(sizes.width, eps=BLOCK_EPS)
+
+    def tokens(self, cube: Tensor, camera: Camera) -> Tensor:
+        """(B, h * w, E) tokens of (B, C, H, W), without positions."""
+        tokens, _ = self.patch_embed(cube, camera)
+        return tokens
+
+    def taps(self, cube: Tensor, camera: Camera) -> list[Tensor]:
+        """(B, E, h, w) maps after the tapped blocks, shallow ones first; only the last block's are normed."""
+        tokens = self.tokens(cube, camera)
+        h, w = self.grid(cube)
+        tokens = tokens + self.positions(camera, len(cube), (h, w), tokens.shape[-1]).to(tokens)
+        x = self.with_class_token(tokens)
+        maps = []
+        for i, block in enumerate(self.blocks):
+            x = self.passed(block, x)
+            if i in self.topology.taps:
+                tapped = self.norm(x) if i == len(self.blocks) - 1 else x
+                maps.append(tapped[:, 1:].transpose(1, 2).unflatten(2, (h, w)))
+        return maps
+
+    def grid(self, cube: Tensor) -> tuple[int, int]:
+        """Rows and columns of tokens of a cube."""
+        patch_px = self.topology.patch_px
+        return cube.shape[-2] // patch_px, cube.shape[-1] // patch_px
+
+    def positions(self, camera: Camera, batch: int, grid: tuple[int, int], width: int) -> Tensor:
+        """(B, h * w, width) float64 code of places in metres; as published, a token's index is taken for pixels."""
+        device = self.cls_token.device
+        gsd_m = camera.distances_m(batch, device)[:, None]  # (B, 1)
+        rows, columns = (torch.arange(n, dtype=torch.float32, device=device) * gsd_m for n in grid)
+        return grid_code(rows, columns, width)
+
+    def with_class_token(self, tokens: Tensor) -> Tensor:
+        """(B, 1 + N, E) of (B, N, E); the class token has no position."""
+        return torch.cat([self.cls_token.expand(len(tokens), -1, -1), tokens], dim=1)
+
+    def passed(self, block: nn.Module, x: Tensor) -> Tensor:
+        """Tokens after a block; in training with little memory recomputed in the backward pass."""
+        if self.recompute and self.training:
+            return checkpoint(block, x, use_reentrant=False)
+        return block(x)
+
+
+def first_weights(network: nn.Module) -> None:
+    """Draw the published first weights: small linear layers, no biases; what is generated has none either at first."""
+    for name, module in network.named_modules():
+        if isinstance(module, nn.Linear):
+            nn.init.trunc_normal_(module.weight, std=SPREAD)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+        if name.endswith("bias_generator.3"):  # its last layer
+            nn.init.zeros_(module.weight)
+    for name, parameter in network.named_parameters():
+        if name in ("cls_token", "mask_token"):
+            nn.init.trunc_normal_(parameter, std=SPREAD)

@@ -1,0 +1,48 @@
+"""Networks that make the weights of other layers: matrices U V of low rank, and a bias."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from hvtrain.backbones.specaware.fusion import DROPOUT
+
+
+class MatrixGenerator(nn.Module):
+    """U (rows, rank), V (rank, columns) and a bias (rows,), each from a vector (w,)."""
+
+    def __init__(self, planes: int, rows: int, columns: int, rank: int) -> None:
+        super().__init__()
+        self.rank = rank
+        self.u_generator = _matrix(planes, rows * rank)
+        self.v_generator = _matrix(planes, rank * columns)
+        self.bias_generator = nn.Sequential(
+            nn.LayerNorm(planes), nn.Linear(planes, planes // 2), nn.GELU(), nn.Linear(planes // 2, rows)
+        )
+
+    def factors(self, bands: Tensor) -> tuple[Tensor, Tensor]:
+        """U (..., rows, rank) and V (..., rank, columns) of (..., w)."""
+        u = self.u_generator(bands).unflatten(-1, (-1, self.rank))
+        v = self.v_generator(bands).unflatten(-1, (self.rank, -1))
+        return u, v
+
+    def matrices(self, bands: Tensor) -> Tensor:
+        """U V, (..., rows, columns), of (..., w)."""
+        u, v = self.factors(bands)
+        return u @ v
+
+    def bias(self, vector: Tensor) -> Tensor:
+        """(..., rows) of (..., w)."""
+        return self.bias_generator(vector)
+
+
+def _matrix(planes: int, numbers: int) -> nn.Sequential:
+    """A network from a vector to the numbers of a matrix."""
+    return nn.Sequential(
+        nn.LayerNorm(planes),
+        nn.Linear(planes, planes),
+        nn.GELU(),
+        nn.Dropout(DROPOUT),
+        nn.Linear(planes, planes // 2),
+        nn.GELU(),
+        nn.Linear(planes // 2, numbers),
+    )

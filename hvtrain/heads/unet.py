@@ -1,0 +1,114 @@
+"""U-Net and RU-Net of HS3-Bench: any channels of an image to logits at its size."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+BASE_WIDTH = 64
+DROPOUT = 0.25  # of RU-Net, before its deepest convolutions; element by element
+SMALLEST_PX = 16
+
+
+class DoubleConv(nn.Module):
+    """Two convolutions; with batch norms they have no biases."""
+
+    def __init__(self, n_in: int, n_out: int, middle: int | None = None, *, norms: bool = True) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        middle = middle or n_out
+        for a, b in ((n_in, middle), (middle, n_out)):
+            layers.append(nn.Conv2d(a, b, 3, padding=1, bias=not norms))
+            layers += [nn.BatchNorm2d(b)] if norms else []
+            layers.append(nn.ReLU())
+        self.double_conv = nn.Sequential(*layers)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, n_in, H, W) -> (B, n_out, H, W)."""
+        return self.double_conv(x)
+
+
+class Down(nn.Module):
+    """Half the size, twice the channels or as many."""
+
+    def __init__(self, n_in: int, n_out: int, *, norms: bool, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.maxpool_conv = nn.Sequential(nn.MaxPool2d(2), nn.Dropout(dropout), DoubleConv(n_in, n_out, norms=norms))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, n_in, H, W) -> (B, n_out, H / 2, W / 2), rounded down."""
+        return self.maxpool_conv(x)
+
+
+class Up(nn.Module):
+    """Twice the size, beside what the way down had at that size."""
+
+    def __init__(self, n_in: int, n_out: int, *, norms: bool) -> None:
+        super().__init__()
+        self.conv = DoubleConv(n_in, n_out, n_in // 2, norms=norms)
+
+    def forward(self, x: Tensor, skipped: Tensor) -> Tensor:
+        """(B, n_out, H, W) of (B, n, h, w) and of (B, n_in - n, H, W)."""
+        x = F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=True)
+        missing_rows, missing_columns = (skipped.shape[axis] - x.shape[axis] for axis in (2, 3))
+        left, top = missing_columns // 2, missing_rows // 2
+        # an odd side loses a pixel on the way down: it comes back as zeros at the right and bottom
+        x = F.pad(x, (left, missing_columns - left, top, missing_rows - top))
+        return self.conv(torch.cat([skipped, x], dim=1))
+
+
+class _Out(nn.Module):
+    """The last layer; under `conv`, as published."""
+
+    def __init__(self, n_in: int, n_classes: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(n_in, n_classes, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, n_in, H, W) -> (B, classes, H, W)."""
+        return self.conv(x)
+
+
+class UNet(nn.Module):
+    """With norms and dropout RU-Net, without either U-Net.
+
+    reduced : channels that a first layer brings the input to; none: as they are
+    """
+
+    def __init__(
+        self,
+        n_channels: int,
+        n_classes: int,
+        *,
+        width: int = BASE_WIDTH,
+        norms: bool = True,
+        dropout: float = DROPOUT,
+        reduced: int | None = None,
+    ) -> None:
+        super().__init__()
+        if reduced is not None:
+            self.dr_layer = nn.Conv2d(n_channels, reduced, 1)
+        self.reduces = reduced is not None
+        self.inc = DoubleConv(reduced or n_channels, width, norms=norms)
+        self.down1 = Down(width, 2 * width, norms=norms)
+        self.down2 = Down(2 * width, 4 * width, norms=norms)
+        self.down3 = Down(4 * width, 8 * width, norms=norms)
+        self.down4 = Down(8 * width, 8 * width, norms=norms, dropout=dropout)
+        self.up1 = Up(16 * width, 4 * width, norms=norms)
+        self.up2 = Up(8 * width, 2 * width, norms=norms)
+        self.up3 = Up(4 * width, width, norms=norms)
+        self.up4 = Up(2 * width, width, norms=norms)
+        self.outc = _Out(width, n_classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits (B, classes, H, W) of (B, C, H, W), at least 16 px a side."""
+        first = self.inc(self.dr_layer(x) if self.reduces else x)
+        down1 = self.down1(first)
+        down2 = self.down2(down1)
+        down3 = self.down3(down2)
+        deepest = self.down4(down3)
+        x = self.up1(deepest, down3)
+        x = self.up2(x, down2)
+        x = self.up3(x, down1)
+        return self.outc(self.up4(x, first))
