@@ -6,9 +6,8 @@ import json
 import numpy as np
 import pytest
 import yaml
-from test_cli import run
 from test_workflow import NM, image
-from verbs import counts_of, snakemake
+from verbs import counts_of, hvlabel, snakemake
 
 from hvlabel.branches.table import CORE_BRANCHES, OPTIONAL_BRANCHES
 from hvlabel.config.fusion import FusionSettings
@@ -140,7 +139,7 @@ def folder(tmp_path_factory):
     return folder
 
 
-def test_off_and_on_and_off_again(repository, folder, monkeypatch, capsys):
+def test_off_and_on_and_off_again(repository, folder, monkeypatch):
     monkeypatch.chdir(folder)
     layout = Layout(folder / "results")
 
@@ -159,7 +158,7 @@ def test_off_and_on_and_off_again(repository, folder, monkeypatch, capsys):
     assert "rgb: regions, material: regions, sequence: off" in page
     assert "sequence is off: the labels are made without it." in page
     assert "<th>sequence</th>" not in page
-    assert run(monkeypatch, capsys, "verify", "--results", layout.root)[:2] == (
+    assert hvlabel("verify", "--results", layout.root)[:2] == (
         0,
         "8 files checked, 0 missing or damaged\n",
     )
@@ -180,7 +179,7 @@ def test_off_and_on_and_off_again(repository, folder, monkeypatch, capsys):
     assert provenance()["content_sha256"] == seal
     assert layout.masks("sequence", "d", "scene0").exists()
     assert "<th>sequence</th>" not in layout.report.read_text()
-    _, table, _ = run(monkeypatch, capsys, "summary", "--results", layout.root)
+    _, table, _ = hvlabel("summary", "--results", layout.root)
     assert "sequence is off" in table
 
     # and on: the masks are still valid, so only labels are made
@@ -189,13 +188,13 @@ def test_off_and_on_and_off_again(repository, folder, monkeypatch, capsys):
     assert counts_of(said) == {"labels d/0000": (2, 0, 0, 0)}
 
 
-def test_verbs_know_it_too(folder, monkeypatch, capsys):
+def test_verbs_know_it_too(folder, monkeypatch):
     monkeypatch.chdir(folder)
     arguments = ("--shard", "d/0000", "--config", "off.yaml", "--results", "results")
-    status, _, err = run(monkeypatch, capsys, "segment", "sequence", *arguments)
+    status, _, err = hvlabel("segment", "sequence", *arguments)
     assert status == 2
     assert "the configuration says sequence: off" in err
-    status, out, _ = run(monkeypatch, capsys, "fuse", *arguments)
+    status, out, _ = hvlabel("fuse", *arguments)
     assert status == 0
     assert "0 failed, 0 left out" in out
     label = read_document(Layout(folder / "results").label("d", "scene0"))

