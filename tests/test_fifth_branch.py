@@ -10,7 +10,7 @@ import sys
 import numpy as np
 import pytest
 import yaml
-from test_workflow import NM, image
+from small_scenes import NM, image
 from verbs import counts_of, snakemake
 
 from hvlabel.config.fusion import FusionSettings
