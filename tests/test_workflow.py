@@ -203,10 +203,6 @@ WRONG = {
         {"datasets": {"gone": {"root": "nowhere", "glob": "*", "descriptor": {"container": "envi"}}}},
         "no image to work on: data set gone",
     ),
-    "descriptor": (
-        {"datasets": {"mine": {"root": "raw/mine", "descriptor": "absent.yaml"}}},
-        r"no descriptor 'absent\.yaml'",
-    ),
     "results": (
         {"results": "raw/mine/scene0.npy"},
         "cannot make the folder|cannot read the manifest|Not a directory",
@@ -228,6 +224,17 @@ def test_a_wrong_configuration_stops_at_once_in_one_sentence(folder):
         assert said[name].status != 0
         assert re.search(message, said[name].text), said[name].text
         assert "Traceback" not in said[name].text
+
+
+def test_a_descriptor_that_is_not_there_is_named(folder, monkeypatch):
+    """By the verb that does what the workflow does first, for the start of Snakemake takes seconds."""
+    monkeypatch.chdir(folder)
+    datasets = {"mine": {"root": "raw/mine", "descriptor": "absent.yaml"}}
+    write_config(folder, "settings/no_descriptor.yaml", datasets=datasets)
+    said = hvlabel("scan", "--config", "settings/no_descriptor.yaml")
+    assert said.status == 2
+    assert "no descriptor 'absent.yaml'" in said.err
+    assert said.err.count("\n") == 1
 
 
 def test_rules_are_lint_clean_and_formatted(repository):
