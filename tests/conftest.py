@@ -19,7 +19,8 @@ from hvlabel.readers.contract import StoredArray
 from hvlabel.readers.raw import RawImage
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-MODELS_OF_THE_USER = models_folder()
+# worker processes inherit an environment in which the cache is the empty one already
+MODELS_OF_THE_USER = Path(os.environ.setdefault("HVLABEL_TESTS_SAM", str(models_folder())))
 # an empty cache: what the tests do must not depend on whether SAM was fetched; those that need it ask for `sam_weights`
 os.environ["HVLABEL_MODELS"] = str(REPOSITORY / "tests" / "no-models-here")
 settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])

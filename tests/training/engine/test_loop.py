@@ -228,14 +228,7 @@ def test_wrong_calls_are_one_sentence(own, tmp_path):
         assert said.err.count("\n") == 1
 
 
-def test_a_batch_that_cannot_be_shared_equally_is_one_sentence(own):
-    uneven = tiny(optimiser={"batch_images": 3, "accumulate": 2})
-    with pytest.raises(ResultsError, match="batch_images 3 cannot be shared by 1 processes with"):
-        pretrain(own, uneven, distill=False)
-
-
-@pytest.mark.slow
-def test_such_a_batch_ends_both_of_two_processes_in_one_sentence(own):
+def test_a_batch_that_two_processes_cannot_share_ends_both_in_one_sentence(own):
     uneven = tiny(optimiser={"batch_images": 3, "accumulate": 3}, hardware={"devices": 2})
     done = subprocess.run(command(own, uneven), capture_output=True, text=True, timeout=120)
     assert done.returncode != 0
