@@ -6,6 +6,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 CORES ?= 2
+# a file's tests stay in one process, where they share what they have made
+PYTEST := $(BIN)/python -m pytest --numprocesses $(CORES) --dist loadfile
 # MODELS=sam, and regions where SAM's weights cannot be had; regions needs none; embedded and random drive SAM2 and HyperFree
 # with small networks, trained and untrained
 MODELS ?= sam
@@ -54,10 +56,10 @@ unlock: $(READY)  ## forget a run that was killed on another machine (RESULTS=fo
 	@$(BIN)/hvlabel unlock --results $(RESULTS)
 
 test: $(READY) models  ## the tests
-	$(BIN)/python -m pytest -m "not slow"
+	$(PYTEST) -m "not slow"
 
 test-slow: $(READY) models  ## the tests that take minutes
-	$(BIN)/python -m pytest -m slow
+	$(PYTEST) -m slow
 
 check: $(READY)  ## linters and types
 	$(BIN)/ruff check .

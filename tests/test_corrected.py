@@ -5,7 +5,7 @@ import shutil
 
 import numpy as np
 import pytest
-from test_cli import run
+from verbs import hvlabel
 
 from hvlabel.cache.index import read_index
 from hvlabel.errors import MaskFileError
@@ -35,9 +35,9 @@ def drop_first(document):
     del document["annotations"][0]
 
 
-def fuse(monkeypatch, capsys, layout, **settings):
+def fuse(layout, **settings):
     given = ["--settings", json.dumps(settings)] if settings else []
-    status, out, err = run(monkeypatch, capsys, "fuse", "--shard", "d/0000", *given, "--results", layout.root)
+    status, out, err = hvlabel("fuse", "--shard", "d/0000", *given, "--results", layout.root)
     assert status == 0
     return out + err
 
@@ -46,33 +46,33 @@ def entry(layout, name, stage="labels"):
     return read_index(layout.index(stage, "d", "0000")).images[name]
 
 
-def test_an_edit_that_nobody_accepted_is_reported_and_moved_aside(monkeypatch, capsys, layout):
+def test_an_edit_that_nobody_accepted_is_reported_and_moved_aside(layout):
     path = layout.label("d", NAMES[0])
     made = path.read_bytes()
     edit(path, drop_first)
     edited = path.read_bytes()
-    status, out, _ = run(monkeypatch, capsys, "verify", "--results", layout.root)
+    status, out, _ = hvlabel("verify", "--results", layout.root)
     assert status == 1
     assert f"hvlabel accept {path}" in out
     assert out.count(str(path) + ":") == 1
-    said = fuse(monkeypatch, capsys, layout)
+    said = fuse(layout)
     assert "1 made, 1 kept" in said
     assert "moved to" in said
     assert read_document(path)["annotations"] == json.loads(made)["annotations"]
     aside = layout.aside / "labels" / "d" / path.name
     assert aside.read_bytes() == edited
     edit(path, lambda d: d["annotations"].clear())
-    assert run(monkeypatch, capsys, "verify", "--repair", "--results", layout.root)[0] == 0
+    assert hvlabel("verify", "--repair", "--results", layout.root)[0] == 0
     assert not path.exists()
     assert json.loads(aside.with_name(f"{path.stem}-2.json").read_bytes())["annotations"] == []  # none is overwritten
     assert aside.read_bytes() == edited
 
 
-def test_an_accepted_correction_is_kept_by_every_run_and_used(monkeypatch, capsys, layout):
+def test_an_accepted_correction_is_kept_by_every_run_and_used(layout):
     path = layout.label("d", NAMES[0])
     before = read_document(path)
     edit(path, drop_first)
-    status, out, _ = run(monkeypatch, capsys, "accept", path)
+    status, out, _ = hvlabel("accept", path)
     assert (status, f"{path}: {len(before['annotations']) - 1} masks" in out) == (0, True)
     document = read_document(path)
     assert document["provenance"]["corrected"] == {"replaces": before["provenance"]["content_sha256"]}
@@ -80,15 +80,15 @@ def test_an_accepted_correction_is_kept_by_every_run_and_used(monkeypatch, capsy
     kept = path.read_bytes()
     assert entry(layout, NAMES[0]).digest == document["provenance"]["content_sha256"]
     assert entry(layout, NAMES[0]).counts["masks"] == len(document["annotations"])
-    assert "1 made, 1 kept" in fuse(monkeypatch, capsys, layout, iou_threshold=0.5)  # the other one is made anew
+    assert "1 made, 1 kept" in fuse(layout, iou_threshold=0.5)  # the other one is made anew
     assert path.read_bytes() == kept
-    status, out, _ = run(monkeypatch, capsys, "verify", "--deep", "--results", layout.root)
+    status, out, _ = hvlabel("verify", "--deep", "--results", layout.root)
     assert status == 0
     assert f"{path}: corrected by hand" in out
     sample = LabelledImages(str(layout.root), max_masks=1000)[0]
     assert len(sample.masks) == len(document["annotations"])
     layout.masks("rgb", "d", NAMES[0]).unlink()  # what it was made from is not needed any more
-    assert "0 failed" in fuse(monkeypatch, capsys, layout)
+    assert "0 failed" in fuse(layout)
     assert path.read_bytes() == kept
     # a second correction remembers what the pipeline made
     edit(path, drop_first)
@@ -166,7 +166,7 @@ def test_what_is_no_correction_is_one_sentence_and_changes_nothing(layout, chang
     assert path.read_bytes() == content
 
 
-def test_what_annotation_tools_leave_empty_is_filled_in(monkeypatch, capsys, layout):
+def test_what_annotation_tools_leave_empty_is_filled_in(layout):
     path = layout.masks("rgb", "d", NAMES[0])
     empty = {"score": None, "predicted_iou": None, "point_coords": None, "id": [1], "frame": None}
     edit(path, lambda d: d["annotations"][0].update(empty))
@@ -175,18 +175,18 @@ def test_what_annotation_tools_leave_empty_is_filled_in(monkeypatch, capsys, lay
     accept_file(path)
     first = read_document(path)["annotations"][0]
     assert (first["score"], first["predicted_iou"], first["id"]) == (1.0, 1.0, 0)
-    assert "0 failed" in fuse(monkeypatch, capsys, layout)
+    assert "0 failed" in fuse(layout)
 
 
-def test_masks_of_a_branch_can_be_corrected_too_and_labels_follow(monkeypatch, capsys, layout):
+def test_masks_of_a_branch_can_be_corrected_too_and_labels_follow(layout):
     path = layout.masks("rgb", "d", NAMES[0])
     edit(path, lambda d: d["annotations"].clear())
     assert accept_file(path) == 0
     kept = path.read_bytes()
     config = layout.root.parent / "c.yaml"
     segment = ("segment", "rgb", "--shard", "d/0000", "--config", config, "--results", layout.root)
-    assert "0 made, 2 kept" in run(monkeypatch, capsys, *segment)[1]
+    assert "0 made, 2 kept" in hvlabel(*segment)[1]
     assert path.read_bytes() == kept
-    assert "1 made, 1 kept" in fuse(monkeypatch, capsys, layout)
+    assert "1 made, 1 kept" in fuse(layout)
     label = read_document(layout.label("d", NAMES[0]))
     assert not any(a["branch"] == "rgb" for a in label["annotations"])

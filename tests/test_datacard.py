@@ -1,12 +1,11 @@
 """The data card: what lies on the disk, what is equal, what cannot be read."""
 
-import contextlib
-
 import h5py
 import numpy as np
 import scipy.io
+import yaml
+from verbs import hvlabel
 
-from hvlabel.cli import main
 from hvlabel.config.tree import parse_config
 from hvlabel.inspect.datacard import data_card
 from hvlabel.manifest import scan
@@ -56,14 +55,9 @@ def test_the_card_counts_and_compares(tmp_path):
     assert card.tsv().count("\n") == 4
 
 
-def test_the_command_writes_it(tmp_path, monkeypatch, capsys):
-    import yaml
-
+def test_the_command_writes_it(tmp_path):
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(tree(tmp_path)))
-    monkeypatch.setattr("sys.argv", ["hvlabel", "scan", "--table", "--config", str(tmp_path / "config.yaml")])
-    with contextlib.suppress(SystemExit):
-        main()
-    said = capsys.readouterr().out
+    said = hvlabel("scan", "--table", "--config", tmp_path / "config.yaml").out
     assert "| 50 Outdoor | 33 | 400-720 |" in said
     assert (tmp_path / "results" / "datacard.md").read_text().rstrip() in said
     assert (tmp_path / "results" / "datacard.tsv").read_text().startswith("data set\tbands")

@@ -1,6 +1,7 @@
 """Every script of examples/ on a tiny results folder, and the commands of the first hour that need no network."""
 
 import csv
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 from pycocotools.coco import COCO
+from verbs import call, hvlabel, hvtrain
 
 from hvlabel.branches.table import CORE_BRANCHES
 from hvlabel.cache.index import publish_scan
@@ -28,10 +30,29 @@ CHECKER = EXAMPLES / "colour_checker"
 REGIONS = {"backend": "regions"}
 
 
-def run(script, *arguments):
+def run_inside(command, check):
+    """In place of `subprocess.run`: a program of this repository, without the seconds that its imports take."""
+    python, m, program, *arguments = command
+    assert (python, m, check) == (sys.executable, "-m", True)
+    said = {"hvlabel": hvlabel, "hvtrain": hvtrain}[program](*arguments)
+    assert said.status == 0, said.text
+
+
+@pytest.fixture
+def run(monkeypatch):
     """What a script of examples/ prints."""
-    command = [sys.executable, str(EXAMPLES / script), *map(str, arguments)]
-    return subprocess.run(command, check=True, capture_output=True, text=True, cwd=EXAMPLES.parent).stdout
+    monkeypatch.chdir(EXAMPLES.parent)
+    monkeypatch.setattr(subprocess, "run", run_inside)
+
+    def run_script(script, *arguments):
+        def main():
+            runpy.run_path(str(EXAMPLES / script), run_name="__main__")
+
+        said = call(main, script, *arguments)
+        assert said.status == 0, said.text
+        return said.out
+
+    return run_script
 
 
 @pytest.fixture(scope="module")
@@ -67,13 +88,13 @@ def test_every_script_is_short_and_says_how_it_is_called():
         assert f"python examples/{script.name} " in text
 
 
-def test_labels_come_in_batches(layout):
+def test_labels_come_in_batches(run, layout):
     lines = run("read_labels.py", layout.root).splitlines()
     assert sorted(line.split(":")[0] for line in lines) == ["vis31_00", "vis31_01"]
     assert all("cube (31, 64, 64), masks (" in line for line in lines)
 
 
-def test_coco_holds_the_labels(layout, tmp_path):
+def test_coco_holds_the_labels(run, layout, tmp_path):
     out = tmp_path / "coco.json"
     run("masks_to_coco.py", layout.root, out)
     coco = COCO(out)
@@ -87,14 +108,14 @@ def test_coco_holds_the_labels(layout, tmp_path):
     assert int(coco.annToMask(first[0]).sum()) == first[0]["area"]
 
 
-def test_spectra_have_a_row_per_band(layout):
+def test_spectra_have_a_row_per_band(run, layout):
     rows = list(csv.reader(run("spectrum_of_a_mask.py", layout.root, "vis/vis31_00").splitlines()))
     assert rows[0][:2] == ["nm", "mask 0"]
     assert [float(row[0]) for row in (rows[1], rows[-1])] == [400, 700]
     assert len(rows) == 1 + 31
 
 
-def test_a_raw_file_becomes_a_label_without_a_workflow(tmp_path):
+def test_a_raw_file_becomes_a_label_without_a_workflow(run, tmp_path):
     last = run("segment_one_cube.py", CHECKER / "ColorChecker25.mat", CHECKER / "camera.yaml", tmp_path).splitlines()[
         -1
     ]
@@ -104,7 +125,7 @@ def test_a_raw_file_becomes_a_label_without_a_workflow(tmp_path):
     assert len(label) > 8  # patches
 
 
-def test_features_become_a_picture(layout, tmp_path, repository):
+def test_features_become_a_picture(run, layout, tmp_path, repository):
     backbone = repository / "resources/models/hyperfree_embedded.safetensors"
     out = tmp_path / "features.png"
     run("features_of_a_cube.py", layout.cube("vis", "vis31_00"), backbone, out)
@@ -113,7 +134,7 @@ def test_features_become_a_picture(layout, tmp_path, repository):
         assert picture.getextrema() == ((0, 255),) * 3
 
 
-def test_a_corrected_label_is_sealed(layout):
+def test_a_corrected_label_is_sealed(run, layout):
     path = layout.label("vis", "vis31_01")
     before = read_masks(path)
     run("correct_a_label.py", path, "--drop", 0, "--polygon", "10,10,30,10,30,40")

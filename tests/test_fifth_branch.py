@@ -10,7 +10,7 @@ import sys
 import numpy as np
 import pytest
 import yaml
-from test_workflow import NM, image
+from small_scenes import NM, image
 from verbs import counts_of, snakemake
 
 from hvlabel.config.fusion import FusionSettings
@@ -94,15 +94,15 @@ def test_a_branch_is_one_file_and_one_row(product, tmp_path, monkeypatch):
     (tmp_path / "raw").mkdir()
     np.save(tmp_path / "raw" / "scene.npy", image(0))
     data = {"root": "raw", "glob": "*.npy", "descriptor": {"container": "npy", "wavelengths_nm": NM}}
-    regions = {name: {"backend": "regions"} for name in ("rgb", "material")}
     # at the vote of other branches: the predictor of quality may think little of a threshold
-    tree = {"results": "results", "datasets": {"d": data}, **regions, "fusion": {"ranking": "votes"}}
-    tree |= {"sequence": "off", "bright": {"band": 1, "quantile": 0.7}}
+    tree = {"results": "results", "datasets": {"d": data}, "fusion": {"ranking": "votes"}}
+    tree |= {"rgb": {"backend": "regions"}, "sequence": "off", "material": "off"}
+    tree["bright"] = {"band": 1, "quantile": 0.7}
     (tmp_path / "c.yaml").write_text(yaml.safe_dump(tree))
     monkeypatch.setenv("PYTHONPATH", str(product))
     said = snakemake(tmp_path, "--configfile", "c.yaml", snakefile=product / "workflow" / "Snakefile")
     assert said.status == 0, said.text[-3000:]
-    assert {name.split()[0] for name in counts_of(said)} == {"cubes", "rgb", "material", "bright", "labels"}
+    assert {name.split()[0] for name in counts_of(said)} == {"cubes", "rgb", "bright", "labels"}
 
     layout = Layout(tmp_path / "results")
     masks = read_masks(layout.masks("bright", "d", "scene"))
@@ -110,10 +110,10 @@ def test_a_branch_is_one_file_and_one_row(product, tmp_path, monkeypatch):
     label = read_document(layout.label("d", "scene"))
     assert any("bright" in annotation["votes"] for annotation in label["annotations"])
     provenance = label["provenance"]
-    assert list(provenance["branches"]) == ["rgb", "material", "bright"]
+    assert list(provenance["branches"]) == ["rgb", "bright"]
     assert provenance["branches"]["bright"]["backend"] == "threshold"
     page = layout.report.read_text()
-    assert "rgb: regions, material: regions, bright: threshold, sequence: off" in page
+    assert "rgb: regions, bright: threshold, sequence: off, material: off" in page
     assert "<th>bright</th>" in page
 
     # the verbs know it as well, and labels from before it came keep their key

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from hvlabel.config.fusion import FusionSettings
 from hvlabel.errors import MaskFileError
-from hvlabel.fusion import foreground, fuse
+from hvlabel.fusion import agreement, foreground, fuse
 from hvlabel.masks import Mask, MaskSet, decode, encode, iou_matrix
 
 SIDE = 24
@@ -134,3 +134,35 @@ def test_branches_of_different_size_are_refused():
 
 def test_no_masks_anywhere_is_an_empty_label():
     assert fuse(sets(), FusionSettings()) == MaskSet(SIDE, SIDE, ())
+
+
+def test_agreement_by_hand():
+    def strip(columns, branch, score):
+        inside = np.zeros((10, 10), bool)
+        inside[:, :columns] = True
+        return Mask(encode(inside), score, branch, (0.0, 0.0))
+
+    one = MaskSet(10, 10, (strip(4, "rgb", 0.9), strip(10, "rgb", 0.99)))
+    other = MaskSet(10, 10, (strip(5, "material", 0.5),))
+    assert agreement(one.masks, [one, other]) == pytest.approx([(1 + 4 / 5) / 2, (1 + 5 / 10) / 2])
+    label = fuse([one, other], FusionSettings(iou_threshold=0.75, ranking="agreement"))
+    assert [m.votes for m in label.masks] == [("material", "rgb"), ("rgb",)]
+    assert [m.score for m in label.masks] == pytest.approx([0.9, 0.75])
+    by_votes = fuse([one, other], FusionSettings(iou_threshold=0.75))
+    assert [m.score for m in by_votes.masks] == pytest.approx([0.99 / 1.2, 1.1 / 1.2][::-1])
+
+
+def test_what_a_label_depends_on():
+    old = {
+        "ranking": "votes",
+        "iou_threshold": 0.8,
+        "min_area_px": 20,
+        "weights": {"rgb": 1.0, "sequence": 1.0, "material": 1.0},
+        "vote_bonus": 0.2,
+    }
+    assert FusionSettings(ranking="votes").relevant() == old
+    assert FusionSettings(ranking="votes", branches=("rgb",), min_quality=0.9).relevant() == old
+    by_quality = {**old, "min_quality": 0.2, "coverage": None}
+    del by_quality["ranking"]
+    assert FusionSettings().relevant() == by_quality  # auto: the masks decide
+    assert FusionSettings(weights={"prompts": 0.5}).relevant()["weights"]["prompts"] == 0.5

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import yaml
-from test_cli import run
+from verbs import hvlabel
 
 from hvlabel.config.tree import load_config
 from hvlabel.cube import open_cube
@@ -39,24 +39,24 @@ def folder(tmp_path):
     return tmp_path
 
 
-def test_every_page_says_so(monkeypatch, capsys, folder):
+def test_every_page_says_so(monkeypatch, folder):
     monkeypatch.chdir(folder)  # the descriptors lie beside the configuration, not here
     config, results = folder / "mine" / "c.yaml", folder / "results"
     where = ("--config", config, "--results", results)
-    assert run(monkeypatch, capsys, "scan", "--config", config, "--table")[0] == 0
+    assert hvlabel("scan", "--config", config, "--table")[0] == 0
     for name in ("invented", "known"):
         for verb in (["convert"], ["segment", "rgb"], ["segment", "sequence"], ["segment", "material"], ["fuse"]):
-            assert run(monkeypatch, capsys, *verb, "--shard", f"{name}/0000", *where)[0] == 0
+            assert hvlabel(*verb, "--shard", f"{name}/0000", *where)[0] == 0
     layout = Layout(results)
     invented, known = (open_cube(layout.cube(name, "a")) for name in ("invented", "known"))
     assert (invented.attributes["rgb_source"], known.attributes["rgb_source"]) == ("triplet", "cie")
     assert invented.attributes["wavelength_confidence"] == "placeholder"
     for path in (layout.masks("rgb", "invented", "a"), layout.label("invented", "a")):
         assert read_document(path)["provenance"]["wavelength_confidence"] == "placeholder"
-    _, summary, _ = run(monkeypatch, capsys, "summary", *where)
+    _, summary, _ = hvlabel("summary", *where)
     assert "invented: the band centres of 1 images are placeholders" in summary
     assert "known: the band centres" not in summary
-    assert run(monkeypatch, capsys, "report", "--results", results)[0] == 0
+    assert hvlabel("report", "--results", results)[0] == 0
     page = layout.report.read_text()
     assert "placeholders" in page
     settings = load_config(config)
@@ -68,18 +68,18 @@ def test_every_page_says_so(monkeypatch, capsys, folder):
     assert "invented: 1 images" in card.markdown()
     old = layout.report.parent / "pictures" / "known__gone.png"
     old.write_bytes(b"of an image that left")
-    run(monkeypatch, capsys, "report", "--results", results)
+    hvlabel("report", "--results", results)
     assert not old.exists()
     assert len(list(old.parent.glob("*.png"))) == 2
 
 
-def test_a_single_file_warns_and_cie_is_refused(monkeypatch, capsys, folder):
+def test_a_single_file_warns_and_cie_is_refused(folder):
     descriptor, raw = folder / "mine" / "invented.yaml", folder / "invented" / "a.npy"
-    status, _, err = run(monkeypatch, capsys, "convert", "--dataset", descriptor, raw, folder / "a.zarr")
+    status, _, err = hvlabel("convert", "--dataset", descriptor, raw, folder / "a.zarr")
     assert status == 0
     assert "placeholders" in err
     demanded = ("--settings", '{"rgb": "cie"}')
-    status, _, err = run(monkeypatch, capsys, "convert", "--dataset", descriptor, raw, folder / "b.zarr", *demanded)
+    status, _, err = hvlabel("convert", "--dataset", descriptor, raw, folder / "b.zarr", *demanded)
     assert status == 2
     assert "placeholders" in err
     assert len(err.strip().splitlines()) == 1

@@ -1,8 +1,7 @@
 """The whole workflow as a user runs it: Snakemake on small images, good and bad.
 
-What a stage keeps and makes anew is shown in laws/test_stages.py, in one process. Here are the laws that only whole
-runs
-obey: which jobs Snakemake starts, what a run says, and how it ends.
+What a stage keeps and makes anew is shown in laws/test_stages.py, in one process. Here are the laws that only
+whole runs obey: which jobs Snakemake starts, what a run says, and how it ends.
 """
 
 import contextlib
@@ -18,14 +17,13 @@ import numpy as np
 import pytest
 import raw_files
 import yaml
-from verbs import counts_of, ended, hvlabel, rules_of, snakemake, starting
+from small_scenes import NM, SIDE_PX, image
+from verbs import counts_of, ended, hvlabel, snakemake, starting
 
 from hvlabel.layout import Layout
 from hvlabel.manifest import read_manifest
 from hvlabel.masks import read_document, read_masks
 
-SIDE = 40
-NM = {"start_nm": 450, "stop_nm": 650, "count": 9}
 CONFIG = "settings/config.yaml"
 REFUSED = {
     "flat": "expected three axes",
@@ -38,15 +36,6 @@ REFUSED = {
 }
 
 
-def image(seed):
-    """(H, W, C) uint16 with two rectangles."""
-    rng = np.random.default_rng(seed)
-    cube = np.full((SIDE, SIDE, 9), 1000.0)
-    cube[5:20, 5:22] = 2500
-    cube[24:36, 18:34, 4:] = 1800
-    return (cube + rng.normal(0, 15, cube.shape)).astype("uint16")
-
-
 def write_bad_images(folder):
     """One good image with its companion, and one of every kind that is refused."""
     folder.mkdir()
@@ -54,7 +43,7 @@ def write_bad_images(folder):
     cv2.imwrite(str(folder / "good_rgb.png"), (image(9)[:, :, [7, 4, 1]] / 12).astype(np.uint8))
     raw_files.npy(folder / "no_companion.npy", image(3))
     refused = {
-        "flat": np.zeros((SIDE, SIDE)),
+        "flat": np.zeros((SIDE_PX, SIDE_PX)),
         "text": np.full((3, 3, 9), "x"),
         "nan": np.full((8, 8, 9), np.nan),
         "constant": np.ones((8, 8, 9)),
@@ -214,10 +203,6 @@ WRONG = {
         {"datasets": {"gone": {"root": "nowhere", "glob": "*", "descriptor": {"container": "envi"}}}},
         "no image to work on: data set gone",
     ),
-    "descriptor": (
-        {"datasets": {"mine": {"root": "raw/mine", "descriptor": "absent.yaml"}}},
-        r"no descriptor 'absent\.yaml'",
-    ),
     "results": (
         {"results": "raw/mine/scene0.npy"},
         "cannot make the folder|cannot read the manifest|Not a directory",
@@ -241,81 +226,20 @@ def test_a_wrong_configuration_stops_at_once_in_one_sentence(folder):
         assert "Traceback" not in said[name].text
 
 
+def test_a_descriptor_that_is_not_there_is_named(folder, monkeypatch):
+    """By the verb that does what the workflow does first, for the start of Snakemake takes seconds."""
+    monkeypatch.chdir(folder)
+    datasets = {"mine": {"root": "raw/mine", "descriptor": "absent.yaml"}}
+    write_config(folder, "settings/no_descriptor.yaml", datasets=datasets)
+    said = hvlabel("scan", "--config", "settings/no_descriptor.yaml")
+    assert said.status == 2
+    assert "no descriptor 'absent.yaml'" in said.err
+    assert said.err.count("\n") == 1
+
+
 def test_rules_are_lint_clean_and_formatted(repository):
     lint = subprocess.run([sys.executable, "-m", "snakemake", "--lint"], cwd=repository, capture_output=True, text=True)
     assert lint.returncode == 0, lint.stderr[-2000:]
     snakefmt = [Path(sys.executable).with_name("snakefmt"), "--check", "workflow"]
     formatted = subprocess.run(snakefmt, cwd=repository, capture_output=True, text=True)
     assert formatted.returncode == 0, formatted.stderr
-
-
-# ------------------------------------------------------------------------------------ networks and pre-training
-
-
-def random_networks(repository, results, datasets):
-    """config/random.yaml: SAM2 on RGB and along the sequence, HyperFree on the spectra, none of them trained."""
-    tree = yaml.safe_load((repository / "config/random.yaml").read_text())
-    network = {"config": str(repository / "resources/models/sam2_nano.yaml"), "checkpoint": "random:1"}
-    for branch in ("rgb", "sequence"):
-        tree[branch]["sam2"] = network
-    return tree | {"results": str(results), "datasets": datasets or tree["datasets"]}, network
-
-
-def assert_every_branch_ran_on_a_network(layout):
-    for row in read_manifest(layout.manifest):
-        for branch, backend in (("rgb", "sam2"), ("sequence", "sam2"), ("material", "hyperfree")):
-            document = read_document(layout.masks(branch, row.dataset, row.image_id))
-            assert document["provenance"]["backend"] == backend
-            assert document["provenance"]["untrained_weights"] is True
-            assert document["annotations"]
-            assert all((a["frame"] is not None) == (branch == "sequence") for a in document["annotations"])
-    assert "these masks mean nothing" in layout.report.read_text()
-
-
-@pytest.mark.slow
-def test_untrained_networks_run_all_twelve_scenes_through_every_learned_path(repository, tmp_path):
-    tree, _ = random_networks(repository, tmp_path / "results", None)
-    (tmp_path / "random.yaml").write_text(yaml.safe_dump(tree))
-    said = snakemake(tmp_path, "--configfile", "random.yaml")
-    assert said.status == 0, said.text[-3000:]
-    assert "12 of 12 images labelled" in said.text
-    assert "0 failures" in said.text
-    assert_every_branch_ran_on_a_network(Layout(tmp_path / "results"))
-
-
-def test_networks_make_masks_and_a_student_is_trained_on_them(repository, tmp_path):
-    scenes = {"vis": {"demo": "vis31", "demo_scenes": 3, "demo_size_px": 64}}
-    tree, network = random_networks(repository, tmp_path / "out", scenes)
-    tree["teacher"] = {"backend": "sam2", "sam2": network}
-    tree["pretrain"] = {
-        "student": {"size": "small", "crop_px": 64},
-        "data": {"masks_per_image": 2},
-        "optimiser": {"steps": 2, "batch_images": 2},
-        "evaluation": {"max_images": 1, "probe_images": 1, "max_masks": 2, "clicks": [1, 2]},
-        "hardware": {"workers": 1, "threads": 1},
-    }
-    layout = Layout(tmp_path / "out")
-
-    def run(*options, **changes):
-        for group, values in changes.items():
-            tree["pretrain"][group] |= values
-        (tmp_path / "c.yaml").write_text(yaml.safe_dump(tree))
-        said = snakemake(tmp_path, *options, "--configfile", "c.yaml", "--", "pretrain")
-        assert said.status == 0, said.text[-3000:]
-        return said
-
-    said = run()
-    assert {"segment", "teacher", "fit", "evaluate", "report"} <= set(rules_of(said))
-    assert "3 of 3 images labelled" in said.text
-    assert "these masks mean nothing" in said.text
-    assert_every_branch_ran_on_a_network(layout)
-    assert "| probe mIoU: trained |" in said.text
-    assert "| 2-click mIoU |" in said.text
-    folder = layout.pretrain("default")
-    for name in ("run.json", "metrics.csv", "curves.png", "student.safetensors", "evaluation.md", "evaluation.tsv"):
-        assert (folder / name).stat().st_size > 0, name
-    assert json.loads((folder / "run.json").read_text())["distilled"]
-    # how a run is computed is no part of it
-    assert rules_of(run("-n", hardware={"threads": 2, "log_every": 1})) == []
-    assert rules_of(run("-n", evaluation={"max_masks": 1})) == ["evaluate", "pretrain"]
-    assert rules_of(run("-n", optimiser={"lr": 1e-4})) == ["fit", "evaluate", "pretrain"]

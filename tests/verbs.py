@@ -6,14 +6,13 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from hvlabel.cli import main as hvlabel_main
 
 
-@dataclass(frozen=True)
-class Said:
+class Said(NamedTuple):
     """Exit status and what was printed."""
 
     status: int

@@ -4,8 +4,9 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from small_networks import small_topology
 
-from hvlabel.models.hyperfree import HyperFree, HyperFreePredictor, Topology
+from hvlabel.models.hyperfree import HyperFree, HyperFreePredictor
 from hvlabel.models.two_way import DecodedMasks
 
 
@@ -44,20 +45,7 @@ class AnalyticPredictor(HyperFreePredictor):
 
 @pytest.fixture
 def predictor():
-    topology = Topology(
-        image_size_px=128,
-        patch_px=16,
-        embed_dim=8,
-        depth=1,
-        num_heads=2,
-        window_px=4,
-        global_blocks=(0,),
-        out_dim=8,
-        decoder_heads=2,
-        mask_channels=4,
-        decoder_mlp=8,
-        iou_hidden=8,
-    )
+    topology = small_topology(image_size_px=128)
     return AnalyticPredictor(AnalyticNetwork(topology), [500.0])
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import zarr
+from small_networks import small_topology
 
 from hvlabel.cache.features import open_features
 from hvlabel.cache.index import read_index
@@ -24,7 +25,6 @@ from hvlabel.config.branch import NETWORK_MASKS_VERSION
 from hvlabel.cube import open_cube
 from hvlabel.layout import STAGES
 from hvlabel.masks import areas, read_masks
-from hvlabel.models.hyperfree import Topology
 from hvlabel.readers import READER_VERSION
 from hvlabel.stages.segment import BranchRunner
 from hvlabel.stages.teacher import TeacherRunner
@@ -42,20 +42,7 @@ SETTINGS = {
     "labels": FusionSettings,
     "pretrain": PretrainSettings,
 }
-FEW_WEIGHTS = Topology(
-    image_size_px=64,
-    patch_px=4,
-    embed_dim=4,
-    depth=2,
-    num_heads=2,
-    window_px=4,
-    global_blocks=(1,),
-    out_dim=8,
-    decoder_heads=2,
-    mask_channels=4,
-    decoder_mlp=8,
-    iou_hidden=8,
-)
+FEW_WEIGHTS = small_topology(patch_px=4, embed_dim=4, depth=2, global_blocks=(1,))
 
 
 def versions():

@@ -5,25 +5,13 @@ from itertools import product
 import numpy as np
 import pytest
 import torch
+from small_networks import small_topology
 
-from hvlabel.models.hyperfree import HyperFree, HyperFreePredictor, Topology
+from hvlabel.models.hyperfree import HyperFree, HyperFreePredictor
 from hvlabel.models.two_way import image_side, two_way
 from hvlabel.models.two_way.upscaling import in_rows
 
-SMALL = Topology(
-    image_size_px=64,
-    patch_px=16,
-    embed_dim=8,
-    depth=1,
-    num_heads=2,
-    window_px=4,
-    global_blocks=(0,),
-    out_dim=32,
-    decoder_heads=4,
-    mask_channels=4,
-    decoder_mlp=16,
-    iou_hidden=8,
-)
+SMALL = small_topology(out_dim=32, decoder_heads=4, decoder_mlp=16)
 
 
 @pytest.mark.parametrize(("tokens", "grid"), [(7, (8, 8)), (9, (5, 12)), (1, (2, 3))])

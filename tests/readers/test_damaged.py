@@ -16,7 +16,10 @@ UNCHECKED = {"npy", "mat5 plain", "hdf5 plain", "envi", "tiff", "hsd", "hdf5 gzi
 
 
 def victim_of(path):
-    return next(path.glob("*05.png")) if path.is_dir() else path.with_suffix(".raw") if path.suffix == ".hdr" else path
+    """The file that holds the values."""
+    if path.is_dir():
+        return next(path.glob("*05.png"))
+    return path.with_suffix(".raw") if path.suffix == ".hdr" else path
 
 
 @pytest.mark.parametrize("kind", SOUND)
@@ -44,21 +47,28 @@ def test_truncations(tmp_path, kind):
     assert sentences >= 15
 
 
+def flipped(content, kind, n_head, n_anywhere):
+    """Copies of a file's content with one bit flipped, most of them where headers lie; and where."""
+    rng = np.random.default_rng(zlib.crc32(kind.encode()))
+    head = rng.integers(0, min(len(content), 600), n_head)
+    anywhere = rng.integers(0, len(content), n_anywhere)
+    for position in (*head, *anywhere):
+        damaged = bytearray(content)
+        damaged[position] ^= 1 << int(rng.integers(0, 8))
+        yield bytes(damaged), position
+
+
 @pytest.mark.parametrize("kind", SOUND)
-def test_flipped_bits(tmp_path, kind):
+@pytest.mark.parametrize(("n_head", "n_anywhere"), [(20, 8), pytest.param(120, 60, marks=pytest.mark.slow)])
+def test_flipped_bits(tmp_path, kind, n_head, n_anywhere):
     """Each flip is either noticed or changes nothing but values (where the format has no checksum)."""
     write, name, descriptor = SOUND[kind]
     path = write(tmp_path / name)
     convert_file(path, descriptor, CubeSettings(), tmp_path / "sound.zarr")
     sound = open_cube(tmp_path / "sound.zarr").read()
     victim = victim_of(path)
-    content = victim.read_bytes()
-    rng = np.random.default_rng(zlib.crc32(kind.encode()))
-    head = rng.integers(0, min(len(content), 600), 40)
-    for position in (*head, *rng.integers(0, len(content), 20)):
-        damaged = bytearray(content)
-        damaged[position] ^= 1 << int(rng.integers(0, 8))
-        victim.write_bytes(bytes(damaged))
+    for damaged, position in flipped(victim.read_bytes(), kind, n_head, n_anywhere):
+        victim.write_bytes(damaged)
         if refused(path, descriptor, tmp_path) is None:
             cube = open_cube(tmp_path / "out" / "a.zarr").read()
             changed = cube.shape != sound.shape or not np.array_equal(cube, sound)

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from filelock import FileLock
+from verbs import hvtrain
 
 from hvlabel.errors import ResultsError, TrainingError
 from hvlabel.layout import Layout
@@ -34,11 +35,14 @@ def own(layout, tmp_path):
 NO_TEACHER = '{"backend": "none"}'
 
 
+def of_a_run(layout, settings, teacher=NO_TEACHER):
+    """The arguments by which a program knows a run."""
+    return "--results", str(layout.root), "--settings", settings.model_dump_json(), "--teacher", teacher
+
+
 def command(layout, settings, teacher=NO_TEACHER):
-    return [
-        sys.executable, "-m", "hvtrain", "fit", "--results", str(layout.root),
-        "--settings", settings.model_dump_json(), "--teacher", teacher,
-    ]  # fmt: skip
+    """`hvtrain fit` as a program of its own: only where processes are started or killed, for it takes seconds."""
+    return [sys.executable, "-m", "hvtrain", "fit", *of_a_run(layout, settings, teacher)]
 
 
 def losses(layout, run="default"):
@@ -86,9 +90,9 @@ def test_a_killed_run_ends_with_the_weights_of_an_unbroken_one(own, tmp_path):
     process.wait()
     assert 0 < averaged_student(RunFiles(other.pretrain("default")).checkpoint)[1] < 12
     assert not RunFiles(other.pretrain("default")).facts.exists()
-    done = subprocess.run(command(other, settings), capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr
-    assert "resumed at step" in done.stderr
+    said = hvtrain("fit", *of_a_run(other, settings))
+    assert said.status == 0, said.err
+    assert "resumed at step" in said.err
     resumed = weights(other)
     assert all(torch.equal(unbroken[k], resumed[k]) for k in unbroken)
     assert losses(own) == pytest.approx(losses(other), rel=1e-5)
@@ -98,11 +102,10 @@ def test_a_killed_run_ends_with_the_weights_of_an_unbroken_one(own, tmp_path):
 def test_two_processes_equal_one_with_twice_the_batch(own, config):
     one = tiny(optimiser={"steps": 3, "batch_images": 4}, data={"band_dropout": 0.2, "spectral_jitter": 0.05})
     two = one.model_copy(update={"run": "two", "hardware": one.hardware.model_copy(update={"devices": 2})})
-    for settings in (one, two):
-        done = subprocess.run(
-            command(own, settings, config.teacher.to_json()), capture_output=True, text=True, timeout=300
-        )
-        assert done.returncode == 0, done.stderr
+    pretrain(own, one, distill=True)
+    both = command(own, two, config.teacher.to_json())
+    done = subprocess.run(both, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
     np.testing.assert_allclose(losses(own), losses(own, "two"), atol=1e-4)
     split = one.model_copy(update={"run": "split", "optimiser": one.optimiser.model_copy(update={"accumulate": 2})})
     pretrain(own, split, distill=True)
@@ -215,21 +218,22 @@ def test_images_without_teacher_features_are_left_out_and_named(own, capsys):
 
 
 def test_wrong_calls_are_one_sentence(own, tmp_path):
-    for arguments, wanted in (
-        ([*command(Layout(tmp_path / "none"), tiny())], "no labels to train on"),
-        (
-            [*command(own, tiny(optimiser={"batch_images": 3, "accumulate": 3}, hardware={"devices": 2}))],
-            "cannot be shared by 2 processes",
-        ),
-        (
-            [sys.executable, "-m", "hvtrain", "evaluate", *command(own, tiny(run="nothing"))[4:]],
-            "not the finished run of these settings and labels",
-        ),
+    for verb, arguments, sentence in (
+        ("fit", of_a_run(Layout(tmp_path / "none"), tiny()), "no labels to train on"),
+        ("evaluate", of_a_run(own, tiny(run="nothing")), "not the finished run of these settings and labels"),
     ):
-        done = subprocess.run(arguments, capture_output=True, text=True, timeout=120)
-        assert done.returncode != 0
-        assert wanted in done.stderr
-        assert "Traceback" not in done.stderr
+        said = hvtrain(verb, *arguments)
+        assert said.status == 2
+        assert sentence in said.err
+        assert said.err.count("\n") == 1
+
+
+def test_a_batch_that_two_processes_cannot_share_ends_both_in_one_sentence(own):
+    uneven = tiny(optimiser={"batch_images": 3, "accumulate": 3}, hardware={"devices": 2})
+    done = subprocess.run(command(own, uneven), capture_output=True, text=True, timeout=120)
+    assert done.returncode != 0
+    assert "cannot be shared by 2 processes" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_what_the_key_of_a_run_depends_on(layout):
