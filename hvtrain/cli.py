@@ -9,7 +9,7 @@ import typer
 
 from hvlabel.config import PretrainSettings, TeacherSettings, parse_stage
 from hvlabel.config.tree import Config, load_config
-from hvlabel.errors import ConfigError, HvError, run_program
+from hvlabel.errors import ConfigError, run_program
 from hvlabel.layout import Layout
 
 app = typer.Typer(
