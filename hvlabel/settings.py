@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from pathlib import Path
 from typing import Any, TypeVar, get_args
 
-import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from hvlabel.errors import ConfigError
@@ -21,16 +19,6 @@ class Settings(BaseModel):
 
 
 S = TypeVar("S", bound=Settings)
-
-
-def read_yaml(path: Path) -> object:
-    """Parsed YAML of a file; ConfigError if it is missing or malformed."""
-    try:
-        return yaml.safe_load(path.read_text())
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot read the file ({error.strerror}); check the path") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: not valid YAML ({' '.join(str(error).split())}); mend the file") from error
 
 
 def validated(model: type[S], tree: object, source: str) -> S:

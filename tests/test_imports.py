@@ -11,16 +11,17 @@ import pytest
 ROOMS = {
     "hvlabel.errors": set(),
     "hvlabel.settings": set(),
+    "hvlabel.yaml_file": set(),
     "hvlabel.wavelengths": set(),
     "hvlabel.walk": set(),
     "hvlabel.checksummed": set(),
     "hvlabel.group_file": {"checksummed"},
-    "hvlabel.descriptors": {"settings", "wavelengths"},
+    "hvlabel.descriptors": {"settings", "wavelengths", "yaml_file"},
     # the circle that is none: models, then branches with their settings, then the tree that holds them all
     "hvlabel.config": {"settings", "descriptors"},
     "hvlabel.branches.table": {"config", "masks"},
     "hvlabel.config.fusion": {"settings", "config", "branches.table"},
-    "hvlabel.config.tree": {"settings", "config", "config.fusion", "branches.table", "descriptors"},
+    "hvlabel.config.tree": {"settings", "config", "config.fusion", "branches.table", "descriptors", "walk", "yaml_file"},
     "hvlabel.layout": {"branches.table"},
     "hvlabel.manifest": {"config", "config.tree", "demo.paths", "descriptors", "layout", "walk"},
     # readers: the contract below, what containers share, the containers, their table, images of any of them on top
@@ -43,7 +44,7 @@ ROOMS = {
     "hvlabel.masks": set(),
     "hvlabel.cube": {"config", "group_file", "readers"},
     "hvlabel.cache": {"branches.table", "checksummed", "group_file", "layout", "manifest"},
-    "hvlabel.models": {"config"},
+    "hvlabel.models": {"config", "yaml_file"},
     "hvlabel.branches": {"config", "cube", "masks", "models", "prompt_files"},
     "hvlabel.fusion": {"config.fusion", "masks"},
     "hvlabel.quality": {"cube", "masks"},
@@ -109,7 +110,8 @@ INNER = {
     "hvlabel.models.sam2": {
         "contract": set(),
         "embedding": set(),
-        "network": set(),
+        "config_file": set(),
+        "network": {"config_file"},
         "memory_encoder": {"contract"},
         "pointers": {"contract"},
         "published": {"contract"},

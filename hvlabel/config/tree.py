@@ -7,6 +7,7 @@ config/fusion.py stand above hvlabel/branches, and the rest of hvlabel/config be
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
@@ -23,7 +24,9 @@ from hvlabel.config.pretrain import PretrainSettings
 from hvlabel.config.run import RunSettings
 from hvlabel.config.teacher import TeacherSettings
 from hvlabel.descriptors import is_shipped
-from hvlabel.settings import Settings, read_yaml, validated
+from hvlabel.settings import Settings, validated
+from hvlabel.walk import unreadable_name
+from hvlabel.yaml_file import read_yaml
 
 
 def _none_if_off(given: object) -> object:
@@ -91,7 +94,10 @@ class Config(BranchGroups):
     @field_validator("results")
     @classmethod
     def _home(cls, results: str) -> str:
-        return str(Path(results).expanduser())
+        # Snakemake takes braces in the path of an output for wildcards
+        if "{" in results or "}" in results or unreadable_name(Path(results)):
+            raise ValueError("the path may hold no braces and no control characters; choose another folder")
+        return str(Path(os.path.expanduser(results)))
 
     @model_validator(mode="after")
     def _named_branches_are_on(self) -> Self:
@@ -149,7 +155,7 @@ def _with_located_descriptor(dataset: object, folders: Sequence[Path]) -> object
     named = dataset.get("descriptor") if isinstance(dataset, dict) else None
     if not isinstance(named, str) or is_shipped(named):
         return dataset
-    candidates = [folder / Path(named).expanduser() for folder in folders]
+    candidates = [folder / Path(os.path.expanduser(named)) for folder in folders]
     path = next((str(p) for p in candidates if p.is_file()), named)
     return {**dataset, "descriptor": path}  # type: ignore[dict-item]
 

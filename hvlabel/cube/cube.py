@@ -237,7 +237,8 @@ class Cube:
         """An array of the image's size."""
         try:
             array_metadata(self.path, name, self.attributes)
-            return np.asarray(zarr.open_array(self.path / name, mode="r")[:])
+            # format 2 is never ours, and its filters may unpickle
+            return np.asarray(zarr.open_array(self.path / name, mode="r", zarr_format=3)[:])
         except Exception as error:  # the codec pipeline raises many kinds; each means a damaged chunk
             raise CubeError(
                 f"{self.path}: its array {name} is damaged ({str(error)[:80]}); "

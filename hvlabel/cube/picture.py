@@ -73,7 +73,7 @@ class Linear:
 def create_layer(path: Path, name: str, shape: tuple[int, ...], dtype: str) -> zarr.Array[Any]:
     """An array of the image's size in the group of a cube. shape: (H, W) or (H, W, channels)."""
     height, width, *channels = shape
-    group = zarr.open_group(path, mode="r+")
+    group = zarr.open_group(path, mode="r+", zarr_format=3)
     return group.create_array(
         name,
         shape=shape,

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from hvlabel.descriptors.descriptor import Descriptor
 from hvlabel.errors import ConfigError
-from hvlabel.settings import read_yaml, validated
+from hvlabel.settings import validated
+from hvlabel.yaml_file import read_yaml
 
 SHIPPED = Path(__file__).resolve().parents[2] / "resources" / "datasets"
 

@@ -69,7 +69,9 @@ class DinoTeacher:
             ) from error
         folder = model.files()[0].parent
         try:
-            self.network: Any = AutoModel.from_pretrained(str(folder), local_files_only=True).to(device).eval()
+            # neither pickled weights nor a module that lies in the folder
+            safely = {"local_files_only": True, "use_safetensors": True, "trust_remote_code": False}
+            self.network: Any = AutoModel.from_pretrained(str(folder), **safely).to(device).eval()
             self.patch_px = int(self.network.config.patch_size)
         except Exception as error:  # the library raises many kinds on foreign folders; each means the same to the user
             gist = " ".join(str(error).split())[:160]

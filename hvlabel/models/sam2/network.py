@@ -3,20 +3,39 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import sam2
 import torch
-from hydra.utils import instantiate
-from omegaconf import OmegaConf
+from sam2.modeling.backbones.hieradet import Hiera
+from sam2.modeling.backbones.image_encoder import FpnNeck, ImageEncoder
+from sam2.modeling.memory_attention import MemoryAttention, MemoryAttentionLayer
+from sam2.modeling.memory_encoder import CXBlock, Fuser, MaskDownSampler, MemoryEncoder
+from sam2.modeling.position_encoding import PositionEmbeddingSine
+from sam2.modeling.sam.transformer import RoPEAttention
 from sam2.modeling.sam2_base import SAM2Base
-from yaml import YAMLError
 
 from hvlabel.config import Sam2Model
 from hvlabel.errors import WeightsError
+from hvlabel.models.sam2.config_file import build, read_network
 from hvlabel.models.weights import read_state_dict
 
 PACKAGE = Path(sam2.__path__[0])
+# all that published configs are built of; a config may name nothing else, so that none can call a function
+MODULES = (
+    CXBlock,
+    FpnNeck,
+    Fuser,
+    Hiera,
+    ImageEncoder,
+    MaskDownSampler,
+    MemoryAttention,
+    MemoryAttentionLayer,
+    MemoryEncoder,
+    PositionEmbeddingSine,
+    RoPEAttention,
+    SAM2Base,
+)
+CLASSES = {f"{module.__module__}.{module.__qualname__}": module for module in MODULES}
 # What the package's own builders set at inference: a single unstable mask falls back to the best of three,
 # and masks given as prompts enter the memory binarised.
 INFERENCE_SETTINGS = {
@@ -30,9 +49,9 @@ INFERENCE_SETTINGS = {
 def load_sam2(model: Sam2Model, device: torch.device) -> SAM2Base:
     """The network of a config and a checkpoint, in evaluation mode; WeightsError if they do not fit each other."""
     name = model.architecture()
-    config = _read_config(name)
+    config = _config_path(name)
     path = model.path()
-    network = _untrained(name, config, model.seed or 0)
+    network = _untrained(config, model.seed or 0)
     if path is not None:
         try:
             network.load_state_dict(read_state_dict(path))
@@ -43,35 +62,30 @@ def load_sam2(model: Sam2Model, device: torch.device) -> SAM2Base:
     return network.to(device).eval()
 
 
-def _untrained(name: str, config: Any, seed: int) -> SAM2Base:
-    """The network of a config with the first weights of a seed; PyTorch's own generator stays as it was."""
+def _untrained(path: Path, seed: int) -> SAM2Base:
+    """The network of a config file with the first weights of a seed; PyTorch's own generator stays as it was."""
+    tree = read_network(path, CLASSES, INFERENCE_SETTINGS)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         try:
-            return instantiate(config, _recursive_=True)
-        except Exception as error:  # hydra raises what the named classes raise; each means a wrong config
+            network = build(tree, CLASSES)
+        except Exception as error:  # the package's classes check nothing; whatever they raise means a wrong config
             raise WeightsError(
-                f"{name}: no SAM2 can be built from it ({_gist(error, 160)}); mend the config"
+                f"{path}: no SAM2 can be built from it ({_gist(error, 160)}); mend the config"
             ) from error
+    if not isinstance(network, SAM2Base):
+        raise WeightsError(f"{path}: model is a {type(network).__name__}, expected a SAM2Base; mend the config")
+    return network
 
 
-def _read_config(name: str) -> Any:
-    """The key `model` of a config, by its path or its name inside the package, with INFERENCE_SETTINGS."""
+def _config_path(name: str) -> Path:
+    """The config file of this path, or of this name inside the package."""
     path = next((p for p in (Path(name), PACKAGE / name) if p.is_file()), None)
     if path is None:
         published = sorted((PACKAGE / "configs").glob("sam2*/sam2*hiera*.yaml"))
         known = ", ".join(str(p.relative_to(PACKAGE)) for p in published)
         raise WeightsError(f"no SAM2 config {name!r}; give the path of a YAML file or one of: {known}")
-    try:
-        config = OmegaConf.load(path)
-    except (OSError, YAMLError) as error:
-        raise WeightsError(f"{path}: not a readable SAM2 config ({_gist(error, 100)}); mend the file") from error
-    if "model" not in config:
-        raise WeightsError(f"{path}: no top-level key `model`; expected a SAM2 model config")
-    for key, value in INFERENCE_SETTINGS.items():
-        OmegaConf.update(config.model, key, value, force_add=True)
-    OmegaConf.resolve(config)  # interpolations name keys of the whole file, of which only `model` is kept
-    return config.model
+    return path
 
 
 def _gist(error: Exception, length: int) -> str:
