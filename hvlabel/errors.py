@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import sys
+import unicodedata
 from collections.abc import Callable
+
+# Unicode's categories of what moves the cursor, turns the order of the text or cannot be encoded: Cf holds the marks of
+# writing from right to left, Cs the bytes of a name that is no UTF-8
+UNPRINTABLE = ("Cc", "Cf", "Cs", "Zl", "Zp")
 
 
 class HvError(Exception):
@@ -67,8 +73,23 @@ def sentence_of(error: Exception) -> str:
     """The one sentence that a user reads about an error of MENDABLE."""
     if isinstance(error, OSError) and not isinstance(error, HvError):
         where = error.filename or "input/output"
-        return f"{where}: {error.strerror or error}; check permissions, space and mounts"
-    return str(error)
+        return printable(f"{where}: {error.strerror or error}; check permissions, space and mounts")
+    return printable(str(error))
+
+
+def printable(text: str, keep: str = "") -> str:
+    """Text as a terminal may show it, whatever is in it: the name of a file may hold what moves the cursor.
+
+    keep : characters that stay as they are, e.g. the ends of lines of a table
+    """
+    if text.isprintable():
+        return text
+    return "".join(_escaped(c) if c not in keep and unicodedata.category(c) in UNPRINTABLE else c for c in text)
+
+
+def _escaped(character: str) -> str:
+    """As Python writes it in a string."""
+    return character.encode("unicode_escape").decode()
 
 
 def run_program(name: str, program: Callable[[], object]) -> None:
@@ -76,6 +97,9 @@ def run_program(name: str, program: Callable[[], object]) -> None:
 
     name : the program's, which begins the line
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a terminal of another encoding is no reason to stop
     try:
         program()
     except MENDABLE as error:

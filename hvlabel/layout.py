@@ -9,6 +9,7 @@ from pathlib import Path
 from hvlabel.branches.table import BRANCHES, CORE_BRANCHES
 
 STAGES = ("cubes", *BRANCHES, "teacher", "labels")
+MAX_NAME_BYTES = 255  # of a file's name, on all usual disks
 ZARR_STAGES = ("cubes", "teacher")  # their outputs are Zarr groups; all others write mask files
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -10,7 +9,7 @@ import typer
 
 from hvlabel.config import PretrainSettings, TeacherSettings, parse_stage
 from hvlabel.config.tree import Config, load_config
-from hvlabel.errors import HvError
+from hvlabel.errors import run_program
 from hvlabel.layout import Layout
 
 app = typer.Typer(
@@ -136,15 +135,4 @@ def _of(tree: Config | None) -> Config:
 
 def main() -> None:
     """Entry point: an error of the user's making is one line and exit status 2."""
-    try:
-        app()
-    except HvError as error:
-        typer.echo(f"hvtrain: error: {error}", err=True)
-        sys.exit(2)
-    except OSError as error:
-        typer.echo(
-            f"hvtrain: error: {error.filename or 'input/output'}: {error.strerror or error}; "
-            "check permissions, space and mounts",
-            err=True,
-        )
-        sys.exit(2)
+    run_program("hvtrain", app)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -42,7 +43,7 @@ def start_file(settings: StudentSettings) -> Path | None:
     """The checkpoint to start from, None from scratch; WeightsError if it is missing."""
     if settings.checkpoint is None:
         return None
-    path = Path(settings.checkpoint).expanduser()
+    path = Path(os.path.expanduser(settings.checkpoint))
     if not path.is_file():
         raise WeightsError(
             f"{path}: no such checkpoint; set pretrain.student.checkpoint to a file, "

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
+import socket
 from pathlib import Path
 
 from hvlabel.errors import ResultsError
+from hvlabel.layout import MAX_NAME_BYTES
+
+MAX_HOST_CHARACTERS = 40
 
 
 def make_folder(folder: Path) -> None:
@@ -22,7 +27,18 @@ def make_folder(folder: Path) -> None:
 def temporary_beside(path: Path) -> Path:
     """A private name in the same folder, so that the final rename stays on one file system; the folder is made."""
     make_folder(path.parent)
-    return path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    return path.with_name(private_name(path.name, "tmp"))
+
+
+def private_name(name: str, kind: str) -> str:
+    """`.NAME.HOST-PID.KIND`: what no other process uses, of any machine that writes to the same disk.
+
+    A name that would become too long for a disk is cut off.
+    """
+    host = re.sub(r"[^\w-]", "-", socket.gethostname(), flags=re.ASCII)[:MAX_HOST_CHARACTERS]  # no dot: see NAME above
+    ending = f".{host}-{os.getpid()}.{kind}"
+    room_bytes = MAX_NAME_BYTES - len(ending) - 1
+    return "." + name.encode()[:room_bytes].decode(errors="ignore") + ending
 
 
 def publish_bytes(path: Path, content: bytes) -> None:
@@ -50,7 +66,7 @@ def publish_folder(temporary: Path, path: Path) -> None:
                 os.fsync(handle.fileno())
     if path.exists():
         # folders cannot be replaced in one step: the older one steps aside first
-        grave = path.with_name(f".{path.name}.{os.getpid()}.old")
+        grave = path.with_name(private_name(path.name, "old"))
         path.rename(grave)
         temporary.rename(path)
         shutil.rmtree(grave)

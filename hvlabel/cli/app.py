@@ -10,7 +10,7 @@ import typer
 from hvlabel.branches.table import row_of
 from hvlabel.config import BranchSettings, parse_stage
 from hvlabel.config.tree import Config, load_config
-from hvlabel.errors import ConfigError
+from hvlabel.errors import ConfigError, printable
 from hvlabel.settings import Settings
 
 app = typer.Typer(
@@ -64,9 +64,9 @@ def branch_settings_of(branch: str, given: str | None, path: Path) -> BranchSett
 
 def say(text: str) -> None:
     """What a verb answers, to the standard output."""
-    typer.echo(text)
+    typer.echo(printable(text, keep="\n\t"))
 
 
 def warn(text: str) -> None:
     """What went wrong, to the error output, with the program's name."""
-    typer.echo(f"hvlabel: {text}", err=True)
+    typer.echo(printable(f"hvlabel: {text}"), err=True)

@@ -32,9 +32,9 @@ def models_folder() -> Path:
     """Where fetched networks lie: HVLABEL_MODELS, else hvlabel/models below the user's cache folder."""
     given = os.environ.get("HVLABEL_MODELS")
     if given:
-        return Path(given).expanduser()
+        return Path(os.path.expanduser(given))
     cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(cache).expanduser() / "hvlabel" / "models"
+    return Path(os.path.expanduser(cache)) / "hvlabel" / "models"
 
 
 class Weights(Settings):
@@ -85,7 +85,7 @@ class Weights(Settings):
                     f"{path}: no such file; checkpoint embedded comes with a clone of the repository, work in one"
                 )
             return path
-        path = Path(self.checkpoint).expanduser()
+        path = Path(os.path.expanduser(self.checkpoint))
         if not path.is_file():
             raise WeightsError(f"{path}: no such checkpoint; {self.hint}; download it and set `checkpoint` to its path")
         return path

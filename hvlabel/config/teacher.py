@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -24,7 +25,7 @@ class DinoModel(Settings):
 
     def files(self) -> list[Path]:
         """Config and weights; WeightsError if they are not there."""
-        folder = Path(self.folder).expanduser()
+        folder = Path(os.path.expanduser(self.folder))
         weights = sorted(folder.glob("*.safetensors"))
         if not (folder / "config.json").is_file() or not weights:
             raise WeightsError(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
+from urllib.parse import quote
 
 from jinja2 import Environment
 
@@ -98,15 +100,15 @@ def write_report(layout: Layout, max_pictures: int, below: WarnBelow) -> int:
         worst=worst(labels, MOST_WORST),
         branches=branches,
         counts=_counts(layout, branches),
-        pictures=pictures,
+        pictures=[(name, _link(layout, path)) for name, path in pictures],
     )
     publish_bytes(layout.report, content.encode())
     return len(pictures)
 
 
-def _publish_pictures(layout: Layout, run: RunSummary, max_pictures: int) -> list[tuple[str, str]]:
-    """Draw some images, evenly spread; (image, file beside the page) of each. Those of an earlier report go."""
-    pictures = []
+def _publish_pictures(layout: Layout, run: RunSummary, max_pictures: int) -> list[tuple[str, Path]]:
+    """Draw some images, evenly spread; (image, its picture's file) of each. Those of an earlier report go."""
+    pictures: list[tuple[str, Path]] = []
     for k in evenly_spread(len(run.labelled), max_pictures):
         dataset, image_id = run.labelled[k]
         try:
@@ -115,15 +117,20 @@ def _publish_pictures(layout: Layout, run: RunSummary, max_pictures: int) -> lis
             continue  # a file damaged since; `hvlabel verify` names it
         path = layout.pictures / f"{dataset}__{image_id}.png"
         publish_bytes(path, content)
-        pictures.append((f"{dataset}/{image_id}", str(path.relative_to(layout.report.parent))))
-    _drop_others(layout, {file for _, file in pictures})
+        pictures.append((f"{dataset}/{image_id}", path))
+    _drop_others(layout, {path for _, path in pictures})
     return pictures
 
 
-def _drop_others(layout: Layout, shown: set[str]) -> None:
+def _link(layout: Layout, path: Path) -> str:
+    """Address of a file beside the page; # and ? in its name are no parts of an address."""
+    return quote(path.relative_to(layout.report.parent).as_posix())
+
+
+def _drop_others(layout: Layout, shown: set[Path]) -> None:
     """Remove pictures of an earlier report that this one does not show."""
     for path in layout.pictures.glob("*.png"):
-        if str(path.relative_to(layout.report.parent)) not in shown:
+        if path not in shown:
             path.unlink()
 
 

@@ -14,6 +14,7 @@ from hvlabel.config import Dataset
 from hvlabel.demo.paths import demo_paths
 from hvlabel.descriptors import BAND_FILES, Descriptor, Form
 from hvlabel.errors import ConfigError
+from hvlabel.layout import MAX_NAME_BYTES
 from hvlabel.walk import matching, unreadable_name
 
 STAMP_CHARS = 12  # of a sha256: enough to tell a change
@@ -50,7 +51,7 @@ def files_of(name: str, dataset: Dataset, results: Path) -> tuple[Mapping[str, F
     if dataset.demo is not None:
         return _demo_files(name, dataset, results), []
     assert dataset.root is not None  # the data set's validator
-    root, descriptor = Path(dataset.root).expanduser(), dataset.described(name)
+    root, descriptor = Path(os.path.expanduser(dataset.root)), dataset.described(name)
     patterns = [dataset.glob] if dataset.glob else [f"**/{form.files}" for form in descriptor.forms if form.files]
     if not patterns:
         raise ConfigError(
@@ -102,8 +103,26 @@ def _rows(name: str, root: Path, descriptor: Descriptor, paths: Sequence[Path]) 
                 f"{path} and {rows.by_id[image_id].raw} would both be image {image_id}"
             )
             continue
-        own_files = list(path.iterdir()) if path.is_dir() else related[path.parent, path.stem]
-        rows.by_id[image_id] = _of_image(path, descriptor.form_for(path), own_files)
+        n_bytes = len(f"{name}__{image_id}.png".encode())  # the longest name made of it: the report's picture
+        if n_bytes > MAX_NAME_BYTES:
+            rows.left_out["shorten the names of files or folders"].append(
+                f"{path} would give an output a name of {n_bytes} bytes, a disk takes {MAX_NAME_BYTES}"
+            )
+            continue
+        try:
+            own_files = list(path.iterdir()) if path.is_dir() else related[path.parent, path.stem]
+            files = _of_image(path, descriptor.form_for(path), own_files)
+        except OSError as error:  # of one image: its companion's name is too long, its folder cannot be read
+            wrong = f"{path}: {_printable(error.filename)} ({error.strerror})"
+            rows.left_out["check names and permissions"].append(wrong)
+            continue
+        for belonging in (files.companion, files.prompts):
+            problem = problem or unreadable_name(Path(belonging))
+        if problem is not None:
+            wrong = f"of what belongs to {path}, the name {problem}"
+            rows.left_out["correct rgb_companion or prompts of the descriptor"].append(wrong)
+            continue
+        rows.by_id[image_id] = files
     return rows
 
 

@@ -54,11 +54,8 @@ class Scan:
 
     def table(self) -> str:
         """The manifest as tab-separated text."""
-        text = io.StringIO()
-        writer = csv.writer(text, delimiter="\t", lineterminator="\n")  # quotes what holds a tab
-        writer.writerow(COLUMNS)
-        writer.writerows(astuple(image) for image in (*self.images, *self.remembered))
-        return text.getvalue()
+        rows = [COLUMNS, *(astuple(image) for image in (*self.images, *self.remembered))]
+        return "".join("\t".join(map(_quoted, row)) + "\n" for row in rows)
 
     def shards(self) -> list[tuple[str, str]]:
         """Distinct (dataset, shard), in manifest order."""
@@ -82,23 +79,38 @@ def read_manifest(path: Path) -> list[Image]:
     try:
         if not path.exists():
             return []  # before the first scan
-        rows = csv.DictReader(path.read_text().splitlines(), delimiter="\t")
-        return [_image(row) for row in rows]
+        # the ends of lines as they are: a cell may hold one, and str.splitlines() knows eight more
+        text = io.StringIO(path.read_bytes().decode(), newline="")
+        return [_image(row) for row in csv.DictReader(text, delimiter="\t", strict=True)]
     except OSError as error:
         raise ResultsError(
             f"{path}: cannot read the manifest ({error.strerror}); check permissions and the setting `results`"
         ) from error
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, csv.Error) as error:
         raise ResultsError(
             f"{path}: not a manifest of this version ({str(error)[:60]}); delete it, the scan makes it anew"
         ) from error
 
 
 def _image(row: Mapping[str, str]) -> Image:
-    """A row of the table; KeyError for a missing column, but for those of prompts, which older manifests lack."""
+    """A row of the table; KeyError for a missing column, but for those of prompts, which older manifests lack.
+
+    ValueError for a row that was cut off.
+    """
     cells = [row[column] for column in COLUMNS[:PROMPTS_FROM]]
     cells += [row.get(column) or "" for column in COLUMNS[PROMPTS_FROM:]]
-    return Image(*cells)
+    if None in cells:
+        raise ValueError("a row is cut off")
+    image = Image(*cells)
+    int(image.shard)  # a number, or ValueError
+    return image
+
+
+def _quoted(cell: str) -> str:
+    """A cell as csv reads it back; csv.writer would leave a carriage return without quotes."""
+    if not any(c in cell for c in '\t"\r\n'):
+        return cell
+    return '"' + cell.replace('"', '""') + '"'
 
 
 def _fingerprint(rows: Iterable[Sequence[str]]) -> str:

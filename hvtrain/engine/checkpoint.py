@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from hvlabel.cache.publish import private_name
 from hvlabel.errors import ResultsError
 
 AVERAGED = "module."  # how torch's AveragedModel calls the network inside; beside it there is a counter
@@ -18,7 +19,7 @@ MAX_REASON = 80  # characters of torch's message, which may run over pages
 
 def write_checkpoint(path: Path, content: Mapping[str, Any]) -> None:
     """Replace a checkpoint: it is on the disk before the older one is gone."""
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp")
+    temporary = path.with_name(private_name(path.stem, "tmp"))
     with temporary.open("wb") as file:
         torch.save(dict(content), file)
         file.flush()

@@ -5,7 +5,7 @@ sys.path.insert(0, str(REPOSITORY))
 from hvlabel.branches.table import row_of
 from hvlabel.cache.index import drop_untrue, publish_scan
 from hvlabel.config.tree import beside_config, parse_config
-from hvlabel.errors import MENDABLE, sentence_of
+from hvlabel.errors import MENDABLE, printable, sentence_of
 from hvlabel.layout import Layout
 from hvlabel.manifest import scan
 
@@ -28,10 +28,12 @@ try:
     }
     SCAN = scan(CONFIG)
     if not SCAN.images:
-        raise WorkflowError("no image to work on: " + "; ".join(SCAN.problems))
+        raise WorkflowError(
+            printable("no image to work on: " + "; ".join(SCAN.problems))
+        )
     if workflow.is_main_process:
         for problem in SCAN.problems:
-            logger.warning(problem)
+            logger.warning(printable(problem))
         for reason in {s.why_no_network() for s in BRANCH_SETTINGS.values()} - {None}:
             logger.warning(f"no SAM, branches set to auto use regions: {reason}")
         dry = workflow.output_settings.dryrun
@@ -42,7 +44,7 @@ try:
         for index, reason in drop_untrue(
             LAYOUT, dry=dry, branches=BRANCHES, retry_all=retry_all
         ).items():
-            logger.info(f"{index}: {reason}; will be made again")
+            logger.info(printable(f"{index}: {reason}; will be made again"))
 except MENDABLE as error:
     raise WorkflowError(sentence_of(error))
 
