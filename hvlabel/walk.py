@@ -17,6 +17,7 @@ SKIPPED_FOLDERS = ("__macosx", "$recycle.bin", "system volume information", "los
 UNPRINTABLE = ("Cc", "Zl", "Zp")  # Unicode's categories of control characters and of ends of lines and paragraphs
 
 OnError = Callable[[OSError], None]
+OnOutside = Callable[[Path], None]
 Identity = tuple[int, int]  # device and inode of a folder
 
 
@@ -30,11 +31,32 @@ def visible_files(root: Path, on_error: OnError | None = None) -> Iterator[Path]
             yield path
 
 
-def matching(root: Path, patterns: Sequence[str], on_error: OnError | None = None) -> list[Path]:
+class Bounds:
+    """What lies below a folder once all links are followed. The folder itself may be a link."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = os.path.realpath(root)
+        self._folders: dict[Path, bool] = {}  # thousands of files share a folder: its links are followed once
+
+    def hold(self, path: Path) -> bool:
+        """Whether a file or folder lies below the root, whether or not it is there."""
+        folder = path.parent
+        if folder not in self._folders:
+            self._folders[folder] = self._is_below(folder)
+        return self._folders[folder] and (not path.is_symlink() or self._is_below(path))
+
+    def _is_below(self, path: Path) -> bool:
+        return os.path.commonpath([self._root, os.path.realpath(path)]) == self._root
+
+
+def matching(
+    root: Path, patterns: Sequence[str], on_error: OnError | None = None, on_outside: OnOutside | None = None
+) -> list[Path]:
     """Files and folders below root that fit one of some patterns, sorted.
 
-    patterns : of paths below root; ** stands for any number of folders. Capitals do not matter. What is hidden is found
-               by a pattern whose part begins with a dot.
+    patterns   : of paths below root; ** stands for any number of folders. Capitals do not matter. What is hidden is
+                 found by a pattern whose part begins with a dot.
+    on_outside : called for a link that leads out of root, which is then not followed; None: all links are followed
     ValueError for a pattern that leaves root.
     """
     split = [_parts(pattern) for pattern in patterns]
@@ -47,8 +69,13 @@ def matching(root: Path, patterns: Sequence[str], on_error: OnError | None = Non
         if on_error is not None and (may_be_folder or any(fnmatchcase(name, parts[-1]) for parts in split)):
             on_error(error)
 
+    def report_outside(link: Path) -> None:
+        """Pass on a link to a folder, and one to a file that would have been an image."""
+        if on_outside is not None and (link.is_dir() or any(fnmatchcase(link.name.lower(), p[-1]) for p in split)):
+            on_outside(link)
+
     fitting = []
-    for path, _ in _Walk(hidden_names, report).below_root(root):
+    for path, _ in _Walk(hidden_names, report, report_outside if on_outside else None).below_root(root):
         relative = path.relative_to(root).parts
         if any(_fits(relative, parts) for parts in split):
             fitting.append(path)
@@ -72,16 +99,18 @@ class _Walk:
 
     hidden_names : patterns of hidden names that are walked all the same, in small letters
     on_error     : see visible_files
+    on_outside   : see matching
     """
 
     hidden_names: Sequence[str]
     on_error: OnError | None
+    on_outside: OnOutside | None = None
 
     def below_root(self, root: Path) -> Iterator[tuple[Path, bool]]:
         """Every visible (path, is folder) below a root; OSError if there is none."""
-        yield from self._below(root, (_identity(root.stat()),))
+        yield from self._below(root, (_identity(root.stat()),), Bounds(root))
 
-    def _below(self, folder: Path, above: tuple[Identity, ...]) -> Iterator[tuple[Path, bool]]:
+    def _below(self, folder: Path, above: tuple[Identity, ...], bounds: Bounds) -> Iterator[tuple[Path, bool]]:
         """above: the folders on the way, this one included."""
         try:
             entries = sorted(os.scandir(folder), key=lambda entry: entry.name)  # the same order on every disk
@@ -103,9 +132,12 @@ class _Walk:
                 if entry.is_symlink():
                     self._report(FileNotFoundError(errno.ENOENT, "a link that leads nowhere", str(path)))
                 continue  # else a socket, a pipe or a device
+            if self.on_outside is not None and entry.is_symlink() and not bounds.hold(path):
+                self.on_outside(path)
+                continue
             yield path, is_folder
             if identity is not None and identity not in above:  # a link to a folder above would never end
-                yield from self._below(path, (*above, identity))
+                yield from self._below(path, (*above, identity), bounds)
 
     def _is_visible(self, name: str) -> bool:
         """Whether a name in small letters is walked."""

@@ -120,6 +120,7 @@ def test_a_changed_data_file_or_companion_changes_the_shard(tmp_path):
         "root": str(tmp_path / "raw"),
         "glob": "*.hdr",
         "descriptor": {"container": "envi", "rgb_companion": "../rgb/{stem}.png"},
+        "allow_outside": True,
     }
     settings = parse_config({"results": str(tmp_path / "r"), "datasets": {"d": tree}}, "t")
     seen = []

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from hvlabel.descriptors import (
     Companion,
@@ -38,15 +38,29 @@ class Dataset(Settings):
     prompts: Annotated[Companion | None, BeforeValidator(as_rule, json_schema_input_type=str | Companion | None)] = (
         Field(None, description="file with boxes, points or masks of each image, instead of the descriptor's rule")
     )
+    allow_outside: bool = Field(
+        False,
+        description="whether links below root, and companions, may lead out of it, e.g. to another disk. A descriptor "
+        "cannot allow it: it may come from elsewhere",
+    )
     demo: Camera | None = Field(None, description="generate demo scenes of this camera instead of reading own files")
     demo_scenes: int = Field(3, ge=1, description="demo: number of scenes")
     demo_size_px: int = Field(256, ge=64, le=2048, description="demo: height and width, px")
     demo_seed: int = Field(2026, ge=0, description="demo: seed of the scenes")
 
+    @model_serializer(mode="wrap")
+    def _as_before(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without a switch that is off: the text of a data set is part of what demo scenes and jobs are known by."""
+        tree: dict[str, Any] = handler(self)
+        if not self.allow_outside:
+            tree.pop("allow_outside", None)
+        return tree
+
     @model_validator(mode="after")
     def _one_source(self) -> Self:
         needed = (self.root, self.descriptor)
-        given = [g for g in (*needed, self.glob, self.every, self.wavelengths_nm, self.prompts) if g is not None]
+        of_files = (*needed, self.glob, self.every, self.wavelengths_nm, self.prompts, self.allow_outside or None)
+        given = [g for g in of_files if g is not None]
         if self.demo is None and None in needed:
             raise ValueError("a data set needs root and descriptor (or demo: a camera name)")
         if self.demo is not None and given:

@@ -15,7 +15,7 @@ from tqdm import tqdm
 from hvlabel.config.tree import Config
 from hvlabel.descriptors import Descriptor
 from hvlabel.errors import RawFileError
-from hvlabel.manifest import Image, Scan
+from hvlabel.manifest import Image, Scan, outside_of
 from hvlabel.readers import RawImage, first_line, open_raw
 from hvlabel.stages.convert import confidence_of
 
@@ -44,6 +44,7 @@ class Card:
 
     n_equal : its images whose values some other image, of any data set, has too
     centres : how many images have band centres of which confidence
+    outside : what of it lies outside of its root, where that is allowed
     """
 
     name: str
@@ -56,6 +57,7 @@ class Card:
     unreadable: list[str] = field(default_factory=list)
     n_equal: int = 0
     centres: Counter[str] = field(default_factory=Counter)
+    outside: str | None = None
 
     @property
     def title(self) -> str:
@@ -128,12 +130,14 @@ class DataCard:
 
     def _sections(self) -> dict[str, list[str]]:
         """Title -> lines."""
-        invented, unreadable, sources, notes = [], [], [], []
+        invented, unreadable, outside, sources, notes = [], [], [], [], []
         for card in self.cards:
             n_invented = card.centres["placeholder"]
             if n_invented:
                 invented.append(f"{card.name}: {n_invented} images; give wavelengths_nm")
             unreadable += card.unreadable
+            if card.outside:
+                outside.append(f"{card.name}: {card.outside}")
             about = card.descriptor.about
             if about.source:
                 sources.append(f"{card.title}: {about.source}")
@@ -142,6 +146,7 @@ class DataCard:
             "Invented band centres": invented,
             "Equal images": [" = ".join(group) for group in self.equal],
             "Unreadable": unreadable,
+            "Outside of the root": outside,
             "Sources": sources,
             "Notes": notes,
         }
@@ -151,6 +156,10 @@ def data_card(config: Config, scan: Scan) -> DataCard:
     """Look into every image of a scan: headers, and one line of values; whole images only where that line is equal."""
     # demo scenes can be made at any time: nothing has to be known of what lies on the disk
     cards = {name: Card(name, d.described(name)) for name, d in config.datasets.items() if not d.demo}
+    for name, card in cards.items():
+        dataset = config.datasets[name]
+        if dataset.allow_outside and dataset.root:
+            card.outside = outside_of(dataset.root, [image for image in scan.images if image.dataset == name])
     # images that may be equal: every copy of an image has its first line
     alike: dict[Fingerprint, list[tuple[Image, RawImage]]] = defaultdict(list)
     images = [image for image in scan.images if image.dataset in cards]

@@ -15,7 +15,7 @@ from hvlabel.demo.paths import demo_paths
 from hvlabel.descriptors import BAND_FILES, Descriptor, Form
 from hvlabel.errors import ConfigError
 from hvlabel.layout import MAX_NAME_BYTES
-from hvlabel.walk import matching, unreadable_name
+from hvlabel.walk import Bounds, matching, unreadable_name
 
 STAMP_CHARS = 12  # of a sha256: enough to tell a change
 
@@ -59,14 +59,17 @@ def files_of(name: str, dataset: Dataset, results: Path) -> tuple[Mapping[str, F
         )
     sought = " or ".join(map(repr, patterns))  # for messages
     unlisted: list[OSError] = []
+    outside: list[Path] = []  # links
     # a disk that is away must not stop the other data sets: whatever goes wrong with the folder is a sentence
     try:
         if not root.is_dir():
             return {}, [
                 f"data set {name}: root {_printable(root)} is no folder; correct datasets.{name}.root or mount the disk"
             ]
-        paths = [path for path in matching(root, patterns, unlisted.append) if _is_image(path, descriptor)]
-        rows = _rows(name, root, descriptor, _every(paths, descriptor.every))
+        on_outside = None if dataset.allow_outside else outside.append
+        matches = matching(root, patterns, unlisted.append, on_outside)
+        paths = _every((path for path in matches if _is_image(path, descriptor)), descriptor.every)
+        rows = _rows(name, root, descriptor, paths, None if dataset.allow_outside else Bounds(root))
     except (OSError, ValueError) as error:
         return {}, [
             f"data set {name}: cannot list {sought} below {_printable(root)} ({str(error)[:80]}); "
@@ -79,6 +82,12 @@ def files_of(name: str, dataset: Dataset, results: Path) -> tuple[Mapping[str, F
             f"data set {name}: {len(unlisted)} folders or links cannot be read, e.g. {_printable(example.filename)} "
             f"({example.strerror}); check permissions and mounts"
         )
+    if outside:
+        problems.append(
+            f"data set {name}: {len(outside)} links below {_printable(root)} lead out of it and are not followed, e.g. "
+            f"{_printable(outside[0])} to {_printable(os.path.realpath(outside[0]))}; if images lie there, set "
+            f"datasets.{name}.allow_outside: true"
+        )
     for advice, wrong in rows.left_out.items():
         problems.append(f"data set {name}: {len(wrong)} files left out: {wrong[0]}; {advice}")
     if not rows.by_id:
@@ -88,8 +97,12 @@ def files_of(name: str, dataset: Dataset, results: Path) -> tuple[Mapping[str, F
     return rows.by_id, problems
 
 
-def _rows(name: str, root: Path, descriptor: Descriptor, paths: Sequence[Path]) -> _Rows:
-    """The rows of some images below a root. name: of the data set."""
+def _rows(name: str, root: Path, descriptor: Descriptor, paths: Sequence[Path], bounds: Bounds | None) -> _Rows:
+    """The rows of some images below a root.
+
+    name   : of the data set
+    bounds : what all files of an image have to lie in; None: anywhere
+    """
     related = _related({path.parent for path in paths})
     rows = _Rows()
     for path in paths:
@@ -116,11 +129,16 @@ def _rows(name: str, root: Path, descriptor: Descriptor, paths: Sequence[Path]) 
             wrong = f"{path}: {_printable(error.filename)} ({error.strerror})"
             rows.left_out["check names and permissions"].append(wrong)
             continue
-        for belonging in (files.companion, files.prompts):
-            problem = problem or unreadable_name(Path(belonging))
+        beside = [Path(given) for given in (files.companion, files.prompts) if given]
+        problem = next(filter(None, map(unreadable_name, beside)), None)
         if problem is not None:
             wrong = f"of what belongs to {path}, the name {problem}"
             rows.left_out["correct rgb_companion or prompts of the descriptor"].append(wrong)
+            continue
+        outside = None if bounds is None else next((p for p in (*own_files, *beside) if not bounds.hold(p)), None)
+        if outside is not None:
+            wrong = f"{path} is read with {_printable(outside)}, which lies outside of {root}"
+            rows.left_out[f"choose a root that holds both, or set datasets.{name}.allow_outside: true"].append(wrong)
             continue
         rows.by_id[image_id] = files
     return rows
