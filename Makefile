@@ -12,7 +12,7 @@ MODELS ?= sam
 CONFIG := $(if $(filter sam,$(MODELS)),config/config.yaml,config/$(MODELS).yaml)
 RESULTS := $(if $(filter sam,$(MODELS)),results,results-$(MODELS))
 
-.PHONY: help install models demo demo-pretrain test test-slow check format bench docs lock clean
+.PHONY: help install models demo demo-pretrain unlock test test-slow check format bench docs lock clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -40,6 +40,9 @@ demo: $(READY) $(if $(filter sam,$(MODELS)),models)  ## the whole pipeline on tw
 demo-pretrain: $(READY) models  ## a small backbone, trained on the demo's labels and evaluated
 	$(BIN)/snakemake --cores $(CORES) --no-hooks --configfile config/config.yaml -- pretrain
 	@$(BIN)/hvlabel summary --results results
+
+unlock: $(READY)  ## forget a run that was killed on another machine (RESULTS=folder)
+	@$(BIN)/hvlabel unlock --results $(RESULTS)
 
 test: $(READY) models  ## the tests
 	$(BIN)/python -m pytest -m "not slow"

@@ -52,6 +52,10 @@ class ResultsError(HvError, OSError):
     """The results folder cannot be read or written."""
 
 
+class BusyError(HvError, RuntimeError):
+    """Another run is at work on the results folder."""
+
+
 class DeviceMemoryError(HvError, RuntimeError):
     """The device's memory does not suffice."""
 

@@ -90,6 +90,11 @@ class Layout:
         """Written when a run has ended well: not too many images failed."""
         return self.root / "index" / "checked"
 
+    @property
+    def at_work(self) -> Path:
+        """Says which run is at work on this folder; empty when none is."""
+        return self.root / "locks" / "run.json"
+
     def lock(self, stage: str, dataset: str, shard: str) -> Path:
         """Held by the one process that works on a shard."""
         return self.root / "locks" / f"{stage}.{dataset}.{shard}.lock"

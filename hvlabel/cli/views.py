@@ -155,6 +155,14 @@ def accept(
 
 
 @app.command()
+def unlock(results: ResultsPath = RESULTS) -> None:
+    """Forget a run that was killed on another machine, and the locks that it left in this folder."""
+    from hvlabel.cache.at_work import unlock as forget
+
+    say(forget(Layout(results)) or f"{results}: no run is at work here, nothing to unlock")
+
+
+@app.command()
 def summary(
     results: ResultsPath = RESULTS,
     check: Annotated[bool, typer.Option(help="fail if more images failed than run.max_failed_share allows")] = False,

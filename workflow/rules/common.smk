@@ -3,11 +3,19 @@ REPOSITORY = Path(workflow.basedir).parent
 sys.path.insert(0, str(REPOSITORY))
 
 from hvlabel.branches.table import row_of
+from hvlabel.cache.at_work import take
 from hvlabel.cache.index import drop_untrue, publish_scan
 from hvlabel.config.tree import beside_config, parse_config
 from hvlabel.errors import MENDABLE, printable, sentence_of
 from hvlabel.layout import Layout
 from hvlabel.manifest import scan
+
+# what makes and removes nothing may be asked while a run is at work
+ONLY_ASKS = {
+    *("--lint", "--list", "--list-rules", "--list-target-rules", "--summary"),
+    *("--detailed-summary", "--dag", "--rulegraph", "--filegraph", "--d3dag"),
+}
+DRY = workflow.output_settings.dryrun or bool(ONLY_ASKS.intersection(sys.argv))
 
 try:
     CONFIG_FOLDERS = [Path(path).parent for path in reversed(workflow.configfiles)]
@@ -15,6 +23,11 @@ try:
         beside_config(config, CONFIG_FOLDERS), "configuration"
     ).resolved()
     LAYOUT = Layout(Path(CONFIG.results))
+    # before Snakemake locks its working directory, which says nothing of who works on the results
+    if workflow.is_main_process and not DRY:
+        left = take(LAYOUT)
+        if left:
+            logger.warning(printable(left))
     BRANCHES = CONFIG.fusion.branches
     BRANCH_SETTINGS = CONFIG.on(BRANCHES)
     NETWORKS = {b: s.network() for b, s in BRANCH_SETTINGS.items()}
@@ -36,13 +49,12 @@ try:
             logger.warning(printable(problem))
         for reason in {s.why_no_network() for s in BRANCH_SETTINGS.values()} - {None}:
             logger.warning(f"no SAM, branches set to auto use regions: {reason}")
-        dry = workflow.output_settings.dryrun
-        if not dry:
+        if not DRY:
             publish_scan(LAYOUT, SCAN)
         # an index that lists a vanished file, or builds on one, would pass for up to date
         retry_all = CONFIG.run.retry == "failed"
         for index, reason in drop_untrue(
-            LAYOUT, dry=dry, branches=BRANCHES, retry_all=retry_all
+            LAYOUT, dry=DRY, branches=BRANCHES, retry_all=retry_all
         ).items():
             logger.info(printable(f"{index}: {reason}; will be made again"))
 except MENDABLE as error:
