@@ -12,6 +12,15 @@ MODELS ?= sam
 CONFIG := $(if $(filter sam,$(MODELS)),config/config.yaml,config/$(MODELS).yaml)
 RESULTS := $(if $(filter sam,$(MODELS)),results,results-$(MODELS))
 
+# Snakemake needs a cache folder; where the home cannot be written it is here, and weights fetched before stay where they are
+CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)
+ifeq ($(shell mkdir -p '$(CACHE)' 2>/dev/null && test -w '$(CACHE)' && echo yes),)
+ifneq ($(wildcard $(CACHE)/hvlabel/models),)
+export HVLABEL_MODELS ?= $(CACHE)/hvlabel/models
+endif
+export XDG_CACHE_HOME := $(CURDIR)/.cache
+endif
+
 .PHONY: help install models demo demo-pretrain unlock test test-slow check format bench docs lock clean
 
 help:  ## this list

@@ -271,7 +271,7 @@ def test_two_runs_started_together_make_the_same_as_one(folder):
         shutil.rmtree(folder / "results")
         with starting(folder / "here", *run_of(folder)) as first, starting(folder / "there", *run_of(folder)) as second:
             both = [ended(first), ended(second)]
-        assert 0 in [said.status for said in both], both
+        assert 0 in [said.status for said in both], "\n=====\n".join(said.text for said in both)
         for said in both:
             assert said.status == 0 or "a run is at work here" in said.err, said.text
             assert "Traceback" not in said.text

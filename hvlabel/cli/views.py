@@ -183,7 +183,8 @@ def summary(
         say(f"{what + ':':10}{path}")
     for evaluation in sorted(layout.pretrain("").glob("*/evaluation.md")):
         if not MOVED_ASIDE.search(evaluation.parent.name):
-            say(f"{'trained:':10}{evaluation.parent}\n{evaluation.read_text().rstrip()}")
+            table = evaluation.read_text(encoding="utf-8").rstrip()
+            say(f"{'trained:':10}{evaluation.parent}\n{table}")
     allowed = settings.max_failed_share
     not_final = [failure for failure in made.failures if not failure.is_final]
     if check and (not_final or made.n_undone):

@@ -6,11 +6,19 @@ import os
 
 import torch
 from lightning_fabric import Fabric
+from lightning_fabric.plugins.environments.cluster_environment import ClusterEnvironment
 from lightning_fabric.plugins.environments.lightning import LightningEnvironment
+from lightning_fabric.plugins.environments.lsf import LSFEnvironment
+from lightning_fabric.plugins.environments.mpi import MPIEnvironment
+from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
+from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from lightning_fabric.strategies.ddp import DDPStrategy
 
 from hvlabel.config import HardwareSettings
 from hvlabel.errors import ConfigError
+
+# set by those who start the processes of several nodes without a scheduler
+LAUNCHED_BY_HAND = {"MASTER_ADDR", "NODE_RANK", "GROUP_RANK", "LOCAL_RANK", "LSB_JOBID", "OMPI_COMM_WORLD_SIZE"}
 
 
 def launched(hardware: HardwareSettings) -> Fabric:
@@ -21,15 +29,13 @@ def launched(hardware: HardwareSettings) -> Fabric:
     _require_devices(hardware)
     # which dictionary slots and prompt embeddings take part differs from step to step
     strategy = DDPStrategy(find_unused_parameters=True) if _several(hardware) else "auto"
-    # a batch job of one task starts the processes of its node itself; with several tasks the scheduler has done so
-    environment = LightningEnvironment() if os.environ.get("SLURM_NTASKS") == "1" else None
     fabric = Fabric(
         accelerator=hardware.accelerator,
         devices=hardware.processes(),
         num_nodes=hardware.nodes,
         precision=hardware.precision,
         strategy=strategy,
-        plugins=environment,
+        plugins=_environment(),
     )
     fabric.launch()
     torch.set_num_threads(hardware.threads)
@@ -40,6 +46,32 @@ def launched(hardware: HardwareSettings) -> Fabric:
 def keep_sums_the_same() -> None:
     """The same bits on a busy machine, where MKL takes fewer threads; before the first product of the process."""
     os.environ.setdefault("MKL_CBWR", "AUTO,STRICT")
+
+
+def _environment() -> ClusterEnvironment:
+    """Who has started this process, and so knows of the others.
+
+    An allocation of SLURM, in which somebody merely works, and a batch job of one task start the processes of their
+    node themselves. Fabric's own choice would wait there for tasks that nobody has started, and warns wherever srun is
+    installed.
+    """
+    if TorchElasticEnvironment.detect():  # also inside SLURM
+        return TorchElasticEnvironment()
+    if _tasks() > 1:
+        return SLURMEnvironment()
+    for scheduler in (LSFEnvironment, MPIEnvironment):
+        if scheduler.detect():
+            return scheduler()
+    return LightningEnvironment()
+
+
+def _tasks() -> int:
+    """Tasks that srun has started together with this one; 1 where no srun has.
+
+    SLURM_NTASKS would be what the allocation has room for.
+    """
+    n_tasks = os.environ.get("SLURM_STEP_NUM_TASKS", "")
+    return int(n_tasks) if n_tasks.isdecimal() and "SLURM_PROCID" in os.environ else 1
 
 
 def _several(hardware: HardwareSettings) -> bool:
@@ -56,10 +88,23 @@ def _require_devices(hardware: HardwareSettings) -> None:
             f"pretrain.hardware asks for {hardware.processes()} GPUs, PyTorch sees {n_gpus}; "
             "lower devices, or set accelerator to cpu"
         )
-    tasks = int(os.environ.get("SLURM_NTASKS", 1))
+    if TorchElasticEnvironment.detect():
+        return
+    tasks = _tasks()
     n_processes = hardware.processes() * hardware.nodes
     if tasks not in (1, n_processes):
         raise ConfigError(
             f"SLURM started {tasks} tasks, pretrain.hardware says {hardware.nodes} nodes with "
             f"{hardware.processes()} processes each; make them equal"
+        )
+    if tasks > 1 and os.environ.get("SLURM_NTASKS_PER_NODE") != str(hardware.processes()):
+        raise ConfigError(
+            f"SLURM started {tasks} tasks, but not with --ntasks-per-node={hardware.processes()}, the processes of a "
+            "node in pretrain.hardware; add it to srun or sbatch"
+        )
+    if hardware.nodes > 1 and tasks == 1 and not LAUNCHED_BY_HAND.intersection(os.environ):
+        raise ConfigError(
+            f"pretrain.hardware.nodes is {hardware.nodes}, but nobody has started processes on other nodes, this one "
+            f"would wait for them; use srun --nodes={hardware.nodes} --ntasks-per-node={hardware.processes()} or "
+            "torchrun, or set nodes: 1"
         )

@@ -15,6 +15,7 @@ def test_gpus_that_are_not_there_are_one_sentence(monkeypatch):
 
 
 def test_a_scheduler_that_started_other_processes_is_one_sentence(monkeypatch):
-    monkeypatch.setenv("SLURM_NTASKS", "4")
+    monkeypatch.setenv("SLURM_STEP_NUM_TASKS", "4")
+    monkeypatch.setenv("SLURM_PROCID", "0")
     with pytest.raises(ConfigError, match=r"SLURM started 4 tasks, pretrain.hardware says 1 nodes with 1 processes"):
         launched(HardwareSettings(accelerator="cpu"))
