@@ -185,6 +185,17 @@ def test_a_folder_that_cannot_be_written_is_one_sentence(layout):
         at_work.take(layout)
 
 
+def test_a_full_disk_is_one_sentence_and_holds_nothing(layout, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "pwrite", full)
+        with pytest.raises(ResultsError, match=r"run.json: cannot write \(No space left on device\)"):
+            at_work.take(layout)
+    assert at_work.take(layout) is None
+
+
 # ---------------------------------------------------------------------------------------------------- whole runs
 
 

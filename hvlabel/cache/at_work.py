@@ -73,7 +73,13 @@ def take(layout: Layout) -> str | None:
             f"{layout.root}: a run is at work here, or was killed: {before}; if it has ended, run `make unlock` "
             f"(hvlabel unlock --results {layout.root})"
         )
-    _write(file, Holder.this())
+    try:
+        _write(file, Holder.this())
+    except OSError as error:
+        os.close(file)
+        raise ResultsError(
+            f"{path}: cannot write ({error.strerror}); check space, permissions and the setting `results`"
+        ) from error
     _held[path] = file
     atexit.register(_release, path)
     return _left(layout, before)

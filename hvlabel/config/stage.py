@@ -32,7 +32,7 @@ def parse_stage(model: type[S], text: str) -> S:
     """Settings of one stage from JSON as the workflow passes it (a `version` entry is ignored)."""
     try:
         tree = json.loads(text)
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:  # also a number of thousands of digits, and brackets in brackets
         raise ConfigError(f"settings are not JSON ({error}); pass what the workflow passes, or use --config") from error
     if isinstance(tree, dict):
         tree.pop("version", None)

@@ -17,6 +17,17 @@ ONLY_ASKS = {
 }
 DRY = workflow.output_settings.dryrun or bool(ONLY_ASKS.intersection(sys.argv))
 
+
+def as_inputs(files):
+    """Paths of files that a rule reads; Snakemake would take braces in them for wildcards."""
+    for path in map(str, files):
+        if "{" in path or "}" in path:
+            raise WorkflowError(
+                f"{path}: a file that the workflow reads may have no braces in its path; rename it"
+            )
+    return [str(path) for path in files]
+
+
 try:
     CONFIG_FOLDERS = [Path(path).parent for path in reversed(workflow.configfiles)]
     CONFIG = parse_config(
@@ -31,9 +42,7 @@ try:
     BRANCHES = CONFIG.fusion.branches
     BRANCH_SETTINGS = CONFIG.on(BRANCHES)
     NETWORKS = {b: s.network() for b, s in BRANCH_SETTINGS.items()}
-    NETWORK_FILES = {
-        b: [str(p) for p in n.files()] if n else [] for b, n in NETWORKS.items()
-    }
+    NETWORK_FILES = {b: as_inputs(n.files()) if n else [] for b, n in NETWORKS.items()}
     # descriptors by name are put in full, so that an edited descriptor file re-runs what depends on it
     DATASETS = {
         name: (d if d.demo else d.model_copy(update={"descriptor": d.described(name)}))

@@ -1,11 +1,13 @@
 HARDWARE = CONFIG.pretrain.hardware
+STUDENT = CONFIG.pretrain.student.checkpoint
+STUDENT_FILES = [os.path.expanduser(STUDENT)] if STUDENT else []
 
 
 # Cubes to features of a frozen RGB network.
 rule teacher:
     input:
         index_of("cubes"),
-        lambda w: [str(p) for p in CONFIG.teacher.files()],
+        lambda w: as_inputs(CONFIG.teacher.files()),
     output:
         index_of("teacher"),
     log:
@@ -27,7 +29,7 @@ rule fit:
     input:
         indexes("labels"),
         indexes("teacher") if DISTILL else [],
-        os.path.expanduser(CONFIG.pretrain.student.checkpoint or "") or [],
+        as_inputs(STUDENT_FILES),
     output:
         f"{RUN}/run.json",
     log:
