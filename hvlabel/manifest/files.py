@@ -17,6 +17,7 @@ from hvlabel.errors import ConfigError
 from hvlabel.layout import MAX_NAME_BYTES
 from hvlabel.walk import Bounds, matching, unreadable_name
 
+Wrong = tuple[str, str]  # advice, what is wrong
 STAMP_CHARS = 12  # of a sha256: enough to tell a change
 
 
@@ -40,6 +41,10 @@ class _Rows:
 
     by_id: dict[str, Files] = field(default_factory=dict)
     left_out: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
+
+    def leave_out(self, advice: str, wrong: str) -> None:
+        """Count a file that is no image."""
+        self.left_out[advice].append(wrong)
 
 
 def files_of(name: str, dataset: Dataset, results: Path) -> tuple[Mapping[str, Files], list[str]]:
@@ -106,42 +111,55 @@ def _rows(name: str, root: Path, descriptor: Descriptor, paths: Sequence[Path], 
     related = _related({path.parent for path in paths})
     rows = _Rows()
     for path in paths:
-        problem = unreadable_name(path)  # such a name would break the table's lines
-        if problem is not None:
-            rows.left_out["rename them"].append(f"the name of {_printable(path)} {problem}")
-            continue
-        image_id = _image_id(path, root)
-        if image_id in rows.by_id:  # a.mat and a.h5: one of them would overwrite the other's cube
-            rows.left_out[f"narrow datasets.{name}.glob"].append(
-                f"{path} and {rows.by_id[image_id].raw} would both be image {image_id}"
-            )
-            continue
-        n_bytes = len(f"{name}__{image_id}.png".encode())  # the longest name made of it: the report's picture
-        if n_bytes > MAX_NAME_BYTES:
-            rows.left_out["shorten the names of files or folders"].append(
-                f"{path} would give an output a name of {n_bytes} bytes, a disk takes {MAX_NAME_BYTES}"
-            )
+        wrong = _wrong_with_name(name, root, path, rows)
+        if wrong is not None:
+            rows.leave_out(*wrong)
             continue
         try:
             own_files = list(path.iterdir()) if path.is_dir() else related[path.parent, path.stem]
             files = _of_image(path, descriptor.form_for(path), own_files)
         except OSError as error:  # of one image: its companion's name is too long, its folder cannot be read
-            wrong = f"{path}: {_printable(error.filename)} ({error.strerror})"
-            rows.left_out["check names and permissions"].append(wrong)
+            rows.leave_out("check names and permissions", f"{path}: {_printable(error.filename)} ({error.strerror})")
             continue
-        beside = [Path(given) for given in (files.companion, files.prompts) if given]
-        problem = next(filter(None, map(unreadable_name, beside)), None)
-        if problem is not None:
-            wrong = f"of what belongs to {path}, the name {problem}"
-            rows.left_out["correct rgb_companion or prompts of the descriptor"].append(wrong)
+        wrong = _wrong_with_files(name, root, files, own_files, bounds)
+        if wrong is not None:
+            rows.leave_out(*wrong)
             continue
-        outside = None if bounds is None else next((p for p in (*own_files, *beside) if not bounds.hold(p)), None)
-        if outside is not None:
-            wrong = f"{path} is read with {_printable(outside)}, which lies outside of {root}"
-            rows.left_out[f"choose a root that holds both, or set datasets.{name}.allow_outside: true"].append(wrong)
-            continue
-        rows.by_id[image_id] = files
+        rows.by_id[_image_id(path, root)] = files
     return rows
+
+
+def _wrong_with_name(name: str, root: Path, path: Path, rows: _Rows) -> Wrong | None:
+    """Why no image can be called as this file is. name: of the data set."""
+    problem = unreadable_name(path)  # such a name would break the table's lines
+    if problem is not None:
+        return "rename them", f"the name of {_printable(path)} {problem}"
+    image_id = _image_id(path, root)
+    if image_id in rows.by_id:  # a.mat and a.h5: one of them would overwrite the other's cube
+        both = f"{path} and {rows.by_id[image_id].raw}"
+        return f"narrow datasets.{name}.glob", f"{both} would both be image {image_id}"
+    n_bytes = len(f"{name}__{image_id}.png".encode())  # the longest name made of it: the report's picture
+    if n_bytes > MAX_NAME_BYTES:
+        wrong = f"{path} would give an output a name of {n_bytes} bytes, a disk takes {MAX_NAME_BYTES}"
+        return "shorten the names of files or folders", wrong
+    return None
+
+
+def _wrong_with_files(
+    name: str, root: Path, files: Files, own_files: Sequence[Path], bounds: Bounds | None
+) -> Wrong | None:
+    """Why an image cannot be read with what belongs to it. name: of the data set; bounds: see _rows."""
+    beside = [Path(given) for given in (files.companion, files.prompts) if given]
+    for path in beside:  # the table holds their paths too
+        problem = unreadable_name(path)
+        if problem is not None:
+            wrong = f"of what belongs to {files.raw}, the name {problem}"
+            return "correct rgb_companion or prompts of the descriptor", wrong
+    for path in (*own_files, *beside):
+        if bounds is not None and not bounds.hold(path):
+            wrong = f"{files.raw} is read with {_printable(path)}, which lies outside of {root}"
+            return f"choose a root that holds both, or set datasets.{name}.allow_outside: true", wrong
+    return None
 
 
 def _image_id(path: Path, root: Path) -> str:
