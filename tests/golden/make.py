@@ -44,6 +44,7 @@ CONFIG = {
             "root": "raw",
             "glob": "*.npy",
             "descriptor": {"container": "npy", "wavelengths_nm": [450, 520, 590, 660], "prompts": "../boxes/{stem}.json"},
+            "allow_outside": True,
         }
     },
     "rgb": {"backend": "regions"},

@@ -66,7 +66,10 @@ def configuration(folder, repository):
     }
     return {
         "results": str(folder / "results"),
-        "datasets": {"d": {"root": str(folder / "raw"), "glob": "*.npy", "descriptor": descriptor}},
+        # the marks lie beside the images' folder
+        "datasets": {
+            "d": {"root": str(folder / "raw"), "glob": "*.npy", "descriptor": descriptor, "allow_outside": True}
+        },
         "rgb": {"backend": "regions"},
         "sequence": {"backend": "regions", "max_frames": 2},
         "material": {"backend": "regions"},
