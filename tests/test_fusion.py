@@ -162,7 +162,7 @@ def test_what_a_label_depends_on():
     }
     assert FusionSettings(ranking="votes").relevant() == old
     assert FusionSettings(ranking="votes", branches=("rgb",), min_quality=0.9).relevant() == old
-    by_quality = {**old, "min_quality": 0.2, "coverage": None}
+    by_quality = {**old, "min_quality": 0.2, "nested_iou": 0.6, "coverage": None}
     del by_quality["ranking"]
     assert FusionSettings().relevant() == by_quality  # auto: the masks decide
     assert FusionSettings(weights={"prompts": 0.5}).relevant()["weights"]["prompts"] == 0.5
