@@ -22,7 +22,8 @@ def is_whole(content: bytes) -> bool | None:
     """Whether a file's content is as it was stamped; None if it holds no checksum."""
     place = _PLACE.search(content)
     if place is None:
-        return None
+        named = f'"{FIELD}"'.encode() in content  # then its digits are none any more
+        return False if named else None
     blank = _with(content, place, BLANK.encode())
     return place[1] == f"{google_crc32c.value(blank):08x}".encode()
 

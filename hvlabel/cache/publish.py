@@ -30,13 +30,17 @@ def temporary_beside(path: Path) -> Path:
     return path.with_name(private_name(path.name, "tmp"))
 
 
+def host_part(host: str) -> str:
+    """A machine's name as it stands in private names: without dots, which part them."""
+    return re.sub(r"[^\w-]", "-", host, flags=re.ASCII)[:MAX_HOST_CHARACTERS]
+
+
 def private_name(name: str, kind: str) -> str:
     """`.NAME.HOST-PID.KIND`: what no other process uses, of any machine that writes to the same disk.
 
     A name that would become too long for a disk is cut off.
     """
-    host = re.sub(r"[^\w-]", "-", socket.gethostname(), flags=re.ASCII)[:MAX_HOST_CHARACTERS]  # no dot: see NAME above
-    ending = f".{host}-{os.getpid()}.{kind}"
+    ending = f".{host_part(socket.gethostname())}-{os.getpid()}.{kind}"
     room_bytes = MAX_NAME_BYTES - len(ending) - 1
     return "." + name.encode()[:room_bytes].decode(errors="ignore") + ending
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -119,24 +120,40 @@ def verify(
         bool,
         typer.Option(help="remove what is damaged, and move aside what was edited, so that the next run remakes it"),
     ] = False,
+    table: Annotated[bool, typer.Option("--table", help="also count the images of every stage by their state")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="the same, and every finding, as JSON")] = False,
 ) -> None:
     """Check every file of a run against its index, key and seal; exit status 1 if one is missing or damaged."""
+    from hvlabel.inspect.evaluate import markdown
+    from hvlabel.inspect.verify import STATES, verify_run
     from hvlabel.inspect.verify import repair as remove
-    from hvlabel.inspect.verify import verify as check
 
     layout = Layout(results)
-    verdict = check(layout, deep=deep)
-    for problem in verdict.problems:
-        say(problem.sentence)
+    verdict = verify_run(layout, deep=deep)
+    if as_json:
+        if repair:
+            remove(layout, verdict.problems)
+        say(verdict.to_json())
+        raise typer.Exit(1 if verdict.problems and not repair else 0)
+    n_of = Counter(finding.state for finding in verdict.findings)
+    for finding in verdict.findings:
+        if finding.state in ("stale", "corrupt", "orphan"):
+            say(finding.sentence)
     for path in verdict.corrected:
         say(f"{path}: corrected by hand and accepted")
+    for path in verdict.left_overs:
+        say(f"{path}: half made; the next run removes it, unless somebody is at work on it")
+    if table:
+        counts = [[stage, *map(str, of_stage.values())] for stage, of_stage in verdict.counts().items()]
+        say(markdown([["stage", *STATES], *counts]))
     advice = ""
     if repair:
         remove(layout, verdict.problems)
     if verdict.problems:
         removed, offered = "; removed, run the workflow to remake them", "; --repair removes them for the next run"
         advice = removed if repair else offered
-    say(f"{verdict.checked} files checked, {len(verdict.problems)} missing or damaged{advice}")
+    others = "".join(f", {n_of[state]} {state}" for state in ("failed", "undone", "orphan") if n_of[state])
+    say(f"{verdict.checked} files checked, {len(verdict.problems)} missing or damaged{others}{advice}")
     if verdict.problems and not repair:
         raise typer.Exit(1)
 

@@ -7,7 +7,10 @@ import hashlib
 import io
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import astuple, dataclass, fields
+from functools import cached_property
 from pathlib import Path
+
+import google_crc32c
 
 from hvlabel.errors import ResultsError
 
@@ -38,6 +41,7 @@ class Image:
 
 
 COLUMNS = tuple(f.name for f in fields(Image))
+CHECKSUM = "crc32c"  # the column after them; manifests of older versions lack it
 PROMPTS_FROM = COLUMNS.index("prompts")  # columns from here on are no part of an image's cube
 
 
@@ -53,9 +57,10 @@ class Scan:
     remembered: tuple[Image, ...] = ()
 
     def table(self) -> str:
-        """The manifest as tab-separated text."""
-        rows = [COLUMNS, *(astuple(image) for image in (*self.images, *self.remembered))]
-        return "".join("\t".join(map(_quoted, row)) + "\n" for row in rows)
+        """The manifest as tab-separated text. Every row ends with a checksum of its other cells."""
+        rows = [astuple(image) for image in (*self.images, *self.remembered)]
+        sealed = [(*COLUMNS, CHECKSUM), *((*row, _checksum(row)) for row in rows)]
+        return "".join("\t".join(map(_quoted, row)) + "\n" for row in sealed)
 
     def shards(self) -> list[tuple[str, str]]:
         """Distinct (dataset, shard), in manifest order."""
@@ -63,7 +68,15 @@ class Scan:
 
     def in_shard(self, dataset: str, shard: str) -> list[Image]:
         """Images of one shard, in manifest order."""
-        return [image for image in self.images if (image.dataset, image.shard) == (dataset, shard)]
+        return self._by_shard.get((dataset, shard), [])
+
+    @cached_property
+    def _by_shard(self) -> dict[tuple[str, str], list[Image]]:
+        """Images of every shard; made once, since the workflow asks for each shard several times."""
+        images: dict[tuple[str, str], list[Image]] = {}
+        for image in self.images:
+            images.setdefault((image.dataset, image.shard), []).append(image)
+        return images
 
     def fingerprint(self, dataset: str, shard: str) -> str:
         """Hash of a shard's rows: changes when an image comes, goes or is replaced."""
@@ -81,7 +94,10 @@ def read_manifest(path: Path) -> list[Image]:
             return []  # before the first scan
         # the ends of lines as they are: a cell may hold one, and str.splitlines() knows eight more
         text = io.StringIO(path.read_bytes().decode(), newline="")
-        return [_image(row) for row in csv.DictReader(text, delimiter="\t", strict=True)]
+        table = csv.DictReader(text, delimiter="\t", strict=True)
+        if unknown := set(table.fieldnames or ()) - {*COLUMNS, CHECKSUM}:
+            raise ValueError(f"its column {sorted(unknown)[0]!r} is unknown")
+        return [_image(row) for row in table]
     except OSError as error:
         raise ResultsError(
             f"{path}: cannot read the manifest ({error.strerror}); check permissions and the setting `results`"
@@ -103,7 +119,14 @@ def _image(row: Mapping[str, str]) -> Image:
         raise ValueError("a row is cut off")
     image = Image(*cells)
     int(image.shard)  # a number, or ValueError
+    if CHECKSUM in row and row[CHECKSUM] != _checksum(cells):
+        raise ValueError(f"the row of {image.dataset}/{image.image_id} is damaged")
     return image
+
+
+def _checksum(cells: Sequence[str]) -> str:
+    """Eight hexadecimal digits over some cells. Names that are not UTF-8 are no part of a manifest."""
+    return f"{google_crc32c.value(chr(0).join(cells).encode()):08x}"
 
 
 def _quoted(cell: str) -> str:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
+import signal
 import sys
+import threading
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -30,7 +33,7 @@ def run_shard(stage: Stage, images: Sequence[Image], layout: Layout, dataset: st
     """The shard's index, as written. However many images fail, all are tried and the index tells."""
     job = f"{stage.name} {dataset}/{shard}"
     entries: dict[str, Entry] = {}
-    with _lock(layout.lock(stage.name, dataset, shard), job):
+    with _ending_at_sigterm(job), _lock(layout.lock(stage.name, dataset, shard), job):
         _sweep(stage, images, layout)
         progress = Progress(len(images), job)
         for image in images:
@@ -92,6 +95,7 @@ def _bug(image: Image, error: Exception) -> str:
 def _sweep(stage: Stage, images: Sequence[Image], layout: Layout) -> None:
     """Remove what killed jobs left half made beside this shard's outputs; its lock is held."""
     outputs = {layout.output(stage.name, i.dataset, i.image_id) for i in images}
+    outputs |= {path.with_suffix(".png") for path in outputs}  # of a label its picture
     for folder in {p.parent for p in outputs}:
         for path in folder.glob(".*"):
             name = path.name[1:].rsplit(".", 2)[0]  # .NAME.PID.tmp or .old
@@ -101,6 +105,27 @@ def _sweep(stage: Stage, images: Sequence[Image], layout: Layout) -> None:
                 shutil.rmtree(path)
             else:
                 path.unlink()
+
+
+@contextlib.contextmanager
+def _ending_at_sigterm(job: str) -> Iterator[None]:
+    """A scheduler's time limit ends the job in good order: the image at hand is dropped, all others are kept.
+
+    No index is written, so that the next attempt goes on where this one ended.
+    """
+
+    def end(number: int, _frame: object) -> None:
+        print(f"{job}: terminated; what is made is kept, the next run goes on", file=sys.stderr, flush=True)  # noqa: T201
+        sys.exit(128 + number)  # as a shell says it; on its way out every half made output is removed
+
+    if threading.current_thread() is not threading.main_thread():  # only that one may set handlers
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 class _lock:  # noqa: N801 (used as a statement)

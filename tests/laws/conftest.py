@@ -1,11 +1,14 @@
 """A run with every stage done, and copies of it to be spoilt."""
 
 import shutil
+from dataclasses import replace
 
 import pytest
 import yaml
 from stage_run import CASES, Run, configuration, write_raw_files
 from verbs import hvlabel
+
+from hvlabel.manifest import Scan, read_manifest
 
 
 @pytest.fixture(scope="session")
@@ -34,6 +37,9 @@ def run(finished, tmp_path):
 @pytest.fixture
 def moved(run, finished):
     """A copy whose manifest names its own raw files and marks."""
-    manifest = run.layout.manifest.read_text()
-    run.layout.manifest.write_text(manifest.replace(str(finished.folder), str(run.folder)))
+    there, here = str(finished.folder), str(run.folder)
+    images = []
+    for image in read_manifest(run.layout.manifest):
+        images.append(replace(image, raw=image.raw.replace(there, here), prompts=image.prompts.replace(there, here)))
+    run.layout.manifest.write_text(Scan(tuple(images), ()).table())
     return run

@@ -5,6 +5,7 @@ sys.path.insert(0, str(REPOSITORY))
 from hvlabel.branches.table import row_of
 from hvlabel.cache.at_work import take
 from hvlabel.cache.index import drop_untrue, publish_scan
+from hvlabel.cache.left_overs import sweep
 from hvlabel.config.tree import beside_config, parse_config
 from hvlabel.errors import MENDABLE, printable, sentence_of
 from hvlabel.layout import Layout
@@ -60,6 +61,10 @@ try:
             logger.warning(f"no SAM, branches set to auto use regions: {reason}")
         if not DRY:
             publish_scan(LAYOUT, SCAN)
+            for path in sweep(LAYOUT.root):
+                logger.info(
+                    printable(f"{path}: left half made by a killed process; removed")
+                )
         # an index that lists a vanished file, or builds on one, would pass for up to date
         retry_all = CONFIG.run.retry == "failed"
         for index, reason in drop_untrue(
