@@ -1,4 +1,4 @@
-"""Networks that can be pre-trained: one contract, one file each, one row each in the table."""
+"""Networks that can be pre-trained: one contract, a file or a package each, one row each in the table."""
 
 from hvtrain.backbones.published import load_backbone
 

@@ -6,6 +6,7 @@ import os
 import numpy as np
 import pytest
 import torch
+from verbs import hvtrain
 
 from hvlabel.config import StudentSettings
 from hvlabel.models.weights import read_state_dict
@@ -13,8 +14,6 @@ from hvtrain.backbones.table import BACKBONES
 from hvtrain.backbones.weights import export
 from hvtrain.heads.prompted import PromptedBackbone
 from hvtrain.student import load_exported, make_student
-
-from ..test_cli import run
 
 NEW = [name for name in BACKBONES if name != "hyperfree"]
 HEADS = {"specaware": 4, "hypersigma": 4, "hypersl": 4}
@@ -35,14 +34,14 @@ def published(request, tmp_path):
     return request.param, backbone, path
 
 
-def imported(name, path, out, monkeypatch, capsys):
-    return run(monkeypatch, capsys, "import", path, out, "--backbone", name, "--heads", HEADS[name], "--side-px", 64)
+def imported(name, path, out):
+    return hvtrain("import", path, out, "--backbone", name, "--heads", HEADS[name], "--side-px", 64)
 
 
-def test_an_imported_file_gives_the_same_features_and_starts_a_run(published, tmp_path, monkeypatch, capsys):
+def test_an_imported_file_gives_the_same_features_and_starts_a_run(published, tmp_path):
     name, backbone, path = published
     out = tmp_path / "own.safetensors"
-    status, said, err = imported(name, path, out, monkeypatch, capsys)
+    status, said, err = imported(name, path, out)
     assert (status, err) == (0, "")
     assert said.startswith(f"{out}: {name}, ")
     again = load_exported(out)
@@ -56,12 +55,10 @@ def test_an_imported_file_gives_the_same_features_and_starts_a_run(published, tm
     assert all(torch.equal(tensor, ours[key]) for key, tensor in theirs.items())
 
 
-def test_what_is_imported_is_exported_in_the_published_layout(published, tmp_path, monkeypatch, capsys):
+def test_what_is_imported_is_exported_in_the_published_layout(published, tmp_path):
     name, backbone, path = published
-    imported(name, path, tmp_path / "own.safetensors", monkeypatch, capsys)
-    status, said, _ = run(
-        monkeypatch, capsys, "export", tmp_path / "own.safetensors", tmp_path / "back.pth", "--published"
-    )
+    imported(name, path, tmp_path / "own.safetensors")
+    status, said, _ = hvtrain("export", tmp_path / "own.safetensors", tmp_path / "back.pth", "--published")
     state = read_state_dict(tmp_path / "back.pth")
     assert (status, said) == (0, f"{tmp_path}/back.pth: {len(state)} tensors\n")
     wanted = backbone.published_state()
@@ -69,11 +66,11 @@ def test_what_is_imported_is_exported_in_the_published_layout(published, tmp_pat
     assert all(torch.equal(state[key], wanted[key]) for key in wanted)
 
 
-def test_a_trained_students_backbone_is_exported_in_the_published_layout(published, tmp_path, monkeypatch, capsys):
+def test_a_trained_students_backbone_is_exported_in_the_published_layout(published, tmp_path):
     name, _, _ = published
     student = make_student(settings_of(name), 5)
     export(student.state_dict(), tmp_path / "run.safetensors", student.sizes(), name)
-    run(monkeypatch, capsys, "export", tmp_path / "run.safetensors", tmp_path / "back.pth", "--published")
+    hvtrain("export", tmp_path / "run.safetensors", tmp_path / "back.pth", "--published")
     assert read_state_dict(tmp_path / "back.pth").keys() == student.backbone.published_state().keys()
 
 
@@ -82,16 +79,16 @@ class Malicious:
         return os.system, ("touch /tmp/this-must-not-exist",)
 
 
-def test_an_input_that_is_not_whole_tokens_is_refused(published, tmp_path, monkeypatch, capsys):
+def test_an_input_that_is_not_whole_tokens_is_refused(published, tmp_path):
     name, _, path = published
     arguments = ["import", path, tmp_path / "o.safetensors", "--backbone", name, "--heads", 4, "--side-px", 70]
-    status, _, err = run(monkeypatch, capsys, *arguments)
+    status, _, err = hvtrain(*arguments)
     assert status == 2
     assert "an input of 70 px is no multiple of the" in err
 
 
 @pytest.mark.parametrize("name", NEW)
-def test_files_that_are_none_are_one_sentence(name, tmp_path, monkeypatch, capsys):
+def test_files_that_are_none_are_one_sentence(name, tmp_path):
     whole = make_student(settings_of(name), 3).backbone.published_state()
     torch.save({"model": whole}, tmp_path / "whole.pth")
     content = (tmp_path / "whole.pth").read_bytes()
@@ -109,19 +106,19 @@ def test_files_that_are_none_are_one_sentence(name, tmp_path, monkeypatch, capsy
         ("part.pth", "is it another network's file, or cut off?"),
         ("none.pth", "no such checkpoint"),
     ):
-        status, _, err = imported(name, tmp_path / file, tmp_path / "o.safetensors", monkeypatch, capsys)
+        status, _, err = imported(name, tmp_path / file, tmp_path / "o.safetensors")
         assert (status, err.count("\n")) == (2, 1), err
         assert sentence in err
         assert not (tmp_path / "o.safetensors").exists()
     assert not os.path.exists("/tmp/this-must-not-exist")
 
 
-def test_refusals_of_the_verb(tmp_path, monkeypatch, capsys):
+def test_refusals_of_the_verb(tmp_path):
     for arguments, sentence in (
         (["import", "a.pth", "--backbone", "specaware"], "needs a published file and the file to write"),
         (["import", "a.pth", tmp_path / "o.pth", "--backbone", "specaware"], "choose that ending"),
         (["import", "a.pth", tmp_path / "o.safetensors", "--backbone", "vit"], "backbone 'vit' is unknown"),
     ):
-        status, _, err = run(monkeypatch, capsys, *arguments)
+        status, _, err = hvtrain(*arguments)
         assert status == 2
         assert sentence in err
