@@ -74,11 +74,9 @@ CUT = {"ranking": "quality"}
 DRAWN, WEIGHED = {"draw_temperature": 0.5}, {"by_quality": True}
 QUALITY = {
     "votes": Variant("votes", fusion={"ranking": "votes"}),
-    "quality, no cut": Variant("uncut", fusion=UNCUT),
     "cut": Variant("cut", fusion=CUT),
     "drawn": Variant("uncut", fusion=UNCUT, data=DRAWN),
     "weighed": Variant("uncut", fusion=UNCUT, loss=WEIGHED),
-    "cut, drawn, weighed": Variant("cut", fusion=CUT, data=DRAWN, loss=WEIGHED),
 }
 
 

@@ -79,7 +79,7 @@ ALIKE = {
     "cube": "574f21b4dc47",
     "regions": "4a0520a66223",
     "prompts": "b28242bc194e",
-    "fusion": "36f681e9018c",
+    "fusion": "df7a5fce8ff2",
     "teacher": "64f39b4856ea",
 }
 KEYS = {

@@ -34,7 +34,7 @@ def data_set(raw, **more):
         "wavelengths_nm": {"start_nm": 450, "stop_nm": 650, "count": 9},
         "prompts": {"path": "../boxes/{stem}.json", "optional": True},
     }
-    return {"root": str(raw), "glob": "*.npy", "descriptor": descriptor, **more}
+    return {"root": str(raw), "glob": "*.npy", "descriptor": descriptor, "allow_outside": True, **more}
 
 
 def test_the_manifest_knows_each_images_marks(tmp_path):

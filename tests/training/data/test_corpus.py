@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from hvlabel.cache.features import open_features, write_features
-from hvlabel.cache.receipt import read_attributes
+from hvlabel.cache.receipt import read_attributes, update_attributes
 from hvlabel.errors import BandError, ConfigError, ResultsError
 from hvlabel.layout import Layout
 from hvtrain.backbones import hyperfree
@@ -42,12 +42,12 @@ def test_refusals(own, layout, tmp_path):
     with pytest.raises(ConfigError, match="no image is left to train on"):
         read_corpus(layout, data.model_copy(update={"unseen": ["vis", "mosaic", "new"]}), distill=False)
     image = read_corpus(own, data, distill=True).of("train")[0]
-    file = own.teacher(image.dataset, image.image_id) / "zarr.json"
-    text = file.read_text()
-    file.write_text(text.replace('"tile_px": 64', '"tile_px": 128'))
+    features = own.teacher(image.dataset, image.image_id)
+    model = read_attributes(features)["model"]
+    update_attributes(features, {"model": {**model, "tile_px": 128}})
     with pytest.raises(ResultsError, match="teacher features of another network or tile size"):
         read_corpus(own, data, distill=True)
-    file.write_text(text)
+    update_attributes(features, {"model": model})
     write_features(
         own.teacher(image.dataset, image.image_id),
         np.zeros((9, 9, 96)),
@@ -58,11 +58,7 @@ def test_refusals(own, layout, tmp_path):
     shutil.rmtree(own.root / "index/teacher")
     with pytest.raises(ResultsError, match="no teacher features of 10 of 10"):
         read_corpus(own, data, distill=True)
-    group = image.cube / "zarr.json"
     nm = read_attributes(image.cube)["wavelengths_nm"]
-    text = group.read_text()
-    for value in nm:
-        text = text.replace(repr(value), repr(value * 1000))
-    group.write_text(text)
+    update_attributes(image.cube, {"wavelengths_nm": [value * 1000 for value in nm]})
     with pytest.raises(BandError, match="no band lies in the dictionary's range"):
         read_corpus(own, data, distill=False, require_bands=hyperfree.require_bands)

@@ -6,6 +6,7 @@ import shutil
 import numpy as np
 import pytest
 import torch
+from indexes import change_entries
 
 from hvlabel.cache.receipt import read_attributes
 from hvlabel.config import CubeSettings, HardwareSettings
@@ -222,8 +223,7 @@ def test_labels_of_another_run_are_refused(own):
     branches = [own.masks(b, images[1].dataset, images[1].image_id) for b in ("rgb", "sequence", "material")]
     fuse_files(branches, FusionSettings(iou_threshold=0.5), other, images[1].cube)
     index = own.index("labels", images[1].dataset, "0000")
-    tree = json.loads(index.read_text())
-    tree["images"][images[1].image_id]["digest"] = json.loads(other.read_text())["provenance"]["content_sha256"]
-    index.write_text(json.dumps(tree))
+    seal = json.loads(other.read_text())["provenance"]["content_sha256"]
+    change_entries(index, {images[1].image_id}, digest=seal)
     with pytest.raises(ResultsError, match="made with other settings or branches than the label of"):
         open_pack(own.root / "pretrain", read_corpus(own, tiny().data, distill=False).of("train"))

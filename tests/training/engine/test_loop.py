@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from filelock import FileLock
+from indexes import change_entries
 from verbs import hvtrain
 
 from hvlabel.errors import ResultsError, TrainingError
@@ -204,15 +205,11 @@ def test_half_precision_keeps_coordinates_and_losses_whole(own):
 
 def test_images_without_teacher_features_are_left_out_and_named(own, capsys):
     index = own.index("teacher", "vis", "0000")
-    tree = json.loads(index.read_text())
     image = next(i for i in read_corpus(own, tiny().data, distill=True).of("train") if i.dataset == "vis")
-    tree["images"][image.image_id]["status"] = "failed"
-    index.write_text(json.dumps(tree))
+    change_entries(index, {image.image_id}, status="failed")
     pretrain(own, tiny(optimiser={"steps": 1}), distill=True)
     assert f"left out: {image.name}: no teacher features" in capsys.readouterr().err
-    for entry in tree["images"].values():
-        entry["status"] = "failed"
-    index.write_text(json.dumps(tree))
+    change_entries(index, status="failed")
     with pytest.raises(ResultsError, match="no teacher features of 4 of 10 labelled images"):
         pretrain(own, tiny(optimiser={"steps": 1}), distill=True)
 
