@@ -26,7 +26,6 @@ from hvlabel.quality import NAMES, Predictor, load_predictor, mask_features, vie
 from hvtrain.recipes import quality as recipe
 
 RIGHT_IOU = 0.5
-BINS = 10
 
 
 class Scene:
@@ -70,14 +69,10 @@ def row(name: str, scenes: Sequence[Scene], settings: FusionSettings, predictor:
         "Spearman": f"{spearmanr(all_scores, all_iou)[0]:.2f}",
         "right of best 10 / 20 / 50": " / ".join(f"{v:.2f}" for v in best.values()),
         "right of all": f"{result.precision:.2f}",
-        "calibration error": f"{calibration_error(all_scores, all_iou):.3f}",
+        "AP": f"{result.ap:.3f}",
+        "AP50": f"{result.ap50:.3f}",
+        "calibration error": f"{result.calibration_error:.3f}",
     }
-
-
-def calibration_error(predicted: np.ndarray, observed: np.ndarray) -> float:
-    """Mean over equal-sized bins of |mean predicted - mean observed IoU|."""
-    bins = np.array_split(np.argsort(predicted, kind="stable"), BINS)
-    return float(np.mean([abs(predicted[b].mean() - observed[b].mean()) for b in bins if len(b)]))
 
 
 def show(rows: Sequence[dict[str, object]]) -> None:
@@ -91,6 +86,9 @@ def compare(results: Path, cuts: Sequence[float]) -> None:
     scenes, predictor = scenes_of(results), load_predictor()
     rows = [row(name, scenes, FusionSettings(ranking=name), predictor) for name in ("votes", "agreement")]
     default = FusionSettings().min_quality
+    for nested in (0.7, 0.6, 0.5):
+        settings = FusionSettings(ranking="quality", nested_iou=nested)
+        rows.append(row(f"quality, nested from {nested:g}", scenes, settings, predictor))
     for cut in cuts or (0.0, 0.2, default, 0.4, 0.5):
         rows.append(row(f"quality, cut {cut:g}", scenes, FusionSettings(ranking="quality", min_quality=cut), predictor))
     by_quality = FusionSettings(ranking="quality")

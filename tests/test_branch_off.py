@@ -79,7 +79,7 @@ ALIKE = {
     "cube": "574f21b4dc47",
     "regions": "4a0520a66223",
     "prompts": "b28242bc194e",
-    "fusion": "df7a5fce8ff2",
+    "fusion": "1da469d66caf",
     "teacher": "64f39b4856ea",
 }
 KEYS = {

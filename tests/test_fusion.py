@@ -92,7 +92,7 @@ def test_of_a_part_and_nearly_its_whole_the_clearly_better_one_stays():
         mask(2, 2, 8, 0.4, "material"),
     )
     branches = sets(whole, part, copy_of_part)  # IoU .64
-    by_quality = FusionSettings(ranking="quality")
+    by_quality = FusionSettings(ranking="quality", nested_iou=0.6)
     label = fuse(branches, by_quality, [np.array([0.9]), np.array([0.5]), np.array([0.5])])
     assert [m.branch for m in label.masks] == ["rgb"]
     assert label.masks[0].votes == ("material", "rgb", "sequence")
@@ -103,7 +103,7 @@ def test_of_a_part_and_nearly_its_whole_the_clearly_better_one_stays():
     ]
     nearly_as_good = fuse(branches, by_quality, [np.array([0.9]), np.array([0.8]), np.array([0.5])])
     assert len(nearly_as_good) == 2
-    apart = FusionSettings(ranking="quality", nested_iou=1.0)
+    apart = FusionSettings(ranking="quality")
     assert len(fuse(branches, apart, [np.array([0.9]), np.array([0.5]), np.array([0.5])])) == 2
 
 
@@ -162,7 +162,7 @@ def test_what_a_label_depends_on():
     }
     assert FusionSettings(ranking="votes").relevant() == old
     assert FusionSettings(ranking="votes", branches=("rgb",), min_quality=0.9).relevant() == old
-    by_quality = {**old, "min_quality": 0.2, "nested_iou": 0.6, "coverage": None}
+    by_quality = {**old, "min_quality": 0.2, "nested_iou": 1.0, "coverage": None}
     del by_quality["ranking"]
     assert FusionSettings().relevant() == by_quality  # auto: the masks decide
     assert FusionSettings(weights={"prompts": 0.5}).relevant()["weights"]["prompts"] == 0.5
