@@ -3,6 +3,7 @@
 python docs/draw.py knobs results docs/pictures          (after make demo)
 python docs/draw.py masks results-first-hour docs/pictures
 python docs/draw.py shown results demo-vis31/vis31_00 docs/pictures/demo.jpg
+python docs/draw.py ranked results demo-vis31/vis31_00 docs/pictures/ranked_demo.jpg
 
 `masks` after the run of docs/FIRST_HOUR.md; `shown` is what `hvlabel show` draws, in fewer bytes.
 """
@@ -25,7 +26,7 @@ from hvlabel.cube import open_cube
 from hvlabel.inspect.picture import picture
 from hvlabel.inspect.scores import RIGHT_IOU
 from hvlabel.layout import Layout
-from hvlabel.masks import MaskSet, decode, iou_matrix, read_masks
+from hvlabel.masks import MaskSet, decode, iou_matrix, read_document, read_masks
 from hvlabel.stages.fuse import fuse_files
 from hvlabel.stages.segment import BranchRunner, segment_file
 
@@ -38,6 +39,7 @@ COLOURS = 64  # of the photograph: a PNG with a palette takes a third of the byt
 RIGHT_RGB, WRONG_RGB, MISSED_RGB = (60, 230, 90), (255, 70, 60), (255, 225, 0)
 WHITE, BLACK = (255, 255, 255), (20, 20, 20)
 DIMMED = 0.35  # of the picture outside a mask that is shown alone
+RANKED_PX, N_RANKED = 400, 15  # width of a panel, masks drawn
 CAPTION_PX, GAP_PX, TILES_A_ROW = 24, 8, 5
 
 
@@ -149,6 +151,28 @@ def shown(results: str, image: str, out: str) -> None:
     """The picture of `hvlabel show`."""
     dataset, image_id = image.split("/")
     save(Path(out), picture(Layout(Path(results)), dataset, image_id))
+
+
+def ranked(results: str, image: str, out: str) -> None:
+    """The best masks of an image's label by agreement of the branches, and by predicted quality."""
+    dataset, image_id = image.split("/")
+    layout = Layout(Path(results))
+    cube = layout.cube(dataset, image_id)
+    made_from = read_document(layout.label(dataset, image_id))["provenance"]["branches"]
+    files = [layout.masks(branch, dataset, image_id) for branch in made_from]
+    rgb = open_cube(cube).rgb
+    scale = max(1, round(RANKED_PX / rgb.shape[1]))
+    panels = []
+    with TemporaryDirectory() as folder:
+        for ranking in ("agreement", "quality"):
+            path = Path(folder) / f"{ranking}.json"
+            fuse_files(files, FusionSettings(ranking=ranking), path, cube)
+            label = read_masks(path)
+            canvas = cv2.resize(rgb, None, fx=scale, fy=scale, interpolation=cv2.INTER_LINEAR)
+            for mask in label.masks[N_RANKED - 1 :: -1]:  # the best one last, on top
+                outline(canvas, decode(mask.rle), RIGHT_RGB, width_px=2, scale=scale)
+            panels.append(captioned(canvas, f"by {ranking}: best {N_RANKED} of {len(label)}"))
+    save(Path(out), side_by_side(panels))
 
 
 def enlarged(rgb: np.ndarray) -> np.ndarray:
