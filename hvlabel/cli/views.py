@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections import Counter
 from pathlib import Path
@@ -110,6 +111,25 @@ def quality(
     for sentence in warnings_of(labels, settings_of(RunSettings, "run", run, config).warn_below):
         say(sentence)
     say(f"all labels: {layout.quality} and .parquet")
+
+
+@app.command()
+def status(
+    results: ResultsPath = RESULTS,
+    as_json: Annotated[bool, typer.Option("--json", help="as JSON")] = False,
+) -> None:
+    """How far a run is, also while it is at work: images done, per hour, time left, by stage and data set."""
+    from hvlabel.inspect.evaluate import markdown
+    from hvlabel.inspect.status import progress_of, table_of
+
+    progress = progress_of(Layout(results))
+    if as_json:
+        say(json.dumps([p._asdict() for p in progress]))
+        return
+    say(markdown(table_of(progress)))
+    labels = [p for p in progress if p.stage == "labels"]
+    n_done, n_images = sum(p.n_done for p in labels), sum(p.n_images for p in labels)
+    say(f"{n_done} of {n_images} images are through; {sum(p.n_failed for p in progress)} failed or left out")
 
 
 @app.command()
