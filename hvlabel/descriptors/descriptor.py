@@ -59,6 +59,8 @@ class Descriptor(Form):
         If none does, the first for folders, if it is one; the first of its suffix, if the main form's `files` have
         another; else the main form.
         """
+        if not self.other_forms:  # asked for every file of a scan
+            return self
         raw = raw.absolute()  # "." has no name
         is_folder = raw.is_dir()
         # names only: the folders in a form's pattern were matched when the image was found

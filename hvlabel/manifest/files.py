@@ -8,6 +8,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from stat import S_ISREG
 from typing import NamedTuple
 
 from hvlabel.config import Dataset
@@ -193,7 +194,7 @@ def _is_image(path: Path, descriptor: Descriptor) -> bool:
     if descriptor.form_for(path).is_folder:
         return path.is_dir() and any(path.glob(BAND_FILES))
     status = _status(path)
-    return path.is_file() and status is not None and status.st_size >= descriptor.min_kib << 10
+    return status is not None and S_ISREG(status.st_mode) and status.st_size >= descriptor.min_kib << 10
 
 
 def _every(paths: Iterable[Path], n: int) -> list[Path]:
