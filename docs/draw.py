@@ -171,7 +171,7 @@ def ranked(results: str, image: str, out: str) -> None:
             canvas = cv2.resize(rgb, None, fx=scale, fy=scale, interpolation=cv2.INTER_LINEAR)
             for mask in label.masks[N_RANKED - 1 :: -1]:  # the best one last, on top
                 outline(canvas, decode(mask.rle), RIGHT_RGB, width_px=2, scale=scale)
-            panels.append(captioned(canvas, f"by {ranking}: best {N_RANKED} of {len(label)}"))
+            panels.append(captioned(canvas, f"by {ranking}: best {min(N_RANKED, len(label))} of {len(label)}"))
     save(Path(out), side_by_side(panels))
 
 
@@ -224,4 +224,4 @@ def save(path: Path, image: np.ndarray) -> None:
 
 if __name__ == "__main__":
     verb, *arguments = sys.argv[1:]
-    {"knobs": knobs, "masks": masks, "shown": shown}[verb](*arguments)
+    {"knobs": knobs, "masks": masks, "ranked": ranked, "shown": shown}[verb](*arguments)
