@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 CORES ?= 2
 # a file's tests stay in one process, where they share what they have made
-PYTEST := $(BIN)/python -m pytest --numprocesses $(CORES) --dist loadfile
+PYTEST := $(BIN)/python -m pytest --numprocesses $(CORES) --dist loadfile --no-loadscope-reorder
 # MODELS=sam, and regions where SAM's weights cannot be had; regions needs none; embedded and random drive SAM2 and HyperFree
 # with small networks, trained and untrained
 MODELS ?= sam
