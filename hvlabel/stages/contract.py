@@ -47,7 +47,10 @@ class Stage(Protocol):
         """Make and publish the output; HvError where the image is at fault."""
 
     def discard(self, image: Image) -> None:
-        """Called for an image that failed or was left out: an older output goes that others would take for good."""
+        """Called for an image that failed or was left out: an older output goes that others would take for good.
+
+        Not where the machine was at fault: the output may be valid (stages/failures.py).
+        """
 
 
 class FromCubes:

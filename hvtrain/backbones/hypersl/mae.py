@@ -47,10 +47,7 @@ class HyperSl(HyperSlEncoder):
         In training mode batch norms learn the statistics of the call, as published.
         """
         spectra = flat(x)
-        n_bands = spectra.shape[1]
-        choice = masking(
-            n_bands, len(spectra), mask_ratio=mask_ratio, noise=noise, mask=mask, device=x.device, what="bands"
-        )
+        choice = _drawn(spectra, mask_ratio, noise, mask)
         positions = repeated(self.codes(x, wavelengths_nm), len(spectra))
         z, k, v = self.encoded(self.tokens(spectra) + positions, choice)
         prediction = self.decoded(z, k, v, positions, choice)
@@ -70,9 +67,7 @@ class HyperSl(HyperSlEncoder):
     ) -> Tensor:
         """(N, 1, D) as `features`, of the kept bands alone."""
         spectra = flat(x)
-        choice = masking(
-            spectra.shape[1], len(spectra), mask_ratio=mask_ratio, noise=noise, mask=mask, device=x.device, what="bands"
-        )
+        choice = _drawn(spectra, mask_ratio, noise, mask)
         positions = repeated(self.codes(x, wavelengths_nm), len(spectra))
         z, _, _ = self.encoded(self.tokens(spectra) + positions, choice)
         return z
@@ -84,3 +79,11 @@ class HyperSl(HyperSlEncoder):
         for block in self.decoder_blocks:
             x = block(x)
         return self.decoder_layer(self.norm2(x).transpose(1, 2))
+
+
+def _drawn(spectra: Tensor, mask_ratio: float, noise: Tensor | None, mask: Tensor | None) -> Masking:
+    """Which bands of spectra (N, L) are kept; noise and mask as in `masking`."""
+    n_spectra, n_bands = spectra.shape
+    return masking(
+        n_bands, n_spectra, mask_ratio=mask_ratio, noise=noise, mask=mask, device=spectra.device, what="bands"
+    )
