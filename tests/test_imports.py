@@ -47,7 +47,7 @@ ROOMS = {
     "hvlabel.models": {"config", "yaml_file"},
     "hvlabel.branches": {"config", "cube", "masks", "models", "prompt_files"},
     "hvlabel.fusion": {"config.fusion", "masks"},
-    "hvlabel.quality": {"cube", "masks"},
+    "hvlabel.quality": {"config.fusion", "cube", "masks"},
     "hvlabel.demo.paths": {"config", "layout"},
     "hvlabel.demo": {"config", "descriptors", "cube", "layout", "manifest", "masks", "cache"},
     "hvlabel.stages.contract": {"cache", "layout", "manifest"},

@@ -5,12 +5,14 @@ They name the branches, so they stand above the branches' table.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self, TypeAlias
 
 from pydantic import Field, create_model, model_validator
 
 from hvlabel.branches.table import CORE_BRANCHES, OPTIONAL_BRANCHES, TABLE, BranchName, Row
 from hvlabel.config.marks import NO_RESULT, LeftOutAt, ReadWhen
+from hvlabel.config.networks import MODELS
 from hvlabel.config.stage import StageSettings
 from hvlabel.settings import Settings
 
@@ -34,6 +36,7 @@ else:
 
 _BY_DEFAULT = f"{', '.join(CORE_BRANCHES)}, and {' and '.join(OPTIONAL_BRANCHES)} where they are on"
 
+QUALITY_PREDICTOR = MODELS / "quality.json"
 BY_QUALITY = ReadWhen("ranking", ("auto", "quality"))
 
 
@@ -78,6 +81,10 @@ class FusionSettings(StageSettings):
     vote_bonus: float = Field(
         0.2, ge=0, le=1, description="added per further branch that found a mask, before the final ranking"
     )
+
+    def files(self) -> list[Path]:
+        """What a label is made from besides masks and cube: the quality predictor, where it may be read."""
+        return [QUALITY_PREDICTOR] if self.ranking in BY_QUALITY.values else []
 
     def ranked_for(self, *, learned: bool, with_cube: bool) -> Self:
         """The settings with ranking auto decided.

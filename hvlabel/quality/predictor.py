@@ -14,10 +14,10 @@ from typing import Any
 
 import numpy as np
 
+from hvlabel.config.fusion import QUALITY_PREDICTOR
 from hvlabel.errors import WeightsError
 from hvlabel.quality.features import NAMES
 
-SHIPPED = Path(__file__).resolve().parents[2] / "resources" / "models" / "quality.json"
 MOST_STRANGE = 3  # features outside of what training saw, above which a mask's quality is not known
 MARGIN = 0.1  # of a feature's range in training, by which it may exceed that
 
@@ -78,7 +78,7 @@ def _forward(x: np.ndarray, layers: Layers) -> np.ndarray:
 
 
 @cache
-def load_predictor(path: Path = SHIPPED) -> Predictor:
+def load_predictor(path: Path = QUALITY_PREDICTOR) -> Predictor:
     """The predictor of a file; WeightsError if it is missing, damaged or made for other features."""
     content_bytes = _read(path)
     try:
@@ -91,7 +91,7 @@ def load_predictor(path: Path = SHIPPED) -> Predictor:
 
 
 @cache
-def predictor_sha256(path: Path = SHIPPED) -> str:
+def predictor_sha256(path: Path = QUALITY_PREDICTOR) -> str:
     """Hash of the predictor's file: part of the key of what was ranked by it."""
     return hashlib.sha256(_read(path)).hexdigest()
 

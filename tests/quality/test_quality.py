@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 import hvtrain.recipes.quality as recipe
-from hvlabel.config.fusion import FusionSettings
+from hvlabel.config.fusion import QUALITY_PREDICTOR, FusionSettings
 from hvlabel.errors import MaskFileError, WeightsError
 from hvlabel.fusion import covering, fuse
 from hvlabel.masks import Mask, MaskSet, encode, read_document
 from hvlabel.quality import NAMES, load_predictor, predictor_sha256
-from hvlabel.quality.predictor import SHIPPED, Predictor
+from hvlabel.quality.predictor import Predictor
 from hvlabel.stages.fuse import fuse_files
 from hvlabel.stages.segment import BranchRunner, segment_file
 
@@ -122,8 +122,8 @@ def test_spoilt_masks_err_as_masks_do():
 
 
 def test_the_shipped_predictor_is_small_and_says_what_made_it():
-    assert SHIPPED.stat().st_size < 200_000
-    content = json.loads(SHIPPED.read_bytes())
+    assert QUALITY_PREDICTOR.stat().st_size < 200_000
+    content = json.loads(QUALITY_PREDICTOR.read_bytes())
     assert content["trained_on"]["scenes"] >= 36
     assert isinstance(load_predictor(), Predictor)
 

@@ -2,6 +2,7 @@
 rule fuse:
     input:
         [index_of(branch) for branch in BRANCHES],
+        as_inputs(CONFIG.fusion.files()),
     output:
         index_of("labels"),
     log:
