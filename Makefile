@@ -14,6 +14,9 @@ MODELS ?= sam
 CONFIG := $(if $(filter sam,$(MODELS)),config/config.yaml,config/$(MODELS).yaml)
 RESULTS := $(if $(filter sam,$(MODELS)),results,results-$(MODELS))
 
+# one line per stage, also into a file; what the run has made is said by the last verb
+SNAKEMAKE := HVLABEL_SHOW=stages $(BIN)/snakemake --cores $(CORES) --no-hooks
+
 # Snakemake needs a cache folder; where the home cannot be written it is here, and weights fetched before stay where they are
 CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)
 ifeq ($(shell mkdir -p '$(CACHE)' 2>/dev/null && test -w '$(CACHE)' && echo yes),)
@@ -43,13 +46,13 @@ models: $(READY)  ## SAM's weights, fetched once into the model cache and verifi
 	@$(BIN)/hvlabel models fetch --optional
 
 demo: $(READY) $(if $(filter sam,$(MODELS)),models)  ## the whole pipeline on twelve generated scenes (MODELS=sam, regions, embedded or random)
-	$(BIN)/snakemake --cores $(CORES) --no-hooks --configfile $(CONFIG) -- pseudolabels
+	@$(SNAKEMAKE) --configfile $(CONFIG) -- pseudolabels
 	@$(BIN)/hvlabel evaluate --results $(RESULTS) > /dev/null
 	@$(BIN)/hvlabel summary --results $(RESULTS)
 	@echo "scores:   $(RESULTS)/evaluation.tsv"
 
 demo-pretrain: $(READY) models  ## a small backbone, trained on the demo's labels and evaluated
-	$(BIN)/snakemake --cores $(CORES) --no-hooks --configfile config/config.yaml -- pretrain
+	@$(SNAKEMAKE) --configfile config/config.yaml -- pretrain
 	@$(BIN)/hvlabel summary --results results
 
 unlock: $(READY)  ## forget a run that was killed on another machine (RESULTS=folder)

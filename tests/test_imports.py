@@ -67,7 +67,7 @@ ROOMS = {
     "hvtrain.tasks": {"cache", "config", "cube", "layout", "masks", "models.decoder", "models.padding", "models.weights"},
     "hvtrain.recipes": {"cache", "config", "cube", "demo", "layout", "masks", "models.device", "models.hyperfree", "models.pictures", "models.sam", "models.sam2", "models.weights", "quality"},
     "hvtrain.cli": {"cache", "config", "config.tree", "layout"},
-    "workflow": {"branches.table", "config.tree", "manifest", "layout", "cache.at_work", "cache.index", "cache.left_overs"},
+    "workflow": {"branches.table", "config.tree", "manifest", "layout", "cache.at_work", "cache.index", "cache.left_overs", "inspect.live"},
 }  # fmt: skip
 
 # inside a room: file or folder -> what it may import of the room; what stands higher never imports what stands lower

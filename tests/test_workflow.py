@@ -89,8 +89,8 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def first_run(folder):
-    """What the first run said."""
-    said = snakemake(folder, "--configfile", CONFIG)
+    """What the first run said, as people see it on a terminal; the others say what each job did."""
+    said = snakemake(folder, "--configfile", CONFIG, show="stages")
     assert said.status == 0, said.text[-3000:]
     return said.text
 
@@ -102,6 +102,22 @@ def test_good_images_get_labels_and_the_run_says_where(first_run, folder):
     for name in ("scene0", "scene1"):
         assert len(read_masks(layout.label("mine", name))) >= 2
         assert layout.label("mine", name).with_suffix(".png").is_file()
+
+
+def test_a_run_shows_one_line_per_stage_and_its_log_has_all_jobs(first_run, folder):
+    lines = re.findall(r"^(\w+): +(\d+ of \d+ images.*), in \d+ s$", first_run, re.MULTILINE)
+    assert dict(lines) == {
+        "cubes": "10 of 10 images, 7 failed or left out",
+        "rgb": "10 of 10 images, 7 failed or left out",
+        "sequence": "10 of 10 images, 7 failed or left out",
+        "material": "10 of 10 images, 7 failed or left out",
+        "labels": "10 of 10 images, 7 failed or left out",
+    }
+    assert "localrule" not in first_run
+    assert "cubes mine/0000: 2 made" not in first_run
+    log = max((folder / ".snakemake" / "log").iterdir())
+    assert log.read_text().count("localrule segment:") == 6
+    assert "cubes mine/0000: 2 made" in (folder / "results/logs/cubes/mine/0000.log").read_text()
 
 
 def test_a_run_without_weights_ends_well_and_says_so_everywhere(first_run, folder):

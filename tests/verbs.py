@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import os
 import re
 import subprocess
 import sys
@@ -56,11 +57,12 @@ SNAKEFILE = Path(__file__).resolve().parent.parent / "workflow" / "Snakefile"
 
 
 @contextlib.contextmanager
-def starting(folder, *arguments, snakefile=SNAKEFILE):
+def starting(folder, *arguments, snakefile=SNAKEFILE, show="jobs"):
     """`snakemake ARGUMENTS` of the workflow, begun in a folder; `ended` waits for it."""
     command = [sys.executable, "-m", "snakemake", "--snakefile", str(snakefile), "--cores", "2", *map(str, arguments)]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    with subprocess.Popen(command, cwd=folder, **pipes) as process:
+    environment = os.environ | {"HVLABEL_SHOW": show}
+    with subprocess.Popen(command, cwd=folder, env=environment, **pipes) as process:
         yield process
 
 
@@ -70,9 +72,9 @@ def ended(process) -> Said:
     return Said(process.returncode, out, err)
 
 
-def snakemake(folder, *arguments, snakefile=SNAKEFILE) -> Said:
-    """`snakemake ARGUMENTS` of the workflow in a folder."""
-    with starting(folder, *arguments, snakefile=snakefile) as process:
+def snakemake(folder, *arguments, snakefile=SNAKEFILE, show="jobs") -> Said:
+    """`snakemake ARGUMENTS` of the workflow in a folder. show: HVLABEL_SHOW."""
+    with starting(folder, *arguments, snakefile=snakefile, show=show) as process:
         return ended(process)
 
 

@@ -58,17 +58,17 @@ def progress_of(layout: Layout, now_s: float | None = None) -> list[Progress]:
     progress = []
     for stage in STAGES:
         for dataset in n_images:
-            written_s = _written_s(layout, stage, dataset)
+            times_s = written_s(layout, stage, dataset)
             indexed = _indexed(layout, stage, dataset, {i.shard for i in rows if i.dataset == dataset})
             has_labels = layout.index("labels", dataset, rows[0].shard).parent.is_dir()
             may_come = stage in ALWAYS and not has_labels  # else the labels were made without it
-            if not may_come and not written_s and not indexed:
+            if not may_come and not times_s and not indexed:
                 continue
             done = {i.image_id for i in rows if i.dataset == dataset and i.image_id in indexed}
             if began_s is not None:
-                done |= {name for name, at_s in written_s.items() if at_s >= began_s}
+                done |= {name for name, at_s in times_s.items() if at_s >= began_s}
             n_failed = sum(status != "ok" for status in indexed.values())
-            n_lately = sum(now_s - window_s <= at_s <= now_s for at_s in written_s.values())
+            n_lately = sum(now_s - window_s <= at_s <= now_s for at_s in times_s.values())
             per_hour = n_lately * 3600 / window_s
             progress.append(Progress(stage, dataset, n_images[dataset], len(done), n_failed, per_hour))
     return progress
@@ -102,10 +102,10 @@ def _began_s(layout: Layout) -> float | None:
     return status.st_mtime if status.st_size else None
 
 
-def _written_s(layout: Layout, stage: str, dataset: str) -> dict[str, float]:
+def written_s(layout: Layout, stage: str, dataset: str) -> dict[str, float]:
     """When each output of a stage was written, by image; seconds since 1970."""
     example = layout.output(stage, dataset, "i")
-    written_s = {}
+    times_s = {}
     try:
         entries = list(os.scandir(example.parent))
     except OSError:
@@ -113,10 +113,10 @@ def _written_s(layout: Layout, stage: str, dataset: str) -> dict[str, float]:
     for entry in entries:
         if entry.name.endswith(example.suffix) and not entry.name.startswith("."):
             try:
-                written_s[Path(entry.name).stem] = entry.stat().st_mtime
+                times_s[Path(entry.name).stem] = entry.stat().st_mtime
             except OSError:  # gone meanwhile
                 continue
-    return written_s
+    return times_s
 
 
 def _indexed(layout: Layout, stage: str, dataset: str, shards: set[str]) -> dict[str, str]:

@@ -91,12 +91,19 @@ if CONDA and not shutil.which("conda"):
     raise WorkflowError(
         "--use-conda is given but no conda is on PATH: install conda >= 24.7.1, or leave the flag out and use make install"
     )
+# where stages are shown, what a verb answers belongs into its job's log, to which its error output goes
+SHOWN = os.environ.get("HVLABEL_SHOW") or ("stages" if sys.stderr.isatty() else "jobs")
+if SHOWN not in ("stages", "jobs"):
+    raise WorkflowError(
+        f"HVLABEL_SHOW is {SHOWN!r}; expected stages or jobs, or leave it out"
+    )
+ANSWERS = " >&2" if SHOWN == "stages" else ""
 PREFIX = (
     f"export PYTHONPATH={shlex.quote(str(REPOSITORY))} HVLABEL_RESULTS={shlex.quote(RESULTS)}"
     f" HVLABEL_RUN={shlex.quote(CONFIG.run.model_dump_json())};"
     f" export HVTRAIN_SETTINGS={shlex.quote(CONFIG.pretrain.model_dump_json())};"
-    f' hvlabel() {{ {shlex.quote(PYTHON)} -m hvlabel "$@"; }};'
-    f' hvtrain() {{ {shlex.quote(PYTHON)} -m hvtrain "$@"; }}; '
+    f' hvlabel() {{ {shlex.quote(PYTHON)} -m hvlabel "$@"{ANSWERS}; }};'
+    f' hvtrain() {{ {shlex.quote(PYTHON)} -m hvtrain "$@"{ANSWERS}; }}; '
 )
 shell.prefix(PREFIX.replace("{", "{{").replace("}", "}}"))
 
