@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TextIO
+from typing import Never, TextIO
 
 from tqdm import tqdm
 
@@ -140,7 +140,7 @@ class Watcher:
         self._out = out
         self._training_log = training_log
         self._on_terminal = out.isatty()
-        self._bars: dict[str, tqdm[None]] = {}
+        self._bars: dict[str, tqdm[Never]] = {}
         self._logged_s: dict[str, float] = {}
         self._over = threading.Event()
         self._began_s = time.time()
