@@ -153,8 +153,7 @@ def _settings(
     tree = None if settings and teacher and results else load_config(config)
     run = parse_stage(PretrainSettings, settings) if settings else _of(tree).pretrain
     teacher_settings = parse_stage(TeacherSettings, teacher) if teacher else _of(tree).teacher.resolved()
-    distill = teacher_settings.backend != "none" and run.loss.distill > 0
-    return run, distill, results or Path(_of(tree).results)
+    return run, run.follows(teacher_settings.backend), results or Path(_of(tree).results)
 
 
 def _of(tree: Config | None) -> Config:

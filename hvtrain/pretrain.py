@@ -14,12 +14,13 @@ from lightning_fabric import Fabric
 from hvlabel import __version__
 from hvlabel.cache.publish import make_folder, publish_bytes
 from hvlabel.config import PretrainSettings
-from hvlabel.errors import HvError, ResultsError
+from hvlabel.errors import BandError, HvError, ResultsError
 from hvlabel.layout import Layout
 from hvlabel.models.weights import file_sha256
 from hvtrain.backbones.contract import Backbone
 from hvtrain.backbones.table import backbone_row
 from hvtrain.backbones.weights import export
+from hvtrain.data.batch import Batch
 from hvtrain.data.corpus import Corpus, read_corpus
 from hvtrain.data.crops import Crops
 from hvtrain.data.label_pack import LabelPack, open_pack
@@ -40,7 +41,8 @@ from hvtrain.engine.run_folder import (
     say,
 )
 from hvtrain.objectives.combined import CombinedObjective
-from hvtrain.objectives.pictures import draw_predictions
+from hvtrain.objectives.masked import MaskedObjective
+from hvtrain.objectives.pictures import draw_predictions, draw_spectra
 from hvtrain.objectives.table import make_objective
 from hvtrain.student import grid_of, make_student, start_file
 
@@ -120,6 +122,7 @@ def _train(
     if hardware.checkpoint_blocks:
         student.save_memory()
     objective = make_objective(student, settings, torch.from_numpy(corpus.teacher_centre))
+    _require_something_left(objective, corpus)
     crops = _crops(corpus, pack, settings, student, objective)
     # a camera that is only held out or unseen has no image to train on
     images_of = [crops.by_camera.get(camera, []) for camera in range(len(corpus.cameras))]
@@ -139,7 +142,7 @@ def _train(
         checkpoint_every=hardware.checkpoint_every,
         picture_every=hardware.picture_every,
     )
-    draw = partial(draw_predictions, student=student, side_px=settings.student.crop_px)
+    draw = partial(_draw, settings=settings, student=student, objective=objective)
     facts = {"key": key, "backbone": student.name, "topology": _plain(student.sizes())}
     loop = Loop(
         fabric,
@@ -169,6 +172,29 @@ def _train(
     if fabric.is_global_zero:
         _hand_on(loop, settings, corpus, files, key)
     fabric.barrier()
+
+
+def _require_something_left(objective: CombinedObjective, corpus: Corpus) -> None:
+    """BandError for a camera of which an autoencoder would be shown no band: not only when its first batch comes."""
+    for part in objective.objectives:
+        if not isinstance(part, MaskedObjective):
+            continue
+        for camera in corpus.cameras:
+            try:
+                part.autoencoder.require_bands(camera.wavelengths_nm)
+            except BandError as error:
+                raise BandError(f"camera {camera.name}, {part.name}: {error} (pretrain.masked.mask_ratio)") from error
+
+
+def _draw(
+    out: Path, batch: Batch, *, settings: PretrainSettings, student: Backbone, objective: CombinedObjective
+) -> None:
+    """Pictures of what the student makes of a batch: its masks, and beside that what its autoencoders say."""
+    if "masks" in settings.objectives:
+        draw_predictions(out, batch, student, settings.student.crop_px)
+    for part in objective.objectives:
+        if isinstance(part, MaskedObjective):
+            draw_spectra(out.with_stem(f"{out.stem}_{part.name}"), part.spectra(batch))
 
 
 def _require_equal_parts(batch_images: int, world_size: int, accumulate: int) -> None:

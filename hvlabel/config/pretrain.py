@@ -11,6 +11,9 @@ from hvlabel.config.marks import NO_RESULT, LeftOutAt, ReadWhen
 from hvlabel.config.stage import StageSettings
 from hvlabel.settings import Settings
 
+MASKED_OBJECTIVES = ("spatial_mae", "spectral_mae", "hyper_mae")
+OBJECTIVES = ("masks", "distil", *MASKED_OBJECTIVES)
+
 
 class StudentSettings(Settings):
     """The network that is trained."""
@@ -147,6 +150,23 @@ class LossSettings(Settings):
     )
 
 
+class MaskedSettings(Settings):
+    """Masked autoencoding: a part of the input is removed, and a throw-away decoder says what was there."""
+
+    mask_ratio: float | None = Field(
+        None,
+        gt=0,
+        lt=1,
+        description="share of tokens (HyperSL: bands) removed; none: what the backbone was published with",
+    )
+    weight: float = Field(1.0, ge=0, description="weight of its loss, beside those of masks and distillation")
+    norm_pix: bool = Field(
+        False,
+        description="compare with tokens whose own mean and variance are taken out; HyperSL's loss has no such form",
+    )
+    spectra: int = Field(256, ge=1, description="HyperSL: spectra drawn from each crop")
+
+
 class OptimiserSettings(Settings):
     """AdamW with warm-up and cosine decay."""
 
@@ -227,11 +247,36 @@ class PretrainSettings(StageSettings):
     seed: int = Field(0, ge=0, description="seed of weights, crops, masks and prompts")
     student: StudentSettings = StudentSettings()
     data: DataSettings = DataSettings()
+    objective: Annotated[str, LeftOutAt("masks+distil")] = Field(
+        "masks+distil",
+        description="what the backbone learns from, joined by +: masks (prompts for the labels' masks), distil (the "
+        "teacher's tokens, where there is a teacher), spatial_mae (hypersigma), spectral_mae (hypersl, or hypersigma "
+        "with its spectral transformer), hyper_mae (specaware)",
+    )
     prompts: PromptSettings = PromptSettings()
     loss: LossSettings = LossSettings()
+    masked: Annotated[MaskedSettings, LeftOutAt(MaskedSettings())] = MaskedSettings()
     optimiser: OptimiserSettings = OptimiserSettings()
     evaluation: Annotated[EvaluationSettings, NO_RESULT] = EvaluationSettings()
     hardware: Annotated[HardwareSettings, NO_RESULT] = HardwareSettings()
+
+    @model_validator(mode="after")
+    def _objective_is_known(self) -> Self:
+        parts = self.objectives
+        unknown = [part for part in parts if part not in OBJECTIVES]
+        if unknown or len(set(parts)) < len(parts):
+            wrong = f"knows no {unknown[0]!r}" if unknown else "names one twice"
+            raise ValueError(f"objective {self.objective!r} {wrong}; join some of {', '.join(OBJECTIVES)} by +")
+        return self
+
+    @property
+    def objectives(self) -> tuple[str, ...]:
+        """What is joined in `objective`."""
+        return tuple(part.strip() for part in self.objective.split("+"))
+
+    def follows(self, teacher: str) -> bool:
+        """Whether a teacher of this backend is learnt from."""
+        return teacher != "none" and self.loss.distill > 0 and "distil" in self.objectives
 
     def relevant(self) -> dict[str, Any]:
         """Everything that can change the weights; of the hardware that is the precision."""

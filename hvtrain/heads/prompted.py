@@ -121,3 +121,8 @@ def decoder_of(student: Backbone) -> PromptedNetwork:
     """A prompted backbone as what answers prompts."""
     assert isinstance(student, PromptedNetwork)
     return student
+
+
+def without_prompts(student: Backbone) -> Backbone:
+    """The backbone of a prompted one; HyperFree brings its own decoder and is returned as it is."""
+    return student.backbone if isinstance(student, PromptedBackbone) else student

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
 import numpy as np
 import torch
+from matplotlib.figure import Figure
 
 from hvlabel.cache.publish import publish_bytes
 from hvtrain.backbones.contract import Backbone
+from hvtrain.backbones.parts.autoencoder import Spectra
 from hvtrain.data.batch import Batch
 from hvtrain.data.inputs import network_input
 from hvtrain.heads.prompted import decoder_of
 
 MAX_ROWS, MAX_MASKS = 6, 4
+MAX_SPECTRA = 6
 SHOWN_BANDS = (0.85, 0.5, 0.15)  # as red, green and blue: places in the order of wavelengths
 STRETCH_PERCENT = (1, 99)  # a few bright pixels shall not darken the rest
 GAMMA = 0.6  # reflectances are mostly low
@@ -49,6 +53,27 @@ def draw_predictions(out: Path, batch: Batch, student: Backbone, side_px: int) -
     student.train()
     _, png = cv2.imencode(".png", np.concatenate(rows))
     publish_bytes(out, png.tobytes())
+
+
+@torch.no_grad()
+def draw_spectra(out: Path, spectra: Spectra) -> None:
+    """PNG with a panel per spectrum: what was there, what the autoencoder says, and what it was not shown."""
+    few = slice(0, MAX_SPECTRA)
+    targets, predictions = (values[few].float().cpu().numpy() for values in (spectra.target, spectra.prediction))
+    removed = spectra.removed[few].cpu().numpy()
+    figure = Figure(figsize=(10, 5), layout="constrained")
+    panels = figure.subplots(2, MAX_SPECTRA // 2, sharex=True).flat
+    for panel, target, prediction, hidden in zip(panels, targets, predictions, removed, strict=False):
+        bands = np.arange(len(target))
+        panel.plot(bands, target, color="0.3", linewidth=1, label="input")
+        panel.plot(bands, prediction, color="tab:red", linewidth=1, label="prediction")
+        shown = ~hidden
+        panel.plot(bands[shown], target[shown], "o", color="0.3", markersize=3, label="what it was shown")
+    panels[0].legend(fontsize="small")
+    figure.supxlabel("band")
+    content = io.BytesIO()
+    figure.savefig(content, format="png")
+    publish_bytes(out, content.getvalue())
 
 
 def _three_bands(x: np.ndarray, wavelengths_nm: Sequence[float]) -> np.ndarray:

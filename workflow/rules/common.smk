@@ -80,7 +80,7 @@ validate(
 
 RESULTS = CONFIG.results
 RUN = str(LAYOUT.pretrain(CONFIG.pretrain.run))
-DISTILL = CONFIG.teacher.backend != "none" and CONFIG.pretrain.loss.distill > 0
+DISTILL = CONFIG.pretrain.follows(CONFIG.teacher.backend)
 REPORT = str(LAYOUT.report.parent)
 
 # Under --use-conda the rule's environment brings Python; otherwise it is the one that runs Snakemake. These are no

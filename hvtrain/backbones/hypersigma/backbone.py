@@ -102,13 +102,20 @@ class HyperSigmaBackbone(Gates, Backbone):
             maps = encoder.tapped(hidden, grid)
             if self.spec_encoder is not None:
                 x = resampled(cube, centres_nm, self.fixed_nm)
-                deepest_first = self.gates_of(self._summary(self.spec_encoder, x))
+                summary = self.spec_encoder.taps(self.pooled(x))[0]  # (B, T, 128)
+                deepest_first = self.gates_of(summary)
                 maps = [gated(m, shares) for m, shares in zip(maps, reversed(deepest_first), strict=True)]
         return FeatureMaps.of(maps, cube.shape[-1])
 
-    def _summary(self, encoder: SpecVit, x: Tensor) -> Tensor:
-        """(B, T, 128) first spectral tap of (B, F, S, S), whose pictures are pooled to the size it was made for."""
-        return encoder.taps(F.adaptive_avg_pool2d(x, encoder.side_px))[0]
+    def fixed(self, cube: Tensor, wavelengths_nm: Sequence[float]) -> Tensor:
+        """(B, F, S, S) in the fixed bands."""
+        inside = readable_of(cube.shape[1], wavelengths_nm, self.range_nm)
+        return resampled(cube[:, inside], [wavelengths_nm[k] for k in inside], self.fixed_nm)
+
+    def pooled(self, x: Tensor) -> Tensor:
+        """(B, F, s, s) of (B, F, S, S): the size that the spectral transformer was made for."""
+        assert self.spec_encoder is not None
+        return F.adaptive_avg_pool2d(x, self.spec_encoder.side_px)
 
     def require_bands(self, wavelengths_nm: Sequence[float]) -> None:
         """BandError if no band lies between the first and the last fixed one, or in the dictionary."""

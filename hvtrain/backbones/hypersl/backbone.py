@@ -54,13 +54,22 @@ class HyperSlBackbone(HyperSlEncoder, Backbone):
         rng: random.Random | None = None,
     ) -> FeatureMaps:
         """As the contract says; nothing is drawn. Bands outside 350-2600 nm are left out."""
+        cells, centres_nm = self._cells(cube, wavelengths_nm)
+        return FeatureMaps.of([self.maps(cells, centres_nm)], cube.shape[-1])
+
+    def spectra(self, cube: Tensor, wavelengths_nm: Sequence[float]) -> tuple[Tensor, list[float]]:
+        """(B, cells, L) mean spectra of the cells of (B, C, S, S), and the readable band centres, nm, which rise."""
+        cells, centres_nm = self._cells(cube, wavelengths_nm)
+        order = sorted(range(len(centres_nm)), key=centres_nm.__getitem__)
+        return cells[:, order].flatten(2).transpose(1, 2), [centres_nm[k] for k in order]
+
+    def _cells(self, cube: Tensor, wavelengths_nm: Sequence[float]) -> tuple[Tensor, list[float]]:
+        """(B, L, h, w) means of cells in the readable bands, and the bands' centres, nm."""
         inside = readable_of(cube.shape[1], wavelengths_nm, RANGE_NM)
         x = cube[:, inside]
         if self.band_minmax:
             x = bands_to_unit(x)
-        cells = F.avg_pool2d(x, self.stride_px)
-        maps = self.maps(cells, [wavelengths_nm[k] for k in inside])
-        return FeatureMaps.of([maps], cube.shape[-1])
+        return F.avg_pool2d(x, self.stride_px), [wavelengths_nm[k] for k in inside]
 
     def require_bands(self, wavelengths_nm: Sequence[float]) -> None:
         """BandError if no band lies near those of pre-training."""

@@ -66,6 +66,13 @@ class SpecAwareBackbone(SpecAwareEncoder, Backbone):
         rng: random.Random | None = None,
     ) -> FeatureMaps:
         """As the contract says; in training dropout is drawn from rng. Bands outside 350-2550 nm are left out."""
+        readable_cube, camera = self.seen(cube, wavelengths_nm, gsd_m)
+        with drawing(self, rng, cube.device):
+            maps = self.taps(readable_cube, camera)
+        return FeatureMaps.of(maps, cube.shape[-1])
+
+    def seen(self, cube: Tensor, wavelengths_nm: Sequence[float], gsd_m: Sequence[float]) -> tuple[Tensor, Camera]:
+        """The readable bands of a cube (B, C, S, S), and what the network is told of their camera."""
         inside = readable_of(cube.shape[1], wavelengths_nm, RANGE_NM)
         camera = Camera(
             [wavelengths_nm[k] for k in inside],
@@ -74,9 +81,7 @@ class SpecAwareBackbone(SpecAwareEncoder, Backbone):
             level=self.level,
         )
         self.patch_embed.spectral_embedding.sentences = dict(zip(SENTENCES, self.sentences, strict=True))
-        with drawing(self, rng, cube.device):
-            maps = self.taps(cube[:, inside], camera)
-        return FeatureMaps.of(maps, cube.shape[-1])
+        return cube[:, inside], camera
 
     def require_bands(self, wavelengths_nm: Sequence[float]) -> None:
         """BandError if no band lies in the range of the wavelength code."""
