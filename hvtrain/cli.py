@@ -1,4 +1,4 @@
-"""Command line of pre-training: fit, evaluate, export, import, features."""
+"""Command line of pre-training: fit, evaluate, export, import, features, cost."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from hvlabel.config import PretrainSettings, TeacherSettings, parse_stage
+from hvlabel.config import PretrainSettings, StudentSettings, TeacherSettings, parse_stage
 from hvlabel.config.tree import Config, load_config
 from hvlabel.errors import ConfigError, run_program
 from hvlabel.layout import Layout
@@ -141,6 +141,29 @@ def import_(
     network = import_published(published, backbone, out, config)
     n_parameters = sum(parameter.numel() for parameter in network.parameters())
     typer.echo(f"{out}: {network.name}, {n_parameters / 1e6:.1f} M parameters")
+
+
+@app.command()
+def cost(
+    backbone: Annotated[str, typer.Option(help="hyperfree, specaware, hypersigma or hypersl")] = "hyperfree",
+    size: Annotated[str, typer.Option(help="small, b, l or h")] = "b",
+    side_px: Annotated[int, typer.Option(help="side of the image, px")] = 512,
+    bands: Annotated[str, typer.Option(help="numbers of bands, joined by commas")] = "25,128,204",
+    bf16: Annotated[bool, typer.Option("--bf16", help="matrix products in bfloat16")] = False,
+    compiled: Annotated[bool, typer.Option("--compile", help="with compiled blocks")] = False,
+    threads: Annotated[int, typer.Option(min=1, help="CPU threads")] = 2,
+) -> None:
+    """What encoding an image costs: parameters, GMAC, seconds, memory. Weights are random: they change none of it."""
+    from hvlabel.settings import validated
+    from hvtrain.tasks.cost import Asked, cost_table, costs
+    from hvtrain.tasks.table import lined
+
+    student = validated(StudentSettings, {"backbone": backbone, "size": size, "crop_px": side_px}, "hvtrain cost")
+    counts = [part.strip() for part in bands.split(",")]
+    if not all(count.isdigit() and int(count) for count in counts):
+        raise ConfigError(f"--bands {bands!r}: expected numbers joined by commas, e.g. 25,128,204")
+    asked = [Asked(student, int(count), bf16=bf16, compile=compiled, threads=threads) for count in counts]
+    typer.echo(lined(cost_table(costs(asked))).rstrip())
 
 
 def _settings(

@@ -35,7 +35,11 @@ def _measured(scores: Sequence[CameraScores], probe: str) -> bool:
 
 def markdown(rows: list[list[str]]) -> str:
     """The table turned on its side, so that it fits a screen: one column per camera."""
-    turned = zip(*rows, strict=True)
-    header, *lines = ["| " + " | ".join(row) + " |" for row in turned]
-    alignment = "|---|" + "---:|" * (len(rows) - 1)
+    return lined(list(zip(*rows, strict=True)))
+
+
+def lined(rows: Sequence[Sequence[str]]) -> str:
+    """A table in Markdown, first row as header, numbers to the right."""
+    header, *lines = ["| " + " | ".join(row) + " |" for row in rows]
+    alignment = "|---|" + "---:|" * (len(rows[0]) - 1)
     return "\n".join([header, alignment, *lines]) + "\n"
