@@ -130,7 +130,10 @@ def publish_scan(layout: Layout, scan: Scan) -> None:
 
 def read_problems(layout: Layout) -> list[str]:
     """Sentences of the last scan about data sets without images."""
-    return layout.problems.read_text().splitlines() if layout.problems.exists() else []
+    if not layout.problems.exists():
+        return []
+    text = layout.problems.read_bytes().decode(errors="replace")
+    return text.removesuffix("\n").split("\n") if text else []  # a name may hold what str.splitlines() cuts at
 
 
 def require_results(layout: Layout) -> None:

@@ -31,8 +31,7 @@ def choose_device(device: str) -> torch.device:
 
     device : auto (a GPU when there is one), cpu, or cuda; ConfigError for cuda where there is none
     Workflow engines count GPUs but do not assign them: each process takes the first GPU whose lock is free, and shares
-    them in turn when all are taken. Where the batch system already assigned devices (SLURM), the first visible one is
-    used without a lock.
+    them in turn when all are taken. Of the several that a batch system gave to one allocation, likewise.
     """
     has_gpu = torch.cuda.is_available()
     if device == "cuda" and not has_gpu:
@@ -42,7 +41,7 @@ def choose_device(device: str) -> torch.device:
         _keep_freed_memory()
         return torch.device("cpu")
     count = torch.cuda.device_count()
-    if "SLURM_JOB_ID" in os.environ or count == 1:
+    if count == 1:
         return torch.device("cuda:0")
     leased = _lease_free_gpu(count)
     return torch.device(f"cuda:{os.getpid() % count if leased is None else leased}")
@@ -53,8 +52,10 @@ def _lease_free_gpu(count: int) -> int | None:
     every = ",".join(map(str, range(count)))
     # a lock is named by the machine's own number of a GPU: processes may see different ones as their first
     names = os.environ.get("CUDA_VISIBLE_DEVICES", every).split(",")
+    # SLURM may count the GPUs of every allocation from 0
+    whose = f"{os.getuid()}-{os.environ.get('SLURM_JOB_ID', 'here')}"
     for k in range(count):
-        lock = FileLock(Path(tempfile.gettempdir()) / f"hvlabel-gpu-{os.getuid()}-{names[k].strip()}.lock")
+        lock = FileLock(Path(tempfile.gettempdir()) / f"hvlabel-gpu-{whose}-{names[k].strip()}.lock")
         try:
             lock.acquire(timeout=0)
         except Timeout:
