@@ -7,7 +7,8 @@ import yaml
 from verbs import hvlabel
 
 from hvlabel.config.tree import parse_config
-from hvlabel.inspect.datacard import data_card
+from hvlabel.descriptors import Descriptor
+from hvlabel.inspect.datacard import Card, DataCard, data_card
 from hvlabel.manifest import scan
 
 RNG = np.random.default_rng(0)
@@ -61,3 +62,14 @@ def test_the_command_writes_it(tmp_path):
     assert "| 50 Outdoor | 33 | 400-720 |" in said
     assert (tmp_path / "results" / "datacard.md").read_text().rstrip() in said
     assert (tmp_path / "results" / "datacard.tsv").read_text().startswith("data set\tbands")
+
+
+def test_names_and_notes_are_text_and_no_markup():
+    about = {"title": "a|b", "source": "[here](javascript:x) <b>", "notes": ["one_two `c`\x1b[2J"]}
+    descriptor = Descriptor.model_validate({"container": "npy", "wavelengths_nm": [500, 600], "about": about})
+    card = DataCard((Card("d", descriptor),), ())
+    text = card.markdown()
+    assert r"| a\|b |" in text
+    assert r"\[here\](javascript:x) \<b\>" in text
+    assert r"one_two \`c\`" in text
+    assert "\x1b" not in text + card.tsv()

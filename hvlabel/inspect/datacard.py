@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import sys
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
@@ -14,7 +15,7 @@ from tqdm import tqdm
 
 from hvlabel.config.tree import Config
 from hvlabel.descriptors import Descriptor
-from hvlabel.errors import RawFileError
+from hvlabel.errors import RawFileError, printable
 from hvlabel.manifest import Image, Scan, outside_of
 from hvlabel.readers import RawImage, first_line, open_raw
 from hvlabel.stages.convert import confidence_of
@@ -33,6 +34,7 @@ COLUMNS = (
     "licence",
 )
 LISTED = 50  # lines of a section
+MARKUP = re.compile(r"([\\`*\[\]<>|])")  # what Markdown would read as more than a character
 UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
 
 Fingerprint = tuple[tuple[int, ...], bytes]  # shape, hash of the first line as float32
@@ -117,15 +119,15 @@ class DataCard:
 
     def tsv(self) -> str:
         """The table as tab-separated text."""
-        return "".join("\t".join(row) + "\n" for row in self.rows())
+        return "".join("\t".join(map(printable, row)) + "\n" for row in self.rows())
 
     def markdown(self) -> str:
         """The table, then what is equal, what cannot be read and what one should know."""
-        head, *rows = ["| " + " | ".join(row) + " |" for row in self.rows()]
+        head, *rows = ["| " + " | ".join(map(_inert, row)) + " |" for row in self.rows()]
         rule = "|" + " --- |" * len(COLUMNS)
         parts = ["# Data card\n", "\n".join([head, rule, *rows])]
         for title, lines in self._sections().items():
-            parts += _section(title, lines)
+            parts += _section(title, [_inert(line) for line in lines])
         return "\n".join(parts) + "\n"
 
     def _sections(self) -> dict[str, list[str]]:
@@ -217,6 +219,11 @@ def _bytes(n: int) -> str:
             return f"{size:.3g} {unit}"
         size /= 1024
     return f"{size:.3g} {UNITS[-1]}"
+
+
+def _inert(text: str) -> str:
+    """Text in which Markdown reads no table, link or tag: file names and descriptors are not ours."""
+    return MARKUP.sub(r"\\\1", printable(text))
 
 
 def _section(title: str, lines: Sequence[str]) -> list[str]:

@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from hvlabel.cache.index import Cause, Entry, StageIndex
 from hvlabel.cache.publish import make_folder, publish_bytes
-from hvlabel.errors import ConfigError, HvError, ResultsError, WeightsError, sentence_of
+from hvlabel.errors import ConfigError, HvError, ResultsError, WeightsError, printable, sentence_of
 from hvlabel.layout import Layout
 from hvlabel.manifest import Image
 from hvlabel.stages.contract import Stage
@@ -68,7 +68,7 @@ def _walked(stage: Stage, image: Image, layout: Layout) -> Entry:
     except Exception as error:  # recorded, and on with the other images
         cause = cause_of(error, stage.name, image)
         sentence = _sentence(image, error, cause)
-    print(f"failed: {sentence}", file=sys.stderr, flush=True)  # noqa: T201 (the log of the job)
+    print(printable(f"failed: {sentence}"), file=sys.stderr, flush=True)  # noqa: T201 (the log of the job)
     return Entry("failed", path, seconds=round(time.monotonic() - start, 3), reason=sentence, cause=cause)
 
 
