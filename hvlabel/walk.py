@@ -84,6 +84,8 @@ def matching(
 
 def unreadable_name(path: Path) -> str | None:
     """What is wrong with a file's name, in a few words, or None: a table or a page could not hold it."""
+    if str(path).isprintable():
+        return None  # nearly all names are; of the others some are allowed
     try:
         str(path).encode()
     except UnicodeEncodeError:

@@ -112,12 +112,14 @@ def _rows(name: str, root: Path, descriptor: Descriptor, paths: Sequence[Path], 
     related = _related({path.parent for path in paths})
     rows = _Rows()
     for path in paths:
-        wrong = _wrong_with_name(name, root, path, rows)
+        is_folder = path.is_dir()
+        image_id = _image_id(path, root, is_folder=is_folder)
+        wrong = _wrong_with_name(name, path, image_id, rows)
         if wrong is not None:
             rows.leave_out(*wrong)
             continue
         try:
-            own_files = list(path.iterdir()) if path.is_dir() else related[path.parent, path.stem]
+            own_files = list(path.iterdir()) if is_folder else related[path.parent, path.stem]
             files = _of_image(path, descriptor.form_for(path), own_files)
         except OSError as error:  # of one image: its companion's name is too long, its folder cannot be read
             rows.leave_out("check names and permissions", f"{path}: {_printable(error.filename)} ({error.strerror})")
@@ -126,16 +128,15 @@ def _rows(name: str, root: Path, descriptor: Descriptor, paths: Sequence[Path], 
         if wrong is not None:
             rows.leave_out(*wrong)
             continue
-        rows.by_id[_image_id(path, root)] = files
+        rows.by_id[image_id] = files
     return rows
 
 
-def _wrong_with_name(name: str, root: Path, path: Path, rows: _Rows) -> Wrong | None:
+def _wrong_with_name(name: str, path: Path, image_id: str, rows: _Rows) -> Wrong | None:
     """Why no image can be called as this file is. name: of the data set."""
     problem = unreadable_name(path)  # such a name would break the table's lines
     if problem is not None:
         return "rename them", f"the name of {_printable(path)} {problem}"
-    image_id = _image_id(path, root)
     if image_id in rows.by_id:  # a.mat and a.h5: one of them would overwrite the other's cube
         both = f"{path} and {rows.by_id[image_id].raw}"
         return f"narrow datasets.{name}.glob", f"{both} would both be image {image_id}"
@@ -163,10 +164,10 @@ def _wrong_with_files(
     return None
 
 
-def _image_id(path: Path, root: Path) -> str:
+def _image_id(path: Path, root: Path, *, is_folder: bool) -> str:
     """The path below the root without a file's suffix; folders may have dots in their names."""
     relative = path.relative_to(root)
-    return "__".join((relative if path.is_dir() else relative.with_suffix("")).parts)
+    return "__".join((relative if is_folder else relative.with_suffix("")).parts)
 
 
 def _of_image(path: Path, form: Form, own_files: Sequence[Path]) -> Files:
