@@ -12,7 +12,7 @@ from pycocotools import mask as coco
 
 from hvlabel.errors import MaskFileError
 from hvlabel.masks.rle import areas, boxes_xywh, decode, interior_point
-from hvlabel.masks.sa1b import SEAL, is_mask_document, is_sealed, sealed
+from hvlabel.masks.sa1b import SEAL, image_name, is_mask_document, is_sealed, numeric_id, sealed
 
 CORRECTED = "corrected"  # entry of the provenance
 NUMBERS = ("score", "predicted_iou", "stability_score")
@@ -60,6 +60,9 @@ def corrected(path: Path, edited: dict[str, Any]) -> dict[str, Any]:
     if "foreground_share" in provenance:
         provenance["foreground_share"] = _foreground_share(kept, size)
     image = {**edited["image"], "height": size[0], "width": size[1]}
+    if not isinstance(image.get("image_id"), int):  # a file of an older version, whose id was its name
+        name = image_name(edited)
+        image |= {"image_id": numeric_id(name), "name": name}
     return sealed({**edited, "image": image, "annotations": kept, "suppressed": suppressed, "provenance": provenance})
 
 

@@ -23,7 +23,7 @@ from hvlabel.cube import Cube, open_cube
 from hvlabel.errors import MaskFileError
 from hvlabel.layout import Layout
 from hvlabel.manifest import Image
-from hvlabel.masks import MaskSet, is_corrected, mask_document, masks_of, read_document, to_bytes
+from hvlabel.masks import MaskSet, image_name, is_corrected, mask_document, masks_of, read_document, to_bytes
 from hvlabel.quality import judge, predictor_sha256
 from hvlabel.stages.mask_files import keep_edit, mask_entry, whole_document
 
@@ -76,7 +76,7 @@ class FuseStage:
         if look.label is None:  # a whole one holds no edit that could be lost
             keep_edit(look.path, self.layout)
         cube = self.layout.cube(image.dataset, image.image_id)
-        document = _fuse(look.inputs, self.settings, look.path, cube, key)
+        document = _fuse(look.inputs, self.settings, look.path, cube, key, image.dataset)
         self._on_disk = None  # there is another label now
         return mask_entry(look.path, self.layout, document)
 
@@ -134,6 +134,11 @@ class _Input:
         """What its masks were made from."""
         return self.document["provenance"]
 
+    @property
+    def image(self) -> str:
+        """Name of its image."""
+        return image_name(self.document)
+
 
 def fuse_files(
     inputs: list[Path], settings: FusionSettings, out: Path, cube_path: Path | None = None
@@ -147,10 +152,15 @@ def fuse_files(
 
 
 def _fuse(
-    inputs: list[_Input], settings: FusionSettings, out: Path, cube_path: Path | None, key: str
+    inputs: list[_Input],
+    settings: FusionSettings,
+    out: Path,
+    cube_path: Path | None,
+    key: str,
+    dataset: str | None = None,
 ) -> dict[str, Any]:
     start = time.monotonic()
-    image_id = _common_image(inputs)
+    name = _common_image(inputs)
     learned = any(i.provenance.get("learned_model", False) for i in inputs)
     ranking = settings.ranked_for(learned=learned, with_cube=cube_path is not None)
     cube = None if cube_path is None else open_cube(cube_path)
@@ -181,18 +191,18 @@ def _fuse(
     if cube is not None:
         provenance["picture_sha256"] = _publish_picture(cube, picture)
     provenance["seconds"] = round(time.monotonic() - start, 3)
-    document = mask_document(label, image_id, provenance, picture.name)
+    document = mask_document(label, name, provenance, picture.name, dataset)
     publish_bytes(out, to_bytes(document))
     return document
 
 
 def _common_image(inputs: list[_Input]) -> str:
-    """The image that all mask files are of; MaskFileError unless they were made from one cube."""
-    made_from = {(i.document["image"]["image_id"], i.provenance.get("cube_key")) for i in inputs}
+    """Name of the image that all mask files are of; MaskFileError unless they were made from one cube."""
+    made_from = {(i.image, i.provenance.get("cube_key")) for i in inputs}
     if len(made_from) != 1:
-        names = ", ".join(f"{i.path} of {i.document['image']['image_id']}" for i in inputs)
+        names = ", ".join(f"{i.path} of {i.image}" for i in inputs)
         raise MaskFileError(f"the mask files are not of one cube: {names}; make all of them from the same cube")
-    return str(inputs[0].document["image"]["image_id"])
+    return inputs[0].image
 
 
 def _origin(provenance: dict[str, Any]) -> dict[str, Any]:
