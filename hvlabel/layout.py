@@ -20,11 +20,14 @@ def before(stage: str, branches: Sequence[str] = CORE_BRANCHES) -> tuple[str, ..
     return () if stage == "cubes" else ("cubes",)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, init=False)
 class Layout:
     """Paths of one results folder."""
 
     root: Path
+
+    def __init__(self, root: Path | str) -> None:
+        object.__setattr__(self, "root", Path(root))  # the dataclass is frozen
 
     @property
     def manifest(self) -> Path:

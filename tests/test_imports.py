@@ -56,7 +56,7 @@ ROOMS = {
     "hvlabel.stages": {"", "branches", "branches.table", "cache", "config", "config.fusion", "cube", "descriptors", "fusion", "layout", "manifest", "masks", "models", "prompt_files", "quality", "readers", "stages.contract"},
     "hvlabel.inspect.precision": {"masks"},
     "hvlabel.inspect.scores": {"inspect.precision", "masks"},
-    "hvlabel.inspect": {"branches.table", "cache", "config", "config.tree", "cube", "descriptors", "inspect.scores", "layout", "manifest", "masks", "readers", "stages"},
+    "hvlabel.inspect": {"branches.table", "cache", "checksummed", "config", "config.fusion", "config.tree", "cube", "descriptors", "group_file", "models.weights", "inspect.scores", "layout", "manifest", "masks", "readers", "stages"},
     "hvtrain.data": {"cache", "config", "cube", "layout", "masks"},
     "hvtrain.backbones": {"cache", "config", "models.hyperfree"},
     "hvtrain.heads": {"models.decoder"},

@@ -108,8 +108,9 @@ def to_bytes(document: dict[str, Any]) -> bytes:
     return ("{" + ",\n".join(parts) + "}\n").encode()
 
 
-def read_document(path: Path) -> dict[str, Any]:
+def read_document(path: Path | str) -> dict[str, Any]:
     """The parsed file with its seal checked; MaskFileError if it is missing, damaged or something else."""
+    path = Path(path)
     try:
         document = json.loads(path.read_bytes())
     except OSError as error:
@@ -135,7 +136,7 @@ def is_mask_document(document: Any) -> bool:
     return isinstance(document, dict) and {"image", "annotations", "provenance"} <= document.keys()
 
 
-def read_masks(path: Path) -> MaskSet:
+def read_masks(path: Path | str) -> MaskSet:
     """The masks of a file, in its order."""
     return masks_of(read_document(path))
 

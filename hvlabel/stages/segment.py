@@ -146,9 +146,9 @@ class BranchStage(FromCubes):
 
 def segment_file(
     runner: BranchRunner,
-    cube_path: Path,
-    out: Path,
-    drawn: Path | None = None,
+    cube_path: Path | str,
+    out: Path | str,
+    drawn: Path | str | None = None,
     key: str | None = None,
     dataset: str | None = None,
 ) -> dict[str, Any]:
@@ -158,6 +158,8 @@ def segment_file(
     key     : of the masks; None: it is made here
     dataset : of the image, where there is one
     """
+    out = Path(out)
+    drawn = None if drawn is None else Path(drawn)
     cube = open_cube(cube_path)
     if "key" not in cube.attributes:
         raise CubeError(f"{cube_path}: a cube without key and receipt; make it with `hvlabel convert`")
