@@ -57,6 +57,8 @@ ROOMS = {
     "hvlabel.inspect.precision": {"masks"},
     "hvlabel.inspect.scores": {"inspect.precision", "masks"},
     "hvlabel.inspect": {"branches.table", "cache", "checksummed", "config", "config.fusion", "config.tree", "cube", "descriptors", "group_file", "models.weights", "inspect.scores", "layout", "manifest", "masks", "readers", "stages"},
+    "hvlabel.exports": {"", "cache", "cube", "inspect", "layout", "masks"},
+    "hvlabel.imports": {"cache", "cube", "layout", "manifest", "masks", "models.weights", "prompt_files"},
     "hvtrain.data": {"cache", "config", "cube", "layout", "masks"},
     "hvtrain.backbones": {"cache", "config", "models.hyperfree"},
     "hvtrain.heads": {"models.decoder"},

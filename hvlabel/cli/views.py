@@ -60,7 +60,8 @@ def evaluate(
     rows = evaluate_run(layout, top)
     if not rows:
         raise ConfigError(
-            f"{results}: no labelled image has ground truth (demo/<data set>/truth); only demo scenes bring their own"
+            f"{results}: no labelled image has ground truth; demo scenes bring their own, and "
+            "`hvlabel import FILE --as truth` takes in yours"
         )
     table = evaluation_table(rows, top)
     publish_bytes(layout.evaluation, tsv(table))

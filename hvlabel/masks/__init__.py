@@ -1,6 +1,6 @@
 """Masks as COCO run-length codes: sets, exact IoU, NMS, SA-1B JSON files."""
 
-from hvlabel.masks.edited import corrected, is_corrected, read_edited
+from hvlabel.masks.edited import corrected, is_corrected, read_edited, segmentation_rle
 from hvlabel.masks.maskset import Mask, MaskSet, Suppressed
 from hvlabel.masks.nms import best_masks, mask_nms, nested_copies, rank, ranked
 from hvlabel.masks.rle import Rle, areas, boxes_xyxy, decode, encode, encode_stack, interior_point, iou_matrix
@@ -44,5 +44,6 @@ __all__ = [
     "read_document",
     "read_edited",
     "read_masks",
+    "segmentation_rle",
     "to_bytes",
 ]

@@ -66,6 +66,38 @@ def corrected(path: Path, edited: dict[str, Any]) -> dict[str, Any]:
     return sealed({**edited, "image": image, "annotations": kept, "suppressed": suppressed, "provenance": provenance})
 
 
+def segmentation_rle(path: Path, k: int, given: Any, size: tuple[int, int]) -> Any:
+    """Compressed RLE of a segmentation of any COCO form: RLE, compressed or not, or polygons.
+
+    path, k : file and number of the annotation, for messages
+    size    : height and width of the image, px
+    MaskFileError if it is none of them, damaged, or of another size.
+    """
+    try:
+        if isinstance(given, list):
+            return _of_polygons(path, k, given, size)
+        if list(given["size"]) != list(size):
+            raise MaskFileError(
+                f"{path}: the mask of annotation {k} is of {given['size']}, the image of {list(size)} (height, width); "
+                "draw it again"
+            )
+        if isinstance(given["counts"], list):
+            return _of_run_lengths(path, k, given, size)
+        rle = {"size": list(size), "counts": given["counts"].encode()}
+        decoded = decode(rle)  # type: ignore[arg-type]
+    except MaskFileError:
+        raise
+    except Exception as error:  # pycocotools raises many kinds; each means that it is no mask
+        raise MaskFileError(
+            f"{path}: the segmentation of annotation {k} is neither an RLE nor polygons ({str(error)[:60]}); restore it"
+        ) from error
+    # run lengths that end early or late are decoded all the same; encoding again shows it
+    again = coco.encode(np.asfortranarray(decoded.astype(np.uint8)))
+    if again["counts"] != rle["counts"]:
+        raise _unfilled(path, k)
+    return rle
+
+
 def _size(path: Path, image: Any) -> tuple[int, int]:
     """Height and width that the file gives, px."""
     try:
@@ -97,7 +129,7 @@ def _annotation(path: Path, k: int, given: Any, size: tuple[int, int]) -> dict[s
     """The k-th annotation with what follows from its mask."""
     if not isinstance(given, dict) or "segmentation" not in given:
         raise MaskFileError(f"{path}: annotation {k} has no segmentation; restore it or delete the annotation")
-    rle = _rle(path, k, given["segmentation"], size)
+    rle = segmentation_rle(path, k, given["segmentation"], size)
     area_px = int(areas([rle])[0])
     if not area_px:
         raise MaskFileError(f"{path}: the mask of annotation {k} is empty; delete the annotation")
@@ -132,33 +164,6 @@ def _annotation(path: Path, k: int, given: Any, size: tuple[int, int]) -> dict[s
 def _is_number(value: Any) -> bool:
     """Whether a value is a finite number; true and false are none, though Python counts them as such."""
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def _rle(path: Path, k: int, given: Any, size: tuple[int, int]) -> Any:
-    """Compressed RLE of a segmentation of any COCO form."""
-    try:
-        if isinstance(given, list):
-            return _of_polygons(path, k, given, size)
-        if list(given["size"]) != list(size):
-            raise MaskFileError(
-                f"{path}: the mask of annotation {k} is of {given['size']}, the image of {list(size)} (height, width); "
-                "draw it again"
-            )
-        if isinstance(given["counts"], list):
-            return _of_run_lengths(path, k, given, size)
-        rle = {"size": list(size), "counts": given["counts"].encode()}
-        decoded = decode(rle)  # type: ignore[arg-type]
-    except MaskFileError:
-        raise
-    except Exception as error:  # pycocotools raises many kinds; each means that it is no mask
-        raise MaskFileError(
-            f"{path}: the segmentation of annotation {k} is neither an RLE nor polygons ({str(error)[:60]}); restore it"
-        ) from error
-    # run lengths that end early or late are decoded all the same; encoding again shows it
-    again = coco.encode(np.asfortranarray(decoded.astype(np.uint8)))
-    if again["counts"] != rle["counts"]:
-        raise _unfilled(path, k)
-    return rle
 
 
 def _of_polygons(path: Path, k: int, polygons: list[Any], size: tuple[int, int]) -> Any:
