@@ -96,7 +96,8 @@ def group_materials(
     known = np.isfinite(means).all(axis=1)
     if not known.any():
         raise ResultsError(f"{layout.labels / dataset}: no mask with a spectrum to group; {'; '.join(left_out)[:200]}")
-    spread = sum(look.scatter for look in looks) / max(1, sum(look.n_sampled for look in looks))
+    n_sampled = sum(look.n_sampled for look in looks)
+    spread = np.sum([look.scatter for look in looks], axis=0) / max(1, n_sampled)
     whitened = _whitened(means[known], spread)
     chosen = best_clusters(whitened, seed) if n_groups is None else clusters(whitened, n_groups, seed)
     group_of = np.full(len(means), UNKNOWN)

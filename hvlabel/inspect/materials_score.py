@@ -37,7 +37,7 @@ def material_score(layout: Layout, materials: Materials) -> MaterialScore | None
         path = layout.materials(materials.dataset, image)
         if not path.is_file():
             continue
-        truth = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)  # (H, W) uint8
+        truth = np.asarray(cv2.imread(str(path), cv2.IMREAD_UNCHANGED))  # (H, W) uint8
         label = read_masks(layout.label(materials.dataset, image))
         for group, rle in zip(of_masks, label.rles, strict=True):
             true_class = class_of(truth[decode(rle)])

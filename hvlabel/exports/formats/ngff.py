@@ -26,7 +26,7 @@ def write(images: Iterable[ExportImage], categories: Sequence[str], folder: Path
     remarks = Remarks()
     for image in images:
         group = zarr.create_group(folder / image.dataset / f"{image.name}.ome.zarr", zarr_format=3)
-        bgr = cv2.imdecode(np.frombuffer(image.picture, np.uint8), cv2.IMREAD_COLOR)
+        bgr = np.asarray(cv2.imdecode(np.frombuffer(image.picture, np.uint8), cv2.IMREAD_COLOR))
         _add_array(group, np.ascontiguousarray(bgr[:, :, ::-1].transpose(2, 0, 1)), ("c", "y", "x"))
         axes = [{"name": "c", "type": "channel"}, *SPACE]
         group.attrs["ome"] = {"version": VERSION, **_multiscales(image.name, axes), "omero": _channels()}
@@ -37,7 +37,7 @@ def write(images: Iterable[ExportImage], categories: Sequence[str], folder: Path
         masks = labels.create_group("masks")
         _add_array(masks, values, ("y", "x"))
         properties = _properties(image, categories)
-        of_label = {"image-label": {"properties": properties, "source": {"image": "../../"}}}
+        of_label: dict[str, Any] = {"image-label": {"properties": properties, "source": {"image": "../../"}}}
         masks.attrs["ome"] = {"version": VERSION, **_multiscales("masks", SPACE), **of_label}
         remarks.add(image)
     return remarks
