@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hvlabel.cli.app import RESULTS, ResultsPath, app, say
+from hvlabel.cli.app import RESULTS, ResultsPath, app, say, warn
 from hvlabel.config import parse_stage
 from hvlabel.config.fusion import FusionSettings
 from hvlabel.config.tree import load_config
@@ -45,6 +45,8 @@ def show(
     layout = Layout(results)
     title = f"{row.dataset}/{row.image_id}"
     origins = origins_of(layout, row.dataset, row.image_id)
+    if origins.remark():
+        warn(origins.remark())
     if branch is not None and branch not in origins.branches:
         raise ConfigError(f"--branch {branch}: the label of {title} is fused from {', '.join(origins.branches)}")
     target = out or Path(f"{row.image_id}.png")

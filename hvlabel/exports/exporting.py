@@ -53,10 +53,11 @@ def _export_one(source: Source, name: str, folder: Path) -> Exported:
     row = row_of(name)
     write = writer_of(row)
     categories = source.categories()
-    temporary = temporary_beside(folder)
+    temporary = temporary_beside(folder)  # a reader sees the older export or the new one, never half of one
     try:
         temporary.mkdir()
         remarks = write(source.images(pictures=row.pictures), categories, temporary)
+        # an export of nothing would look like a success
         if not remarks.n_images:
             reason = next(iter(source.failed.values()), "no label")
             raise ResultsError(f"{source.layout.root}: no image could be exported, e.g. {reason}")

@@ -30,6 +30,7 @@ def frame_of(image: ExportImage, categories: Sequence[str], remarks: Remarks) ->
         remarks.note("images without a place on the ground have coordinates in px, y downwards")
     elif crs is None:
         remarks.note("images without a coordinate system have the coordinates of their own transform")
+    # along the edges of pixels, so that an area is a number of pixels
     shapes = [geometry.shape(_outline(decode(rle), transform)) for rle in image.masks.rles]
     columns = {
         "image": [f"{image.dataset}/{image.name}"] * len(shapes),

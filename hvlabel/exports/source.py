@@ -49,6 +49,7 @@ class Source:
         """
         paths = self._paths()
         category_of = self._category_of()
+        # an image that fails keeps its number, so that numbers are the same in every format
         for number, path in enumerate(paths, start=1):
             dataset, name = path.parent.name, path.stem
             try:
@@ -80,6 +81,7 @@ class Source:
     ) -> ExportImage:
         dataset, name = path.parent.name, path.stem
         masks = masks_of(document)
+        # numbers stay those of the label: people look a mask up by them
         kept = [k for k, mask in enumerate(masks.masks) if quality_of(mask) >= self.min_quality]
         return ExportImage(
             number=number,

@@ -100,6 +100,7 @@ def _objects(path: Path, annotations: list[Any], categories: dict[Any, str], hei
     for k, annotation in enumerate(annotations):
         if not isinstance(annotation, dict):
             raise MaskFileError(f"{path}: annotation {k} is no mapping; write it again")
+        # a crowd is around many objects, a box alone shows no outline
         if annotation.get("iscrowd") == 1 or not annotation.get("segmentation"):
             continue
         rle = segmentation_rle(path, k, annotation["segmentation"], (height, width))

@@ -22,6 +22,7 @@ class Names:
             known = ", ".join(dict.fromkeys(image.dataset for image in images)) or "none"
             raise ConfigError(f"--dataset {dataset}: no image of that data set; there are {known}")
         for image in chosen:
+            # a set: a raw file is often called like its image
             for name in {
                 f"{image.dataset}/{image.image_id}",
                 f"{image.dataset}__{image.image_id}",  # as exports name it
@@ -52,6 +53,7 @@ def _forms(name: str) -> list[str]:
     path = PurePosixPath(name.replace("\\", "/"))
     folder = path.parent.name
     forms = []
+    # whole names first: `scene.01` is no `scene`
     for last in (path.name, path.stem):
         forms += [f"{folder}/{last}", last] if folder else [last]
     return forms

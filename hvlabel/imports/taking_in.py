@@ -75,6 +75,7 @@ def _take(layout: Layout, path: Path, dataset: str | None, stage: str, place: Ca
                 try:
                     image = names.image_of(*drawn.names)
                     target = place(image)
+                    # two files of one image: which one is meant is for people to say
                     if target in written:
                         taken.failed[f"{file}"] = f"{image.dataset}/{image.image_id} is in {written[target]} already"
                         continue
@@ -102,6 +103,7 @@ def _write(
 ) -> int:
     """Publish one image's masks, sealed; returns their number."""
     cube = open_cube(layout.cube(image.dataset, image.image_id))
+    # the cube is the frame: what is of another size is of another image
     masks = [_mask(drawn, stage) for drawn in read(cube.height_px, cube.width_px)]
     provenance: dict[str, Any] = {
         "stage": stage,

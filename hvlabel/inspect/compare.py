@@ -104,6 +104,7 @@ def compare_settings(thing: Path | str, first: FusionSettings, second: FusionSet
         cube = open_cube(layout.cube(dataset, image_id))
         labels = []
         for settings in (first, second):
+            # branches that the run did not make cannot be fused
             chosen = [branch for branch in settings.branches or made_from if branch in made_from]
             documents = [read_document(layout.masks(branch, dataset, image_id)) for branch in chosen]
             labels.append(fusion_entry(documents, settings, cube).fused())
@@ -123,6 +124,7 @@ def difference(name: str, first: MaskSet, second: MaskSet) -> ImageDifference:
     if sizes[0] != sizes[1]:
         raise ConfigError(f"{name}: of {sizes[0]} and {sizes[1]} px (height, width); compare labels of one image")
     overlap = iou_matrix(first.rles, second.rles)
+    # below the threshold a pair is worth nothing, so it takes no partner from a true one
     candidates = np.where(overlap >= SAME_IOU, overlap, 0.0)
     pairs = linear_sum_assignment(candidates, maximize=True)
     ious = overlap[pairs]

@@ -33,6 +33,7 @@ def masks_picture(title: str, rgb: np.ndarray, origins: Origins, top: int, branc
     rgb    : (H, W, 3) uint8
     branch : this one alone, each mask in its own colour
     """
+    # of all branches, the label decides the colours; alone, a branch has its own numbers
     if branch is None:
         panels = [(f"label: {len(origins.label)} masks", _filled(rgb, origins.label, top, colour_of))]
         for name, masks in origins.branches.items():
@@ -106,6 +107,7 @@ def _as_in_label(origins: Origins, branch: str) -> ColourOf:
 def _filled(rgb: np.ndarray, masks: MaskSet, top: int, colour: ColourOf) -> np.ndarray:
     """(H, W, 3) uint8 picture with the best masks on it, large ones below small ones."""
     rles = masks.rles[:top]
+    # else a mask of the whole image would hide all others
     largest_first = np.argsort(-areas(rles), kind="stable").tolist()
     canvas = rgb.astype(np.float32)
     inside = [decode(rle) for rle in rles]
@@ -163,6 +165,7 @@ def _legend(figure: Figure, lines: Sequence[tuple[np.ndarray, str]]) -> None:
 
     if not lines:
         return
+    # one line per mask: more columns rather than a longer figure
     patches = [Patch(color=tuple(colour / 255), label=text) for colour, text in lines]
     columns = -(-len(lines) // LEGEND_ROWS)
     figure.set_figwidth(figure.get_figwidth() + LEGEND_INCHES * columns)
@@ -171,5 +174,5 @@ def _legend(figure: Figure, lines: Sequence[tuple[np.ndarray, str]]) -> None:
 
 def _png(figure: Figure) -> bytes:
     content = io.BytesIO()
-    figure.savefig(content, format="png", metadata={"Software": None})
+    figure.savefig(content, format="png", metadata={"Software": None})  # equal pictures, equal bytes
     return content.getvalue()

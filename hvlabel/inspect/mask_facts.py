@@ -19,7 +19,7 @@ def label_mask_facts(origins: Origins, position: int) -> list[str]:
     """A mask of the label."""
     mask = origins.label.masks[position]
     origin = origins.origin_of(position)
-    whose = "drawn by a person" if origin is None else f"mask {origin[1]} of {origin[0]}"
+    whose = f"of {mask.branch}" if origin is None else f"mask {origin[1]} of {origin[0]}"
     votes = ", ".join(mask.votes) or "nobody else"
     lines = [*_about(mask), f"{whose}; found by {votes}"]
     beaten = origins.beaten_by(position)
@@ -42,7 +42,7 @@ def branch_mask_facts(origins: Origins, branch: str, number: int) -> list[str]:
         settings = origins.document["provenance"]["settings"]
         lines.append("not in the label: " + fate(origins.lost[branch, number], settings, int(areas([mask.rle])[0])))
     else:
-        lines.append("not in the label, which a person corrected")
+        lines.append("nothing is known about it in the label, which was corrected or is older")
     return lines
 
 

@@ -91,6 +91,7 @@ def group_materials(
     paths = sorted((layout.labels / dataset).glob("[!.]*.json"))
     if not paths:
         raise ResultsError(f"{layout.labels / dataset}: no labels to group; run `snakemake pseudolabels` first")
+    # one image is in memory at a time; what stays of it are mean spectra and a matrix
     looks, left_out = _looks(layout, dataset, paths)
     means = np.concatenate([look.means for look in looks]) if looks else np.zeros((0, 1))
     known = np.isfinite(means).all(axis=1)
@@ -99,10 +100,12 @@ def group_materials(
     n_sampled = sum(look.n_sampled for look in looks)
     spread = np.sum([look.scatter for look in looks], axis=0) / max(1, n_sampled)
     whitened = _whitened(means[known], spread)
+    # whitened before they are grouped: noise of a band is no difference of materials
     chosen = best_clusters(whitened, seed) if n_groups is None else clusters(whitened, n_groups, seed)
     group_of = np.full(len(means), UNKNOWN)
     group_of[known] = _by_size(chosen.members)
     spectra = np.stack([means[group_of == k].mean(axis=0) for k in range(group_of.max() + 1)])
+    # back to the images, in the order in which they were stacked
     ends = np.cumsum([len(look.means) for look in looks])
     parts = np.split(group_of, ends[:-1])
     facts = {
@@ -233,6 +236,7 @@ def _whitened(means: np.ndarray, spread: np.ndarray) -> np.ndarray:
     variance, axes = np.linalg.eigh(spread + ridge * np.eye(n_bands))
     centred = _unit(means) - _unit(means).mean(axis=0)
     shapes = centred @ (axes / np.sqrt(variance))
+    # what is left of noise lies in the weak components
     _, _, directions = np.linalg.svd(shapes, full_matrices=False)
     components = shapes @ directions[:N_COMPONENTS].T
     # a single thing of a rare spectrum is a hundred deviations away: it would decide the number of groups alone

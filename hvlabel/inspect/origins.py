@@ -8,7 +8,7 @@ from typing import Any
 
 from hvlabel.errors import ConfigError
 from hvlabel.layout import Layout
-from hvlabel.masks import Mask, MaskSet, Suppressed, masks_of, read_document, read_masks
+from hvlabel.masks import Mask, MaskSet, Suppressed, masks_of, read_document
 
 Origin = tuple[str, int]  # a branch, and a position in its file
 
@@ -21,6 +21,7 @@ class Origins:
     branches : by name, in the order in which they were fused
     kept     : of a branch's mask, its position in the label
     lost     : of a branch's mask, why it is not in the label
+    changed  : branches whose masks are others than the label was fused from; of them nothing is kept or lost
     """
 
     document: dict[str, Any]
@@ -28,6 +29,14 @@ class Origins:
     branches: Mapping[str, MaskSet]
     kept: Mapping[Origin, int]
     lost: Mapping[Origin, Suppressed]
+    changed: tuple[str, ...] = ()
+
+    def remark(self) -> str:
+        """A sentence where masks and label do not belong together, else ""."""
+        if not self.changed:
+            return ""
+        names = ", ".join(self.changed)
+        return f"the masks of {names} were made anew after this label: what became of them is not known; run again"
 
     def origin_of(self, position: int) -> Origin | None:
         """The branch's mask that a mask of the label is; None for one that a person drew."""
@@ -49,9 +58,17 @@ def origins_of(layout: Layout, dataset: str, image_id: str) -> Origins:
     """The origins of an image's label; MaskFileError if a file is missing or damaged."""
     document = read_document(layout.label(dataset, image_id))
     label = masks_of(document)
-    names = document["provenance"].get("branches", {})
-    branches = {name: read_masks(layout.masks(name, dataset, image_id)) for name in names}
-    return Origins(document, label, branches, _kept(label, branches), _lost(label))
+    branches = {}
+    changed = []
+    for name, of in document["provenance"].get("branches", {}).items():
+        of_branch = read_document(layout.masks(name, dataset, image_id))
+        branches[name] = masks_of(of_branch)
+        # a label names masks by their position, which means nothing in another file
+        if of_branch["provenance"]["content_sha256"] != of["content_sha256"]:
+            changed.append(name)
+    known = {name: masks for name, masks in branches.items() if name not in changed}
+    lost = {origin: loser for origin, loser in _lost(label).items() if origin[0] in known}
+    return Origins(document, label, branches, _kept(label, known), lost, tuple(changed))
 
 
 def mask_at(masks: MaskSet, number: int, where: str) -> Mask:
@@ -68,6 +85,7 @@ def _lost(label: MaskSet) -> dict[Origin, Suppressed]:
 
 def _kept(label: MaskSet, branches: Mapping[str, MaskSet]) -> dict[Origin, int]:
     """Positions in the label: a mask is copied as it is, so its run lengths tell whose it was."""
+    # masks of one branch with equal run lengths are copies, of which all but one are lost
     position_of = {(mask.branch, mask.rle["counts"]): k for k, mask in enumerate(label.masks)}
     lost = _lost(label)
     kept = {}

@@ -49,6 +49,8 @@ def why(layout: Layout, dataset: str, image_id: str, pixel_xy: tuple[int, int]) 
     _require_inside(where, origins.label, pixel_xy)
     covering = covering_masks(origins.label, pixel_xy)
     lines = [f"{where}: in {len(covering)} masks of the label"]
+    if origins.remark():
+        lines.append(origins.remark())
     lines += [f"  mask {legend_line(k, origins.label.masks[k])}" for k in covering]
     candidates = _candidates(origins, pixel_xy)
     settings = origins.document["provenance"]["settings"]
@@ -59,7 +61,7 @@ def why(layout: Layout, dataset: str, image_id: str, pixel_xy: tuple[int, int]) 
         lines.append(f"  mask {loser.mask_id} of {loser.branch}, {area_px} px: {fate(loser, settings, area_px)}")
     if len(candidates) > SHOWN_CANDIDATES:
         lines.append(f"  and {len(candidates) - SHOWN_CANDIDATES} more")
-    if covering:
+    if covering or origins.changed:
         return lines
     if is_corrected(origins.document):
         return [*lines, "a person corrected this label, so no threshold decides"]
@@ -83,6 +85,7 @@ def _change_for(candidate: Candidate, settings: FusionSettings) -> Change | None
     """The setting that its reason names, with a value that would have spared it."""
     mask, loser = candidate
     if loser.reason == "poor" and loser.quality is not None:
+        # files keep four digits: a little less lets the mask in for sure
         least = max(0.0, round(loser.quality - ROUNDING, 4))
         return _change("min_quality", settings.min_quality, least)
     if loser.reason == "small":
@@ -110,9 +113,11 @@ def _what_would_help(
     """The nearest change of one threshold after which a mask covers the pixel: tried, not guessed."""
     if not candidates:
         return "no branch proposed a mask there: no threshold of the fusion gives one; see the branches' own settings"
+    # as the label has them: today's configuration may be another one
     settings = parse_stage(FusionSettings, json.dumps(origins.document["provenance"]["settings"]))
     documents = [read_document(layout.masks(branch, dataset, image_id)) for branch in origins.branches]
     entry = fusion_entry(documents, settings, open_cube(layout.cube(dataset, image_id)))
+    # a change lets its candidate in, which may then lose to another one: only trying tells
     for change in changes_for(candidates, settings)[:MOST_TRIES]:
         other = settings.model_copy(update={change.setting: change.after})
         tried = replace(entry, settings=other).fused()

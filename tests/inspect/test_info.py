@@ -4,7 +4,9 @@ import shutil
 import zipfile
 from pathlib import Path
 
+import numpy as np
 import pytest
+import zarr
 from verbs import hvlabel
 
 from hvlabel.inspect.info import info_of
@@ -86,6 +88,19 @@ def test_tables_are_named(written, tmp_path, demo_run):
         "calibration.tsv": "what scores promise and what they hold (hvlabel evaluate)",
     }
     assert info_of(results / "demo/d/truth/vis31_00.json").kind == "ground truth"
+
+
+def test_maps_and_packed_labels_are_named(tmp_path):
+    group = zarr.create_group(tmp_path / "maps.zarr")
+    group.create_array("scale0", data=np.zeros((2, 3, 4), np.float32))
+    group.attrs.update({"stride_px": [4.0], "checkpoint_sha256": "0" * 64})
+    answer = info_of(tmp_path / "maps.zarr")
+    assert answer.kind == "feature maps of a backbone (hvtrain features)"
+    assert "2x3x4" in answer.text()
+    (tmp_path / "pack").mkdir()
+    for name in ("starts", "sizes", "boxes_xywh", "offsets", "counts"):
+        np.save(tmp_path / "pack" / f"{name}.npy", np.arange(3))
+    assert info_of(tmp_path / "pack").facts["images"] == 2
 
 
 def test_a_label_says_what_it_was_made_from(written):

@@ -190,6 +190,21 @@ def test_why_of_a_corrected_label_blames_no_threshold(layout, tmp_path):
     assert "a person corrected this label" in call(results, "why", "vis31_00", "3,3").out
 
 
+def test_masks_made_anew_are_not_mistaken_for_those_of_the_label(layout, tmp_path):
+    results = Layout(tmp_path / "results")
+    shutil.copytree(layout.root, results.root)
+    path = results.masks("rgb", *IMAGE)
+    document = read_document(path)
+    provenance = {k: v for k, v in document["provenance"].items() if k != "content_sha256"}
+    reversed_masks = document["annotations"][::-1]
+    path.write_bytes(to_bytes(sealed({**document, "annotations": reversed_masks, "provenance": provenance})))
+    known = origins_of(results, *IMAGE)
+    assert known.changed == ("rgb",)
+    assert not any(branch == "rgb" for branch, _ in (*known.kept, *known.lost))
+    assert "masks of rgb were made anew after this label" in call(results, "why", "vis31_00", "3,3").out
+    assert "made anew" in call(results, "show", "vis31_00", tmp_path / "a.png").err
+
+
 def test_why_refuses(layout):
     assert "expected X 0 to 63 and Y 0 to 63" in refused(layout, "why", "vis31_00", "64,0")
     assert "is no pixel, expected two whole numbers" in refused(layout, "why", "vis31_00", "a,b")

@@ -13,7 +13,10 @@ from hvlabel.masks.rle import areas, boxes_xywh
 
 
 def write(images: Iterable[ExportImage], categories: Sequence[str], folder: Path) -> Remarks:
-    """The format."""
+    """A COCO file with all images. Categories are numbered from 1, as COCO does.
+
+    The layout is that of CVAT and Datumaro, which find the pictures by it; other readers take any.
+    """
     return write_coco(images, categories, folder, "images/default", "annotations/instances_default.json")
 
 
@@ -31,6 +34,7 @@ def write_coco(
         (folder / picture_folder / picture).write_bytes(image.picture)
         listed.append(
             {
+                # from 1: some readers take 0 for "no image"
                 "id": image.number,
                 "file_name": picture,
                 "width": image.masks.width_px,
@@ -59,7 +63,8 @@ def _annotations(image: ExportImage, first_id: int) -> list[dict[str, Any]]:
             "segmentation": {"size": list(mask.rle["size"]), "counts": mask.rle["counts"].decode()},
             "bbox": boxes[k].tolist(),
             "area": int(area_px[k]),
-            "iscrowd": 0,
+            "iscrowd": 0,  # run lengths mean a crowd to some tools unless this says otherwise
+            # further keys are left alone by COCO's readers
             "score": mask.score,
             "quality": quality_of(mask),
             "votes": list(mask.votes),

@@ -15,7 +15,7 @@ from hvlabel.masks.rle import boxes_xywh
 
 
 def write(images: Iterable[ExportImage], categories: Sequence[str], folder: Path) -> Remarks:
-    """The format."""
+    """One XML file with all images. The root holds the labels, without which CVAT takes no mask in."""
     remarks = Remarks()
     (folder / "images").mkdir()
     root = ET.Element("annotations")
@@ -51,7 +51,7 @@ def _add_masks(element: ET.Element, image: ExportImage, categories: Sequence[str
         piece = decode(mask.rle)[top : top + height, left : left + width]
         attributes = {
             "label": categories[image.categories[k]],
-            "source": "auto",
+            "source": "auto",  # drawn by no person
             "occluded": "0",
             "rle": ", ".join(map(str, run_lengths(piece))),
             "left": str(left),

@@ -12,7 +12,7 @@ from hvlabel.exports.image import ExportImage, quality_of
 
 
 def write(images: Iterable[ExportImage], categories: Sequence[str], folder: Path) -> Remarks:
-    """The format."""
+    """One JSON file of a subset `default`, in which every mask keeps its number of the label."""
     remarks = Remarks()
     (folder / "images" / "default").mkdir(parents=True)
     (folder / "annotations").mkdir()

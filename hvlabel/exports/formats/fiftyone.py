@@ -11,5 +11,5 @@ from hvlabel.exports.image import ExportImage
 
 
 def write(images: Iterable[ExportImage], categories: Sequence[str], folder: Path) -> Remarks:
-    """The format."""
+    """COCO as FiftyOne lays it out; without these two names it asks for the paths of both."""
     return write_coco(images, categories, folder, "data", "labels.json")

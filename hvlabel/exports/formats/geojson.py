@@ -13,7 +13,7 @@ WGS84 = "EPSG:4326"
 
 
 def write(images: Iterable[ExportImage], categories: Sequence[str], folder: Path) -> Remarks:
-    """The format. Without a coordinate system the numbers are those of the image: its own units, or px."""
+    """A file per image. Without a coordinate system the numbers are those of the image: its own units, or px."""
     remarks = Remarks()
     for image in images:
         frame = frame_of(image, categories, remarks)

@@ -11,7 +11,7 @@ from hvlabel.exports.outlines import frame_of, write_frame
 
 
 def write(images: Iterable[ExportImage], categories: Sequence[str], folder: Path) -> Remarks:
-    """The format."""
+    """One file; layers are apart, since images of several places have several coordinate systems."""
     remarks = Remarks()
     for image in images:
         frame = frame_of(image, categories, remarks)

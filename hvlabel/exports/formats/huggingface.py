@@ -14,6 +14,7 @@ from hvlabel.exports.contract import Remarks
 from hvlabel.exports.image import ExportImage, quality_of
 from hvlabel.masks.rle import areas, boxes_xywh
 
+# the name tells the split, and that it is the only part
 FILE = "data/train-00000-of-00001.parquet"
 OBJECTS = {
     "id": pa.int64(),
@@ -23,6 +24,7 @@ OBJECTS = {
     "quality": pa.float32(),
     "counts": pa.string(),
 }
+# the struct that `datasets` decodes as a picture
 PICTURE = pa.struct({"bytes": pa.binary(), "path": pa.string()})
 COLUMNS = {
     "image": PICTURE,
@@ -36,9 +38,10 @@ COLUMNS = {
 
 
 def write(images: Iterable[ExportImage], categories: Sequence[str], folder: Path) -> Remarks:
-    """The format. An image is a row group: no more than one is in memory."""
+    """One Parquet file of a split `train`. An image is a row group: no more than one is in memory."""
     remarks = Remarks()
     (folder / "data").mkdir()
+    # without it `datasets` would take pictures for plain structs
     metadata = {"huggingface": json.dumps({"info": {"features": _features(categories)}})}
     schema = pa.schema(COLUMNS, metadata=metadata)
     with pq.ParquetWriter(folder / FILE, schema) as writer:
@@ -76,6 +79,7 @@ def _features(categories: Sequence[str]) -> dict[str, Any]:
     def value(kind: str) -> dict[str, str]:
         return {"dtype": kind, "_type": "Value"}
 
+    # a class label is a number with a name
     names = {"names": list(categories), "_type": "ClassLabel"}
     objects: dict[str, Any] = {
         "id": [value("int64")],

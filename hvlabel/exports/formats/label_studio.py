@@ -19,7 +19,7 @@ SERVED = "/data/local-files/?d=images/"  # what Label Studio serves from below i
 
 
 def write(images: Iterable[ExportImage], categories: Sequence[str], folder: Path) -> Remarks:
-    """The format. Corners are percent of width and height."""
+    """Tasks with predictions, which people accept or correct. Corners are percent of width and height."""
     remarks = Remarks()
     (folder / "images").mkdir()
     tasks = []
@@ -49,6 +49,7 @@ def _region(image: ExportImage, k: int, categories: Sequence[str]) -> dict[str, 
         "type": "polygonlabels",
         "from_name": FROM_NAME,
         "to_name": TO_NAME,
+        # percent alone do not tell the size, and Label Studio exports run lengths by it
         "original_width": width,
         "original_height": height,
         "image_rotation": 0,

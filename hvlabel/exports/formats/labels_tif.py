@@ -16,7 +16,10 @@ COLUMNS = ("dataset", "image", "value", "mask", "category", "quality", "visible_
 
 
 def write(images: Iterable[ExportImage], categories: Sequence[str], folder: Path) -> Remarks:
-    """The format. With a place on the ground it needs rasterio, which knows coordinate systems."""
+    """Label images with values from 1, and a table of them.
+
+    With a place on the ground it needs rasterio, which knows coordinate systems; other images need tifffile alone.
+    """
     remarks = Remarks()
     with (folder / "masks.csv").open("w", newline="", encoding="utf-8") as file:
         table = csv.writer(file)
@@ -30,6 +33,7 @@ def write(images: Iterable[ExportImage], categories: Sequence[str], folder: Path
                 tifffile.imwrite(path, values, compression="deflate")
             else:
                 _write_in_place(path, values, image)
+            # a mask below better ones may show nothing: the table has it all the same
             visible_px = np.bincount(values.ravel(), minlength=len(image.masks) + 1)
             for k, mask in enumerate(image.masks.masks):
                 named = (image.numbers[k], categories[image.categories[k]], f"{quality_of(mask):.4f}")

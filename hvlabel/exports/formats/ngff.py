@@ -22,19 +22,20 @@ SPACE = [{"name": "y", "type": "space"}, {"name": "x", "type": "space"}]
 
 
 def write(images: Iterable[ExportImage], categories: Sequence[str], folder: Path) -> Remarks:
-    """The format."""
+    """A group per image. Each has one level: images of some hundred pixels need no pyramid."""
     remarks = Remarks()
     for image in images:
         group = zarr.create_group(folder / image.dataset / f"{image.name}.ome.zarr", zarr_format=3)
         bgr = np.asarray(cv2.imdecode(np.frombuffer(image.picture, np.uint8), cv2.IMREAD_COLOR))
         _add_array(group, np.ascontiguousarray(bgr[:, :, ::-1].transpose(2, 0, 1)), ("c", "y", "x"))
+        # channels first: the specification asks for c before y and x
         axes = [{"name": "c", "type": "channel"}, *SPACE]
         group.attrs["ome"] = {"version": VERSION, **_multiscales(image.name, axes), "omero": _channels()}
         values, hidden = label_image(image.masks)
         remarks.hidden += hidden
         labels = group.create_group("labels")
         labels.attrs["ome"] = {"version": VERSION, "labels": ["masks"]}
-        masks = labels.create_group("masks")
+        masks = labels.create_group("masks")  # viewers find it by the list above
         _add_array(masks, values, ("y", "x"))
         properties = _properties(image, categories)
         of_label: dict[str, Any] = {"image-label": {"properties": properties, "source": {"image": "../../"}}}

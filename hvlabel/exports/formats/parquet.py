@@ -33,7 +33,7 @@ SCHEMA = pa.schema(
 
 
 def write(images: Iterable[ExportImage], categories: Sequence[str], folder: Path) -> Remarks:
-    """The format. An image is a row group: no more than one is in memory."""
+    """A table in SCHEMA. An image is a row group: no more than one is in memory, and readers may skip to one."""
     remarks = Remarks()
     (folder / "images").mkdir()
     with pq.ParquetWriter(folder / "masks.parquet", SCHEMA) as writer:

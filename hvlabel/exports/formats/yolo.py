@@ -14,7 +14,11 @@ from hvlabel.masks import decode
 
 
 def write(images: Iterable[ExportImage], categories: Sequence[str], folder: Path) -> Remarks:
-    """The format. Corners are shares of width and height, of pixel edges."""
+    """A text file per image, a line per mask: category, then x, y of its corners.
+
+    Corners are shares of width and height, of pixel edges; categories count from 0.
+    An image without a mask has an empty file: YOLO takes it for background, and a missing file for a mistake.
+    """
     remarks = Remarks()
     for name in ("images", "labels"):
         (folder / name / "train").mkdir(parents=True)
@@ -31,6 +35,7 @@ def write(images: Iterable[ExportImage], categories: Sequence[str], folder: Path
         (folder / "labels" / "train" / f"{image.flat_name}.txt").write_text(text)
         remarks.add(image)
     # path is left out: it is then the folder of this file, wherever it is carried
+    # training insists on a validation set; which images that shall be is the user's choice
     content = {"train": "images/train", "val": "images/train", "names": dict(enumerate(categories))}
     (folder / "data.yaml").write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
     return remarks

@@ -43,6 +43,7 @@ def _group_info(path: Path) -> Info | None:
         return Info(path, "a Zarr group", health=str(error))
     if "checkpoint_sha256" in attributes:
         return _maps_info(path, attributes)
+    # a cube may have gigabytes: an answer to a question shall not read them all
     health = damage(path, deep=False) or SIZES_ONLY
     if "stride_yx_px" in attributes:
         return _features_info(path, attributes, health)
@@ -111,7 +112,7 @@ def _results_info(path: Path, layout: Layout) -> Info:
 
 
 def _run_info(path: Path) -> Info:
-    ended = path / "run.json"
+    ended = path / "run.json"  # written last
     source = ended if ended.is_file() else path / "identity.json"
     try:
         facts = dict(json.loads(source.read_bytes()))

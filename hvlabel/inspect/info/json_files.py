@@ -43,6 +43,7 @@ def json_info(path: Path) -> Info | None:
 
 
 def _mask_info(path: Path, content: dict[str, Any]) -> Info:
+    # damaged ones are shown as far as they can be read: what they claim may help to mend them
     health = "whole: the content matches its seal"
     try:
         content = read_document(path)

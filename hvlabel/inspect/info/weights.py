@@ -47,6 +47,7 @@ def checkpoint_info(path: Path) -> Info | None:
     import torch
 
     try:
+        # weights_only: a checkpoint of a stranger must not run anything
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises many kinds; each means that it is no checkpoint
         return Info(path, "a checkpoint", health=f"not a readable checkpoint: {' '.join(str(error).split())[:80]}")
