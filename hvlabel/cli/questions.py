@@ -8,18 +8,17 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hvlabel.cli.app import RESULTS, ResultsPath, app, say, warn
+from hvlabel.cli.views import _image_called
 from hvlabel.config import parse_stage
 from hvlabel.config.fusion import FusionSettings
 from hvlabel.config.tree import load_config
 from hvlabel.errors import ConfigError
 from hvlabel.layout import Layout
-from hvlabel.manifest import Image, read_manifest
 
 if TYPE_CHECKING:
     from hvlabel.cube import Cube
     from hvlabel.inspect.origins import Origins
 
-SHOWN_NAMES = 5  # of images, where none or several are called as somebody says
 ImageName = Annotated[str, typer.Argument(help="DATASET/IMAGE or IMAGE")]
 
 
@@ -41,7 +40,7 @@ def show(
 
     if suppressed and (mask is not None or branch is not None):
         raise ConfigError("--suppressed shows all branches and no single mask; leave out --branch and --mask")
-    row = image_called(image, results)
+    row = _image_called(image, results)
     layout = Layout(results)
     title = f"{row.dataset}/{row.image_id}"
     origins = origins_of(layout, row.dataset, row.image_id)
@@ -125,22 +124,8 @@ def why(
     """Why a pixel is in these masks, or in none: what was proposed there, what it lost to, and what would change it."""
     from hvlabel.inspect.why import why as reasons
 
-    row = image_called(image, results)
+    row = _image_called(image, results)
     say("\n".join(reasons(Layout(results), row.dataset, row.image_id, _pixel(pixel))))
-
-
-def image_called(name: str, results: Path) -> Image:
-    """The one image of a name; ConfigError if there is none, or several."""
-    rows = read_manifest(Layout(results).manifest)
-    called = [i for i in rows if name in (i.image_id, f"{i.dataset}/{i.image_id}")]
-    if len(called) != 1:
-        shown = [f"{i.dataset}/{i.image_id}" for i in (called or rows)[:SHOWN_NAMES]]
-        more = ", ..." if len(rows) > SHOWN_NAMES else ""
-        raise ConfigError(
-            f"{results}: {len(called)} images are called {name!r}, expected one; there are "
-            f"{', '.join(shown) or 'none'}{more}"
-        )
-    return called[0]
 
 
 def _pixel(text: str) -> tuple[int, int]:

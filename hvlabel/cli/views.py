@@ -16,11 +16,13 @@ from hvlabel.config import RunSettings
 from hvlabel.config.tree import config_schema
 from hvlabel.errors import ConfigError, ResultsError, TooManyFailuresError
 from hvlabel.layout import Layout
+from hvlabel.manifest import Image, read_manifest
 
 if TYPE_CHECKING:
     from hvlabel.inspect.summary import RunSummary
 
 SHOWN_FAILURES = 20
+SHOWN_NAMES = 5  # of images, where none or several are called as somebody says
 MOVED_ASIDE = re.compile(r"-[0-9a-f]{8}(-\d+)?$")  # how the folder of an older pre-training run ends
 
 
@@ -248,3 +250,17 @@ def schema() -> None:
 def version() -> None:
     """The version of hvlabel."""
     say(__version__)
+
+
+def _image_called(name: str, results: Path) -> Image:
+    """The one image of a name; ConfigError if there is none, or several."""
+    rows = read_manifest(Layout(results).manifest)
+    called = [i for i in rows if name in (i.image_id, f"{i.dataset}/{i.image_id}")]
+    if len(called) != 1:
+        shown = [f"{i.dataset}/{i.image_id}" for i in (called or rows)[:SHOWN_NAMES]]
+        more = ", ..." if len(rows) > SHOWN_NAMES else ""
+        raise ConfigError(
+            f"{results}: {len(called)} images are called {name!r}, expected one; there are "
+            f"{', '.join(shown) or 'none'}{more}"
+        )
+    return called[0]

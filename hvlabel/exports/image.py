@@ -8,7 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from hvlabel.masks import Mask, MaskSet, decode
+from hvlabel.masks import Mask, MaskSet, decode, numeric_id
+
+MOST_NAME_BYTES = 220  # of 255: a number of 16 digits and a suffix come behind
 
 
 @dataclass(frozen=True)
@@ -34,8 +36,12 @@ class ExportImage:
 
     @property
     def flat_name(self) -> str:
-        """A file name of its own among all data sets, without suffix."""
-        return f"{self.dataset}__{self.name}"
+        """A file name of its own among all data sets, without suffix; a number ends it where it has to be cut off."""
+        whole = f"{self.dataset}__{self.name}".encode()
+        if len(whole) <= MOST_NAME_BYTES:
+            return whole.decode()
+        number = numeric_id(self.name, self.dataset)
+        return f"{whole[:MOST_NAME_BYTES].decode(errors='ignore')}-{number}"
 
 
 def quality_of(mask: Mask) -> float:

@@ -106,6 +106,11 @@ def _objects(path: Path, annotations: list[Any], categories: dict[Any, str], hei
         rle = segmentation_rle(path, k, annotation["segmentation"], (height, width))
         if int(areas([rle])[0]):
             objects.append(Drawn(rle, categories.get(annotation.get("category_id"))))
+    if annotations and not objects:
+        raise MaskFileError(
+            f"{path}: {len(annotations)} annotations and no mask among them; boxes and points are read by the rule "
+            "`prompts` of a data set (docs/FORMATS.md#prompts)"
+        )
     return objects
 
 

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from urllib.parse import unquote
 
 import numpy as np
 import pytest
@@ -15,6 +16,8 @@ from hvlabel.exports.table import NAMES, TABLE
 from hvlabel.inspect.materials import group_materials, write_materials
 from hvlabel.layout import Layout
 from hvlabel.masks import read_masks
+
+HOSTILE = ("-rf", "a b", "100%", "a#b?c", "&amp;<b>", '"quoted"', "=1+1", "{stem}", "\u202egnp.x", "é日本", "x" * 240)
 
 
 @pytest.fixture
@@ -108,6 +111,25 @@ def test_unknown_formats_and_missing_packages_are_one_sentence():
         formats_of(" , ")
     with pytest.raises(ConfigError, match=r"needs gone, which is not installed; pip install 'hvlabel\[geo\]'"):
         needed("gone.deep", "geo")
+
+
+@pytest.mark.parametrize("name", [row.name for row in TABLE if row.name not in ("geojson", "gpkg")])
+def test_names_of_images_may_be_anything(layout, tmp_path, name):
+    label, picture = (layout.label("d", "vis31_00").with_suffix(suffix) for suffix in (".json", ".png"))
+    folder = tmp_path / "results" / "labels" / "set-of-mine"
+    folder.mkdir(parents=True)
+    for hostile in HOSTILE:
+        shutil.copy(label, folder / f"{hostile}.json")
+        shutil.copy(picture, folder / f"{hostile}.png")
+    source = Source(Layout(tmp_path / "results"))
+    exported = export(source, [name], tmp_path / "out")[0]
+    assert (exported.remarks.n_images, source.failed) == (len(HOSTILE), {})
+    pictures = list(exported.folder.rglob("*.png"))
+    assert len(pictures) in (0, len(HOSTILE))
+    if name == "labelstudio":
+        tasks = json.loads((exported.folder / "tasks.json").read_text())
+        served = {unquote(task["data"]["image"].split("?d=")[1]) for task in tasks}
+        assert served == {f"images/{path.name}" for path in pictures}
 
 
 def test_material_groups_are_categories(own, tmp_path):

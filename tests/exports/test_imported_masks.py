@@ -130,6 +130,14 @@ def test_what_is_wrong_is_named_and_nothing_written(own, tmp_path, content, mess
     assert (said.status, "nothing was imported" in said.err) == (2, True)
 
 
+def test_boxes_are_no_masks(own, tmp_path):
+    box = {"image_id": 1, "bbox": [1, 1, 5, 5]}
+    (tmp_path / "c.json").write_text(json.dumps({"images": [{"id": 1, "file_name": "vis31_00"}], "annotations": [box]}))
+    assert "no mask among them; boxes and points are read by" in " ".join(
+        import_truth(own, tmp_path / "c.json").failed.values()
+    )
+
+
 def test_one_bad_file_of_a_folder_is_named_and_the_rest_taken(own, tmp_path):
     folder = tmp_path / "in"
     shutil.copytree(own.labels / "d", folder)

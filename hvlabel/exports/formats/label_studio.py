@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 from xml.sax.saxutils import quoteattr
 
 import numpy as np
@@ -29,7 +30,7 @@ def write(images: Iterable[ExportImage], categories: Sequence[str], folder: Path
         regions = [_region(image, k, categories) for k in range(len(image.masks))]
         remarks.holes += sum(n_holes(decode(rle)) > 0 for rle in image.masks.rles)
         prediction = {"model_version": "hvlabel", "result": regions}
-        data = {TO_NAME: SERVED + picture, "dataset": image.dataset, "name": image.name}
+        data = {TO_NAME: SERVED + quote(picture), "dataset": image.dataset, "name": image.name}
         tasks.append({"data": data, "predictions": [prediction]})
         remarks.add(image)
     (folder / "tasks.json").write_text(json.dumps(tasks), encoding="utf-8")
