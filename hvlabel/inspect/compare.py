@@ -96,7 +96,7 @@ def compare_labels(first: Path | str, second: Path | str) -> Comparison:
 def compare_settings(thing: Path | str, first: FusionSettings, second: FusionSettings) -> Comparison:
     """Two settings of the fusion over the masks of one label, or of all labels of a results folder."""
     thing = Path(thing)
-    layout = Layout(thing if thing.is_dir() else thing.absolute().parents[2])
+    layout = _layout_of(thing)
     comparison = Comparison(f"{thing}, the first settings", f"{thing}, the second settings")
     for name, path in _labels(thing).items():
         dataset, image_id = path.parent.name, path.stem
@@ -130,6 +130,17 @@ def difference(name: str, first: MaskSet, second: MaskSet) -> ImageDifference:
     ious = overlap[pairs]
     kept = ious[ious >= SAME_IOU]
     return ImageDifference(name, kept, len(first) - len(kept), len(second) - len(kept))
+
+
+def _layout_of(thing: Path) -> Layout:
+    """The results folder, or that of a label; ConfigError if a label lies in none: its masks are not at hand."""
+    if thing.is_dir():
+        return Layout(thing)
+    path = thing.absolute()
+    layout = Layout(path.parent.parent.parent)
+    if layout.label(path.parent.name, path.stem) != path:
+        raise ConfigError(f"{thing}: not in a results folder (labels/DATASET/IMAGE.json), so its masks are not at hand")
+    return layout
 
 
 def _labels(thing: Path) -> dict[str, Path]:

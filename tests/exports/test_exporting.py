@@ -15,7 +15,7 @@ from hvlabel.exports.source import Source
 from hvlabel.exports.table import NAMES, TABLE
 from hvlabel.inspect.materials import group_materials, write_materials
 from hvlabel.layout import Layout
-from hvlabel.masks import read_masks
+from hvlabel.masks import MaskSet, dump_masks, read_masks
 
 HOSTILE = ("-rf", "a b", "100%", "a#b?c", "&amp;<b>", '"quoted"', "=1+1", "{stem}", "\u202egnp.x", "é日本", "x" * 240)
 
@@ -111,6 +111,18 @@ def test_unknown_formats_and_missing_packages_are_one_sentence():
         formats_of(" , ")
     with pytest.raises(ConfigError, match=r"needs gone, which is not installed; pip install 'hvlabel\[geo\]'"):
         needed("gone.deep", "geo")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_image_without_a_mask_is_exported_too(layout, tmp_path, name):
+    if name in ("geojson", "gpkg"):
+        pytest.importorskip("geopandas", reason="geopandas is not installed: pip install 'hvlabel[geo]'")
+    folder = tmp_path / "results" / "labels" / "d"
+    folder.mkdir(parents=True)
+    (folder / "empty.json").write_bytes(dump_masks(MaskSet(64, 64, ()), "empty", {"stage": "labels"}))
+    shutil.copy(layout.label("d", "vis31_00").with_suffix(".png"), folder / "empty.png")
+    exported = export(Source(Layout(tmp_path / "results")), [name], tmp_path / "out")[0]
+    assert (exported.remarks.n_images, exported.remarks.n_masks) == (1, 0)
 
 
 @pytest.mark.parametrize("name", [row.name for row in TABLE if row.name not in ("geojson", "gpkg")])

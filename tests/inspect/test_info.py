@@ -25,7 +25,7 @@ KINDS = {
     "results/labels/d/one.png": "the picture of a label",
     "results/pretrain/default": "a training run",
     "results/pretrain/default/run.json": "facts of a run",
-    "results/pretrain/default/identity.json": "facts of a run",
+    "results/pretrain/default/identity.json": "which run this is",
     "results/pretrain/default/metrics.csv": "metrics of a training run",
     "results/pretrain/default/curves.png": "a picture",
     "results/pretrain/default/student.safetensors": "exported weights",
@@ -88,6 +88,11 @@ def test_tables_are_named(written, tmp_path, demo_run):
         "calibration.tsv": "what scores promise and what they hold (hvlabel evaluate)",
     }
     assert info_of(results / "demo/d/truth/vis31_00.json").kind == "ground truth"
+    assert hvlabel("export", tmp_path / "out", "--to", "parquet", "--results", results).status == 0
+    assert info_of(tmp_path / "out").kind == "an export (hvlabel export)"
+    assert info_of(tmp_path / "out/masks.parquet").kind == "a Parquet table"
+    (tmp_path / "scenes.json").write_text('{"dataset": "d", "scenes": 2}')
+    assert info_of(tmp_path / "scenes.json").kind == "the index of generated scenes"
 
 
 def test_maps_and_packed_labels_are_named(tmp_path):

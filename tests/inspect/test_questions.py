@@ -151,6 +151,9 @@ def test_compare_refuses(layout, tmp_path):
     label = layout.label(*IMAGE)
     assert "a folder and a file" in hvlabel("compare", layout.root, label).err
     assert "compare needs A B" in hvlabel("compare", label).err
+    shutil.copy(label, tmp_path / "a.json")
+    lonely = hvlabel("compare", tmp_path / "a.json", "--settings", "{}", "--settings", "{}")
+    assert "its masks are not at hand" in lonely.err
     assert "no labels below it" in hvlabel("compare", tmp_path, tmp_path).err
 
 

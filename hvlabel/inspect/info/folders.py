@@ -14,6 +14,7 @@ from hvlabel.cube import open_cube
 from hvlabel.errors import HvError
 from hvlabel.group_file import GROUP_FILE
 from hvlabel.inspect.info.answer import Info
+from hvlabel.inspect.info.json_files import json_info
 from hvlabel.inspect.info.weights import weights_health
 from hvlabel.inspect.summary import summarise
 from hvlabel.layout import Layout
@@ -32,6 +33,8 @@ def folder_info(path: Path) -> Info | None:
         return _run_info(path)
     if all((path / f"{name}.npy").is_file() for name in PACK):
         return _pack_info(path)
+    if (path / "export.json").is_file():
+        return json_info(path / "export.json")
     layout = Layout(path)
     return _results_info(path, layout) if layout.manifest.is_file() else None
 

@@ -16,7 +16,14 @@ from hvlabel.masks.sa1b import is_mask_document
 
 # entries of a provenance that say what masks were made from
 ORIGIN = ("backend", "fallback", "branches", "settings", "weights", "weights_sha256", "precision", "cube_key", "key")
-UNUSED = ("annotations", "suppressed", "image", "provenance")
+# keys that only one file has -> what it is; its content is shown as it stands
+PLAIN_KINDS = (
+    ({"key", "weights_sha256"}, "facts of a run"),
+    ({"key", "facts"}, "which run this is"),
+    ({"format", "images", "masks", "remarks"}, "an export (hvlabel export)"),
+    ({"dataset", "scenes"}, "the index of generated scenes"),
+    ({"host", "pid"}, "who is at work on a results folder"),
+)
 
 
 def json_info(path: Path) -> Info | None:
@@ -37,9 +44,8 @@ def json_info(path: Path) -> Info | None:
     if {"members", "knots", "features"} <= content.keys():
         n_members = len(content["members"])
         return Info(path, "a quality predictor", {"networks": n_members, "features": ", ".join(content["features"])})
-    if path.name in ("identity.json", "run.json", "run.lock"):
-        return Info(path, "facts of a run", content)
-    return None
+    kind = next((kind for keys, kind in PLAIN_KINDS if keys <= content.keys()), None)
+    return None if kind is None else Info(path, kind, content)
 
 
 def _mask_info(path: Path, content: dict[str, Any]) -> Info:
