@@ -63,16 +63,21 @@ def label_image(masks: MaskSet) -> tuple[np.ndarray, int]:
 
 
 def rings(mask: np.ndarray) -> list[np.ndarray]:
-    """Outlines of an (H, W) bool mask: (P, 2) x, y px of pixel edges each; holes run the other way round.
+    """Outlines of an (H, W) bool mask that is not empty: (P, 2) x, y px of pixel edges; holes run the other way round.
 
     They pass half way between the centres of pixels inside and outside, so a pixel is inside where its centre is.
     """
     from skimage.measure import find_contours  # takes a while to import
 
-    padded = np.pad(mask, 1)  # closes the outlines of what touches the border
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    y0, x0 = rows[0], columns[0]
+    # only its box: a mask is mostly far smaller than its image
+    piece = mask[y0 : rows[-1] + 1, x0 : columns[-1] + 1]
+    padded = np.pad(piece, 1)  # closes the outlines of what touches the border
     outlines = []
     for outline in find_contours(padded.astype(np.float32), 0.5):
-        xy = outline[:, ::-1] - 0.5  # centres are at whole numbers there, edges here; one px of padding
+        # centres are at whole numbers there, edges here; one px of padding
+        xy = outline[:, ::-1] - 0.5 + (x0, y0)
         outlines.append(_without_straight(xy[:-1]))
     return sorted(outlines, key=lambda ring: -abs(ring_area(ring)))
 

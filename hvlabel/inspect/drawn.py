@@ -52,12 +52,12 @@ def suppressed_picture(title: str, rgb: np.ndarray, origins: Origins, top: int) 
     """PNG of what is not in the label: of each branch, the best `top` of its lost masks, a colour per reason."""
     panels = []
     for name, masks in origins.branches.items():
-        lost = [k for k in range(len(masks)) if (name, k) in origins.lost][:top]
-        chosen = MaskSet(masks.height_px, masks.width_px, tuple(masks.masks[k] for k in lost))
-        colours = [reason_colour(origins.lost[name, k].reason) for k in lost]
-        panels.append(
-            (f"{name}: {len(lost)} of its masks are not in the label", _filled(rgb, chosen, top, colours.__getitem__))
-        )
+        lost = [k for k in range(len(masks)) if (name, k) in origins.lost]
+        shown = lost[:top]
+        chosen = MaskSet(masks.height_px, masks.width_px, tuple(masks.masks[k] for k in shown))
+        colours = [reason_colour(origins.lost[name, k].reason) for k in shown]
+        title_of_branch = f"{name}: {len(lost)} of its masks are not in the label"
+        panels.append((title_of_branch, _filled(rgb, chosen, top, colours.__getitem__)))
     figure = _panels([(title, rgb), *panels])
     _legend(figure, [(reason_colour(reason), reason) for reason in REASON_COLOURS])
     return _png(figure)
