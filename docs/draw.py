@@ -8,6 +8,7 @@ python docs/draw.py ranked results demo-vis31/vis31_00 docs/pictures/ranked_demo
 `masks` after the run of docs/FIRST_HOUR.md; `shown` is what `hvlabel show` draws, in fewer bytes.
 """
 
+import io
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -23,7 +24,8 @@ from hvlabel.branches.sequence import SequenceSettings
 from hvlabel.config import BranchSettings
 from hvlabel.config.fusion import FusionSettings
 from hvlabel.cube import open_cube
-from hvlabel.inspect.picture import picture
+from hvlabel.inspect.drawn import masks_picture
+from hvlabel.inspect.origins import origins_of
 from hvlabel.inspect.scores import RIGHT_IOU
 from hvlabel.layout import Layout
 from hvlabel.masks import MaskSet, decode, iou_matrix, read_document, read_masks
@@ -40,6 +42,7 @@ RIGHT_RGB, WRONG_RGB, MISSED_RGB = (60, 230, 90), (255, 70, 60), (255, 225, 0)
 WHITE, BLACK = (255, 255, 255), (20, 20, 20)
 DIMMED = 0.35  # of the picture outside a mask that is shown alone
 RANKED_PX, N_RANKED = 400, 15  # width of a panel, masks drawn
+SHOWN_PX = 1400  # longest side of what `hvlabel show` draws, in these pages
 CAPTION_PX, GAP_PX, TILES_A_ROW = 24, 8, 5
 
 
@@ -150,7 +153,12 @@ def masks(results: str, out: str) -> None:
 def shown(results: str, image: str, out: str) -> None:
     """The picture of `hvlabel show`."""
     dataset, image_id = image.split("/")
-    save(Path(out), picture(Layout(Path(results)), dataset, image_id))
+    layout = Layout(results)
+    rgb = open_cube(layout.cube(dataset, image_id)).rgb
+    content = masks_picture(image, rgb, origins_of(layout, dataset, image_id), top=48)
+    drawn = Image.open(io.BytesIO(content)).convert("RGB")
+    drawn.thumbnail((SHOWN_PX, SHOWN_PX))
+    save(Path(out), np.asarray(drawn))
 
 
 def ranked(results: str, image: str, out: str) -> None:

@@ -1,34 +1,24 @@
-"""All labels of a results folder as one COCO file of instances.
+"""The better masks of all labels as COCO, through the Python API: what `hvlabel export --to coco` does.
 
-python examples/masks_to_coco.py results coco.json
+python examples/masks_to_coco.py results coco
 """
 
-import json
 import sys
-from pathlib import Path
 
-MIN_SCORE = 0.3  # of [0, 1]; lower ones are mostly no things
-CATEGORY = {"id": 1, "name": "object"}  # labels know no classes
+from hvlabel.exports import export
+from hvlabel.exports.source import Source
+from hvlabel.layout import Layout
+
+MIN_QUALITY = 0.3  # IoU with an object that is expected of a mask; lower ones are mostly no things
 
 
 def main(results: str, out: str) -> None:
-    """Write the file; names of images are paths below the results folder."""
-    images, annotations = [], []
-    for path in sorted(Path(results, "labels").glob("*/*.json")):
-        label = json.loads(path.read_text())
-        picture = path.with_suffix(".png").relative_to(results)
-        height, width = label["image"]["height"], label["image"]["width"]
-        image_id = len(images)
-        images.append({"id": image_id, "file_name": str(picture), "height": height, "width": width})
-        for mask in label["annotations"]:
-            if mask["score"] < MIN_SCORE:
-                continue
-            instance = {name: mask[name] for name in ("segmentation", "bbox", "area", "score")}
-            instance |= {"id": len(annotations), "image_id": image_id, "category_id": 1, "iscrowd": 0}
-            annotations.append(instance)
-    document = {"images": images, "annotations": annotations, "categories": [CATEGORY]}
-    Path(out).write_text(json.dumps(document))
-    print(f"{out}: {len(annotations)} masks of {len(images)} images")
+    """Write the folder `out`: pictures, and annotations/instances_default.json."""
+    source = Source(Layout(results), min_quality=MIN_QUALITY)
+    for written in export(source, ["coco"], out):
+        print(f"{written.folder}: {written.remarks.n_masks} masks of {written.remarks.n_images} images")
+    for image, reason in source.failed.items():
+        print(f"{image}: left out, {reason}")
 
 
 if __name__ == "__main__":

@@ -20,11 +20,14 @@ def before(stage: str, branches: Sequence[str] = CORE_BRANCHES) -> tuple[str, ..
     return () if stage == "cubes" else ("cubes",)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, init=False)
 class Layout:
     """Paths of one results folder."""
 
     root: Path
+
+    def __init__(self, root: Path | str) -> None:
+        object.__setattr__(self, "root", Path(root))  # the dataclass is frozen
 
     @property
     def manifest(self) -> Path:
@@ -113,13 +116,26 @@ class Layout:
         """Written when all scenes of a demo data set are there."""
         return self.root / "index" / "scenes" / f"{dataset}.json"
 
-    def truth(self, dataset: str, image_id: str) -> Path:
+    def demo_truth(self, dataset: str, image_id: str) -> Path:
         """Ground truth of a demo image."""
         return self.demo(dataset) / "truth" / f"{image_id}.json"
 
+    def own_truth(self, dataset: str, image_id: str) -> Path:
+        """Ground truth that somebody imported."""
+        return self.root / "truth" / dataset / f"{image_id}.json"
+
+    def truth(self, dataset: str, image_id: str) -> Path:
+        """The ground truth that counts: an imported one, else the demo's, whether or not that exists."""
+        own = self.own_truth(dataset, image_id)
+        return own if own.exists() else self.demo_truth(dataset, image_id)
+
     def materials(self, dataset: str, image_id: str) -> Path:
         """Material class of every pixel of a demo image, PNG; 255: of no class."""
-        return self.truth(dataset, image_id).with_suffix(".png")
+        return self.demo_truth(dataset, image_id).with_suffix(".png")
+
+    def drawn(self, dataset: str, stem: str) -> Path:
+        """Marks that were imported for the branch `prompts`. stem: of the raw file, as rules name it."""
+        return self.root / "prompts" / dataset / f"{stem}.json"
 
     # ------------------------------------------------------------------------------------------ for people, training
 
@@ -147,6 +163,10 @@ class Layout:
     def quality(self) -> Path:
         """Every label in numbers, worst first; the same table also as .parquet beside it."""
         return self.root / "quality.tsv"
+
+    def material_groups(self, dataset: str) -> Path:
+        """Material of every label mask of a data set; mean spectra as .tsv and a picture as .png beside it."""
+        return self.root / "materials" / f"{dataset}.json"
 
     def pretrain(self, run: str) -> Path:
         """Folder of a pre-training run."""

@@ -95,15 +95,12 @@ def test_labels_come_in_batches(run, layout):
 
 
 def test_coco_holds_the_labels(run, layout, tmp_path):
-    out = tmp_path / "coco.json"
+    out = tmp_path / "coco"
     run("masks_to_coco.py", layout.root, out)
-    coco = COCO(out)
-    assert [i["file_name"] for i in coco.loadImgs(coco.getImgIds())] == [
-        "labels/vis/vis31_00.png",
-        "labels/vis/vis31_01.png",
-    ]
-    first = coco.loadAnns(coco.getAnnIds(imgIds=0))
-    kept = [m for m in read_masks(layout.label("vis", "vis31_00")).masks if m.score >= 0.3]
+    coco = COCO(out / "annotations/instances_default.json")
+    assert [i["name"] for i in coco.loadImgs(coco.getImgIds())] == ["vis31_00", "vis31_01"]
+    first = coco.loadAnns(coco.getAnnIds(imgIds=1))
+    kept = [m for m in read_masks(layout.label("vis", "vis31_00")).masks if m.extra["quality"] >= 0.3]
     assert len(first) == len(kept)
     assert int(coco.annToMask(first[0]).sum()) == first[0]["area"]
 

@@ -97,8 +97,9 @@ def write_features(path: Path, values: np.ndarray, attributes: dict[str, Any]) -
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def open_features(path: Path) -> Features:
+def open_features(path: Path | str) -> Features:
     """The features at `path`; CubeError if they are missing, unfinished or something else."""
+    path = Path(path)
     try:
         attributes = attributes_of(path)
         h, w, d = array_metadata(path, "features", attributes)["shape"]

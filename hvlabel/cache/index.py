@@ -72,8 +72,9 @@ class StageIndex:
         return stamped(f'{head[:-1]}, "images": {{\n{images}\n}}}}\n'.encode())
 
 
-def read_index(path: Path) -> StageIndex:
+def read_index(path: Path | str) -> StageIndex:
     """An index; ResultsError if it is missing or damaged."""
+    path = Path(path)
     try:
         stored = path.read_bytes()
         content = json.loads(stored)

@@ -35,23 +35,6 @@ def describe(raw: Annotated[Path, typer.Argument(help="raw file, or a folder wit
 
 
 @app.command()
-def show(
-    image: Annotated[str, typer.Argument(help="DATASET/IMAGE or IMAGE")],
-    out: Annotated[Path | None, typer.Argument(help="PNG to write")] = None,
-    results: ResultsPath = RESULTS,
-) -> None:
-    """One picture of an image: RGB, masks of each branch, fused label."""
-    from hvlabel.cache.publish import publish_bytes
-    from hvlabel.inspect.picture import encode_png, picture
-
-    row = _image_called(image, results)
-    target = out or Path(f"{row.image_id}.png")
-    drawn = picture(Layout(results), row.dataset, row.image_id)
-    publish_bytes(target, encode_png(drawn))
-    say(str(target))
-
-
-@app.command()
 def report(
     results: ResultsPath = RESULTS,
     max_pictures: Annotated[int, typer.Option(help="images drawn")] = 48,
@@ -79,7 +62,8 @@ def evaluate(
     rows = evaluate_run(layout, top)
     if not rows:
         raise ConfigError(
-            f"{results}: no labelled image has ground truth (demo/<data set>/truth); only demo scenes bring their own"
+            f"{results}: no labelled image has ground truth; demo scenes bring their own, and "
+            "`hvlabel import FILE --as truth` takes in yours"
         )
     table = evaluation_table(rows, top)
     publish_bytes(layout.evaluation, tsv(table))

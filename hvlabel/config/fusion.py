@@ -43,7 +43,7 @@ BY_QUALITY = ReadWhen("ranking", ("auto", "quality"))
 class FusionSettings(StageSettings):
     """Masks of all branches to one label by mask-IoU NMS."""
 
-    version: ClassVar[int] = 4
+    version: ClassVar[int] = 5
 
     iou_threshold: float = Field(
         0.8, gt=0, le=1, description="a mask above this mask IoU with a better one is suppressed"

@@ -253,8 +253,9 @@ class Cube:
         return index.reshape(n_rows, n_columns, 2)
 
 
-def open_cube(path: Path) -> Cube:
+def open_cube(path: Path | str) -> Cube:
     """The cube at `path`; CubeError if it is missing, unfinished or something else."""
+    path = Path(path)
     if not path.is_dir():
         raise CubeError(f"{path}: no such cube; make it with `hvlabel convert`")
     try:

@@ -31,7 +31,8 @@ def write_scenes(name: str, dataset: Dataset, results: Path) -> int:
         path.parent.mkdir(parents=True, exist_ok=True)
         camera.write(path, scene.signal, scene.companion)
         truth = MaskSet(size_px, size_px, tuple(_mask(instance) for instance in scene.instances))
-        publish_bytes(layout.truth(name, path.stem), dump_masks(truth, path.stem, {"stage": "truth", "seed": seed}))
+        provenance = {"stage": "truth", "seed": seed}
+        publish_bytes(layout.demo_truth(name, path.stem), dump_masks(truth, path.stem, provenance, dataset=name))
         _, png = cv2.imencode(".png", scene.materials)
         publish_bytes(layout.materials(name, path.stem), png.tobytes())
     return len(paths)

@@ -17,12 +17,13 @@ from hvlabel.walk import visible_files
 TRIED = 3  # images of a kind: a damaged one may be among the first
 
 
-def describe(path: Path) -> str:
+def describe(path: Path | str) -> str:
     """A descriptor as YAML, ready to be saved and used; what the file holds and what to check stand in its comments.
 
     A folder that is no image gives one for every kind of raw file below it. RawFileError if the file is of no known
     format or damaged, or the folder holds none.
     """
+    path = Path(path)
     if path.is_dir() and not _is_band_folder(path):
         return _describe_folder(path)
     return describe_file(path)

@@ -34,11 +34,11 @@ def _drawn(rgb: np.ndarray, masks: Sequence[np.ndarray]) -> np.ndarray:
     largest_first = np.argsort(-area_px, kind="stable").tolist()
     canvas = rgb.astype(np.float32)
     for k in largest_first:
-        canvas[masks[k]] = (1 - FILL) * canvas[masks[k]] + FILL * _colour(k)
+        canvas[masks[k]] = (1 - FILL) * canvas[masks[k]] + FILL * colour_of(k)
     picture = np.ascontiguousarray(canvas.astype(np.uint8))
     for k in largest_first:
         contours, _ = cv2.findContours(masks[k].astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-        cv2.drawContours(picture, contours, -1, _colour(k).tolist(), 1)
+        cv2.drawContours(picture, contours, -1, colour_of(k).tolist(), 1)
     return picture
 
 
@@ -66,7 +66,7 @@ def encode_png(image: np.ndarray) -> bytes:
     return bytes(cv2.imencode(".png", image[:, :, ::-1])[1].tobytes())
 
 
-def _colour(k: int) -> np.ndarray:
+def colour_of(k: int) -> np.ndarray:
     """(3,) float RGB; neighbouring ranks differ by the golden angle."""
     return np.array(colorsys.hsv_to_rgb(k * 0.618034 % 1.0, 0.75, 1.0)) * 255
 

@@ -91,8 +91,9 @@ class Scan:
         return _fingerprint(image.drawn() for image in self.in_shard(dataset, shard))
 
 
-def read_manifest(path: Path) -> list[Image]:
+def read_manifest(path: Path | str) -> list[Image]:
     """Rows of a manifest; empty if there is none yet."""
+    path = Path(path)
     try:
         if not path.exists():
             return []  # before the first scan

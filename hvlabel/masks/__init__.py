@@ -1,10 +1,19 @@
 """Masks as COCO run-length codes: sets, exact IoU, NMS, SA-1B JSON files."""
 
-from hvlabel.masks.edited import corrected, is_corrected, read_edited
+from hvlabel.masks.edited import corrected, is_corrected, read_edited, segmentation_rle
 from hvlabel.masks.maskset import Mask, MaskSet, Suppressed
 from hvlabel.masks.nms import best_masks, mask_nms, nested_copies, rank, ranked
 from hvlabel.masks.rle import Rle, areas, boxes_xyxy, decode, encode, encode_stack, interior_point, iou_matrix
-from hvlabel.masks.sa1b import dump_masks, mask_document, masks_of, read_document, read_masks, to_bytes
+from hvlabel.masks.sa1b import (
+    dump_masks,
+    image_name,
+    mask_document,
+    masks_of,
+    numeric_id,
+    read_document,
+    read_masks,
+    to_bytes,
+)
 from hvlabel.masks.valid import on_valid
 
 __all__ = [
@@ -20,6 +29,7 @@ __all__ = [
     "dump_masks",
     "encode",
     "encode_stack",
+    "image_name",
     "interior_point",
     "iou_matrix",
     "is_corrected",
@@ -27,11 +37,13 @@ __all__ = [
     "mask_nms",
     "masks_of",
     "nested_copies",
+    "numeric_id",
     "on_valid",
     "rank",
     "ranked",
     "read_document",
     "read_edited",
     "read_masks",
+    "segmentation_rle",
     "to_bytes",
 ]

@@ -12,7 +12,7 @@ from pycocotools import mask as coco
 
 from hvlabel.errors import MaskFileError
 from hvlabel.masks.rle import areas, boxes_xywh, decode, interior_point
-from hvlabel.masks.sa1b import SEAL, is_mask_document, is_sealed, sealed
+from hvlabel.masks.sa1b import SEAL, image_name, is_mask_document, is_sealed, numeric_id, sealed
 
 CORRECTED = "corrected"  # entry of the provenance
 NUMBERS = ("score", "predicted_iou", "stability_score")
@@ -60,7 +60,42 @@ def corrected(path: Path, edited: dict[str, Any]) -> dict[str, Any]:
     if "foreground_share" in provenance:
         provenance["foreground_share"] = _foreground_share(kept, size)
     image = {**edited["image"], "height": size[0], "width": size[1]}
+    if not isinstance(image.get("image_id"), int):  # a file of an older version, whose id was its name
+        name = image_name(edited)
+        image |= {"image_id": numeric_id(name), "name": name}
     return sealed({**edited, "image": image, "annotations": kept, "suppressed": suppressed, "provenance": provenance})
+
+
+def segmentation_rle(path: Path, k: int, given: Any, size: tuple[int, int]) -> Any:
+    """Compressed RLE of a segmentation of any COCO form: RLE, compressed or not, or polygons.
+
+    path, k : file and number of the annotation, for messages
+    size    : height and width of the image, px
+    MaskFileError if it is none of them, damaged, or of another size.
+    """
+    try:
+        if isinstance(given, list):
+            return _of_polygons(path, k, given, size)
+        if list(given["size"]) != list(size):
+            raise MaskFileError(
+                f"{path}: the mask of annotation {k} is of {given['size']}, the image of {list(size)} (height, width); "
+                "draw it again"
+            )
+        if isinstance(given["counts"], list):
+            return _of_run_lengths(path, k, given, size)
+        rle = {"size": list(size), "counts": given["counts"].encode()}
+        decoded = decode(rle)  # type: ignore[arg-type]
+    except MaskFileError:
+        raise
+    except Exception as error:  # pycocotools raises many kinds; each means that it is no mask
+        raise MaskFileError(
+            f"{path}: the segmentation of annotation {k} is neither an RLE nor polygons ({str(error)[:60]}); restore it"
+        ) from error
+    # run lengths that end early or late are decoded all the same; encoding again shows it
+    again = coco.encode(np.asfortranarray(decoded.astype(np.uint8)))
+    if again["counts"] != rle["counts"]:
+        raise _unfilled(path, k)
+    return rle
 
 
 def _size(path: Path, image: Any) -> tuple[int, int]:
@@ -94,7 +129,7 @@ def _annotation(path: Path, k: int, given: Any, size: tuple[int, int]) -> dict[s
     """The k-th annotation with what follows from its mask."""
     if not isinstance(given, dict) or "segmentation" not in given:
         raise MaskFileError(f"{path}: annotation {k} has no segmentation; restore it or delete the annotation")
-    rle = _rle(path, k, given["segmentation"], size)
+    rle = segmentation_rle(path, k, given["segmentation"], size)
     area_px = int(areas([rle])[0])
     if not area_px:
         raise MaskFileError(f"{path}: the mask of annotation {k} is empty; delete the annotation")
@@ -129,33 +164,6 @@ def _annotation(path: Path, k: int, given: Any, size: tuple[int, int]) -> dict[s
 def _is_number(value: Any) -> bool:
     """Whether a value is a finite number; true and false are none, though Python counts them as such."""
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def _rle(path: Path, k: int, given: Any, size: tuple[int, int]) -> Any:
-    """Compressed RLE of a segmentation of any COCO form."""
-    try:
-        if isinstance(given, list):
-            return _of_polygons(path, k, given, size)
-        if list(given["size"]) != list(size):
-            raise MaskFileError(
-                f"{path}: the mask of annotation {k} is of {given['size']}, the image of {list(size)} (height, width); "
-                "draw it again"
-            )
-        if isinstance(given["counts"], list):
-            return _of_run_lengths(path, k, given, size)
-        rle = {"size": list(size), "counts": given["counts"].encode()}
-        decoded = decode(rle)  # type: ignore[arg-type]
-    except MaskFileError:
-        raise
-    except Exception as error:  # pycocotools raises many kinds; each means that it is no mask
-        raise MaskFileError(
-            f"{path}: the segmentation of annotation {k} is neither an RLE nor polygons ({str(error)[:60]}); restore it"
-        ) from error
-    # run lengths that end early or late are decoded all the same; encoding again shows it
-    again = coco.encode(np.asfortranarray(decoded.astype(np.uint8)))
-    if again["counts"] != rle["counts"]:
-        raise _unfilled(path, k)
-    return rle
 
 
 def _of_polygons(path: Path, k: int, polygons: list[Any], size: tuple[int, int]) -> Any:

@@ -29,27 +29,41 @@ OWN_KEYS = frozenset(
         "votes",
     }
 )  # of an annotation; what else there is is a mask's extra
+ID_BITS = 53  # whole numbers up to 2**53 are exact in every JSON reader, also where all numbers are floats
 UNSEALED = (SEAL, "seconds", "batches")  # how long it took, and in what portions, is no part of the content
 
 
-def dump_masks(masks: MaskSet, image_id: str, provenance: dict[str, Any], file_name: str | None = None) -> bytes:
+def dump_masks(
+    masks: MaskSet,
+    name: str,
+    provenance: dict[str, Any],
+    file_name: str | None = None,
+    dataset: str | None = None,
+) -> bytes:
     """Content of a mask file; arguments as of `mask_document`."""
-    return to_bytes(mask_document(masks, image_id, provenance, file_name))
+    return to_bytes(mask_document(masks, name, provenance, file_name, dataset))
 
 
 def mask_document(
-    masks: MaskSet, image_id: str, provenance: dict[str, Any], file_name: str | None = None
+    masks: MaskSet,
+    name: str,
+    provenance: dict[str, Any],
+    file_name: str | None = None,
+    dataset: str | None = None,
 ) -> dict[str, Any]:
     """What a mask file holds, sealed.
 
+    name       : of the image
     provenance : what the masks were made from; a seal (sha256 of everything else in the file) is added
     file_name  : the picture beside the file that the masks belong to
+    dataset    : of the image, where it is known: images of several data sets may have one name
     """
     image = {
-        "image_id": image_id,
+        "image_id": numeric_id(name, dataset),
+        "name": name,
         "width": masks.width_px,
         "height": masks.height_px,
-        "file_name": file_name or f"{image_id}.png",
+        "file_name": file_name or f"{name}.png",
     }
     boxes = boxes_xywh(masks.rles)
     area_px = areas(masks.rles)
@@ -57,6 +71,22 @@ def mask_document(
     suppressed = [_suppression(s) for s in masks.suppressed]
     document = {"image": image, "annotations": annotations, "suppressed": suppressed, "provenance": provenance}
     return sealed(document)
+
+
+def numeric_id(name: str, dataset: str | None = None) -> int:
+    """The number of an image in [0, 2**53): the same wherever it is computed, and practically no other image's.
+
+    Tools of SA-1B refuse ids that are no whole numbers. Among a million images two share one with probability 6e-5.
+    """
+    full_name = name if dataset is None else f"{dataset}/{name}"
+    digest = hashlib.sha256(full_name.encode(errors="surrogatepass")).digest()
+    return int.from_bytes(digest[:8], "big") >> (64 - ID_BITS)
+
+
+def image_name(document: dict[str, Any]) -> str:
+    """The name of a parsed file's image; older files have it as their `image_id`."""
+    image = document["image"]
+    return str(image.get("name", image.get("image_id")))
 
 
 def sealed(document: dict[str, Any]) -> dict[str, Any]:
@@ -78,8 +108,9 @@ def to_bytes(document: dict[str, Any]) -> bytes:
     return ("{" + ",\n".join(parts) + "}\n").encode()
 
 
-def read_document(path: Path) -> dict[str, Any]:
+def read_document(path: Path | str) -> dict[str, Any]:
     """The parsed file with its seal checked; MaskFileError if it is missing, damaged or something else."""
+    path = Path(path)
     try:
         document = json.loads(path.read_bytes())
     except OSError as error:
@@ -105,7 +136,7 @@ def is_mask_document(document: Any) -> bool:
     return isinstance(document, dict) and {"image", "annotations", "provenance"} <= document.keys()
 
 
-def read_masks(path: Path) -> MaskSet:
+def read_masks(path: Path | str) -> MaskSet:
     """The masks of a file, in its order."""
     return masks_of(read_document(path))
 

@@ -31,13 +31,16 @@ READERS: dict[str, Callable[[Source], Iterable[Stated]]] = {
 }
 
 
-def read_prompts(path: Path, height_px: int, width_px: int, image_names: Sequence[str] = ()) -> list[ObjectPrompt]:
+def read_prompts(
+    path: Path | str, height_px: int, width_px: int, image_names: Sequence[str] = ()
+) -> list[ObjectPrompt]:
     """The objects that a file asks for in one image, in the file's order; empty if it marks none.
 
     image_names : names by which a file of many images may know this one (file name, stem, id); whole names are compared
                   first, then stems. A file of a single image is taken to be of this one.
     PromptFileError if the file is missing, damaged, of another kind, of another image, or asks for the impossible.
     """
+    path = Path(path)
     source = Source(path, height_px, width_px, tuple(image_names))
     reader = READERS.get(path.suffix.lower())
     if reader is None:

@@ -30,6 +30,11 @@ HARMLESS_PX = 1 << 20
 
 def read_png(source: Source) -> Iterator[Stated]:
     """The objects of a PNG file of 8 or 16 bits."""
+    return _objects(source, png_values(source))
+
+
+def png_values(source: Source) -> np.ndarray:
+    """(H, W) uint8 or uint16 of such a file; PromptFileError for anything else."""
     content = source.content()
     if len(content) < len(PNG_START) + PNG_HEADER.size or not content.startswith(PNG_START):
         raise source.error("not a PNG file, expected an instance mask; write it again")
@@ -39,7 +44,7 @@ def read_png(source: Source) -> Iterator[Stated]:
         raise _not_a_mask(source, f"a PNG of {bits} bits, {PNG_COLOUR_TYPES.get(colour_type, 'unknown colours')}")
     source.require_size(width, height)
     _require_whole_chunks(source, content)
-    return _objects(source, _decoded(source, content, "PNG"))
+    return _decoded(source, content, "PNG")
 
 
 def _require_whole_chunks(source: Source, content: bytes) -> None:
@@ -58,10 +63,15 @@ def _require_whole_chunks(source: Source, content: bytes) -> None:
 
 def read_tiff(source: Source) -> Iterator[Stated]:
     """The objects of a TIFF file with one page of 8 or 16 bits."""
+    return _objects(source, tiff_values(source))
+
+
+def tiff_values(source: Source) -> np.ndarray:
+    """(H, W) uint8 or uint16 of such a file; PromptFileError for anything else."""
     content = source.content()
     compression = _require_one_mask(source, content)
     # not with tifffile: the LZW decoder of imagecodecs 2026.3.6 can crash the process on damaged data
-    return _objects(source, _decoded(source, content, f"TIFF file (compression {compression})"))
+    return _decoded(source, content, f"TIFF file (compression {compression})")
 
 
 def _require_one_mask(source: Source, content: bytes) -> str:

@@ -154,12 +154,13 @@ class RawImage:
         return values
 
 
-def open_raw(path: Path, form: Form) -> RawImage:
+def open_raw(path: Path | str, form: Form) -> RawImage:
     """The image of a raw file; RawFileError says in one sentence what is wrong with it.
 
     Only headers are read. Wavelengths are the descriptor's or the file's, as form.wavelengths_first says where both
     name them; the descriptor's number must equal that of the bands kept, the file's that of all stored bands.
     """
+    path = Path(path)
     stored = read_stored(path, form)
     n_bands = stored.n_bands
     n_rows = stored.array.shape[stored.axes.index("y")]

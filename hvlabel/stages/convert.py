@@ -27,9 +27,10 @@ from hvlabel.readers import READER_VERSION, RawImage, open_raw, raw_sha256, read
 
 
 def convert_file(
-    raw_path: Path, descriptor: Descriptor, settings: CubeSettings, out: Path, threads: int = 1
+    raw_path: Path | str, descriptor: Descriptor, settings: CubeSettings, out: Path | str, threads: int = 1
 ) -> dict[str, Any]:
     """Convert one raw file into a sealed cube at `out`, replacing an older one; returns the cube's attributes."""
+    raw_path, out = Path(raw_path), Path(out)
     _require_place_of_a_cube(out)
     return convert_source(open_source(raw_path, descriptor, settings), settings, out, threads)
 

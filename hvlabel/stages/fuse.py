@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -23,7 +24,7 @@ from hvlabel.cube import Cube, open_cube
 from hvlabel.errors import MaskFileError
 from hvlabel.layout import Layout
 from hvlabel.manifest import Image
-from hvlabel.masks import MaskSet, is_corrected, mask_document, masks_of, read_document, to_bytes
+from hvlabel.masks import MaskSet, image_name, is_corrected, mask_document, masks_of, read_document, to_bytes
 from hvlabel.quality import judge, predictor_sha256
 from hvlabel.stages.mask_files import keep_edit, mask_entry, whole_document
 
@@ -76,7 +77,7 @@ class FuseStage:
         if look.label is None:  # a whole one holds no edit that could be lost
             keep_edit(look.path, self.layout)
         cube = self.layout.cube(image.dataset, image.image_id)
-        document = _fuse(look.inputs, self.settings, look.path, cube, key)
+        document = _fuse(look.inputs, self.settings, look.path, cube, key, image.dataset)
         self._on_disk = None  # there is another label now
         return mask_entry(look.path, self.layout, document)
 
@@ -134,44 +135,79 @@ class _Input:
         """What its masks were made from."""
         return self.document["provenance"]
 
+    @property
+    def image(self) -> str:
+        """Name of its image."""
+        return image_name(self.document)
+
 
 def fuse_files(
-    inputs: list[Path], settings: FusionSettings, out: Path, cube_path: Path | None = None
+    inputs: Sequence[Path | str], settings: FusionSettings, out: Path | str, cube_path: Path | str | None = None
 ) -> dict[str, Any]:
     """Publish the label of several mask files, with the cube's RGB as PNG beside it if a cube is given.
 
     Returns what the label's file holds. MaskFileError if a mask file is missing, damaged or of another cube.
     """
-    read = [_Input(path, read_document(path)) for path in inputs]
-    return _fuse(read, settings, out, cube_path, _label_key(read, settings))
+    read = [_Input(Path(path), read_document(path)) for path in inputs]
+    return _fuse(read, settings, Path(out), cube_path, _label_key(read, settings))
+
+
+@dataclass(frozen=True)
+class FusionEntry:
+    """What the fusion of one image is given.
+
+    settings     : with ranking auto decided
+    expected_iou : per branch (N,) in [0, 1]; None: nobody was asked
+    learned      : whether a network made any of the masks
+    """
+
+    branches: list[MaskSet]
+    settings: FusionSettings
+    expected_iou: list[np.ndarray] | None
+    learned: bool
+
+    def fused(self) -> MaskSet:
+        """The label."""
+        return fusion.fuse(self.branches, self.settings, self.expected_iou)
+
+
+def fusion_entry(documents: Sequence[dict[str, Any]], settings: FusionSettings, cube: Cube | None) -> FusionEntry:
+    """The branches' documents as the fusion takes them: judged by the quality predictor where that ranks them."""
+    learned = any(document["provenance"].get("learned_model", False) for document in documents)
+    ranking = settings.ranked_for(learned=learned, with_cube=cube is not None)
+    branches = [masks_of(document) for document in documents]
+    if ranking.ranking != "quality" or cube is None:
+        return FusionEntry(branches, ranking, None, learned)
+    judged = judge(branches, cube)
+    return FusionEntry(judged.branches, ranking, judged.expected_iou, learned)
 
 
 def _fuse(
-    inputs: list[_Input], settings: FusionSettings, out: Path, cube_path: Path | None, key: str
+    inputs: list[_Input],
+    settings: FusionSettings,
+    out: Path,
+    cube_path: Path | str | None,
+    key: str,
+    dataset: str | None = None,
 ) -> dict[str, Any]:
     start = time.monotonic()
-    image_id = _common_image(inputs)
-    learned = any(i.provenance.get("learned_model", False) for i in inputs)
-    ranking = settings.ranked_for(learned=learned, with_cube=cube_path is not None)
+    name = _common_image(inputs)
     cube = None if cube_path is None else open_cube(cube_path)
-    branches = [masks_of(i.document) for i in inputs]
-    expected_iou = None
-    if ranking.ranking == "quality" and cube is not None:
-        judged = judge(branches, cube)
-        branches, expected_iou = judged.branches, judged.expected_iou
-    label = fusion.fuse(branches, ranking, expected_iou)
+    entry = fusion_entry([i.document for i in inputs], settings, cube)
+    ranking = entry.settings
+    label = entry.fused()
 
     provenance: dict[str, Any] = {
         "stage": "labels",
         "cube_key": inputs[0].provenance.get("cube_key"),
         "key": key,
         "settings": ranking.relevant(),
-        "learned_model": learned,
+        "learned_model": entry.learned,
         "untrained_weights": any(i.provenance.get("untrained_weights", False) for i in inputs),
         "branches": {i.provenance["stage"]: _origin(i.provenance) for i in inputs},
         "foreground_share": round(float(fusion.foreground(label).mean()), 6),
     }
-    if expected_iou is not None:
+    if entry.expected_iou is not None:
         provenance["quality"] = _quality(label)
     provenance["wavelength_confidence"] = inputs[0].provenance.get("wavelength_confidence")
     if "georeference" in inputs[0].provenance:
@@ -181,18 +217,18 @@ def _fuse(
     if cube is not None:
         provenance["picture_sha256"] = _publish_picture(cube, picture)
     provenance["seconds"] = round(time.monotonic() - start, 3)
-    document = mask_document(label, image_id, provenance, picture.name)
+    document = mask_document(label, name, provenance, picture.name, dataset)
     publish_bytes(out, to_bytes(document))
     return document
 
 
 def _common_image(inputs: list[_Input]) -> str:
-    """The image that all mask files are of; MaskFileError unless they were made from one cube."""
-    made_from = {(i.document["image"]["image_id"], i.provenance.get("cube_key")) for i in inputs}
+    """Name of the image that all mask files are of; MaskFileError unless they were made from one cube."""
+    made_from = {(i.image, i.provenance.get("cube_key")) for i in inputs}
     if len(made_from) != 1:
-        names = ", ".join(f"{i.path} of {i.document['image']['image_id']}" for i in inputs)
+        names = ", ".join(f"{i.path} of {i.image}" for i in inputs)
         raise MaskFileError(f"the mask files are not of one cube: {names}; make all of them from the same cube")
-    return str(inputs[0].document["image"]["image_id"])
+    return inputs[0].image
 
 
 def _origin(provenance: dict[str, Any]) -> dict[str, Any]:

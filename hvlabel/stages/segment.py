@@ -133,7 +133,7 @@ class BranchStage(FromCubes):
         """Run the branch."""
         path = self._output(image)
         keep_edit(path, self.layout)
-        document = segment_file(self.runner, self.cube(image), path, self._drawn(image), key)
+        document = segment_file(self.runner, self.cube(image), path, self._drawn(image), key, image.dataset)
         return mask_entry(path, self.layout, document)
 
     def _output(self, image: Image) -> Path:
@@ -145,13 +145,21 @@ class BranchStage(FromCubes):
 
 
 def segment_file(
-    runner: BranchRunner, cube_path: Path, out: Path, drawn: Path | None = None, key: str | None = None
+    runner: BranchRunner,
+    cube_path: Path | str,
+    out: Path | str,
+    drawn: Path | str | None = None,
+    key: str | None = None,
+    dataset: str | None = None,
 ) -> dict[str, Any]:
     """Publish the masks of one cube as an SA-1B JSON file; returns what it holds.
 
-    drawn : file with what people marked, of branch prompts
-    key   : of the masks; None: it is made here
+    drawn   : file with what people marked, of branch prompts
+    key     : of the masks; None: it is made here
+    dataset : of the image, where there is one
     """
+    out = Path(out)
+    drawn = None if drawn is None else Path(drawn)
     cube = open_cube(cube_path)
     if "key" not in cube.attributes:
         raise CubeError(f"{cube_path}: a cube without key and receipt; make it with `hvlabel convert`")
@@ -162,6 +170,6 @@ def segment_file(
     # after the masks: batches may have been lowered while they were made
     provenance = runner.provenance(cube, key)
     provenance["seconds"] = round(time.monotonic() - start, 3)
-    document = mask_document(masks, cube.image_id, provenance)
+    document = mask_document(masks, cube.image_id, provenance, dataset=dataset)
     publish_bytes(out, to_bytes(document))
     return document

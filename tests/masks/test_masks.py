@@ -23,6 +23,7 @@ from hvlabel.masks import (
     interior_point,
     iou_matrix,
     mask_nms,
+    numeric_id,
     rank,
     read_document,
     read_masks,
@@ -147,7 +148,8 @@ def test_files_round_trip_and_are_readable_by_coco_tools(tmp_path):
     ]
     assert again.suppressed == example_set().suppressed
     document = json.loads(path.read_text())
-    assert document["image"] == {"image_id": "a", "width": 20, "height": 20, "file_name": "a.png"}
+    size = {"width": 20, "height": 20}
+    assert document["image"] == {"image_id": numeric_id("a"), "name": "a", **size, "file_name": "a.png"}
     for annotation in document["annotations"]:
         assert coco.decode(annotation["segmentation"]).sum() == annotation["area"]
         assert coco.toBbox(annotation["segmentation"]).tolist() == annotation["bbox"]
