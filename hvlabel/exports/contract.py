@@ -63,5 +63,5 @@ def needed(module: str, extra: str) -> Any:
         return importlib.import_module(module)
     except ImportError as error:
         raise ConfigError(
-            f"this export needs {module.split('.')[0]}, which is not installed; pip install 'hvlabel[{extra}]'"
+            f"an export needs {module.split('.')[0]}, which is not installed; pip install 'hvlabel[{extra}]'"
         ) from error

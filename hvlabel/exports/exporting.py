@@ -11,7 +11,7 @@ from typing import NamedTuple
 from hvlabel import __version__
 from hvlabel.cache.publish import publish_folder, temporary_beside
 from hvlabel.errors import ConfigError, ResultsError
-from hvlabel.exports.contract import Remarks
+from hvlabel.exports.contract import Remarks, needed
 from hvlabel.exports.source import Source
 from hvlabel.exports.table import row_of, writer_of
 
@@ -39,10 +39,14 @@ def formats_of(text: str) -> list[str]:
 def export(source: Source, names: Sequence[str], out: Path | str) -> list[Exported]:
     """Write some formats: one into `out` itself, several into a folder each below it.
 
-    Images that cannot be read are named in `source.failed`, all others are written. ConfigError if a folder holds
-    something else than an older export; ResultsError if there is nothing to write.
+    Images that cannot be read are named in `source.failed`, all others are written. ConfigError, before anything is
+    written, if a format needs a package that is not installed or a folder holds something else than an older export;
+    ResultsError if there is nothing to write.
     """
     out = Path(out)
+    for name in names:
+        for package in row_of(name).packages:
+            needed(package, "geo")
     folders = {name: out if len(names) == 1 else out / name for name in names}
     for folder in folders.values():
         _require_free(folder)

@@ -14,14 +14,17 @@ class Row(NamedTuple):
 
     module   : in hvlabel.exports.formats; its `write` does the work
     pictures : whether it holds the pictures of the images
+    packages : optional ones that it cannot do without, of the extra `geo`
     """
 
     name: str
     module: str
     what: str
     pictures: bool = True
+    packages: tuple[str, ...] = ()
 
 
+GEO = ("geopandas", "rasterio")
 TABLE = (
     Row("coco", "coco", "COCO instances with run lengths, and the pictures"),
     Row("fiftyone", "fiftyone", "COCO in FiftyOne's folders: data/, labels.json"),
@@ -33,8 +36,8 @@ TABLE = (
     Row("huggingface", "huggingface", "a data set of Hugging Face: pictures and objects in Parquet"),
     Row("labels-tif", "labels_tif", "a label image per image, in its place on the ground where that is known", False),
     Row("ngff", "ngff", "OME-Zarr 0.5: picture and label image, for napari"),
-    Row("geojson", "geojson", "polygons in WGS 84, for QGIS and the web", False),
-    Row("gpkg", "gpkg", "polygons in the coordinate system of the image, for QGIS", False),
+    Row("geojson", "geojson", "polygons in WGS 84, for QGIS and the web", False, GEO),
+    Row("gpkg", "gpkg", "polygons in the coordinate system of the image, for QGIS", False, GEO),
 )
 NAMES = tuple(row.name for row in TABLE)
 

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import sys
 from urllib.parse import unquote
 
 import numpy as np
@@ -111,6 +112,13 @@ def test_unknown_formats_and_missing_packages_are_one_sentence():
         formats_of(" , ")
     with pytest.raises(ConfigError, match=r"needs gone, which is not installed; pip install 'hvlabel\[geo\]'"):
         needed("gone.deep", "geo")
+
+
+def test_of_several_formats_none_is_written_if_one_cannot_be(layout, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "geopandas", None)
+    with pytest.raises(ConfigError, match="an export needs geopandas"):
+        export(Source(layout), ["coco", "geojson"], tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("name", NAMES)
