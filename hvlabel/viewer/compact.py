@@ -10,11 +10,12 @@ from hvlabel.cube import Cube
 from hvlabel.viewer.packed import Packed, packed
 
 WORTH_A_TRY = 3  # times the room: integers that are larger never shrink so far
-MOST_PIXELS = 100_000  # that are kept of a larger image
-MOST_COMPONENTS = 16
-LEAST_COMPONENTS = 3  # even of an image that leaves no room for them
-ROUNDING_SHARE = 0.1  # of the error's square that may come from rounding
-MOST_LEVELS = 60_000  # of a component, to stay in 16 bit
+MOST_SCORES = 1_600_000  # pixels times the components that matter; of larger images every n-th row and column is kept
+MATTERING = 16
+MOST_COMPONENTS, LEAST_COMPONENTS = 64, 3  # the few even of an image that leaves no room for them
+STEP = 1.0  # to which components are rounded, in deviations of the noise: a noisy one then takes 2 bits a pixel
+NOISE_PLACE = 1 / 8  # of all components by rising variance, where there is but noise
+MOST_STEPS = 4096  # from 0 to the largest score: far below 16 bit, so that rounding shrinks what it takes
 BLOCK_PX = 1 << 14  # whose error is taken at a time
 
 
@@ -25,6 +26,7 @@ class CompactCube(NamedTuple):
     stride_px     : spectra are kept of every so manieth row and column
     largest_error : of any value of a kept pixel, in the cube's unit
     usual_error   : root of the mean square
+    value_range   : largest value less the smallest one
     values        : (C, h, w); components: (K, h, w) int16 in steps of `scale`
     mean, basis   : (C,) and (K, C) float32; value = mean + scale * sum of component times basis
     """
@@ -34,6 +36,7 @@ class CompactCube(NamedTuple):
     scale: float
     largest_error: float
     usual_error: float
+    value_range: float
     values: list[Packed]
     mean: Packed | None = None
     basis: Packed | None = None
@@ -74,26 +77,24 @@ def _exact(cube: Cube, values: np.ndarray, bands: np.ndarray, room_bytes: int) -
     plane = packed(cube.read()[bands] if kind == "integers" else values)
     if plane.n_bytes > room_bytes:
         return None
-    return CompactCube(kind, 1, scale, 0.0, 0.0, [plane])
+    return CompactCube(kind, 1, scale, 0.0, 0.0, float(np.ptp(values)), [plane])
 
 
 def _components(values: np.ndarray, room_bytes: int) -> CompactCube:
     """The strongest principal components, rounded, as many as there is room for."""
     n_bands, height, width = values.shape
-    stride_px = max(1, int(np.ceil((height * width / MOST_PIXELS) ** 0.5)))
+    n_scores = height * width * min(MATTERING, n_bands)
+    stride_px = max(1, int(np.ceil((n_scores / MOST_SCORES) ** 0.5)))
     thinned = values[:, ::stride_px, ::stride_px]  # (C, h, w)
     size = thinned.shape[1:]
     flat = thinned.reshape(n_bands, -1)  # (C, P)
     mean = flat.mean(axis=1, dtype=np.float64).astype(np.float32)
     centred = flat - mean[:, None]
     variance, axes = np.linalg.eigh((centred @ centred.T).astype(np.float64) / centred.shape[1])  # rising
-    n_components = min(MOST_COMPONENTS, n_bands)
-    basis = axes[:, ::-1][:, :n_components].T.astype(np.float32)  # (K, C)
+    basis = axes[:, ::-1][:, :MOST_COMPONENTS].T.astype(np.float32)  # (K, C)
     scores = basis @ centred  # (K, P)
-    lost = float(np.clip(variance[: n_bands - n_components], 0, None).sum())  # mean square over all bands
-    # rounding to steps of q costs q^2 / 12 a component
-    fine = (12 * ROUNDING_SHARE * lost / n_components) ** 0.5
-    step = max(fine, float(np.ptp(scores)) / MOST_LEVELS, float(np.finfo(np.float32).tiny))
+    noise = float(np.clip(variance[int(NOISE_PLACE * n_bands)], 0, None)) ** 0.5
+    step = max(STEP * noise, float(np.abs(scores).max()) / MOST_STEPS, float(np.finfo(np.float32).tiny))
     rounded = np.round(scores / step).astype(np.int16)
     planes: list[Packed] = []
     taken_bytes = 0
@@ -104,12 +105,24 @@ def _components(values: np.ndarray, room_bytes: int) -> CompactCube:
             break
         planes.append(plane)
     basis = np.ascontiguousarray(basis[: len(planes)])
+    largest, usual = _errors(flat, mean, basis, rounded[: len(planes)], step)
+    value_range = float(np.ptp(flat))
+    return CompactCube("components", stride_px, step, largest, usual, value_range, planes, packed(mean), packed(basis))
+
+
+def _errors(
+    flat: np.ndarray, mean: np.ndarray, basis: np.ndarray, rounded: np.ndarray, step: float
+) -> tuple[float, float]:
+    """The largest error of what the page makes of components, and the root of the mean square.
+
+    flat : (C, P) what it should be; mean, basis: as of CompactCube; rounded: (K, P) int16
+    """
+    turn = basis.T.astype(np.float64)  # (C, K); the page computes in float64 too
     largest, square = 0.0, 0.0
     for start in range(0, flat.shape[1], BLOCK_PX):
         block = slice(start, start + BLOCK_PX)
-        again = basis.T.astype(np.float64) @ (rounded[: len(planes), block] * step) + mean[:, None]
+        again = turn @ (rounded[:, block] * step) + mean[:, None]
         error = np.abs(again - flat[:, block])
         largest = max(largest, float(error.max()))
         square += float((error**2).sum())
-    usual = (square / flat.size) ** 0.5
-    return CompactCube("components", stride_px, step, largest, usual, planes, packed(mean), packed(basis))
+    return largest, (square / flat.size) ** 0.5

@@ -1,5 +1,5 @@
 // Spectra over wavelength, drawn into an svg element of the page.
-const PLOT = { width: 560, height: 300, left: 58, right: 12, top: 12, bottom: 40 };
+const PLOT = { width: 560, height: 300, left: 58, right: 12, top: 24, bottom: 40 };
 
 // About five round numbers from low to high
 function ticksBetween(low, high) {
@@ -49,7 +49,7 @@ function drawSpectra(svg, nm, series, unit) {
   }
   const middle = PLOT.left + innerX / 2;
   childOf(svg, "text", { x: middle, y: PLOT.height - 4, class: "tick middle" }, "wavelength, nm");
-  childOf(svg, "text", { x: PLOT.left, y: PLOT.top - 1, class: "tick" }, unit);
+  childOf(svg, "text", { x: 6, y: 14, class: "tick" }, unit);
 
   for (const s of shown) {
     const at = (values) => Array.from(values, (v, k) => `${xOf(nm[k]).toFixed(1)},${yOf(v).toFixed(1)}`);

@@ -157,7 +157,12 @@ async function start() {
   bindButtons(view);
   bindKeys(view);
   await view.pictures.choose(0);
-  const redraw = (changes) => { view.changes = changes; view.draw(); };
+  const redraw = (changes) => {
+    view.changes = changes;
+    const isChanged = changes.lost.length + changes.added.length > 0;
+    if (view.layers.has("c")) view.layers.get("c").tick.checked = isChanged;
+    view.draw();
+  };
   view.live = liveFusion(page, items, redraw, (item) => view.select(item));
   view.select(null);
   viewer = view;

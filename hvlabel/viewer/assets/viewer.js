@@ -23,11 +23,13 @@ function spectrumOfMask({ page, mean, deviation }, mask) {
 
 function exactnessOf(page) {
   const { cube } = page;
-  const every = cube.stride_px > 1 ? `every ${cube.stride_px}th row and column is on this page; ` : "";
-  if (cube.kind !== "components") return `Spectra of pixels: exact. Means of masks: from all pixels.`;
+  const means = "Means and deviations of masks: from all pixels of the cube.";
+  if (cube.kind !== "components") return `Spectra of pixels: exact. ${means}`;
+  const thinned = cube.stride_px > 1 ? `one pixel of ${cube.stride_px} × ${cube.stride_px} is on this page; ` : "";
+  const error = (value) => `${shortNumber(value)} (${((100 * value) / (cube.value_range || 1)).toFixed(2)} % of the range)`;
   return (
-    `Spectra of pixels: ${every}${cube.values.length} components, largest error of any value ` +
-    `${shortNumber(cube.largest_error)}, usual error ${shortNumber(cube.usual_error)}. Means of masks: from all pixels of the cube.`
+    `Spectra of pixels: ${thinned}${cube.values.length} components, largest error of any value ` +
+    `${error(cube.largest_error)}, usual error ${error(cube.usual_error)}. ${means}`
   );
 }
 
@@ -147,7 +149,7 @@ function buildList(view) {
     }
     buttons.append(buttonOf("↑", `earlier: mask ${id}`, () => view.move(-1, item)), buttonOf("↓", `later: mask ${id}`, () => view.move(1, item)));
     line.append(
-      cellOf(position + 1), cellOf(name), cellOf(row.branch, "l"), cellOf(row.votes.join(", "), "l"),
+      cellOf(position + 1), cellOf(name), cellOf(row.branch, "l"), cellOf(row.votes.join(", "), "l votes"),
       cellOf(text3(row.score)), cellOf(text3(row.quality)), cellOf(row.area), cellOf(buttons, "l"));
     line.addEventListener("click", () => view.select(item));
     return line;
@@ -177,7 +179,7 @@ function buildSuppressed(view) {
     if (item) row.addEventListener("click", () => view.select(item));
     return row;
   });
-  byId("suppressed-title").textContent = `Suppressed: ${page.suppressed.length} masks of the branches, with the reason`;
+  byId("suppressed-title").textContent = `Suppressed: ${page.suppressed.length} masks of the branches`;
   table.show(page.suppressed);
 }
 
