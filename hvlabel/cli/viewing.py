@@ -1,14 +1,17 @@
-"""The verb that makes the page of one image."""
+"""Pages of images: the verb that makes one, and what is said of decisions that come back from it."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from hvlabel.cli.app import RESULTS, ResultsPath, app, say
 from hvlabel.layout import Layout
+
+if TYPE_CHECKING:
+    from hvlabel.stages.accept import Accepted
 
 
 @app.command()
@@ -26,3 +29,12 @@ def view(
     target = out or Path(f"{row.image_id}.html")
     publish_bytes(target, build_page(Layout(results), row.dataset, row.image_id))
     say(str(target))
+
+
+def say_accepted(accepted: Accepted) -> None:
+    """What became of a label by a person's decisions."""
+    label, n_masks, n_rejected, redraw, is_sealed = accepted
+    what = "kept as corrected; delete the file to have it made anew" if is_sealed else "left as it was"
+    say(f"{label}: {n_rejected} masks rejected, {n_masks} masks, {what}")
+    if redraw:
+        say(f"{label}: to be redrawn: annotations {', '.join(map(str, redraw))}")

@@ -181,13 +181,23 @@ def verify(
 @app.command()
 def accept(
     files: Annotated[
-        list[Path], typer.Argument(help="mask files that you edited, e.g. results/labels/DATASET/IMAGE.json")
+        list[Path],
+        typer.Argument(
+            help="mask files that you edited, e.g. results/labels/DATASET/IMAGE.json, or decisions saved from the page "
+            "of `hvlabel view`, DATASET__IMAGE.decisions.json"
+        ),
     ],
+    results: ResultsPath = RESULTS,
 ) -> None:
     """Seal labels or masks that were corrected by hand: every run keeps them, training uses them."""
-    from hvlabel.stages.accept import accept_file
+    from hvlabel.cli.viewing import say_accepted
+    from hvlabel.stages.accept import accept_decisions, accept_file
+    from hvlabel.stages.decisions import is_decisions_file
 
     for path in files:
+        if is_decisions_file(path):
+            say_accepted(accept_decisions(path, Layout(results)))
+            continue
         say(f"{path}: {accept_file(path)} masks, kept as corrected; delete the file to have it made anew")
 
 

@@ -29,7 +29,7 @@ from hvlabel.viewer.template import render
 
 MOST_BYTES = 2_900_000  # of a page
 OWN_BYTES = 120_000  # of its template, style and scripts, and some to spare
-MOST_CUBE_BYTES = 1_500_000
+MOST_CUBE_BYTES = 1_700_000
 MOST_SPECTRA = 350_000  # values: masks times bands
 MOST_CANDIDATES = 3000  # compared with each other
 MOST_MASK_BYTES = 1_000_000
