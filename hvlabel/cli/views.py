@@ -54,17 +54,19 @@ def show(
 @app.command()
 def report(
     results: ResultsPath = RESULTS,
-    max_pictures: Annotated[int, typer.Option(help="images drawn")] = 48,
+    max_pages: Annotated[
+        int, typer.Option(min=0, help="images that get a page of their own: the worst, and as many evenly spread")
+    ] = 24,
     config: ConfigPath = DEFAULT_CONFIG,
     run: RunJson = None,
 ) -> None:
-    """One HTML page over a run: counts, seconds, failures, scores, quality, pictures; and quality.tsv and .parquet."""
+    """The gallery of a run: pictures, counts, seconds, failures, scores; pages of images; quality.tsv and .parquet."""
     from hvlabel.inspect.report import write_report
 
     layout = Layout(results)
     below = settings_of(RunSettings, "run", run, config).warn_below
-    n = write_report(layout, max_pictures, below)
-    say(f"{layout.report}: {n} pictures")
+    made = write_report(layout, max_pages, below)
+    say(f"{layout.report}: {made.n_pictures} pictures, {made.n_pages} pages")
 
 
 @app.command()

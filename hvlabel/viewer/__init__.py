@@ -1,6 +1,7 @@
 """The page of one image: a single HTML file with pictures, masks, spectra and the fusion's rule, to look at and decide."""
 
 from hvlabel.viewer.page import build_page
+from hvlabel.viewer.pictures import jpeg
 from hvlabel.viewer.template import render
 
-__all__ = ["build_page", "render"]
+__all__ = ["build_page", "jpeg", "render"]
