@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +19,7 @@ def render(template: str, data: dict[str, Any], **values: Any) -> bytes:
     data   : what the page's scripts read, as JSON
     values : what the template shows by itself
     """
-    environment = Environment(
-        autoescape=True, loader=FileSystemLoader(ASSETS), undefined=StrictUndefined, trim_blocks=True
-    )
-    environment.globals["asset"] = _asset
-    page = environment.get_template(template).render(data=inert_json(data), **values)
+    page = _environment().get_template(template).render(data=inert_json(data), **values)
     return page.encode(errors="replace")  # a name may hold bytes that are no UTF-8
 
 
@@ -34,6 +31,17 @@ def inert_json(data: dict[str, Any]) -> Markup:
     return Markup(text)  # noqa: S704 (nothing in it is markup any more)
 
 
+@cache
+def _environment() -> Environment:
+    """Of all templates; each of them is compiled once."""
+    environment = Environment(
+        autoescape=True, loader=FileSystemLoader(ASSETS), undefined=StrictUndefined, trim_blocks=True
+    )
+    environment.globals["asset"] = _asset
+    return environment
+
+
+@cache
 def _asset(name: str) -> Markup:
     """A style or script of ours as it stands."""
     return Markup((ASSETS / name).read_text(encoding="utf-8"))  # noqa: S704 (a file of the package)
