@@ -15,7 +15,8 @@ MATTERING = 16
 MOST_COMPONENTS, LEAST_COMPONENTS = 64, 3  # the few even of an image that leaves no room for them
 STEP = 1.0  # to which components are rounded, in deviations of the noise: a noisy one then takes 2 bits a pixel
 NOISE_PLACE = 1 / 8  # of all components by rising variance, where there is but noise
-MOST_STEPS = 4096  # from 0 to the largest score: far below 16 bit, so that rounding shrinks what it takes
+# from 0 to the largest score. Few bands hold no component that is but noise; and far below 16 bit rounding saves room
+LEAST_STEPS, MOST_STEPS = 128, 4096
 BLOCK_PX = 1 << 14  # whose error is taken at a time
 
 
@@ -94,7 +95,8 @@ def _components(values: np.ndarray, room_bytes: int) -> CompactCube:
     basis = axes[:, ::-1][:, :MOST_COMPONENTS].T.astype(np.float32)  # (K, C)
     scores = basis @ centred  # (K, P)
     noise = float(np.clip(variance[int(NOISE_PLACE * n_bands)], 0, None)) ** 0.5
-    step = max(STEP * noise, float(np.abs(scores).max()) / MOST_STEPS, float(np.finfo(np.float32).tiny))
+    largest_score = max(float(np.abs(scores).max()), float(np.finfo(np.float32).tiny))
+    step = float(np.clip(STEP * noise, largest_score / MOST_STEPS, largest_score / LEAST_STEPS))
     rounded = np.round(scores / step).astype(np.int16)
     planes: list[Packed] = []
     taken_bytes = 0

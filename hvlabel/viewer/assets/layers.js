@@ -1,5 +1,10 @@
 // The picture and the masks on it: two canvases of the view's size, one above the other.
 
+// Kept in memory that scripts can read, not on the graphics card: all that is done is to put pixels
+function contextOf(canvas) {
+  return canvas.getContext("2d", { willReadFrequently: true });
+}
+
 // Neighbours in the list differ by the golden angle
 function hueOf(k) {
   return (k * 222.49223) % 360;
@@ -19,7 +24,7 @@ const RED = [255, 60, 60];
 // items: [{pieces, area, rgb, hollow}]; the smaller lies on the larger
 function paintMasks(canvas, items, stride, opacity, selected) {
   const { width, height } = canvas;
-  const context = canvas.getContext("2d");
+  const context = contextOf(canvas);
   const image = context.createImageData(width, height);
   const { data } = image;
   const owner = new Int32Array(width * height); // the mask that was painted last: tells its outline
@@ -62,7 +67,7 @@ function pictureOf(source) {
 }
 
 async function paintPicture(canvas, source) {
-  canvas.getContext("2d").drawImage(await pictureOf(source), 0, 0, canvas.width, canvas.height);
+  contextOf(canvas).drawImage(await pictureOf(source), 0, 0, canvas.width, canvas.height);
 }
 
 // bands: places of red, green and blue
@@ -70,8 +75,8 @@ function paintBands(canvas, cube, bands, viewStride) {
   const small = document.createElement("canvas");
   [small.width, small.height] = [cube.width, cube.height];
   const image = falseColour(bands.map((band) => cube.plane(band)), cube.width, cube.height);
-  small.getContext("2d").putImageData(image, 0, 0);
-  const context = canvas.getContext("2d");
+  contextOf(small).putImageData(image, 0, 0);
+  const context = contextOf(canvas);
   context.imageSmoothingEnabled = false;
   const scale = cube.stride / viewStride;
   context.drawImage(small, 0, 0, cube.width * scale, cube.height * scale);
