@@ -68,7 +68,7 @@ def main(source: Path, n_images: int) -> None:
         pages = [path.stat().st_size for path in target.pages.glob("*/*.html")]
     own, workers = (resource.getrusage(who).ru_maxrss >> 10 for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
     quality = (
-        f"{made.n_pictures} pictures, {made.n_pages} pages of images, the largest {max(pages, default=0) / 1e6:.2f} MB; "
+        f"{made.n_pictures} pictures, {made.n_pages} pages of images, largest {max(pages, default=0) / 1e6:.2f} MB; "
         f"gallery {page_bytes / 1e6:.2f} MB; peak {own} MiB, of a worker {workers} MiB"
     )
     cores = len(os.sched_getaffinity(0))

@@ -1,4 +1,4 @@
-"""The gallery over a run: one static HTML page with a small picture of every label; nothing is loaded from elsewhere."""
+"""The gallery over a run: a static HTML page with a small picture of every label; nothing comes from elsewhere."""
 
 from __future__ import annotations
 

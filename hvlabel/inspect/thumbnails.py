@@ -11,7 +11,7 @@ from functools import partial
 from typing import NamedTuple
 
 import numpy as np
-from threadpoolctl import threadpool_limits
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 from tqdm import tqdm
 
 from hvlabel.cache.publish import publish_bytes
@@ -51,7 +51,9 @@ def thumbnail(layout: Layout, dataset: str, image_id: str) -> np.ndarray:
     """
     rgb = open_cube(layout.cube(dataset, image_id)).rgb
     height, width = rgb.shape[:2]
-    return fitted_overlay(rgb, read_masks(layout.label(dataset, image_id)), round(SIDE_PX * min(1, width / height)) or 1)
+    return fitted_overlay(
+        rgb, read_masks(layout.label(dataset, image_id)), round(SIDE_PX * min(1, width / height)) or 1
+    )
 
 
 def publish_all(layout: Layout, todo: Sequence[Work]) -> list[Made]:

@@ -4,7 +4,15 @@ from hvlabel.masks.edited import corrected, is_corrected, read_edited
 from hvlabel.masks.maskset import Mask, MaskSet, Suppressed
 from hvlabel.masks.nms import best_masks, mask_nms, nested_copies, rank, ranked
 from hvlabel.masks.rle import Rle, areas, boxes_xyxy, decode, encode, encode_stack, interior_point, iou_matrix
-from hvlabel.masks.sa1b import dump_masks, is_mask_document, mask_document, masks_of, read_document, read_masks, to_bytes
+from hvlabel.masks.sa1b import (
+    dump_masks,
+    is_mask_document,
+    mask_document,
+    masks_of,
+    read_document,
+    read_masks,
+    to_bytes,
+)
 from hvlabel.masks.valid import on_valid
 
 __all__ = [

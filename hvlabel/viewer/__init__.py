@@ -1,4 +1,4 @@
-"""The page of one image: a single HTML file with pictures, masks, spectra and the fusion's rule, to look at and decide."""
+"""The page of one image: a single HTML file with its pictures, masks and spectra, to look at and decide."""
 
 from hvlabel.viewer.page import build_page
 from hvlabel.viewer.pictures import jpeg

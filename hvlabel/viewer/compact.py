@@ -13,6 +13,7 @@ WORTH_A_TRY = 3  # times the room: integers that are larger never shrink so far
 MOST_SCORES = 1_600_000  # pixels times the components that matter; of larger images every n-th row and column is kept
 MATTERING = 16
 MOST_COMPONENTS, LEAST_COMPONENTS = 64, 3  # the few even of an image that leaves no room for them
+BYTES_A_PIXEL = 8  # what those few take at most: three times 16 bit in base64
 STEP = 1.0  # to which components are rounded, in deviations of the noise: a noisy one then takes 2 bits a pixel
 NOISE_PLACE = 1 / 8  # of all components by rising variance, where there is but noise
 # from 0 to the largest score. Few bands hold no component that is but noise; and far below 16 bit rounding saves room
@@ -85,7 +86,9 @@ def _components(values: np.ndarray, room_bytes: int) -> CompactCube:
     """The strongest principal components, rounded, as many as there is room for."""
     n_bands, height, width = values.shape
     n_scores = height * width * min(MATTERING, n_bands)
-    stride_px = max(1, int(np.ceil((n_scores / MOST_SCORES) ** 0.5)))
+    least_bytes = height * width * BYTES_A_PIXEL
+    thinning = max(n_scores / MOST_SCORES, least_bytes / room_bytes)
+    stride_px = max(1, int(np.ceil(thinning**0.5)))
     thinned = values[:, ::stride_px, ::stride_px]  # (C, h, w)
     size = thinned.shape[1:]
     flat = thinned.reshape(n_bands, -1)  # (C, P)

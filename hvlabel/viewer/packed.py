@@ -15,7 +15,7 @@ LEVEL = 3  # of zlib; beyond it, pages take three times as long and are a thirti
 class Packed(NamedTuple):
     """An array as text. type: numpy's name of its numbers; data: base64 of zlib of its bytes.
 
-    The first bytes of all numbers come first, then all second ones, and so on: alike bytes side by side compress better.
+    The first bytes of all numbers come first, then all second ones, and so on: alike bytes compress better together.
     """
 
     type: str

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -20,19 +20,20 @@ from hvlabel.layout import Layout
 from hvlabel.masks import Mask, MaskSet, Rle, is_corrected, masks_of, read_document
 from hvlabel.masks.nms import CLEARLY_WORSE, NESTED_SHARE
 from hvlabel.settings import validated
-from hvlabel.viewer.candidates import Candidates, candidates_of
+from hvlabel.viewer.candidates import LEAST_IOU, Candidates, candidates_of
 from hvlabel.viewer.compact import compact_cube
-from hvlabel.viewer.packed import packed_text
+from hvlabel.viewer.packed import Packed, packed_text
 from hvlabel.viewer.pictures import DEFAULT_COMPOSITES, pictures_of, triplets_of, view_stride
+from hvlabel.viewer.rows import label_rows
 from hvlabel.viewer.spectra import mask_spectra
 from hvlabel.viewer.template import render
 
 MOST_BYTES = 2_900_000  # of a page
 OWN_BYTES = 120_000  # of its template, style and scripts, and some to spare
-MOST_CUBE_BYTES = 1_700_000
+LEAST_CUBE_BYTES, MOST_CUBE_BYTES = 200_000, 1_700_000
 MOST_SPECTRA = 350_000  # values: masks times bands
-MOST_CANDIDATES = 3000  # compared with each other
-MOST_MASK_BYTES = 1_000_000
+MOST_CANDIDATES = 3000  # each is compared with each other one
+MOST_CODE_BYTES = 1_200_000  # run lengths of all candidates, before they are compressed
 
 
 @dataclass
@@ -41,13 +42,17 @@ class _Table:
 
     numbers: dict[bytes, int] = field(default_factory=dict)
 
-    def number_of(self, mask: Mask) -> int:
-        """Where a mask stands."""
-        return self.numbers.setdefault(mask.rle["counts"], len(self.numbers))
+    def numbers_of(self, masks: Sequence[Mask]) -> list[int]:
+        """Where masks stand."""
+        return [self.numbers.setdefault(mask.rle["counts"], len(self.numbers)) for mask in masks]
 
-    def rles(self, size: tuple[int, int]) -> list[Rle]:
-        """All of them in order."""
-        return [{"size": list(size), "counts": counts} for counts in self.numbers]
+    def packed(self) -> Packed:
+        """All of them in order, as lines."""
+        return packed_text([counts.decode() for counts in self.numbers])
+
+    def rles(self, size: tuple[int, int], most: int) -> list[Rle]:
+        """The first ones. size: height and width, px."""
+        return [{"size": list(size), "counts": counts} for counts in islice(self.numbers, most)]
 
 
 def build_page(layout: Layout, dataset: str, image_id: str) -> bytes:
@@ -58,69 +63,83 @@ def build_page(layout: Layout, dataset: str, image_id: str) -> bytes:
     """
     document = read_document(layout.label(dataset, image_id))
     label = masks_of(document)
-    cube = open_cube(layout.cube(dataset, image_id))
-    size = (label.height_px, label.width_px)
-    if size != (cube.height_px, cube.width_px):
-        raise MaskFileError(
-            f"{layout.label(dataset, image_id)}: of {size[0]} x {size[1]} px, its cube of {cube.height_px} x "
-            f"{cube.width_px}; run the pipeline again"
-        )
+    cube = _cube_of(layout, dataset, image_id, label)
     by_wavelength = np.argsort(cube.live_wavelengths_nm, kind="stable")
     bands = cube.live_bands[by_wavelength]
     values = cube.live_values()[by_wavelength]  # (C, H, W)
 
     notes: list[str] = []
     documents = _branch_documents(layout, dataset, image_id, document, notes)
-    branches = [masks_of(of_branch) for of_branch in documents]
-    candidates = _candidates(branches, cube, document, notes) if documents else None
-    settings = _settings(document, notes)
+    candidates, settings = _fusion(documents, cube, document, notes)
     if candidates is not None and settings is not None:
         _note_changes(candidates, settings, document, label, notes)
-
-    table = _Table()
-    of_label = [table.number_of(mask) for mask in label.masks]
-    of_candidates = [] if candidates is None else [table.number_of(mask) for mask in candidates.masks]
-    masks = packed_text([counts.decode() for counts in table.numbers])
-    if masks.n_bytes > MOST_MASK_BYTES:
-        notes.append("There are too many masks for one page: only those of the label are here, and no live fusion.")
-        candidates, of_candidates = None, []
-        table.numbers = dict(list(table.numbers.items())[: max(of_label, default=-1) + 1])
-        masks = packed_text([counts.decode() for counts in table.numbers])
-
-    data: dict[str, Any] = {
+    size = (cube.height_px, cube.width_px)
+    data = {
         "dataset": dataset,
         "image": image_id,
-        "height": size[0],
-        "width": size[1],
-        "view_stride": view_stride(*size),
-        "seal": document["provenance"]["content_sha256"],
-        "corrected": is_corrected(document),
+        **_of_cube(cube, bands),
+        "pictures": [p._asdict() for p in pictures_of(cube, values, _n_composites(documents))],
+        "triplets": _triplets(label.masks if candidates is None else candidates.masks, bands),
+        "notes": notes,
+    }
+    table = _Table()
+    data |= _of_masks(document, label, candidates, table)
+    data["rule"] = {"own_word": OWN_WORD, "nested_share": NESTED_SHARE, "clearly_worse": CLEARLY_WORSE}
+    data["settings"] = None if settings is None else settings.model_dump(mode="json")
+    # of the label first: its masks stand first in the table
+    rles = table.rles(size, most=MOST_SPECTRA // max(len(bands), 1))
+    data["spectra"] = mask_spectra(values, rles, cube.valid).as_json()
+    if _room_bytes(data) < LEAST_CUBE_BYTES and candidates is not None:
+        notes.append("The fusion cannot be followed here: its masks leave no room for spectra; only the label is here.")
+        data |= {"candidates": None, "settings": None}
+    room_bytes = int(np.clip(_room_bytes(data), LEAST_CUBE_BYTES, MOST_CUBE_BYTES))
+    data["cube"] = compact_cube(cube, values, bands, room_bytes).as_json()
+    accept = f"hvlabel accept FILE --results {shlex.quote(str(layout.root))}"
+    return render("viewer.html", data, title=f"{dataset}/{image_id}", version=__version__, accept=accept)
+
+
+def _room_bytes(data: dict[str, Any]) -> int:
+    """What a page has left for the cube."""
+    return MOST_BYTES - OWN_BYTES - len(json.dumps(data))
+
+
+def _cube_of(layout: Layout, dataset: str, image_id: str, label: MaskSet) -> Cube:
+    """The cube of a label; MaskFileError if it is of another size."""
+    cube = open_cube(layout.cube(dataset, image_id))
+    if (label.height_px, label.width_px) != (cube.height_px, cube.width_px):
+        raise MaskFileError(
+            f"{layout.label(dataset, image_id)}: of {label.height_px} x {label.width_px} px, its cube of "
+            f"{cube.height_px} x {cube.width_px}; run the pipeline again"
+        )
+    return cube
+
+
+def _of_cube(cube: Cube, bands: np.ndarray) -> dict[str, Any]:
+    """What the page says of the image. bands: (C,) places in the file, by rising wavelength."""
+    return {
+        "height": cube.height_px,
+        "width": cube.width_px,
+        "view_stride": view_stride(cube.height_px, cube.width_px),
         "unit": cube.attributes.get("unit") or "",
         "confidence": cube.attributes.get("wavelength_confidence") or "",
         "wavelengths_nm": cube.wavelengths_nm[bands].tolist(),
         "bands": bands.tolist(),
+    }
+
+
+def _of_masks(document: dict[str, Any], label: MaskSet, candidates: Candidates | None, table: _Table) -> dict[str, Any]:
+    """The label and what competed for it; their pixels go into the table, those of the label first."""
+    of_label = table.numbers_of(label.masks)
+    of_candidates = [] if candidates is None else table.numbers_of(candidates.masks)
+    return {
+        "seal": document["provenance"]["content_sha256"],
+        "corrected": is_corrected(document),
         "branches": list(document["provenance"]["branches"]),
-        "pictures": [p._asdict() for p in pictures_of(cube, values, _n_composites(documents))],
-        "triplets": _triplets(label if candidates is None else candidates, bands),
-        "masks": masks._asdict(),
-        "label": _label_rows(document, of_label, label, candidates),
+        "masks": table.packed()._asdict(),
+        "label": label_rows(document, of_label, label, candidates),
         "suppressed": document["suppressed"],
         "candidates": None if candidates is None else candidates.as_json(of_candidates),
-        "rule": {"own_word": OWN_WORD, "nested_share": NESTED_SHARE, "clearly_worse": CLEARLY_WORSE},
-        "settings": None if settings is None or candidates is None else settings.model_dump(mode="json"),
-        "notes": notes,
     }
-    n_spectra = min(len(table.numbers), MOST_SPECTRA // max(len(bands), 1))
-    data["spectra"] = mask_spectra(values, table.rles(size)[:n_spectra], cube.valid).as_json()
-    room_bytes = MOST_BYTES - OWN_BYTES - len(json.dumps(data))
-    data["cube"] = compact_cube(cube, values, bands, min(room_bytes, MOST_CUBE_BYTES)).as_json()
-    return render(
-        "viewer.html",
-        data,
-        title=f"{dataset}/{image_id}",
-        version=__version__,
-        accept=f"hvlabel accept FILE --results {shlex.quote(str(layout.root))}",
-    )
 
 
 def _branch_documents(
@@ -142,29 +161,38 @@ def _branch_documents(
     return documents
 
 
-def _candidates(
-    branches: Sequence[MaskSet], cube: Cube, document: dict[str, Any], notes: list[str]
-) -> Candidates | None:
-    """The masks that compete; None if they are too many."""
-    n_masks = sum(map(len, branches))
-    if n_masks > MOST_CANDIDATES:
-        notes.append(f"The fusion cannot be followed here: {n_masks} masks are more than {MOST_CANDIDATES}.")
-        return None
+def _fusion(
+    documents: Sequence[dict[str, Any]], cube: Cube, label: dict[str, Any], notes: list[str]
+) -> tuple[Candidates, FusionSettings] | tuple[None, None]:
+    """The masks that compete, and the settings that the label was fused with; none where it cannot be followed."""
+    if not documents:  # there is a note
+        return None, None
+    try:
+        settings = validated(FusionSettings, label["provenance"].get("settings"), "the label's settings")
+    except ConfigError as error:
+        notes.append(f"The fusion cannot be followed here: {error}.")
+        return None, None
+    branches = [masks_of(of_branch) for of_branch in documents]
+    obstacle = _obstacle(branches, settings)
+    if obstacle:
+        notes.append(f"The fusion cannot be followed here: {obstacle}.")
+        return None, None
     candidates = candidates_of(branches, cube)
     if candidates.note:
         notes.append(candidates.note)
-    if candidates.expected is None and document["provenance"].get("settings", {}).get("ranking") == "quality":
-        return None
-    return candidates
+        if settings.ranking == "quality":
+            return None, None
+    return candidates, settings
 
 
-def _settings(document: dict[str, Any], notes: list[str]) -> FusionSettings | None:
-    """The settings that a label was fused with; None if this version does not know them."""
-    try:
-        return validated(FusionSettings, document["provenance"].get("settings"), "the label's settings")
-    except ConfigError as error:
-        notes.append(f"The fusion cannot be followed here: {error}.")
-        return None
+def _obstacle(branches: Sequence[MaskSet], settings: FusionSettings) -> str:
+    """Why a page cannot follow the fusion of some masks; "" if it can."""
+    n_masks = sum(map(len, branches))
+    n_bytes = sum(len(rle["counts"]) for branch in branches for rle in branch.rles)
+    if n_masks > MOST_CANDIDATES or n_bytes > MOST_CODE_BYTES:
+        return f"{n_masks} masks with {n_bytes} bytes of run lengths are too much for a page; only the label is here"
+    least = min(settings.iou_threshold, settings.nested_iou)
+    return f"it was made with an IoU threshold of {least:g}, below {LEAST_IOU}" if least < LEAST_IOU else ""
 
 
 def _note_changes(
@@ -179,54 +207,11 @@ def _note_changes(
         notes.append("The masks or the predictor changed since this label was made; the next run makes it anew.")
 
 
-def _label_rows(
-    document: dict[str, Any], numbers: Sequence[int], label: MaskSet, candidates: Candidates | None
-) -> list[dict[str, Any]]:
-    """What the page says of each mask of the label. numbers: where their pixels stand."""
-    origins = _origins(label, candidates)
-    rows = []
-    for k, annotation in enumerate(document["annotations"]):
-        rows.append(
-            {
-                "id": annotation["id"],
-                "mask": numbers[k],
-                "candidate": origins[k],
-                "score": annotation["score"],
-                "quality": annotation.get("quality"),
-                "known": annotation.get("quality_known", True),
-                "branch": annotation["branch"],
-                "frame": annotation["frame"],
-                "votes": annotation["votes"],
-                "area": annotation["area"],
-            }
-        )
-    return rows
-
-
-def _origins(label: MaskSet, candidates: Candidates | None) -> list[int | None]:
-    """Which candidate each mask of the label is; None: it is none of them."""
-    if candidates is None:
-        return [None] * len(label)
-    lost = {(loser.branch, loser.mask_id) for loser in label.suppressed}
-    waiting: dict[tuple[str, bytes], list[int]] = defaultdict(list)
-    number = 0
-    for branch in candidates.branches:
-        for k, mask in enumerate(branch.masks):
-            if (mask.branch, k) not in lost:
-                waiting[mask.branch, mask.rle["counts"]].append(number)
-            number += 1
-    origins: list[int | None] = []
-    for mask in label.masks:
-        same = waiting[mask.branch, mask.rle["counts"]]
-        origins.append(same.pop(0) if same else None)
-    return origins
-
-
-def _triplets(masks: MaskSet | Candidates, bands: np.ndarray) -> list[dict[str, Any]]:
+def _triplets(masks: Sequence[Mask], bands: np.ndarray) -> list[dict[str, Any]]:
     """False-colour frames by the places of their bands on the page; those with a dead band are left out."""
     place_of = {int(band): place for place, band in enumerate(bands)}
     triplets = []
-    for title, of_file in triplets_of(list(masks.masks)):
+    for title, of_file in triplets_of(masks):
         places = [place_of.get(band) for band in of_file]
         if None not in places:
             triplets.append({"title": title, "bands": places})

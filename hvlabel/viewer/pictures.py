@@ -14,8 +14,9 @@ from hvlabel.cube import Cube
 from hvlabel.masks import Mask
 
 MOST_SIDE_PX = 1024  # of a picture; larger images are reduced by a whole number
-LOSSLESS_BYTES = 260_000  # what a PNG may take; above it is a JPEG
-JPEG_QUALITY = 88
+MOST_BYTES = 900_000  # of all pictures together; what takes more than its part as PNG is a JPEG
+MOST_BYTES_OF_ONE = 260_000
+JPEG_QUALITIES = (88, 75, 60, 40)  # the first one that fits
 MOST_TRIPLETS = 24  # frames of the sequence branch to choose from
 DEFAULT_COMPOSITES = 2  # as the material branch makes them where it runs on regions
 
@@ -44,12 +45,13 @@ def pictures_of(cube: Cube, values: np.ndarray, n_composites: int = DEFAULT_COMP
 
     values : (C, H, W) float32 of the live bands
     """
-    stride = view_stride(cube.height_px, cube.width_px)
-    pictures = [Picture("RGB rendering", _address(cube.rgb, stride))]
+    titled = [("RGB rendering", cube.rgb)]
     for components, picture in composites(values, n_composites, cube.valid):
         named = "-".join(map(str, dict.fromkeys(components)))  # of one component, all three are the same
-        pictures.append(Picture(f"whitened components {named}", _address(picture, stride)))
-    return pictures
+        titled.append((f"whitened components {named}", picture))
+    stride = view_stride(cube.height_px, cube.width_px)
+    room_bytes = min(MOST_BYTES_OF_ONE, MOST_BYTES // len(titled))
+    return [Picture(title, _address(picture, stride, room_bytes)) for title, picture in titled]
 
 
 def triplets_of(masks: Sequence[Mask]) -> list[Triplet]:
@@ -63,13 +65,15 @@ def jpeg(picture: np.ndarray, quality: int) -> bytes:
     return bytes(cv2.imencode(".jpg", picture[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])[1].tobytes())
 
 
-def _address(picture: np.ndarray, stride: int) -> str:
-    """Data address of an (H, W, 3) uint8 picture, reduced."""
+def _address(picture: np.ndarray, stride: int, room_bytes: int) -> str:
+    """Data address of an (H, W, 3) uint8 picture, reduced; without loss if there is room."""
     height, width = picture.shape[:2]
     if stride > 1:
         size = (-(-width // stride), -(-height // stride))
         picture = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
     kind, content = "png", bytes(cv2.imencode(".png", picture[:, :, ::-1])[1].tobytes())
-    if len(content) > LOSSLESS_BYTES:
-        kind, content = "jpeg", jpeg(picture, JPEG_QUALITY)
+    for quality in JPEG_QUALITIES:
+        if len(content) <= room_bytes:
+            break
+        kind, content = "jpeg", jpeg(picture, quality)
     return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"

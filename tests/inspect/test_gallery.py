@@ -55,7 +55,10 @@ def test_it_lists_every_label_with_its_numbers(layout):
     assert rows[0]["masks"] == entry.counts["masks"]
     assert rows[0]["coverage"] == pytest.approx(entry.counts["foreground_share"], abs=1e-4)
     assert rows[0]["camera"] == "31 bands, 400-700 nm"
-    assert rows[0]["sequence"] == read_index(layout.index("sequence", "d", "0000")).images[rows[0]["image"]].counts["masks"]
+    assert (
+        rows[0]["sequence"]
+        == read_index(layout.index("sequence", "d", "0000")).images[rows[0]["image"]].counts["masks"]
+    )
     # the worst has the page
     assert rows[0]["page"] == f"pages/d/{rows[0]['image']}.html"
     assert rows[1]["page"] is None

@@ -27,7 +27,9 @@ def pixels(page):
 def click_on(page, x, y, size=64):
     """Click on a pixel of the image."""
     box = page.locator("#overlay").bounding_box()
-    page.locator("#overlay").click(position={"x": (x + 0.5) / size * box["width"], "y": (y + 0.5) / size * box["height"]})
+    page.locator("#overlay").click(
+        position={"x": (x + 0.5) / size * box["width"], "y": (y + 0.5) / size * box["height"]}
+    )
 
 
 def fused(finished, folder, **settings):
@@ -155,7 +157,11 @@ def test_decisions_come_back_as_a_sealed_label(opened, demo_run, tmp_path):
 def test_names_do_nothing(opened, finished, tmp_path):
     name = "<img src=x onerror=alert(1)>&'\""
     layout = Layout(shutil.copytree(finished.root, tmp_path / "results"))
-    for make in (layout.cube, layout.label, *(lambda d, i, b=b: layout.masks(b, d, i) for b in ("rgb", "sequence", "material"))):
+    for make in (
+        layout.cube,
+        layout.label,
+        *(lambda d, i, b=b: layout.masks(b, d, i) for b in ("rgb", "sequence", "material")),
+    ):
         old = make(*IMAGE)
         old.rename(old.with_name(name + old.suffix))
     path = tmp_path / "page.html"

@@ -23,7 +23,15 @@ def write(layout, label, tmp_path):
 
     def to_file(name="d__vis31_00.decisions.json", **entries):
         seal = read_document(label)["provenance"]["content_sha256"]
-        tree = {"dataset": "d", "image": "vis31_00", "label_sha256": seal, "order": [], "accept": [], "reject": [], "redraw": []}
+        tree = {
+            "dataset": "d",
+            "image": "vis31_00",
+            "label_sha256": seal,
+            "order": [],
+            "accept": [],
+            "reject": [],
+            "redraw": [],
+        }
         path = tmp_path / name
         path.write_text(json.dumps({**tree, **entries}))
         return path
@@ -76,7 +84,10 @@ def test_what_is_only_to_be_redrawn_leaves_the_label(layout, label, write):
         ({"accept": [4], "reject": [4]}, "mask 4 is named twice"),
         ({"reject": ["a"]}, r"reject.0: .*valid integer.*\(got 'a'\); save the decisions again"),
         ({"rejects": [1]}, "unknown key 'rejects'; did you mean 'reject'"),
-        ({"label_sha256": "0" * 64}, r"made for another state of .*vis31_00.json \(seal 000000000000, now .*hvlabel view d/vis31_00"),
+        (
+            {"label_sha256": "0" * 64},
+            r"made for another state of .*vis31_00.json \(seal 000000000000, now .*hvlabel view d/vis31_00",
+        ),
         ({"image": "gone"}, "of d/gone, which is no image of"),
         ({"dataset": "..", "image": "../../../x"}, "which is no image of"),
     ],

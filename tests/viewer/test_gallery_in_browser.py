@@ -1,6 +1,7 @@
 """The gallery in a browser: rows by the page, filters, sorting, and the way to an image's page."""
 
 import json
+import re
 import shutil
 
 import pytest
@@ -62,7 +63,7 @@ def test_fifteen_thousand_images_are_a_page_at_a_time(opened, many):
     assert page.locator("#cards .card").count() == 60
     assert page.evaluate("() => document.getElementsByTagName('*').length") < 3000
     page.locator("#cards-pager button").nth(1).click()
-    assert page.locator("#cards-pager").text_content() == "‹61–120 of 15000›"
+    assert re.search(r"61\W120 of 15000", page.locator("#cards-pager").text_content())
     assert page.locator("i").count() == 0
 
 
