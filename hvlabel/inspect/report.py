@@ -55,6 +55,7 @@ def write_report(layout: Layout, max_pages: int, below: WarnBelow) -> Report:
     except HvError as error:
         scores = []
         problems.append(f"no scores: {error}")
+    # what gallery and overview share
     tables: dict[str, Any] = {
         "run": run,
         "problems": problems,
@@ -76,7 +77,7 @@ def write_report(layout: Layout, max_pages: int, below: WarnBelow) -> Report:
 
 def _with_page(labels: Sequence[LabelQuality], n: int) -> set[LabelQuality]:
     """The worst labels, and others evenly spread. labels: worst first."""
-    n_worst = (n + 1) // 2
+    n_worst = (n + 1) // 2  # of one page the worst has it
     others = labels[n_worst:]
     return {*labels[:n_worst], *(others[k] for k in evenly_spread(len(others), n - n_worst))}
 

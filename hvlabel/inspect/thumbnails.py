@@ -69,7 +69,9 @@ def publish_all(layout: Layout, todo: Sequence[Work]) -> list[Made]:
             shown.add(layout.thumbnail(dataset, image_id))
         if has_page:
             shown.add(layout.page(dataset, image_id))
-    for path in (*layout.pictures.glob("*.*"), *layout.pages.glob("*/*.html")):
+    # names with a dot in front are at work
+    older = (*layout.pictures.glob("[!.]*.jpg"), *layout.pictures.glob("[!.]*.png"), *layout.pages.glob("*/[!.]*.html"))
+    for path in older:
         if path not in shown:
             path.unlink()
     return made

@@ -93,5 +93,5 @@ def decided(path: Path, decisions: Decisions, annotations: list[dict[str, Any]])
         if len(set(ids)) != len(ids):
             twice = next(k for k in ids if ids.count(k) > 1)
             raise MaskFileError(f"{path}: {what}: mask {twice} is named twice; save the decisions again")
-    order = dict.fromkeys((*decisions.order, *of_id))  # each once
+    order = dict.fromkeys((*decisions.order, *of_id))  # each once, where it comes first
     return [of_id[k] for k in order if k not in decisions.reject]

@@ -95,6 +95,7 @@ def _components(values: np.ndarray, room_bytes: int) -> CompactCube:
     mean = flat.mean(axis=1, dtype=np.float64).astype(np.float32)
     centred = flat - mean[:, None]
     variance, axes = np.linalg.eigh((centred @ centred.T).astype(np.float64) / centred.shape[1])  # rising
+    # orthonormal, so that a rounded score costs the same in every component
     basis = axes[:, ::-1][:, :MOST_COMPONENTS].T.astype(np.float32)  # (K, C)
     scores = basis @ centred  # (K, P)
     noise = float(np.clip(variance[int(NOISE_PLACE * n_bands)], 0, None)) ** 0.5
@@ -103,7 +104,7 @@ def _components(values: np.ndarray, room_bytes: int) -> CompactCube:
     rounded = np.round(scores / step).astype(np.int16)
     planes: list[Packed] = []
     taken_bytes = 0
-    for component in rounded:
+    for component in rounded:  # strongest first: what there is no room for matters least
         plane = packed(component.reshape(size))
         taken_bytes += plane.n_bytes
         if len(planes) >= LEAST_COMPONENTS and taken_bytes > room_bytes:

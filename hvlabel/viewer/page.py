@@ -64,6 +64,7 @@ def build_page(layout: Layout, dataset: str, image_id: str) -> bytes:
     document = read_document(layout.label(dataset, image_id))
     label = masks_of(document)
     cube = _cube_of(layout, dataset, image_id, label)
+    # files may count their bands in any order, a plot may not; dead bands tell nothing
     by_wavelength = np.argsort(cube.live_wavelengths_nm, kind="stable")
     bands = cube.live_bands[by_wavelength]
     values = cube.live_values()[by_wavelength]  # (C, H, W)
@@ -165,7 +166,7 @@ def _fusion(
     documents: Sequence[dict[str, Any]], cube: Cube, label: dict[str, Any], notes: list[str]
 ) -> tuple[Candidates, FusionSettings] | tuple[None, None]:
     """The masks that compete, and the settings that the label was fused with; none where it cannot be followed."""
-    if not documents:  # there is a note
+    if not documents:  # a note says why
         return None, None
     try:
         settings = validated(FusionSettings, label["provenance"].get("settings"), "the label's settings")
@@ -202,6 +203,7 @@ def _note_changes(
     if is_corrected(document):
         notes.append("A person corrected this label: below, the fusion is compared with what it would keep by itself.")
         return
+    # what the page's scripts would keep; should the label differ, what they compare with is not the label
     fused = candidates.fused(settings)
     if [mask.rle for mask in fused.masks] != [mask.rle for mask in label.masks]:
         notes.append("The masks or the predictor changed since this label was made; the next run makes it anew.")

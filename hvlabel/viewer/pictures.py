@@ -68,7 +68,7 @@ def jpeg(picture: np.ndarray, quality: int) -> bytes:
 def _address(picture: np.ndarray, stride: int, room_bytes: int) -> str:
     """Data address of an (H, W, 3) uint8 picture, reduced; without loss if there is room."""
     height, width = picture.shape[:2]
-    if stride > 1:
+    if stride > 1:  # rounded up, as the page counts its pixels
         size = (-(-width // stride), -(-height // stride))
         picture = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
     kind, content = "png", bytes(cv2.imencode(".png", picture[:, :, ::-1])[1].tobytes())

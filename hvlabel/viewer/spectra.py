@@ -58,8 +58,9 @@ def mask_spectra(values: np.ndarray, rles: Sequence[Rle], valid: np.ndarray | No
         sums += of_block @ block
         squares += of_block @ block**2
     n_px = np.asarray(members.sum(axis=1), np.float64).reshape(-1, 1)
-    n_px[n_px == 0] = np.nan
+    n_px[n_px == 0] = np.nan  # without a valid pixel
     mean = sums / n_px
+    # rounding may leave a constant mask with less than nothing
     variance = np.clip(squares / n_px - mean**2, 0, None)
     return Spectra(mean + centre, np.sqrt(variance))
 

@@ -99,8 +99,7 @@ function liveFusion(page, items, onChange, select) {
     row.append(
       cellOf(change), cellOf(nameOf(items.candidates[k]), "l"), cellOf(text3(page.candidates.expected[k])),
       cellOf(why, "l wrap"));
-    row.addEventListener("click", () => select(items.candidates[k]));
-    return row;
+    return selectable(row, () => select(items.candidates[k]));
   }
   function set(name, value, field) {
     const [first, branch] = name.split(" ");

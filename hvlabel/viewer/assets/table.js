@@ -21,6 +21,16 @@ function buttonOf(text, label, act) {
   return button;
 }
 
+// A row that a click or, by keyboard, Enter selects
+function selectable(row, act) {
+  row.tabIndex = 0;
+  row.addEventListener("click", act);
+  row.addEventListener("keydown", (event) => {
+    if (event.key === "Enter" && event.target === row) act();
+  });
+  return row;
+}
+
 // body: what rows are put into; pager: an element for buttons; rowOf(item, position) makes an element.
 // show(items, page) draws; page stays within what there is
 function pagedRows(body, pager, perPage, rowOf) {

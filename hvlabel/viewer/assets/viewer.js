@@ -151,8 +151,7 @@ function buildList(view) {
     line.append(
       cellOf(position + 1), cellOf(name), cellOf(row.branch, "l"), cellOf(row.votes.join(", "), "l votes"),
       cellOf(text3(row.score)), cellOf(text3(row.quality)), cellOf(row.area), cellOf(buttons, "l"));
-    line.addEventListener("click", () => view.select(item));
-    return line;
+    return selectable(line, () => view.select(item));
   }
   return {
     show() {
@@ -176,8 +175,7 @@ function buildSuppressed(view) {
       cellOf(`${loss.branch} mask ${loss.id}`, "l"), cellOf(loss.reason || "–", "l"), cellOf(loss.by ?? "–"),
       cellOf(text3(loss.iou)), cellOf(text3(loss.quality)));
     const item = byKey.get(`${loss.branch} ${loss.id}`);
-    if (item) row.addEventListener("click", () => view.select(item));
-    return row;
+    return item ? selectable(row, () => view.select(item)) : row;
   });
   byId("suppressed-title").textContent = `Suppressed: ${page.suppressed.length} masks of the branches`;
   table.show(page.suppressed);
