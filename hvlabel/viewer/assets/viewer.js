@@ -155,7 +155,10 @@ function buildList(view) {
   }
   return {
     show() {
+      // rows are made anew: the button that was pressed keeps the keyboard
+      const pressed = document.activeElement.getAttribute("aria-label");
       table.show(view.decisions.order);
+      if (pressed) document.querySelector(`#masks button[aria-label="${CSS.escape(pressed)}"]`)?.focus();
       const count = (verdict) => [...view.decisions.verdicts.values()].filter((v) => v === verdict).length;
       const n = page.label.length;
       byId("progress").textContent =
