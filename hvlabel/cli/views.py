@@ -56,7 +56,7 @@ def report(
     results: ResultsPath = RESULTS,
     max_pages: Annotated[
         int, typer.Option(min=0, help="images that get a page of their own: the worst, and as many evenly spread")
-    ] = 24,
+    ] = 12,
     config: ConfigPath = DEFAULT_CONFIG,
     run: RunJson = None,
 ) -> None:
