@@ -145,9 +145,27 @@ class Layout:
         return self.root / "report" / "index.html"
 
     @property
+    def overview(self) -> Path:
+        """The same in one file that needs no other, with a few pictures: for `snakemake --report`."""
+        return self.report.with_name("overview.html")
+
+    @property
     def pictures(self) -> Path:
         """Folder of the page's pictures."""
         return self.report.parent / "pictures"
+
+    def thumbnail(self, dataset: str, image_id: str) -> Path:
+        """Small picture of a label."""
+        return self.pictures / f"{dataset}__{image_id}.jpg"
+
+    @property
+    def pages(self) -> Path:
+        """Folder of the pages of images."""
+        return self.report.parent / "pages"
+
+    def page(self, dataset: str, image_id: str) -> Path:
+        """Page of one image."""
+        return self.pages / dataset / f"{image_id}.html"
 
     @property
     def evaluation(self) -> Path:

@@ -1,5 +1,6 @@
 """Names of raw files and folders, whatever they are: at worst one image is left out with one sentence."""
 
+import json
 import os
 import re
 from html.parser import HTMLParser
@@ -56,17 +57,23 @@ def cube(path, seed=0):
 
 
 class Page(HTMLParser):
-    """The pictures that a page loads, and the tags that it has."""
+    """The tags that a page has, and what its scripts read."""
 
     def __init__(self, text):
         super().__init__()
-        self.pictures, self.tags = [], set()
+        self.tags, self.data, self._is_data = [], "", False
         self.feed(text)
 
     def handle_starttag(self, tag, attrs):
-        self.tags.add(tag)
-        if tag == "img":
-            self.pictures.append(dict(attrs)["src"])
+        self.tags.append(tag)
+        self._is_data = dict(attrs).get("id") == "data"
+
+    def handle_data(self, text):
+        if self._is_data:
+            self.data += text
+
+    def handle_endtag(self, tag):
+        self._is_data = False
 
 
 def test_names_of_any_kind_go_through_all_stages(tmp_path):
@@ -78,7 +85,7 @@ def test_names_of_any_kind_go_through_all_stages(tmp_path):
     jobs += [("segment", branch, "--shard", "mine/0000", *where) for branch in ("rgb", "sequence", "material")]
     jobs += [
         ("fuse", "--shard", "mine/0000", *where),
-        ("report", *where[2:]),
+        ("report", "--max-pages", 8, *where[2:]),
         ("summary", "--check", *where),
         ("verify", "--deep", *where[2:]),
     ]
@@ -90,9 +97,16 @@ def test_names_of_any_kind_go_through_all_stages(tmp_path):
     assert {i.image_id for i in scan(config).images} == set(ALLOWED)
     assert all(layout.label("mine", name).is_file() for name in ALLOWED)
     page = Page(layout.report.read_text(encoding="utf-8"))
-    assert "script" not in page.tags
-    assert page.pictures
-    for address in page.pictures:
+    # the page's own scripts, and no tag that a name brought
+    assert page.tags.count("script") == 2
+    assert not {"img", "b", "i"} & set(page.tags)
+    rows = json.loads(page.data)
+    pictures = [row[rows["columns"].index("picture")] for row in rows["rows"]]
+    pages = [row[rows["columns"].index("page")] for row in rows["rows"]]
+    assert len(pictures) == len(ALLOWED)
+    assert None not in pictures
+    assert len(pages) - pages.count(None) == 8
+    for address in {*pictures, *pages} - {None}:
         assert not re.search(r"[#?<>\"' ]|%(?![0-9A-F]{2})", address)
         assert (layout.report.parent / unquote(address)).is_file()
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hvlabel.cli import handing_on, models, questions, stages, views  # noqa: F401 (they bring the verbs)
+from hvlabel.cli import handing_on, models, questions, stages, viewing, views  # noqa: F401 (they bring the verbs)
 from hvlabel.cli.app import app
 from hvlabel.errors import run_program
 

@@ -11,6 +11,8 @@ from hvlabel.branches.table import row_of
 from hvlabel.config import BranchSettings, parse_stage
 from hvlabel.config.tree import Config, load_config
 from hvlabel.errors import ConfigError, printable
+from hvlabel.layout import Layout
+from hvlabel.manifest import Image, read_manifest
 from hvlabel.settings import Settings
 
 app = typer.Typer(
@@ -35,6 +37,7 @@ RunJson = Annotated[
 ]
 DEFAULT_CONFIG = Path("config/config.yaml")
 RESULTS = Path("results")
+SHOWN_NAMES = 5  # of images, where none or several are called as somebody says
 
 
 def config_of(path: Path) -> Config | None:
@@ -70,3 +73,17 @@ def say(text: str) -> None:
 def warn(text: str) -> None:
     """What went wrong, to the error output, with the program's name."""
     typer.echo(printable(f"hvlabel: {text}"), err=True)
+
+
+def image_called(name: str, results: Path) -> Image:
+    """The one image of a name; ConfigError if there is none, or several."""
+    rows = read_manifest(Layout(results).manifest)
+    called = [i for i in rows if name in (i.image_id, f"{i.dataset}/{i.image_id}")]
+    if len(called) != 1:
+        shown = [f"{i.dataset}/{i.image_id}" for i in (called or rows)[:SHOWN_NAMES]]
+        more = ", ..." if len(rows) > SHOWN_NAMES else ""
+        raise ConfigError(
+            f"{results}: {len(called)} images are called {name!r}, expected one; there are "
+            f"{', '.join(shown) or 'none'}{more}"
+        )
+    return called[0]

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hvlabel.cli.app import RESULTS, ResultsPath, app, say, warn
-from hvlabel.cli.views import _image_called
+from hvlabel.cli.app import RESULTS, ResultsPath, app, image_called, say, warn
 from hvlabel.config import parse_stage
 from hvlabel.config.fusion import FusionSettings
 from hvlabel.config.tree import load_config
@@ -40,7 +39,7 @@ def show(
 
     if suppressed and (mask is not None or branch is not None):
         raise ConfigError("--suppressed shows all branches and no single mask; leave out --branch and --mask")
-    row = _image_called(image, results)
+    row = image_called(image, results)
     layout = Layout(results)
     title = f"{row.dataset}/{row.image_id}"
     origins = origins_of(layout, row.dataset, row.image_id)
@@ -124,7 +123,7 @@ def why(
     """Why a pixel is in these masks, or in none: what was proposed there, what it lost to, and what would change it."""
     from hvlabel.inspect.why import why as reasons
 
-    row = _image_called(image, results)
+    row = image_called(image, results)
     say("\n".join(reasons(Layout(results), row.dataset, row.image_id, _pixel(pixel))))
 
 

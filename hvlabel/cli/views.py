@@ -16,13 +16,11 @@ from hvlabel.config import RunSettings
 from hvlabel.config.tree import config_schema
 from hvlabel.errors import ConfigError, ResultsError, TooManyFailuresError
 from hvlabel.layout import Layout
-from hvlabel.manifest import Image, read_manifest
 
 if TYPE_CHECKING:
     from hvlabel.inspect.summary import RunSummary
 
 SHOWN_FAILURES = 20
-SHOWN_NAMES = 5  # of images, where none or several are called as somebody says
 MOVED_ASIDE = re.compile(r"-[0-9a-f]{8}(-\d+)?$")  # how the folder of an older pre-training run ends
 
 
@@ -37,17 +35,19 @@ def describe(raw: Annotated[Path, typer.Argument(help="raw file, or a folder wit
 @app.command()
 def report(
     results: ResultsPath = RESULTS,
-    max_pictures: Annotated[int, typer.Option(help="images drawn")] = 48,
+    max_pages: Annotated[
+        int, typer.Option(min=0, help="images that get a page of their own: the worst, and as many evenly spread")
+    ] = 12,
     config: ConfigPath = DEFAULT_CONFIG,
     run: RunJson = None,
 ) -> None:
-    """One HTML page over a run: counts, seconds, failures, scores, quality, pictures; and quality.tsv and .parquet."""
+    """The gallery of a run: pictures, counts, seconds, failures, scores; pages of images; quality.tsv and .parquet."""
     from hvlabel.inspect.report import write_report
 
     layout = Layout(results)
     below = settings_of(RunSettings, "run", run, config).warn_below
-    n = write_report(layout, max_pictures, below)
-    say(f"{layout.report}: {n} pictures")
+    made = write_report(layout, max_pages, below)
+    say(f"{layout.report}: {made.n_pictures} pictures, {made.n_pages} pages")
 
 
 @app.command()
@@ -165,13 +165,23 @@ def verify(
 @app.command()
 def accept(
     files: Annotated[
-        list[Path], typer.Argument(help="mask files that you edited, e.g. results/labels/DATASET/IMAGE.json")
+        list[Path],
+        typer.Argument(
+            help="mask files that you edited, e.g. results/labels/DATASET/IMAGE.json, or decisions saved from the page "
+            "of `hvlabel view`, DATASET__IMAGE.decisions.json"
+        ),
     ],
+    results: ResultsPath = RESULTS,
 ) -> None:
     """Seal labels or masks that were corrected by hand: every run keeps them, training uses them."""
-    from hvlabel.stages.accept import accept_file
+    from hvlabel.cli.viewing import say_accepted
+    from hvlabel.stages.accept import accept_decisions, accept_file
+    from hvlabel.stages.decisions import is_decisions_file
 
     for path in files:
+        if is_decisions_file(path):
+            say_accepted(accept_decisions(path, Layout(results)))
+            continue
         say(f"{path}: {accept_file(path)} masks, kept as corrected; delete the file to have it made anew")
 
 
@@ -250,17 +260,3 @@ def schema() -> None:
 def version() -> None:
     """The version of hvlabel."""
     say(__version__)
-
-
-def _image_called(name: str, results: Path) -> Image:
-    """The one image of a name; ConfigError if there is none, or several."""
-    rows = read_manifest(Layout(results).manifest)
-    called = [i for i in rows if name in (i.image_id, f"{i.dataset}/{i.image_id}")]
-    if len(called) != 1:
-        shown = [f"{i.dataset}/{i.image_id}" for i in (called or rows)[:SHOWN_NAMES]]
-        more = ", ..." if len(rows) > SHOWN_NAMES else ""
-        raise ConfigError(
-            f"{results}: {len(called)} images are called {name!r}, expected one; there are "
-            f"{', '.join(shown) or 'none'}{more}"
-        )
-    return called[0]

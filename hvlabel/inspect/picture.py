@@ -61,6 +61,11 @@ def picture(layout: Layout, dataset: str, image_id: str) -> np.ndarray:
     return np.concatenate(parts[:-1], axis=1)  # no gap after the last
 
 
+def fitted_overlay(rgb: np.ndarray, masks: MaskSet, width_px: int) -> np.ndarray:
+    """(h, w, 3) uint8 picture with the best masks, enlarged or reduced to a width. rgb: (H, W, 3) uint8."""
+    return _on_panel(_fitted(rgb, width_px), masks)
+
+
 def encode_png(image: np.ndarray) -> bytes:
     """PNG file content of an (H, W, 3) uint8 RGB picture."""
     return bytes(cv2.imencode(".png", image[:, :, ::-1])[1].tobytes())
@@ -71,10 +76,10 @@ def colour_of(k: int) -> np.ndarray:
     return np.array(colorsys.hsv_to_rgb(k * 0.618034 % 1.0, 0.75, 1.0)) * 255
 
 
-def _fitted(rgb: np.ndarray) -> np.ndarray:
-    """The picture enlarged or reduced to the panel's width."""
-    scale = PANEL_PX / rgb.shape[1]
-    size = (PANEL_PX, max(1, round(rgb.shape[0] * scale)))
+def _fitted(rgb: np.ndarray, width_px: int = PANEL_PX) -> np.ndarray:
+    """The picture enlarged or reduced to a width."""
+    scale = width_px / rgb.shape[1]
+    size = (width_px, max(1, round(rgb.shape[0] * scale)))
     return cv2.resize(rgb, size, interpolation=cv2.INTER_NEAREST if scale > 1 else cv2.INTER_AREA)
 
 

@@ -1,13 +1,17 @@
-"""One static HTML page over a run; pictures lie beside it, nothing is loaded from elsewhere."""
+"""The gallery over a run: a static HTML page with a small picture of every label; nothing comes from elsewhere."""
 
 from __future__ import annotations
 
+import base64
+import json
+import shlex
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any, NamedTuple
 from urllib.parse import quote
 
-from jinja2 import Environment
-
+from hvlabel import __version__
 from hvlabel.branches.table import BRANCHES
 from hvlabel.cache.index import all_indexes, read_problems
 from hvlabel.cache.publish import publish_bytes
@@ -15,111 +19,141 @@ from hvlabel.config import WarnBelow
 from hvlabel.cube.bands import evenly_spread
 from hvlabel.errors import HvError
 from hvlabel.inspect.evaluate import evaluate_run, evaluation_table
-from hvlabel.inspect.picture import encode_png, picture
-from hvlabel.inspect.quality import by_dataset, label_qualities, publish_qualities, warnings_of, worst
+from hvlabel.inspect.quality import LabelQuality, by_dataset, label_qualities, publish_qualities, warnings_of, worst
 from hvlabel.inspect.summary import RunSummary, summarise
+from hvlabel.inspect.thumbnails import Made, Work, publish_all
 from hvlabel.layout import Layout
+from hvlabel.viewer import render
 
 MOST_WORST = 20  # labels in the list of the worst
-
-PAGE = """<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
-<title>hvlabel report</title><style>
-body{font:15px/1.45 system-ui,sans-serif;margin:2rem auto;max-width:1640px;padding:0 1rem;color:#1b1f24;background:#fff}
-table{border-collapse:collapse;margin:.6rem 0 1.4rem}
-td,th{padding:.25rem .8rem;border-bottom:1px solid #d7dce1;text-align:right}
-td:first-child,th:first-child,td.l,th.l{text-align:left}th{background:#f3f5f7;font-weight:600}
-.note{background:#fff6d8;border-left:4px solid #d9a400;padding:.6rem 1rem;max-width:60rem}.bad{color:#a11}
-figure{margin:0 0 1.4rem}img{max-width:100%;border:1px solid #d7dce1}figcaption{font-size:.9rem;color:#555}
-</style></head><body>
-<h1>Pseudo-labels: {{ run.labelled|length }} images</h1>
-<p>Branches {{ run.backends|join(", ") }}.
-Labels are in <code>labels/</code>, the masks of each branch in <code>masks/</code>.</p>
-{% if run.caution %}<p class="note">{{ run.caution }}</p>{% endif %}
-{% for note in run.notes %}<p class="note">{{ note }}</p>{% endfor %}
-<h2>Stages</h2>
-<table><tr><th>stage</th><th>made</th><th>failed</th><th>left out</th><th>masks</th>
-<th>seconds</th><th>seconds per image</th></tr>
-{% for s in run.stages %}<tr><td>{{ s.stage }}</td><td>{{ s.n_ok }}</td>
-<td{% if s.n_failed %} class="bad"{% endif %}>{{ s.n_failed }}</td>
-<td>{{ s.n_skipped }}</td><td>{{ s.masks or "" }}</td><td>{{ "%.1f"|format(s.seconds) }}</td>
-<td>{{ "%.2f"|format(s.seconds / [s.n_ok, 1]|max) }}</td></tr>{% endfor %}</table>
-<h2>Failures</h2>
-{% if run.failures or problems %}
-<table><tr><th>stage</th><th class="l">image</th><th class="l">what is wrong</th></tr>
-{% for p in problems %}<tr><td></td><td class="l"></td><td class="l">{{ p }}</td></tr>{% endfor %}
-{% for f in run.failures %}<tr><td>{{ f.stage }}</td><td class="l">{{ f.dataset }}/{{ f.image_id }}</td>
-<td class="l">{{ f.reason }}</td></tr>{% endfor %}
-</table>{% else %}<p>None.</p>{% endif %}
-{% if evaluation %}<h2>Against ground truth</h2>
-<table><tr>{% for cell in evaluation[0] %}<th>{{ cell }}</th>{% endfor %}</tr>
-{% for row in evaluation[1:] %}<tr>{% for cell in row %}<td>{{ cell }}</td>{% endfor %}</tr>{% endfor %}</table>
-{% endif %}
-<h2>Quality</h2>
-{% for sentence in warnings %}<p class="note">{{ sentence }}</p>{% endfor %}
-<p>What is expected without ground truth; all labels are in <code>quality.tsv</code> and <code>.parquet</code>.</p>
-{% for table in (datasets, worst) %}<table><tr>{% for cell in table[0] %}<th>{{ cell }}</th>{% endfor %}</tr>
-{% for row in table[1:] %}<tr>{% for cell in row %}<td>{{ cell }}</td>{% endfor %}</tr>{% endfor %}</table>
-{% endfor %}
-<h2>Masks per image</h2>
-<table><tr><th>image</th>{% for b in branches %}<th>{{ b }}</th>{% endfor %}
-<th>fused</th><th>suppressed</th><th>foreground</th></tr>
-{% for row in counts %}<tr>{% for cell in row %}<td>{{ cell }}</td>{% endfor %}</tr>{% endfor %}</table>
-<h2>Pictures</h2>
-<p>{{ pictures|length }} of {{ run.labelled|length }} images, evenly spread: RGB, then the best 60 masks of each branch,
-then the fused label. <code>hvlabel show IMAGE</code> draws any other.</p>
-{% for name, file in pictures %}<figure><img src="{{ file }}" alt="masks of {{ name }}" loading="lazy">
-<figcaption>{{ name }}</figcaption></figure>{% endfor %}
-</body></html>
-"""
+MOST_FAILURES = 200  # in the table; the gallery shows all
+OVERVIEW_PICTURES = 12  # that the overview holds inside
 
 
-def write_report(layout: Layout, max_pictures: int, below: WarnBelow) -> int:
-    """Write the page, its pictures, and the tables of the labels' quality; returns the number of pictures.
+class Report(NamedTuple):
+    """What a report consists of, beside its page."""
 
-    below : limits of the warnings
+    n_pictures: int
+    n_pages: int
+
+
+def write_report(layout: Layout, max_pages: int, below: WarnBelow) -> Report:
+    """Write the gallery, its pictures, pages of some images, the overview, and the tables of the labels' quality.
+
+    max_pages : images that get a page: the worst ones, and as many evenly spread over the others
+    below     : limits of the warnings
     """
     run = summarise(layout)
     problems = read_problems(layout)
     branches = [s.stage for s in run.stages if s.stage in BRANCHES]
-    pictures = _publish_pictures(layout, run, max_pictures)
+    labels = label_qualities(layout)
+    publish_qualities(layout, labels)
+    with_page = _with_page(labels, max_pages)
+    made = publish_all(layout, [Work(label.dataset, label.image, label in with_page) for label in labels])
     try:
         scores = evaluate_run(layout)
     except HvError as error:
         scores = []
         problems.append(f"no scores: {error}")
-    labels = label_qualities(layout)
-    publish_qualities(layout, labels)
-    page = Environment(autoescape=True).from_string(PAGE)
-    content = page.render(
-        run=run,
-        problems=problems,
-        evaluation=evaluation_table(scores) if scores else None,
-        warnings=warnings_of(labels, below),
-        datasets=by_dataset(labels),
-        worst=worst(labels, MOST_WORST),
-        branches=branches,
-        counts=_counts(layout, branches),
-        pictures=[(name, _link(layout, path)) for name, path in pictures],
-    )
-    publish_bytes(layout.report, content.encode())
-    return len(pictures)
+    # what gallery and overview share
+    tables: dict[str, Any] = {
+        "run": run,
+        "problems": problems,
+        "failures": run.failures[:MOST_FAILURES],
+        "evaluation": evaluation_table(scores) if scores else None,
+        "warnings": warnings_of(labels, below),
+        "datasets": by_dataset(labels),
+        "worst": worst(labels, MOST_WORST),
+        "branches": branches,
+        "about": _about(layout, run, max_pages),
+    }
+    rows = [*_label_rows(layout, labels, made, branches), *_failure_rows(run, len(branches))]
+    data = {"columns": [*COLUMNS, *branches], "rows": rows, "results": shlex.quote(str(layout.root))}
+    publish_bytes(layout.report, render("gallery.html", data, **tables))
+    overview = render("overview.html", {}, **tables, pictures=_inside(layout, made))
+    publish_bytes(layout.overview, overview)
+    return Report(sum(m.has_thumbnail for m in made), sum(m.has_page for m in made))
 
 
-def _publish_pictures(layout: Layout, run: RunSummary, max_pictures: int) -> list[tuple[str, Path]]:
-    """Draw some images, evenly spread; (image, its picture's file) of each. Those of an earlier report go."""
-    pictures: list[tuple[str, Path]] = []
-    for k in evenly_spread(len(run.labelled), max_pictures):
-        dataset, image_id = run.labelled[k]
-        try:
-            content = encode_png(picture(layout, dataset, image_id))
-        except HvError:
-            continue  # a file damaged since; `hvlabel verify` names it
-        path = layout.pictures / f"{dataset}__{image_id}.png"
-        publish_bytes(path, content)
-        pictures.append((f"{dataset}/{image_id}", path))
-    _drop_others(layout, {path for _, path in pictures})
-    return pictures
+def _with_page(labels: Sequence[LabelQuality], n: int) -> set[LabelQuality]:
+    """The worst labels, and others evenly spread. labels: worst first."""
+    n_worst = (n + 1) // 2  # of one page the worst has it
+    others = labels[n_worst:]
+    return {*labels[:n_worst], *(others[k] for k in evenly_spread(len(others), n - n_worst))}
+
+
+# of a row of the gallery, before the numbers of masks of each branch
+COLUMNS = (
+    "dataset",
+    "image",
+    "camera",
+    "picture",
+    "page",
+    "masks",
+    "suppressed",
+    "coverage",
+    "quality",
+    "agreement",
+    "cut",
+    "unknown",
+    "failure",
+)
+
+
+def _label_rows(
+    layout: Layout, labels: Sequence[LabelQuality], made: Sequence[Made], branches: Sequence[str]
+) -> list[list[Any]]:
+    """COLUMNS and the masks of each branch of every label, worst first."""
+    cameras = _cameras(layout)
+    n_masks = {stage: _count(layout, stage, "masks") for stage in branches}
+    n_suppressed = _count(layout, "labels", "suppressed")
+    rows = []
+    for label, (_, has_thumbnail, has_page) in zip(labels, made, strict=True):
+        image = (label.dataset, label.image)
+        picture = _link(layout, layout.thumbnail(*image)) if has_thumbnail else None
+        page = _link(layout, layout.page(*image)) if has_page else None
+        numbers = [_rounded(value) for value in label[3:]]
+        of_branches = [n_masks[branch].get(image) for branch in branches]
+        known = [*image, cameras.get(image), picture, page, label.masks, n_suppressed.get(image), *numbers]
+        rows.append([*known, None, *of_branches])
+    return rows
+
+
+def _failure_rows(run: RunSummary, n_branches: int) -> list[list[Any]]:
+    """The same of images that failed; an image may have failed at several stages."""
+    n_unknown = len(COLUMNS) - 3  # all but its names and the failure
+    return [
+        [failure.dataset, failure.image_id, *[None] * n_unknown, f"{failure.stage}: {failure.reason}"]
+        + [None] * n_branches
+        for failure in run.failures
+    ]
+
+
+def _cameras(layout: Layout) -> dict[tuple[str, str], str]:
+    """What tells cameras apart: number of bands, and their range where it is known."""
+    cameras = {}
+    for index in all_indexes(layout, "cubes"):
+        for name, entry in index.images.items():
+            if entry.status != "ok":
+                continue
+            of_cube = entry.counts
+            range_nm = f", {of_cube['from_nm']:.0f}-{of_cube['to_nm']:.0f} nm" if "from_nm" in of_cube else ""
+            cameras[index.dataset, name] = f"{of_cube.get('bands', '?')} bands{range_nm}"
+    return cameras
+
+
+def _count(layout: Layout, stage: str, what: str) -> dict[tuple[str, str], int]:
+    """A number of each image of a stage, as its indexes tell it."""
+    return {
+        (index.dataset, name): entry.counts[what]
+        for index in all_indexes(layout, stage)
+        for name, entry in index.images.items()
+        if what in entry.counts
+    }
+
+
+def _rounded(value: float) -> float | None:
+    return None if value != value else round(value, 4)  # nan is not equal to itself
 
 
 def _link(layout: Layout, path: Path) -> str:
@@ -127,27 +161,24 @@ def _link(layout: Layout, path: Path) -> str:
     return quote(path.relative_to(layout.report.parent).as_posix())
 
 
-def _drop_others(layout: Layout, shown: set[Path]) -> None:
-    """Remove pictures of an earlier report that this one does not show."""
-    for path in layout.pictures.glob("*.png"):
-        if path not in shown:
-            path.unlink()
+def _inside(layout: Layout, made: Sequence[Made]) -> list[tuple[str, str]]:
+    """Names and data addresses of some thumbnails, worst first."""
+    pictures = []
+    for (dataset, image_id, _), has_thumbnail, _ in made[:OVERVIEW_PICTURES]:
+        if has_thumbnail:
+            content = base64.b64encode(layout.thumbnail(dataset, image_id).read_bytes()).decode()
+            pictures.append((f"{dataset}/{image_id}", f"data:image/jpeg;base64,{content}"))
+    return pictures
 
 
-def _counts(layout: Layout, branches: Sequence[str]) -> list[list[str]]:
-    """image, masks per branch, label, suppressed, foreground share, as text."""
-    n_masks: dict[tuple[str, str, str], str] = {}  # by branch, data set, image
-    for branch in branches:
-        for index in all_indexes(layout, branch):
-            for name, entry in index.images.items():
-                n_masks[branch, index.dataset, name] = str(entry.counts.get("masks", ""))
-    rows = []
-    for index in all_indexes(layout, "labels"):
-        for name, entry in index.images.items():
-            if entry.status != "ok":
-                continue
-            label = entry.counts
-            of_branches = [n_masks.get((branch, index.dataset, name), "") for branch in branches]
-            of_label = [str(label["masks"]), str(label["suppressed"]), f"{label['foreground_share']:.0%}"]
-            rows.append([f"{index.dataset}/{name}", *of_branches, *of_label])
-    return rows
+def _about(layout: Layout, run: RunSummary, max_pages: int) -> dict[str, str]:
+    """What one should know about the page: who made it from what, and under which licences."""
+    provenance = run.provenance or {}
+    weights = {of["weights"] for of in provenance.get("branches", {}).values() if of.get("weights")}
+    return {
+        "version": f"hvlabel {__version__} (Apache-2.0)",
+        "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        "command": f"hvlabel report --results {shlex.quote(str(layout.root))} --max-pages {max_pages}",
+        "fusion settings": json.dumps(provenance.get("settings", {})),
+        "weights and their licences": "; ".join(sorted(weights)) or "none",
+    }

@@ -50,6 +50,7 @@ class RunSummary:
                were left out
     caution  : what must be said about the models, "" if nothing
     notes    : what must be said about branches and images, one sentence each
+    provenance : of the first label that no person corrected; None without a label
     """
 
     n_images: int
@@ -60,6 +61,7 @@ class RunSummary:
     backends: tuple[str, ...]
     caution: str
     notes: tuple[str, ...] = ()
+    provenance: dict[str, Any] | None = None
 
 
 def summarise(layout: Layout) -> RunSummary:
@@ -93,6 +95,7 @@ def summarise(layout: Layout) -> RunSummary:
         backends=_backends(provenance, left_out),
         caution=_caution(provenance),
         notes=tuple(notes),
+        provenance=provenance,
     )
 
 

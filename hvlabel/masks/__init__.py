@@ -7,6 +7,7 @@ from hvlabel.masks.rle import Rle, areas, boxes_xyxy, decode, encode, encode_sta
 from hvlabel.masks.sa1b import (
     dump_masks,
     image_name,
+    is_mask_document,
     mask_document,
     masks_of,
     numeric_id,
@@ -33,6 +34,7 @@ __all__ = [
     "interior_point",
     "iou_matrix",
     "is_corrected",
+    "is_mask_document",
     "mask_document",
     "mask_nms",
     "masks_of",

@@ -81,7 +81,7 @@ validate(
 RESULTS = CONFIG.results
 RUN = str(LAYOUT.pretrain(CONFIG.pretrain.run))
 DISTILL = CONFIG.pretrain.follows(CONFIG.teacher.backend)
-REPORT = str(LAYOUT.report.parent)
+REPORT = str(LAYOUT.report)
 
 # Under --use-conda the rule's environment brings Python; otherwise it is the one that runs Snakemake. These are no
 # params: neither the interpreter nor how a run is cut into jobs changes a result.

@@ -1,13 +1,20 @@
-# The page to look at, and the run's verdict.
+# The gallery to look at, and the run's verdict. `snakemake --report` takes what needs no other file: overview and table.
 rule report:
     input:
         indexes("labels"),
     output:
+        REPORT,
         report(
-            directory(REPORT),
-            htmlindex="index.html",
+            str(LAYOUT.overview),
             category="Labels",
+            labels={"what": "overview"},
             caption="../report/labels.rst",
+        ),
+        report(
+            str(LAYOUT.quality),
+            category="Labels",
+            labels={"what": "quality of every label"},
+            caption="../report/quality.rst",
         ),
     log:
         str(LAYOUT.log("report")),

@@ -1,0 +1,116 @@
+"""What lies beside the gallery: a small picture of every label, and the pages of some images."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from typing import NamedTuple
+
+import numpy as np
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+from tqdm import tqdm
+
+from hvlabel.cache.publish import publish_bytes
+from hvlabel.cube import open_cube
+from hvlabel.errors import HvError
+from hvlabel.inspect.picture import fitted_overlay
+from hvlabel.layout import Layout
+from hvlabel.masks import read_masks
+from hvlabel.viewer import build_page, jpeg
+
+SIDE_PX = 220  # of the longer side
+JPEG_QUALITY = 82
+MAX_PROCESSES = 4  # each may hold a whole cube
+WORTH_PROCESSES_PAGES, WORTH_PROCESSES_THUMBNAILS = 6, 200  # starting processes takes a second or two
+
+
+class Work(NamedTuple):
+    """One image. with_page: make its page too."""
+
+    dataset: str
+    image_id: str
+    with_page: bool
+
+
+class Made(NamedTuple):
+    """What could be made of an image; a file damaged since is no reason to stop: `hvlabel verify` names it."""
+
+    work: Work
+    has_thumbnail: bool
+    has_page: bool
+
+
+def thumbnail(layout: Layout, dataset: str, image_id: str) -> np.ndarray:
+    """(h, w, 3) uint8: the picture with the label's masks, SIDE_PX on its longer side.
+
+    CubeError or MaskFileError if one of the files is missing or damaged.
+    """
+    rgb = open_cube(layout.cube(dataset, image_id)).rgb
+    height, width = rgb.shape[:2]
+    return fitted_overlay(
+        rgb, read_masks(layout.label(dataset, image_id)), round(SIDE_PX * min(1, width / height)) or 1
+    )
+
+
+def publish_all(layout: Layout, todo: Sequence[Work]) -> list[Made]:
+    """Make thumbnails and pages; those of an earlier report that this one does not show go."""
+    with tqdm(total=len(todo), desc="gallery", unit="image", disable=not sys.stderr.isatty()) as bar:
+        made = []
+        for one in _mapped(layout, todo):
+            made.append(one)
+            bar.update()
+    shown = set()
+    for (dataset, image_id, _), has_thumbnail, has_page in made:
+        if has_thumbnail:
+            shown.add(layout.thumbnail(dataset, image_id))
+        if has_page:
+            shown.add(layout.page(dataset, image_id))
+    # names with a dot in front are at work
+    older = (*layout.pictures.glob("[!.]*.jpg"), *layout.pictures.glob("[!.]*.png"), *layout.pages.glob("*/[!.]*.html"))
+    for path in older:
+        if path not in shown:
+            path.unlink()
+    return made
+
+
+def _mapped(layout: Layout, todo: Sequence[Work]) -> Iterator[Made]:
+    """What was made of every image, in their order; in several processes where there is much to do."""
+    n_pages = sum(work.with_page for work in todo)
+    n_processes = min(MAX_PROCESSES, len(os.sched_getaffinity(0)), len(todo))
+    make = partial(_make, layout)
+    if n_processes < 2 or (n_pages < WORTH_PROCESSES_PAGES and len(todo) < WORTH_PROCESSES_THUMBNAILS):
+        yield from map(make, todo)
+        return
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(n_processes, context, initializer=threadpool_limits, initargs=(1,)) as pool:
+        # one at a time while there are pages, which take a hundred times as long as a thumbnail
+        pages_first = sorted(range(len(todo)), key=lambda k: not todo[k].with_page)
+        in_order: dict[int, Made] = {}
+        chunk = max(1, min(16, len(todo) // (8 * n_processes)))
+        with_pages, others = pages_first[:n_pages], pages_first[n_pages:]
+        for numbers, size in ((with_pages, 1), (others, chunk)):
+            works = [todo[k] for k in numbers]
+            in_order |= zip(numbers, pool.map(make, works, chunksize=size), strict=True)
+        yield from (in_order[k] for k in range(len(todo)))
+
+
+def _make(layout: Layout, work: Work) -> Made:
+    """Publish what can be made of one image."""
+    dataset, image_id, with_page = work
+    try:
+        small = jpeg(thumbnail(layout, dataset, image_id), JPEG_QUALITY)
+    except HvError:
+        return Made(work, has_thumbnail=False, has_page=False)
+    publish_bytes(layout.thumbnail(dataset, image_id), small)
+    if not with_page:
+        return Made(work, has_thumbnail=True, has_page=False)
+    try:
+        page = build_page(layout, dataset, image_id)
+    except HvError:
+        return Made(work, has_thumbnail=True, has_page=False)
+    publish_bytes(layout.page(dataset, image_id), page)
+    return Made(work, has_thumbnail=True, has_page=True)
