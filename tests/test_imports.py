@@ -69,7 +69,7 @@ ROOMS = {
     "hvtrain.pretrain": {"", "cache", "config", "layout", "models.weights"},
     "hvtrain.tasks": {"cache", "config", "cube", "layout", "masks", "models.decoder", "models.padding", "models.weights"},
     "hvtrain.recipes": {"cache", "config", "cube", "demo", "layout", "masks", "models.device", "models.hyperfree", "models.pictures", "models.sam", "models.sam2", "models.weights", "quality"},
-    "hvtrain.cli": {"cache", "config", "config.tree", "layout"},
+    "hvtrain.cli": {"cache", "config", "config.tree", "layout", "settings"},
     "workflow": {"branches.table", "config.tree", "manifest", "layout", "cache.at_work", "cache.index", "cache.left_overs", "inspect.live"},
 }  # fmt: skip
 

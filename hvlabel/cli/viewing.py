@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hvlabel.cli.app import RESULTS, ResultsPath, app, say
+from hvlabel.cli.app import RESULTS, ResultsPath, app, image_called, say
 from hvlabel.layout import Layout
 
 if TYPE_CHECKING:
@@ -22,7 +22,6 @@ def view(
 ) -> None:
     """One HTML page of an image, to open from disk: pictures, masks, spectra, the fusion live, accept and reject."""
     from hvlabel.cache.publish import publish_bytes
-    from hvlabel.cli.app import image_called
     from hvlabel.viewer import build_page
 
     row = image_called(image, results)
