@@ -11,6 +11,7 @@ from hvlabel.config import PretrainSettings, TeacherSettings, parse_stage
 from hvlabel.config.tree import Config, load_config
 from hvlabel.errors import ConfigError, run_program
 from hvlabel.layout import Layout
+from hvtrain import downstream_cli
 
 app = typer.Typer(
     add_completion=False,
@@ -141,6 +142,9 @@ def import_(
     network = import_published(published, backbone, out, config)
     n_parameters = sum(parameter.numel() for parameter in network.parameters())
     typer.echo(f"{out}: {network.name}, {n_parameters / 1e6:.1f} M parameters")
+
+
+downstream_cli.register(app)
 
 
 def _settings(

@@ -1,4 +1,4 @@
-"""What a kind of downstream task is. A new one is a file beside this one with a subclass of `Task`, and a row in `table`.
+"""What a kind of downstream task is. A new one is a file beside this one with a subclass of `Task`, a row in `table`.
 
 A task file (resources/tasks/*.yaml) says which kind it is of, where images and truth lie, how they are split, and how
 a head is trained. The engine (`adapt`) sees only this page: it asks for a head, for the batch of a step, for its loss,

@@ -9,16 +9,17 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
+from hvlabel.config.downstream import FIRST_WEIGHTS, backbone_name
 from hvlabel.errors import TrainingError, WeightsError
+from hvlabel.models.decoder import PromptedNetwork
 from hvlabel.models.padding import fitted, padded
 from hvtrain.backbones.contract import Backbone
+from hvtrain.data.feature_maps import FeatureMaps
 from hvtrain.data.inputs import finite, in_range
 from hvtrain.engine.run_folder import RunFiles
 from hvtrain.student import load_exported, rebuilt
-
-UNTRAINED = "untrained:"  # before a file: the network of its sizes with first weights
 
 
 @dataclass(frozen=True)
@@ -34,11 +35,18 @@ class Frozen:
     sha256: str
     name: str
 
-    @torch.no_grad()
-    def maps(self, values: np.ndarray, wavelengths_nm: Sequence[float], gsd_m: float = 1.0) -> list[Tensor]:
-        """Maps (D, h, w) float32 of a whole image, the one that prompts are decoded on last; padding is cut off.
+    @property
+    def device(self) -> torch.device:
+        """Where it computes."""
+        return next(self.network.parameters()).device
 
-        values         : (C, H, W) float32 physical values; the longest side is resized to the network's input
+    @torch.no_grad()
+    def maps(self, values: np.ndarray, wavelengths_nm: Sequence[float], gsd_m: float = 1.0) -> FeatureMaps:
+        """Maps (1, D, h, w) float32 of a whole image, the one that prompts are decoded on last; padding is cut off.
+
+        Their strides_px are in px of the image, whose longest side is resized to the network's input.
+
+        values         : (C, H, W) float32 physical values
         wavelengths_nm : (C,) band centres
         gsd_m          : m per px of the image
         BandError where no feature can be made from these bands.
@@ -46,18 +54,24 @@ class Frozen:
         network = self.network
         side_px = network.side_px
         longest_px = max(values.shape[1:])
-        self.network.require_bands(wavelengths_nm)
+        network.require_bands(wavelengths_nm)
         image = torch.from_numpy(np.ascontiguousarray(values)).float()[None]  # (1, C, H, W)
         x, (height, width) = fitted(finite(image), side_px)
-        x = padded(in_range(x, network.input_range), side_px)
+        x = padded(in_range(x, network.input_range), side_px).to(self.device)
         maps = network.encode(x, list(wavelengths_nm), [gsd_m * longest_px / side_px])
         cut = []
         for whole in maps:
             # cells that the image reaches into, rounded up
             rows = -(-height * whole.shape[2] // side_px)
             columns = -(-width * whole.shape[3] // side_px)
-            cut.append(whole[0, :, :rows, :columns].float().cpu())
-        return cut
+            cut.append(whole[:, :, :rows, :columns].float().cpu())
+        strides_px = tuple(longest_px / whole.shape[2] for whole in maps)
+        return FeatureMaps(tuple(cut), strides_px)
+
+    @property
+    def has_neck(self) -> bool:
+        """Whether the last map is made for the prompt decoder; the others are the taps."""
+        return isinstance(self.network, PromptedNetwork)
 
     def require_unchanged(self) -> None:
         """TrainingError if a weight is no longer what it was when the backbone was loaded."""
@@ -75,16 +89,14 @@ def load_frozen(source: str, seed: int = 0) -> Frozen:
     source : a path; after `untrained:`, the network of its sizes with first weights drawn from the seed
     WeightsError for what is neither.
     """
-    untrained = source.startswith(UNTRAINED)
-    path = _file(Path(source.removeprefix(UNTRAINED)).expanduser())
+    path = _file(Path(source.removeprefix(FIRST_WEIGHTS)).expanduser())
     network = load_exported(path)
-    if untrained:
+    if source.startswith(FIRST_WEIGHTS):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             network = rebuilt(network.name, network.sizes()).eval()
     network.requires_grad_(False)
-    name = path.parent.name if path.name == RunFiles(path.parent).weights.name else path.stem
-    return Frozen(network, weights_sha256(network), f"{UNTRAINED}{name}" if untrained else name)
+    return Frozen(network, weights_sha256(network), backbone_name(source))
 
 
 def _file(path: Path) -> Path:

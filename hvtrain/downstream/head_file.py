@@ -33,7 +33,7 @@ class FinishedHead:
 
 
 def write_head(path: Path, head: nn.Module, facts: dict[str, Any]) -> None:
-    """Publish a head's weights with facts as JSON, among them `backbone_sha256` and `backbone`, both None without one."""
+    """Publish a head's weights with facts as JSON; `backbone_sha256` and `backbone` among them are None without one."""
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in head.state_dict().items()}
     publish_bytes(path, safetensors.torch.save(state, metadata={FACTS: json.dumps(facts, sort_keys=True)}))
 

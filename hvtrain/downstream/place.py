@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,3 +40,12 @@ class Place:
     def features(self, backbone_sha256: str) -> Path:
         """Maps of the task's images by one backbone."""
         return self.root / "features" / backbone_sha256[:16] / self.task
+
+
+def place_in(results: Path) -> Callable[[str, Path | None], Place]:
+    """Places below a results folder: of a task's name and the folder of its data."""
+
+    def place(task: str, data: Path | None) -> Place:
+        return Place(Layout(results), task, data)
+
+    return place

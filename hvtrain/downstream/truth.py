@@ -39,7 +39,7 @@ class TruthFiles:
         if len(matches) != 1:
             what = "no truth" if not matches else f"{len(matches)} truth files"
             raise ConfigError(
-                f"image {name}: {what} {end} below {self.folder}; correct truth.file, or take the image out of the split"
+                f"image {name}: {what} {end} below {self.folder}; correct truth.file, or the split"
             )
         return matches[0]
 
@@ -86,9 +86,7 @@ def _matlab_map(path: Path, variable: str) -> np.ndarray:
     """Of a variable of a MATLAB file, either version."""
     variables = matlab.variables(path)
     if variable not in variables:
-        raise RawFileError(
-            f"{path}: no variable {variable!r}; there are: {listing(variables)}; correct truth.variable"
-        )
+        raise RawFileError(f"{path}: no variable {variable!r}; there are: {listing(variables)}; correct truth.variable")
     known = variables[variable]
     if not known.is_matrix:
         raise RawFileError(f"{path}: {variable!r} has shape {known.shape} of {known.kind}, expected a map (H, W)")

@@ -28,7 +28,12 @@ def without_counters(state):
 
 @pytest.mark.parametrize(
     ("topology", "size"),
-    [("agunet_c25_k10", "37x51"), ("agunet_c25_k10", "33x17"), ("agunet_c25_k10", "64x48"), ("agunet_c128_k20", "37x51")],
+    [
+        ("agunet_c25_k10", "37x51"),
+        ("agunet_c25_k10", "33x17"),
+        ("agunet_c25_k10", "64x48"),
+        ("agunet_c128_k20", "37x51"),
+    ],
 )
 @torch.no_grad()
 def test_every_level_of_the_gated_network_gives_the_recorded_output(oracle, topology, size):
@@ -85,7 +90,9 @@ def test_deeplab_gives_the_recorded_fingerprint(oracle, shared):
     network = load_head("deeplabv3plus", filled(network, shared, facts["seed"]))
     parts = {}
     network.input_layer.register_forward_hook(lambda _, __, out: parts.update(input_layer=out))
-    network.backbone.register_forward_hook(lambda _, __, out: parts.update(low_level=out[0][:, ::2], out=out[1][:, ::5]))
+    network.backbone.register_forward_hook(
+        lambda _, __, out: parts.update(low_level=out[0][:, ::2], out=out[1][:, ::5])
+    )
     network.classifier.aspp.register_forward_hook(lambda _, __, out: parts.update(aspp=out[:, ::4]))
     network.classifier.register_forward_hook(lambda _, __, out: parts.update(head=out))
     logits = network(r["x"])
