@@ -7,6 +7,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -146,11 +147,23 @@ def _backbone(source: str | None, needed: bool, choice: Choice, fabric: Fabric) 
 
 def _key(settings: TaskSettings, choice: Choice, backbone: Frozen | None, task: Task) -> str:
     """Identity of a run. Where images and lists lie is no part of it: what they hold is, by the task's hashes."""
-    places = {"title": True, "split": True, "images": {"descriptor", "glob", "cubes", "dataset"}}
+    places: Any = {"title": True, "split": True, "images": {"descriptor", "glob", "cubes", "dataset"}}
     of_settings = settings.model_dump(mode="json", exclude=places)
     weights = backbone.sha256 if backbone else None
     content = json.dumps([VERSION, of_settings, asdict(choice), weights, task.identity()], sort_keys=True)
     return hashlib.sha256(content.encode()).hexdigest()
+
+
+class _Log(Log):
+    """A log whose curves are drawn once: the loop asks for them at every validation, which takes longer than to train."""
+
+    def draw(self) -> None:
+        """Not yet."""
+
+    def close(self) -> None:
+        """Draw the curves, and write what is held back."""
+        super().draw()
+        super().close()
 
 
 class _Objective(nn.Module):
@@ -216,20 +229,26 @@ class _Run:
             facts={"key": self.key},
         )
         loop.resume()
-        log = Log(self.files, self.task.terms, first_step=loop.step, n_steps=recipe.steps, active=True)
+        rate = partial(cosine_rate, settings=optimiser)
+        log = _Log(self.files, self.task.terms, first_step=loop.step, n_steps=recipe.steps, active=True)
+        with closing(log):
+            validated_at = self._play(loop, rate, log)
+        self._hand_on(loop.seconds, validated_at)
+
+    def _play(self, loop: Loop, rate: Callable[[int], float], log: Log) -> dict[int, float]:
+        """The steps that are left, with a validation where one is due; score by step."""
+        recipe = self.settings.recipe
         validated_at = self._validations(loop.step)
         batches = (self.task.batch(step) for step in range(loop.step, recipe.steps))
-        rate = partial(cosine_rate, settings=optimiser)
         while True:
             is_due = loop.step == recipe.steps or loop.step % recipe.validate_every == 0
+            # a run may have been killed between a checkpoint and its validation
             if loop.step and is_due and loop.step not in validated_at:
                 self._validate(loop.step, validated_at)
             if loop.step == recipe.steps:
-                break
+                return validated_at
             following = (loop.step // recipe.validate_every + 1) * recipe.validate_every
             loop.play(batches, rate, until=min(following, recipe.steps), log=log)
-        log.close()
-        self._hand_on(loop.seconds, validated_at)
 
     def _validations(self, step: int) -> dict[int, float]:
         """Score by step of the validations up to a step."""

@@ -114,7 +114,7 @@ class Segmentation(Task):
     def losses(self, head: nn.Module, batch: Batch) -> dict[str, Tensor]:
         """Cross entropy over labelled pixels (or divided by all), and dice where it has a weight."""
         logits = head(view_of(batch)).float()
-        labels: Tensor = batch.labels  # type: ignore[attr-defined]
+        labels: Tensor = batch.labels
         target = labels.long()  # (B, H, W)
         weights = None if self._class_weights is None else self._class_weights.to(logits.device)
         per_pixel = F.cross_entropy(logits, target, weight=weights, ignore_index=self.classes.ignored, reduction="none")

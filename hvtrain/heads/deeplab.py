@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -20,16 +21,16 @@ ASPP_DROPOUT = 0.1
 PICTURE_CHANNELS = 3
 
 
-def _conv_bn(n_in: int, n_out: int, side: int, **options: int) -> list[nn.Module]:
+def _conv_bn(n_in: int, n_out: int, side: int, **options: Any) -> list[nn.Module]:
     """A convolution without bias and its norm, as a list."""
     return [nn.Conv2d(n_in, n_out, side, bias=False, **options), nn.BatchNorm2d(n_out)]
 
 
-def _conv_bn_relu6(n_in: int, n_out: int, side: int, **options: int) -> nn.Sequential:
+def _conv_bn_relu6(n_in: int, n_out: int, side: int, **options: Any) -> nn.Sequential:
     return nn.Sequential(*_conv_bn(n_in, n_out, side, **options), nn.ReLU6())
 
 
-def _conv_bn_relu(n_in: int, n_out: int, side: int, **options: int) -> nn.Sequential:
+def _conv_bn_relu(n_in: int, n_out: int, side: int, **options: Any) -> nn.Sequential:
     return nn.Sequential(*_conv_bn(n_in, n_out, side, **options), nn.ReLU())
 
 
