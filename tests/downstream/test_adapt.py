@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -110,7 +111,8 @@ def test_a_killed_run_goes_on_as_if_nothing_had_happened(task, adapt, tmp_path, 
     ours, theirs = (safetensors.torch.load_file(f"{folder}/head.safetensors") for folder in (resumed, whole))
     for name, tensor in theirs.items():
         np.testing.assert_array_equal(ours[name], tensor)
-    assert open(f"{resumed}/validation.json").read() == open(f"{whole}/validation.json").read()
+    ours, theirs = (Path(folder, "validation.json").read_text() for folder in (resumed, whole))
+    assert ours == theirs
 
 
 def test_a_finished_run_stays_and_one_of_other_labels_is_moved_aside(task, adapt, tmp_path):
