@@ -16,7 +16,9 @@ def adapt(
     task: Annotated[str, typer.Argument(help="name in resources/tasks, or path of a task file")],
     backbone: Annotated[
         str | None,
-        typer.Option(help="folder of a run, or .safetensors file; untrained:PATH is the same network with first weights"),
+        typer.Option(
+            help="folder of a run, or .safetensors file; untrained:PATH is the same network with first weights"
+        ),
     ] = None,
     head: Annotated[
         str | None, typer.Option(help="linear, ladder, unet, runet, agunet or deeplabv3plus; none: the task's")

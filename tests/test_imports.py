@@ -70,7 +70,7 @@ ROOMS = {
     "hvtrain.downstream_cli": set(),
     "hvtrain.recipes": {"cache", "config", "cube", "demo", "layout", "masks", "models.device", "models.hyperfree", "models.pictures", "models.sam", "models.sam2", "models.weights", "quality"},
     "hvtrain.cli": {"cache", "config", "config.tree", "layout"},
-    "workflow": {"branches.table", "config.tree", "manifest", "layout", "cache.at_work", "cache.index", "cache.left_overs"},
+    "workflow": {"branches.table", "config.downstream", "config.tree", "manifest", "layout", "cache.at_work", "cache.index", "cache.left_overs"},
 }  # fmt: skip
 
 # inside a room: file or folder -> what it may import of the room; what stands higher never imports what stands lower

@@ -16,12 +16,14 @@ from typing import Any
 import numpy as np
 import safetensors.torch
 import torch
+from filelock import FileLock
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from hvlabel import __version__
 from hvlabel.cache.publish import make_folder, publish_bytes
 from hvlabel.config import HardwareSettings, OptimiserSettings
+from hvlabel.config.downstream import NO_BACKBONE, run_name
 from hvlabel.errors import ConfigError
 from hvlabel.models.weights import file_sha256
 from hvlabel.settings import validated
@@ -42,7 +44,6 @@ from hvtrain.engine.run_folder import RunFiles, is_complete, move_aside, only_on
 
 VERSION = 1  # raised by hand when runs of equal settings give other heads
 BEST = "best.safetensors"  # of the validations so far
-NO_BACKBONE = "none"  # in names of runs and tables
 STEP_SEEDS = 1_000_003  # a prime: seeds of runs and their steps do not add up to the same
 
 
@@ -80,7 +81,9 @@ class Asked:
     data: Path | None = None
 
 
-def adapt(asked: Asked, place_of: Callable[[str, Path | None], Place], *, device: str = "auto", threads: int = 2) -> Path:
+def adapt(
+    asked: Asked, place_of: Callable[[str, Path | None], Place], *, device: str = "auto", threads: int = 2
+) -> Path:
     """Train to the last step, keep the best head, score it; returns the run's folder.
 
     place_of : (name of the task, folder of the data) -> Place
@@ -96,8 +99,11 @@ def adapt(asked: Asked, place_of: Callable[[str, Path | None], Place], *, device
     hardware = HardwareSettings.model_validate({"accelerator": device, "threads": threads, "devices": 1})
     fabric = launched(hardware)
     backbone = _backbone(asked.backbone, row.needs_backbone(settings, choice), choice, fabric)
-    task = row.open(settings, place, backbone, choice)
-    files = HeadFiles(place.runs / run_name(backbone.name if backbone else NO_BACKBONE, choice))
+    make_folder(place.root)
+    # runs of one task share its cubes and maps: the first of them makes them, others wait
+    with FileLock(place.lock):
+        task = row.open(settings, place, backbone, choice)
+    files = HeadFiles(place.runs / _folder_name(backbone, choice))
     key = _key(settings, choice, backbone, task)
     make_folder(files.folder.parent)
     with only_one(files, first=True, agree=lambda busy: busy):
@@ -126,11 +132,6 @@ def open_file(path: Path, steps: int | None = None) -> tuple[Row, TaskSettings]:
     return row, settings
 
 
-def run_name(backbone: str, choice: Choice) -> str:
-    """Name of a run's folder: everything that tells runs of a task apart."""
-    return f"{backbone}.{choice.head}.{choice.input}.labels{choice.labels:g}.seed{choice.seed}"
-
-
 def _backbone(source: str | None, needed: bool, choice: Choice, fabric: Fabric) -> Frozen | None:
     """The backbone on the device that computes, or none where the input needs none."""
     if not needed:
@@ -145,6 +146,12 @@ def _backbone(source: str | None, needed: bool, choice: Choice, fabric: Fabric) 
     return backbone
 
 
+def _folder_name(backbone: Frozen | None, choice: Choice) -> str:
+    """Of a run."""
+    name = backbone.name if backbone else NO_BACKBONE
+    return run_name(name, choice.head, choice.input, choice.labels, choice.seed)
+
+
 def _key(settings: TaskSettings, choice: Choice, backbone: Frozen | None, task: Task) -> str:
     """Identity of a run. Where images and lists lie is no part of it: what they hold is, by the task's hashes."""
     places: Any = {"title": True, "split": True, "images": {"descriptor", "glob", "cubes", "dataset"}}
@@ -155,7 +162,7 @@ def _key(settings: TaskSettings, choice: Choice, backbone: Frozen | None, task: 
 
 
 class _Log(Log):
-    """A log whose curves are drawn once: the loop asks for them at every validation, which takes longer than to train."""
+    """A log whose curves are drawn once: the loop asks for them at every validation, for longer than it trains."""
 
     def draw(self) -> None:
         """Not yet."""
@@ -167,7 +174,7 @@ class _Log(Log):
 
 
 class _Objective(nn.Module):
-    """A head as the loop trains it. What is drawn in a step depends on the step alone, so that a resumed run is exact."""
+    """A head as the loop trains it. What a step draws depends on the step alone, so that a resumed run is exact."""
 
     def __init__(self, task: Task, head: nn.Module, seed: int) -> None:
         super().__init__()

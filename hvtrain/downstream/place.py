@@ -25,7 +25,7 @@ class Place:
     @property
     def root(self) -> Path:
         """Everything that downstream tasks make."""
-        return self.layout.root / "downstream"
+        return self.layout.downstream
 
     @property
     def cubes(self) -> Path:
@@ -36,6 +36,11 @@ class Place:
     def runs(self) -> Path:
         """Folder with one folder per run of the task."""
         return self.root / "runs" / self.task
+
+    @property
+    def lock(self) -> Path:
+        """Held while cubes and maps of the task are made."""
+        return self.root / f".{self.task}.lock"
 
     def features(self, backbone_sha256: str) -> Path:
         """Maps of the task's images by one backbone."""

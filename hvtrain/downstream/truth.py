@@ -38,9 +38,7 @@ class TruthFiles:
         matches = [path for path in candidates if f"/{path.as_posix()}".endswith(f"/{end}")]
         if len(matches) != 1:
             what = "no truth" if not matches else f"{len(matches)} truth files"
-            raise ConfigError(
-                f"image {name}: {what} {end} below {self.folder}; correct truth.file, or the split"
-            )
+            raise ConfigError(f"image {name}: {what} {end} below {self.folder}; correct truth.file, or the split")
         return matches[0]
 
 

@@ -64,7 +64,9 @@ def test_the_backbone_is_what_it_was(task, own_data, backbone, tmp_path, monkeyp
     before = load_frozen(str(backbone))
     place = place_in(tmp_path / "results")
     folder = engine.adapt(Asked(str(task()), str(backbone), data=own_data), place, device="cpu", threads=1)
-    assert read_identity(HeadFiles(folder))["facts"]["backbone_sha256"] == before.sha256 == weights_sha256(before.network)
+    assert (
+        read_identity(HeadFiles(folder))["facts"]["backbone_sha256"] == before.sha256 == weights_sha256(before.network)
+    )
     assert not any(p.requires_grad for p in before.network.parameters())
 
     def moving(source, seed):
@@ -156,7 +158,10 @@ def hvtrain_predict(head):
 
 
 def test_an_untrained_backbone_is_the_same_network_with_other_weights(backbone):
-    trained, one, two = (load_frozen(source, seed) for source, seed in ((str(backbone), 0), (f"untrained:{backbone}", 0), (f"untrained:{backbone}", 1)))
+    trained, one, two = (
+        load_frozen(source, seed)
+        for source, seed in ((str(backbone), 0), (f"untrained:{backbone}", 0), (f"untrained:{backbone}", 1))
+    )
     assert len({trained.sha256, one.sha256, two.sha256}) == 3
     assert one.sha256 == load_frozen(f"untrained:{backbone}", 0).sha256
     assert one.name == "untrained-tiny"

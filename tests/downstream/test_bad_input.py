@@ -19,7 +19,10 @@ import pytest
         ({"truth": {"file": "labels/{stem}.png"}}, "may use {name} only"),
         ({"truth": {"file": "labels/{name}.png", "mapping": {1: 7}}}, "class 7 in its truth, expected 0 to 1 or 255"),
         ({"truth": {"file": "labels/{name}.png", "transpose": True}}, "is 20 x 24 px, its cube 24 x 20 px"),
-        ({"truth": {"file": "labels/{name}.png", "mapping": {0: 255, 1: 255}}}, "no pixel of the training part is labelled"),
+        (
+            {"truth": {"file": "labels/{name}.png", "mapping": {0: 255, 1: 255}}},
+            "no pixel of the training part is labelled",
+        ),
         ({"images": {"cubes": True, "demo": {"demo": "vis31"}}}, "give one of descriptor, cubes, dataset and demo"),
         ({"images": {"dataset": "nowhere"}}, "no cube .* in it"),
         ({"split": {"shares": {"train": 0.5}}}, "add up to 1, not 0.5"),

@@ -25,7 +25,9 @@ from .conftest import N_BANDS, scene
 UTM = "{UTM, 1, 1, 500000, 4600000, 2, 2, 33, North, WGS-84}"
 
 
-@pytest.fixture(params=[("linear", "features"), ("ladder", "features+cube"), ("deeplabv3plus", "cube"), ("linear", "rgb")])
+@pytest.fixture(
+    params=[("linear", "features"), ("ladder", "features+cube"), ("deeplabv3plus", "cube"), ("linear", "rgb")]
+)
 def run(request, task, adapt, backbone, tmp_path):
     """Folder of a run of some head on some input."""
     head, chosen = request.param
@@ -71,7 +73,9 @@ def test_a_tiff_lies_where_its_cube_lies(task, adapt, tmp_path, map_info):
     # our own reader of GeoTIFF reads the place back, from a TIFF that it takes for a cube
     classes = tifffile.imread(tmp_path / "g.tif")
     with tifffile.TiffFile(tmp_path / "g.tif") as file:
-        tags = [(tag.code, tag.dtype, tag.count, tag.value, True) for tag in file.pages[0].tags.values() if tag.code > 33000]
+        tags = [
+            (tag.code, tag.dtype, tag.count, tag.value, True) for tag in file.pages[0].tags.values() if tag.code > 33000
+        ]
     raw.tiff(tmp_path / "two.tif", np.stack([classes, classes]), tags=tags)
     place = read_tiff(tmp_path / "two.tif", Descriptor(container="tiff", wavelengths_nm=[500, 600])).georeference
     assert (place.crs, list(place.transform)) == (expected["crs"], pytest.approx(expected["transform"]))

@@ -79,7 +79,7 @@ def test_below_one_image_a_share_of_its_pixels_is_left():
 
 @pytest.mark.parametrize("per_cent", [0, -1, 101, float("nan")])
 def test_what_is_no_share_is_refused(per_cent):
-    with pytest.raises(ConfigError, match="--labels .* is no share; give per cent above 0 and up to 100"):
+    with pytest.raises(ConfigError, match=r"--labels .* is no share; give per cent above 0 and up to 100"):
         labelled_share(["a"], per_cent, 0)
 
 
