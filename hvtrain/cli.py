@@ -11,7 +11,7 @@ from hvlabel.config import PretrainSettings, TeacherSettings, parse_stage
 from hvlabel.config.tree import Config, load_config
 from hvlabel.errors import ConfigError, run_program
 from hvlabel.layout import Layout
-from hvtrain import downstream_cli
+from hvtrain.downstream_cli import register as register_downstream
 
 app = typer.Typer(
     add_completion=False,
@@ -144,7 +144,7 @@ def import_(
     typer.echo(f"{out}: {network.name}, {n_parameters / 1e6:.1f} M parameters")
 
 
-downstream_cli.register(app)
+register_downstream(app)
 
 
 def _settings(
