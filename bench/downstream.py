@@ -14,8 +14,9 @@ from pathlib import Path
 import ledger
 import yaml
 
-from hvtrain.downstream.adapt import Asked, HeadFiles, adapt
+from hvtrain.downstream.adapt import Asked, adapt
 from hvtrain.downstream.compare import compare, spread
+from hvtrain.downstream.head_run import HeadFiles
 from hvtrain.downstream.place import place_in
 from hvtrain.downstream.task_file import SHIPPED
 from hvtrain.engine.run_folder import read_identity

@@ -40,8 +40,9 @@ def adapt(
     results: ResultsPath = Path("results"),
 ) -> None:
     """Train a head on a frozen backbone; an interrupted run goes on where it was, a finished one stays."""
-    from hvtrain.downstream.adapt import Asked, HeadFiles
+    from hvtrain.downstream.adapt import Asked
     from hvtrain.downstream.adapt import adapt as run
+    from hvtrain.downstream.head_run import HeadFiles
     from hvtrain.downstream.place import place_in
     from hvtrain.engine.run_folder import read_identity
 

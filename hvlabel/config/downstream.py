@@ -130,5 +130,7 @@ def run_name(backbone: str, head: str, input_name: str, labels: float, seed: int
 def backbone_name(source: str) -> str:
     """Name of a backbone in folders and tables: that of its run, or of its file; with `untrained-` before it."""
     path = Path(os.path.expanduser(source.removeprefix(FIRST_WEIGHTS)))
-    name = path.parent.name if path.name == STUDENT else path.name.removesuffix(path.suffix)
+    name = path.parent.name if path.name == STUDENT else path.name
+    if path.suffix in WEIGHTS and path.name != STUDENT:
+        name = path.stem
     return f"{UNTRAINED}-{name}" if source.startswith(FIRST_WEIGHTS) else name

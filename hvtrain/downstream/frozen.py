@@ -29,11 +29,13 @@ class Frozen:
     network : in evaluation mode, without gradients
     sha256  : over names, types, shapes and bytes of its weights: a head belongs to them, in whatever file they lie
     name    : for tables
+    source  : as load_frozen takes it, from whatever working directory
     """
 
     network: Backbone
     sha256: str
     name: str
+    source: str
 
     @property
     def device(self) -> torch.device:
@@ -90,13 +92,15 @@ def load_frozen(source: str, seed: int = 0) -> Frozen:
     WeightsError for what is neither.
     """
     path = _file(Path(source.removeprefix(FIRST_WEIGHTS)).expanduser())
+    is_untrained = source.startswith(FIRST_WEIGHTS)
     network = load_exported(path)
-    if source.startswith(FIRST_WEIGHTS):
+    if is_untrained:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             network = rebuilt(network.name, network.sizes()).eval()
     network.requires_grad_(False)
-    return Frozen(network, weights_sha256(network), backbone_name(source))
+    found_at = f"{FIRST_WEIGHTS if is_untrained else ''}{path.resolve()}"
+    return Frozen(network, weights_sha256(network), backbone_name(source), found_at)
 
 
 def _file(path: Path) -> Path:

@@ -125,14 +125,21 @@ class TaskImages:
         for image_id, of_image in files.items():
             row = Image(self._place.task, image_id, "0000", *of_image)
             # an image is called as its file, in whatever folder it lies
-            self._raw[self._name(Path(row.raw))] = row
+            name = self._name(Path(row.raw))
+            if name in self._raw:
+                _refuse_twins(name, self._raw[name].raw, row.raw)
+            self._raw[name] = row
 
     def _list_cubes(self, folder: Path | None) -> None:
         """Cubes in a folder."""
         paths = sorted(folder.rglob("*.zarr")) if folder is not None else []
         if not paths:
             raise ConfigError(f"{folder}: no cube (.zarr) in it; `hvlabel convert` makes cubes, or correct --data")
-        self._cubes = {self._name(path): path for path in paths}
+        for path in paths:
+            name = self._name(path)
+            if name in self._cubes:
+                _refuse_twins(name, self._cubes[name], path)
+            self._cubes[name] = path
 
     def _name(self, path: Path) -> str:
         name = path.stem
@@ -167,3 +174,8 @@ class TaskImages:
         if self._truth.file is not None:
             return self._truth_files.of(name)
         return Path(cube.attributes["source"]["path"])
+
+
+def _refuse_twins(name: str, one: Path | str, other: Path | str) -> None:
+    """ConfigError: lists and truth files know images by their names alone."""
+    raise ConfigError(f"{one} and {other} would both be image {name}; correct images.remove or .glob, or rename one")

@@ -48,6 +48,9 @@ class Segmentation(Task):
         self.classes = Classes.of(settings)
         images = TaskImages(settings.images, settings.truth, place)
         self.parts = split_of(images.names, settings.split)
+        # before anything takes long: a name that tells no place is an error
+        order = settings.split.order
+        self._leak = leak_of(self.parts["train"], self.parts["test"], order) if order else None
         used = [name for part in PARTS for name in self.parts[part]]
         self._images = images.prepared(used)
         self._labels = self._read_labels()
@@ -143,10 +146,8 @@ class Segmentation(Task):
         counts = {part: len(self.parts[part]) for part in PARTS}
         n_labelled = sum(int((self._labels[name] != self.classes.ignored).sum()) for name in self.train)
         notes: dict[str, Any] = {"images": counts, "trained_on": self.train, "labelled_px": n_labelled}
-        order = self.settings.split.order
-        if order is not None:
-            leak = leak_of(self.parts["train"], self.parts["test"], order)
-            notes["leak"] = asdict(leak) | {"says": leak.sentence("test")}
+        if self._leak is not None:
+            notes["leak"] = asdict(self._leak) | {"says": self._leak.sentence("test")}
         return notes
 
     def pictures(self, head: nn.Module, folder: Path) -> None:

@@ -12,9 +12,11 @@ from verbs import hvtrain
 from hvlabel.cache.publish import publish_bytes
 from hvlabel.errors import TrainingError, WeightsError
 from hvtrain.downstream import adapt as engine
-from hvtrain.downstream.adapt import Asked, HeadFiles
+from hvtrain.downstream import head_run
+from hvtrain.downstream.adapt import Asked
 from hvtrain.downstream.feature_cache import FeatureCache
 from hvtrain.downstream.frozen import Frozen, load_frozen, weights_sha256
+from hvtrain.downstream.head_run import HeadFiles
 from hvtrain.downstream.place import place_in
 from hvtrain.engine.run_folder import read_identity
 
@@ -95,7 +97,7 @@ def test_a_head_learns_two_classes_and_scores_are_of_the_best_step(task, adapt, 
 def test_a_killed_run_goes_on_as_if_nothing_had_happened(task, adapt, tmp_path, monkeypatch, head):
     """Also with dropout: what is drawn in a step depends on the step."""
     whole = folder_of(adapt(task(), "--head", head, results=tmp_path / "whole"))
-    play = engine.Loop.play
+    play = head_run.Loop.play
     stretches = []
 
     def killed(self, *given, until, **more):
@@ -105,7 +107,7 @@ def test_a_killed_run_goes_on_as_if_nothing_had_happened(task, adapt, tmp_path, 
             raise KilledError
 
     with monkeypatch.context() as patched:
-        patched.setattr(engine.Loop, "play", killed)
+        patched.setattr(head_run.Loop, "play", killed)
         with pytest.raises(KilledError):
             adapt(task(), "--head", head)
     assert stretches == [2, 4]

@@ -29,6 +29,10 @@ import pytest
         ({"split": {"lists": {"train": "none.txt"}}}, "no readable list of images"),
         ({"split": {"by": "scene"}}, "by: scene needs the group order"),
         ({"split": {"order": {"pattern": "x", "near": 1, "scene_gap": 1}}}, "needs one group in parentheses, it has 0"),
+        (
+            {"split": {"order": {"pattern": "x(1)", "near": 1, "scene_gap": 1}}},
+            "does not tell its place by split.order",
+        ),
         ({"void": 2}, "void 2 is none of the 2 classes"),
         ({"hs3bench_compat": True}, "hs3bench_compat needs void"),
         ({"recipe": {"steps": 0}}, "recipe.steps"),
@@ -66,6 +70,11 @@ def test_a_wrong_choice(task, adapt, options, more, sentence):
 
 def test_an_unknown_task_lists_the_known_ones(adapt):
     assert "known: demo_materials, hcv2, hsidrive, hyko2, own_folder" in adapt("cityscapes").err
+
+
+def test_two_files_of_one_name(copy, task, adapt):
+    shutil.copytree(copy / "a.zarr", copy / "more" / "a.zarr")
+    assert "would both be image a; correct images.remove or .glob" in adapt(task(), data=copy).err
 
 
 @pytest.fixture

@@ -6,7 +6,8 @@ import pytest
 import raw_files as raw
 import yaml
 
-from hvtrain.downstream.adapt import Asked, HeadFiles, adapt, open_file
+from hvtrain.downstream.adapt import Asked, adapt, open_file
+from hvtrain.downstream.head_run import HeadFiles
 from hvtrain.downstream.place import place_in
 from hvtrain.downstream.splits import PARTS, read_list
 from hvtrain.downstream.task_file import SHIPPED
