@@ -14,7 +14,7 @@ from pathlib import Path
 import ledger
 import yaml
 
-from hvtrain.downstream.adapt import Asked, adapt
+from hvtrain.downstream.adapt import Request, adapt
 from hvtrain.downstream.compare import compare, spread
 from hvtrain.downstream.head_run import HeadFiles
 from hvtrain.downstream.place import place_in
@@ -76,8 +76,8 @@ def main() -> None:
         for way in ways(given.backbone, runet=given.runet):
             runs = []
             for seed in range(given.seeds):
-                asked = Asked(str(task), way.backbone, way.head, way.input, labels, seed)
-                runs.append(read_identity(HeadFiles(adapt(asked, place_of, device="cpu")))["facts"])
+                request = Request(str(task), way.backbone, way.head, way.input, labels, seed)
+                runs.append(read_identity(HeadFiles(adapt(request, place_of, device="cpu")))["facts"])
             mean, deviation = spread([run["scores"]["test"]["jaccard"] for run in runs])
             seconds = sum(run["seconds"] for run in runs) / len(runs)
             figures[way.name] = (mean, deviation, seconds)

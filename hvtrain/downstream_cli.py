@@ -40,14 +40,14 @@ def adapt(
     results: ResultsPath = Path("results"),
 ) -> None:
     """Train a head on a frozen backbone; an interrupted run goes on where it was, a finished one stays."""
-    from hvtrain.downstream.adapt import Asked
+    from hvtrain.downstream.adapt import Request
     from hvtrain.downstream.adapt import adapt as run
     from hvtrain.downstream.head_run import HeadFiles
     from hvtrain.downstream.place import place_in
     from hvtrain.engine.run_folder import read_identity
 
-    asked = Asked(task, backbone, head, input_, labels, seed, steps, data)
-    folder = run(asked, place_in(results), device=device, threads=threads)
+    request = Request(task, backbone, head, input_, labels, seed, steps, data)
+    folder = run(request, place_in(results), device=device, threads=threads)
     facts = read_identity(HeadFiles(folder))["facts"]
     leak = facts["notes"].get("leak")
     if leak:

@@ -31,7 +31,7 @@ VERSION = 1  # raised by hand when runs of equal settings give other heads
 
 
 @dataclass(frozen=True)
-class Asked:
+class Request:
     """What the user asks for; none: the task file's."""
 
     task: str
@@ -45,7 +45,7 @@ class Asked:
 
 
 def adapt(
-    asked: Asked, place_of: Callable[[str, Path | None], Place], *, device: str = "auto", threads: int = 2
+    request: Request, place_of: Callable[[str, Path | None], Place], *, device: str = "auto", threads: int = 2
 ) -> Path:
     """Train to the last step, keep the best head, score it; returns the run's folder.
 
@@ -54,14 +54,14 @@ def adapt(
     ConfigError, RawFileError, BandError, WeightsError for what is wrong before the start; TrainingError if the loss is
     no number or the backbone did not stay as it was.
     """
-    path = task_path(asked.task)
-    row, settings = open_file(path, asked.steps)
-    choice = Choice(asked.head or settings.head, asked.input or settings.input, asked.labels, asked.seed)
-    place = place_of(path.stem, asked.data)
+    path = task_path(request.task)
+    row, settings = open_file(path, request.steps)
+    choice = Choice(request.head or settings.head, request.input or settings.input, request.labels, request.seed)
+    place = place_of(path.stem, request.data)
     keep_sums_the_same()
     hardware = HardwareSettings.model_validate({"accelerator": device, "threads": threads, "devices": 1})
     fabric = launched(hardware)
-    backbone = _backbone(asked.backbone, row.needs_backbone(settings, choice), choice, fabric)
+    backbone = _backbone(request.backbone, row.needs_backbone(settings, choice), choice, fabric)
     make_folder(place.root)
     # runs of one task share its cubes and maps: the first of them makes them, others wait
     with FileLock(place.lock):
@@ -118,6 +118,7 @@ def _folder_name(backbone: Frozen | None, choice: Choice) -> str:
 
 def _key(settings: TaskSettings, choice: Choice, backbone: Frozen | None, task: Task) -> str:
     """Identity of a run. Where images and lists lie is no part of it: what they hold is, by the task's hashes."""
+    # a run may be moved with its data; a title is for people
     places: Any = {"title": True, "split": True, "images": {"descriptor", "glob", "cubes", "dataset"}}
     of_settings = settings.model_dump(mode="json", exclude=places)
     weights = backbone.sha256 if backbone else None

@@ -29,6 +29,7 @@ def runs_below(folder: Path) -> list[dict[str, Any]]:
             facts = json.loads(path.read_bytes())
         except (OSError, ValueError) as error:
             raise ResultsError(f"{path}: cannot be read ({str(error)[:80]}); delete it and run again") from error
+        # a pre-training run has a run.json too
         if isinstance(facts, dict) and "kind" in facts and "scores" in facts:
             runs.append(facts)
     if not runs:
@@ -65,6 +66,7 @@ def table(runs: Sequence[Mapping[str, Any]]) -> list[list[str]]:
 def spread(values: Sequence[float]) -> tuple[float, float]:
     """Mean and standard deviation of a sample; nan for the second of a single value."""
     mean = float(np.mean(values))
+    # of a sample: three seeds stand for all that there could be
     return mean, float(np.std(values, ddof=1)) if len(values) > 1 else NAN
 
 

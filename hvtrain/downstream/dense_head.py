@@ -95,6 +95,7 @@ def head_plan(choice: Choice, example: Sample, n_classes: int, pooled_px: int) -
         return HeadPlan("linear", 0, n_classes, 0 if example.maps else pooled_px, {"widths": widths})
     if not chosen.shown:
         raise ConfigError(f"head {choice.head} needs maps of a backbone; choose input features or features+cube")
+    # widths follow from the backbone's own
     width = len(example.maps[-1])
     if width % HALVINGS:
         raise ConfigError(f"head {choice.head}: {width} channels of the backbone are no multiple of {HALVINGS}")

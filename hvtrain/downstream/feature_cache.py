@@ -58,11 +58,13 @@ class FeatureCache:
         if kept is not None:
             return kept
         values, wavelengths_nm = network_values(image.cube, self._shown, image.settings.every_px)
+        # the image is mirrored, not its maps: position codes are not symmetric
         if flipped:
             values = values[:, :, ::-1]
         gsd_m = image.settings.gsd_m * image.settings.every_px
         maps = self._backbone.maps(values, wavelengths_nm, gsd_m)
         self.n_encoded += 1
+        # half precision: what later heads read is what the first one was trained on
         halved = FeatureMaps(tuple(m.half() for m in maps), maps.strides_px)
         _write(path, key, halved)
         return halved

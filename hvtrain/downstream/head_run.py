@@ -63,7 +63,7 @@ class Plan:
 
     key    : its identity: settings, choice, everything that is read
     name   : of the task
-    source : where the user found the backbone, as of load_frozen
+    source : of the backbone, as of load_frozen
     """
 
     key: str
@@ -170,6 +170,7 @@ class HeadRun:
         self.head.eval()
         scores = self.task.scores(self.head, "val")
         score = scores.figures[self.task.figure]
+        # nan: nothing is labelled, as in HS3-Bench
         earlier = [-math.inf if math.isnan(value) else value for value in validated_at.values()]
         if not earlier or score > max(earlier):
             publish_bytes(self.files.folder / BEST, safetensors.torch.save(_state(self.head)))
@@ -180,6 +181,7 @@ class HeadRun:
 
     def _hand_on(self, seconds: float, validated_at: Mapping[int, float]) -> None:
         """The best head with what it is for, its scores, and at last the facts."""
+        # not the last step's: validation has chosen
         self.head.load_state_dict(safetensors.torch.load_file(self.files.folder / BEST))
         self.head.eval()
         start = time.monotonic()
@@ -187,11 +189,13 @@ class HeadRun:
         scoring_s = time.monotonic() - start
         self.task.pictures(self.head, self.files.folder)
         self._keep_tables(test)
+        # before anything is handed on: a head whose backbone moved would score what nobody can repeat
         if self.plan.backbone is not None:
             self.plan.backbone.require_unchanged()
         write_head(self.files.weights, self.head, self._head_facts())
         n_head = sum(p.numel() for p in self.head.parameters())
         n_backbone = sum(p.numel() for p in self.plan.backbone.network.parameters()) if self.plan.backbone else 0
+        # the first of equal ones; a score that is no number is worse than any other
         best_step = max(validated_at, key=lambda step: (not math.isnan(validated_at[step]), validated_at[step], -step))
         facts = {
             "key": self.plan.key,

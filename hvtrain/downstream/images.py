@@ -64,12 +64,13 @@ class TaskImage:
 
 def cube_identity(cube: Cube) -> str:
     """sha256 (hex) over a cube's receipt, which holds a checksum of each of its files, and its band centres."""
+    # not the key: cubes may be made by other versions, and what counts is what they hold
     content = [cube.attributes.get("receipt"), cube.wavelengths_nm.tolist(), cube.shape]
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 class TaskImages:
-    """All images of a task by name; those that are asked for are converted, others are not touched.
+    """All images of a task by name; only those that `prepared` names are converted.
 
     ConfigError where the folder of the data is not given or holds no image.
     """
@@ -84,6 +85,7 @@ class TaskImages:
         if settings.demo is not None:
             self._generate(settings.demo)
         elif settings.descriptor is not None:
+            # the user named the folder, so that links of his own may lead out of it
             dataset = Dataset(
                 root=str(place.data), descriptor=settings.descriptor, glob=settings.glob, allow_outside=True
             )
@@ -109,6 +111,7 @@ class TaskImages:
         """Scenes of a simulated camera, whose files are known by their settings."""
         written = self._place.root / "scenes" / f"{self._place.task}.json"
         recipe = demo.model_dump_json()
+        # equal settings give equal files: they are written once, and anew when the task file changes
         if not written.exists() or written.read_text() != recipe:
             write_scenes(self._place.task, demo, self._place.root)
             written.parent.mkdir(parents=True, exist_ok=True)
@@ -155,6 +158,7 @@ class TaskImages:
         assert stage is not None  # there are raw files
         stage.blocked(row)  # nothing of another image is at hand
         key = stage.key(row)
+        # a key can be told without reading only where there is a cube: "" means that there is none
         if not key or stage.valid(row, key) is None:
             stage.make(row, key)
         return stage.layout.cube(row.dataset, row.image_id)
@@ -173,6 +177,7 @@ class TaskImages:
             return Layout(self._place.root).materials(self._place.task, cube.image_id)
         if self._truth.file is not None:
             return self._truth_files.of(name)
+        # the variable of a MATLAB file that holds the cube too
         return Path(cube.attributes["source"]["path"])
 
 

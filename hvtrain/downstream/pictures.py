@@ -18,6 +18,7 @@ def pca1(cube: np.ndarray) -> np.ndarray:
     """
     pixels = cube.reshape(len(cube), -1).astype(np.float64)  # (C, H*W)
     centred = pixels - pixels.mean(axis=1, keepdims=True)
+    # of the bands' covariance, at most some hundred a side; all pixels count, none is drawn at random
     _, vectors = np.linalg.eigh(centred @ centred.T)  # values rise: the last one is the first component
     loading = vectors[:, -1]
     loading = loading * np.sign(loading[np.abs(loading).argmax()])

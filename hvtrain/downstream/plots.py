@@ -45,6 +45,7 @@ def draw_examples(out: Path, rows: Sequence[Row], names: Sequence[str], colours:
 def draw_confusion(out: Path, confusion: np.ndarray, names: Sequence[str]) -> None:
     """PNG of a confusion matrix (K, K), each row as shares of the true class."""
     plt = _pyplot()
+    # shares of the true class: rare classes would be invisible as counts
     totals = np.maximum(confusion.sum(axis=1, keepdims=True), 1)
     shares = confusion / totals
     side_in = 1.5 + 0.42 * len(names)
@@ -74,6 +75,29 @@ def draw_label_curves(out: Path, curves: dict[str, list[tuple[float, float, floa
     axis.set_xlabel("labels used, %")
     axis.set_ylabel(figure_name)
     axis.legend(fontsize=7)
+    _publish(figure, out)
+
+
+def draw_features(
+    out: Path, features: np.ndarray, labels: np.ndarray, names: Sequence[str], colours: Sequence[Sequence[int]]
+) -> None:
+    """PNG of cells of the deepest map on its first two principal components, by class.
+
+    features : (n, D) float; labels : (n,) whole numbers, the class in the middle of each cell
+    """
+    centred = features - features.mean(axis=0)
+    _, _, directions = np.linalg.svd(centred, full_matrices=False)
+    x, y = directions[:2] @ centred.T  # (n,) each
+    plt = _pyplot()
+    figure, axis = plt.subplots(figsize=(5.5, 4.5), layout="constrained")
+    for k, (name, colour) in enumerate(zip(names, colours, strict=True)):
+        of_class = labels == k
+        if of_class.any():
+            axis.scatter(x[of_class], y[of_class], s=5, color=[[c / 255 for c in colour]], label=name)
+    axis.set_xlabel("first component of the features")
+    axis.set_ylabel("second")
+    axis.set_facecolor("lightgrey")  # classes may be white
+    axis.legend(fontsize=6, markerscale=2)
     _publish(figure, out)
 
 

@@ -1,4 +1,4 @@
-"""A finished head, loaded with the backbone that it belongs to, and asked."""
+"""A finished head, loaded with the backbone that it belongs to."""
 
 from __future__ import annotations
 

@@ -78,6 +78,7 @@ class Samples:
         if kept is not None:
             return kept
         sample = self._made(name, flipped)
+        # no eviction: order is random, the oldest sample is as likely to be next as any other
         if self._n_bytes + sample.n_bytes <= MEMORY_BYTES:
             self._kept[name, flipped] = sample
             self._n_bytes += sample.n_bytes

@@ -82,7 +82,7 @@ class Classes:
 
     @classmethod
     def of(cls, settings: SegmentSettings) -> Classes:
-        """Of a task file: void has an output only where the benchmark's own behaviour is asked for."""
+        """Of a task file: void has an output only where the task file asks for the benchmark's own behaviour."""
         names = tuple(settings.classes)
         colours = _colours(settings)
         void = settings.void

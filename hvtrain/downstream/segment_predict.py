@@ -96,6 +96,7 @@ def _require_channels(cube: Cube, n_channels: int, plan: dict[str, Any]) -> None
 
 def _png(classes: np.ndarray, names: list[str], colours: list[list[int]]) -> bytes:
     """A palette picture with the names of its values in a text chunk."""
+    # a palette: programs show colours, arrays hold the classes
     picture = Picture.fromarray(classes, mode="P")
     picture.putpalette([value for colour in colours for value in colour])
     text = PngInfo()
@@ -115,6 +116,7 @@ def _tiff(classes: np.ndarray, names: list[str], georeference: dict[str, Any] | 
         keys = _geo_keys(georeference["crs"])
         tags.append((KEY_DIRECTORY, "H", len(keys), tuple(keys), True))
     content = io.BytesIO()
+    # TIFF texts are ASCII; names of classes may not be
     description = f"{CLASSES}: {', '.join(names)}".encode("ascii", "replace").decode()
     tifffile.imwrite(
         content,

@@ -24,7 +24,7 @@ from hvtrain.downstream.feature_cache import FeatureCache
 from hvtrain.downstream.frozen import Frozen
 from hvtrain.downstream.images import TaskImages
 from hvtrain.downstream.place import Place
-from hvtrain.downstream.plots import draw_examples
+from hvtrain.downstream.plots import draw_examples, draw_features
 from hvtrain.downstream.samples import Sample, Samples
 from hvtrain.downstream.segment_file import Classes, SegmentSettings
 from hvtrain.downstream.splits import PARTS, labelled_share, leak_of, split_of
@@ -100,9 +100,11 @@ class Segmentation(Task):
 
     def batch(self, step: int) -> Batch:
         """Samples of one form, drawn with probabilities as their numbers; at least two, for the norms."""
+        # nothing but the step decides, so that a resumed run meets the same batches
         rng = np.random.default_rng([self.choice.seed, FLIPS, step])
         sizes = np.array([len(group) for group in self._groups], float)
         group = self._groups[rng.choice(len(self._groups), p=sizes / sizes.sum())]
+        # of a single image two samples, mirrored or not: more would tell nothing new
         n = min(self.settings.recipe.batch_images, max(2, len(group)))
         names = [group[k] for k in rng.choice(len(group), size=n, replace=n > len(group))]
         flips = rng.random(n) < self.settings.augment.flip
@@ -122,6 +124,7 @@ class Segmentation(Task):
         weights = None if self._class_weights is None else self._class_weights.to(logits.device)
         per_pixel = F.cross_entropy(logits, target, weight=weights, ignore_index=self.classes.ignored, reduction="none")
         counts = target != self.classes.ignored
+        # over all: an image counts as much as of it is labelled
         n = target.numel() if self.settings.loss.over == "all" else counts.sum().clamp(min=1)
         terms = {"cross_entropy": per_pixel.sum() / n}
         terms["loss"] = terms["cross_entropy"]
@@ -134,10 +137,11 @@ class Segmentation(Task):
     def scores(self, head: nn.Module, part: Part) -> Scores:
         """Over all pixels of a part; the training images stand in where there is no validation part."""
         names = self.parts[part] or self.train
+        # one matrix for all images: a mean of per-image figures is another figure
         n_classes = len(self.classes.names)
         confusion = np.zeros((n_classes, n_classes), np.int64)
         for name in names:
-            labels = self._full_labels[name]
+            labels = self._full_labels[name]  # scores never see that labels were thinned out
             confusion += confusion_matrix(self._predicted(head, name), labels, n_classes, self.classes.ignored)
         return Scores(figures(confusion, self.classes.ignored), {"confusion": confusion})
 
@@ -158,6 +162,9 @@ class Segmentation(Task):
             picture = self._images[name].cube.rgb[::every, ::every]
             rows.append((name, picture, self._full_labels[name], self._predicted(head, name)))
         draw_examples(folder / "examples.png", rows, self.classes.names, self.classes.colours)
+        if self.cache is not None:
+            features, labels = self._cells()
+            draw_features(folder / "features.png", features, labels, self.classes.names, self.classes.colours)
 
     # ------------------------------------------------------------------------------------------ samples
 
@@ -169,12 +176,28 @@ class Segmentation(Task):
         logits = head(view_of(batch))
         return logits[0].argmax(dim=0).cpu().numpy()
 
+    def _cells(self) -> tuple[np.ndarray, np.ndarray]:
+        """Features (n, D) of the cells of some test images whose middle is labelled, and its class (n,)."""
+        features, classes = [], []
+        for name in self.parts["test"][:N_EXAMPLES]:
+            sample = self.samples.of(name)
+            deepest = sample.maps[-1].float().numpy()  # (D, h, w)
+            middles = [((np.arange(n) + 0.5) * sample.stride_px).astype(int) for n in deepest.shape[1:]]
+            # a cell may reach beyond the image, and have its middle there
+            inside = [np.minimum(m, side - 1) for m, side in zip(middles, sample.labels.shape, strict=True)]
+            labels = self._full_labels[name][np.ix_(*inside)]
+            known = labels != self.classes.ignored
+            features.append(deepest[:, known].T)
+            classes.append(labels[known])
+        return np.concatenate(features), np.concatenate(classes)
+
     def _read_labels(self) -> dict[str, np.ndarray]:
         """Labels of all images; ConfigError where nothing of the training part is labelled."""
         labels = {}
         for name, image in self._images.items():
             labels[name] = self.classes.labels(name, image.classes(), self.settings.truth.ignore_index)
         self._full_labels = dict(labels)
+        # a loss over nothing would be 0 at every step, which looks like success
         if all((labels[name] == self.classes.ignored).all() for name in self.parts["train"]):
             raise ConfigError("no pixel of the training part is labelled; correct truth.mapping or the split")
         return labels

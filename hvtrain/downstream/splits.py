@@ -44,14 +44,14 @@ def _listed(names: Sequence[str], settings: SplitSettings) -> Parts:
     taken: dict[str, str] = {}
     for part, file in settings.lists.items():
         listed = read_list(Path(file))
-        found = [_name_of(entry, there) for entry in listed]
-        missing = [entry for entry, name in zip(listed, found, strict=True) if name is None]
+        matched = [_name_of(entry, there) for entry in listed]
+        missing = [entry for entry, name in zip(listed, matched, strict=True) if name is None]
         if missing and not settings.allow_missing:
             raise ConfigError(
                 f"{file}: names {len(missing)} images that are not there, e.g. {', '.join(missing[:SHOWN])}; restore "
                 "them, or set split.allow_missing: true"
             )
-        for name in found:
+        for name in matched:
             if name is None:
                 continue
             if name in taken:
@@ -77,7 +77,7 @@ def _name_of(entry: str, there: set[str]) -> str | None:
     """The image that an entry names, by itself or as the name of a file."""
     if entry in there:
         return entry
-    stem = Path(entry).stem
+    stem = Path(entry).stem  # lists of HyKo2 and HCV2 hold names of files, those of HSI-Drive do not
     return stem if stem in there else None
 
 
@@ -111,6 +111,7 @@ def _by_scene(parts: Parts, order: OrderSettings, seed: int) -> Parts:
     """Whole scenes in parts of about the same sizes: scenes in random order, each to the part that lacks most."""
     names = [name for part in PARTS for name in parts[part]]
     scenes = scenes_of(names, order)
+    # what lists or shares gave says how large the parts shall be
     lacking = {part: float(len(parts[part])) for part in PARTS}
     drawn: Parts = {part: [] for part in PARTS}
     for k in np.random.default_rng(seed).permutation(len(scenes)):
@@ -142,6 +143,7 @@ class Leak:
 
 def leak_of(train: Sequence[str], others: Sequence[str], order: OrderSettings) -> Leak:
     """Of some frames beside the training frames."""
+    # nearest in time, whichever scene it is of: a scene that was driven twice is near as well
     placed = np.sort([order.position(name) for name in train])
     gaps = []
     for name in others:
@@ -160,6 +162,7 @@ def labelled_share(names: Sequence[str], per_cent: float, seed: int) -> tuple[li
     """
     if not 0 < per_cent <= 100:
         raise ConfigError(f"--labels {per_cent:g} is no share; give per cent above 0 and up to 100")
+    # one order for all shares: what 5 % see, 10 % see too
     order = np.random.default_rng([seed, len(names)]).permutation(len(names))
     n_exact = per_cent / 100 * len(names)
     n_images = max(1, round(n_exact))

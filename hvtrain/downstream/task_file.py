@@ -102,6 +102,7 @@ class OrderSettings(Settings):
                 raise ValueError("no match")
             if self.time is None:
                 return float(match[1])
+            # without a time zone: a clock change inside a drive would be an hour's gap, which parts scenes at worst
             return datetime.strptime(match[1], self.time).timestamp()
         except ValueError as error:
             raise ConfigError(
@@ -150,10 +151,11 @@ def task_path(name: str) -> Path:
 
 
 def read_task(path: Path) -> dict[str, Any]:
-    """The tree of a task file, its lists and descriptor found beside it; ConfigError if it is no mapping."""
+    """The tree of a task file, with paths of lists and descriptor beside it; ConfigError if it is no mapping."""
     tree = read_yaml(path)
     if not isinstance(tree, dict):
-        raise ConfigError(f"{path}: expected a mapping of settings, found {type(tree).__name__}")
+        raise ConfigError(f"{path}: expected a mapping of settings, not {type(tree).__name__}")
+    # paths in a task file start at the file, so that its folder can be moved as a whole
     split, images = tree.get("split"), tree.get("images")
     if isinstance(split, dict) and isinstance(split.get("lists"), dict):
         lists = {part: str(path.parent / str(name)) for part, name in split["lists"].items()}

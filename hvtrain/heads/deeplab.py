@@ -52,6 +52,7 @@ class _InvertedResidual(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, n_in, h, w) -> (B, n_out, h / stride, w / stride), rounded up."""
+        # trap: the padding is seen by the expansion, so that the border is not 0 in the depth-wise convolution
         y = self.conv(F.pad(x, (self.dilation,) * 4))
         return x + y if self.adds else y
 
@@ -110,8 +111,8 @@ class _Aspp(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, 320, h, w) -> (B, 256, h, w)."""
-        seen = [_resized(conv(x), x.shape[2:]) for conv in self.convs]  # the mean is spread over the map
-        return self.project(torch.cat(seen, dim=1))
+        branches = [_resized(conv(x), x.shape[2:]) for conv in self.convs]  # the mean is spread over the map
+        return self.project(torch.cat(branches, dim=1))
 
 
 class _Classifier(nn.Module):

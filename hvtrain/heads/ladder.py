@@ -47,7 +47,7 @@ class _Step(nn.Module):
 class Ladder(nn.Module):
     """9.63 E^2 + 0.94 E C + K E / 16 weights with skips.
 
-    n_channels : C of the picture that is seen through skips; 0: no skips, the backbone alone
+    n_channels : C of the picture beside the maps; 0: no skips, the backbone alone
     width      : E, channels of the tap, a multiple of 16
     gates      : attention gates on the skips
     """

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal
 
+import torch
 from torch import Tensor, nn
 
 from hvlabel.errors import ConfigError, WeightsError
@@ -18,6 +19,7 @@ from hvtrain.heads.unet import UNet
 
 FRAMEWORK = "model."  # before every name, as the benchmark's own training saves them
 OF_LOSS = ("criterion.",)  # weights of its loss, no part of a network
+COUNTER = "num_batches_tracked"
 State = Mapping[str, Tensor]
 
 
@@ -48,6 +50,7 @@ def build_head(name: str, n_channels: int, n_classes: int, **options: Any) -> nn
 def load_head(name: str, state_dict: State) -> nn.Module:
     """The head of a state dict, in evaluation mode; its sizes follow from the shapes.
 
+    state_dict : tensors or numpy arrays of any float type
     A leading `model.` and the weights of a loss are taken off. WeightsError for another network's state dict.
     """
     row = head_row(name)
@@ -55,7 +58,9 @@ def load_head(name: str, state_dict: State) -> nn.Module:
     try:
         sizes = row.sizes(state)
         network = row.build(**sizes)
-        network.load_state_dict({key: tensor.float() for key, tensor in state.items()})
+        # counters of norms change nothing and are often left out; anything else has to be there
+        counters = {key: tensor for key, tensor in network.state_dict().items() if key.endswith(COUNTER)}
+        network.load_state_dict(counters | state)
     except (KeyError, RuntimeError, IndexError) as error:
         gist = " ".join(str(error).split())[:100]
         raise WeightsError(f"state dict: not of the head {name} ({gist}); choose another head or file") from error
@@ -71,7 +76,7 @@ def head_row(name: str) -> Row:
 
 def _cleaned(state: State) -> dict[str, Tensor]:
     """A state dict by the network's own names."""
-    kept = {key.removeprefix(FRAMEWORK): tensor for key, tensor in state.items()}
+    kept = {key.removeprefix(FRAMEWORK): torch.as_tensor(tensor).float() for key, tensor in state.items()}
     return {key: tensor for key, tensor in kept.items() if not key.startswith(OF_LOSS)}
 
 

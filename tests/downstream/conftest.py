@@ -12,7 +12,11 @@ from verbs import hvtrain
 from hvtrain.backbones.hyperfree import HyperFreeBackbone
 from hvtrain.backbones.weights import export
 
-DRAWN = ("hvtrain.downstream.head_run.draw_confusion", "hvtrain.downstream.segmentation.draw_examples")
+DRAWN = (
+    "hvtrain.downstream.head_run.draw_confusion",
+    "hvtrain.downstream.segmentation.draw_examples",
+    "hvtrain.downstream.segmentation.draw_features",
+)
 SIDE = (24, 20)
 N_BANDS = 6
 

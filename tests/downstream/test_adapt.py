@@ -13,7 +13,7 @@ from hvlabel.cache.publish import publish_bytes
 from hvlabel.errors import TrainingError, WeightsError
 from hvtrain.downstream import adapt as engine
 from hvtrain.downstream import head_run
-from hvtrain.downstream.adapt import Asked
+from hvtrain.downstream.adapt import Request
 from hvtrain.downstream.feature_cache import FeatureCache
 from hvtrain.downstream.frozen import Frozen, load_frozen, weights_sha256
 from hvtrain.downstream.head_run import HeadFiles
@@ -65,7 +65,7 @@ def test_a_damaged_or_foreign_entry_of_the_cache_is_made_again(task, adapt, enco
 def test_the_backbone_is_what_it_was(task, own_data, backbone, tmp_path, monkeypatch):
     before = load_frozen(str(backbone))
     place = place_in(tmp_path / "results")
-    folder = engine.adapt(Asked(str(task()), str(backbone), data=own_data), place, device="cpu", threads=1)
+    folder = engine.adapt(Request(str(task()), str(backbone), data=own_data), place, device="cpu", threads=1)
     assert (
         read_identity(HeadFiles(folder))["facts"]["backbone_sha256"] == before.sha256 == weights_sha256(before.network)
     )
@@ -78,10 +78,10 @@ def test_the_backbone_is_what_it_was(task, own_data, backbone, tmp_path, monkeyp
 
     monkeypatch.setattr(engine, "load_frozen", moving)
     with pytest.raises(TrainingError, match="its weights changed during the training of a head"):
-        engine.adapt(Asked(str(task()), str(backbone), data=own_data, seed=1), place, device="cpu", threads=1)
+        engine.adapt(Request(str(task()), str(backbone), data=own_data, seed=1), place, device="cpu", threads=1)
 
 
-def test_a_head_learns_two_classes_and_scores_are_of_the_best_step(task, adapt, tmp_path, with_pictures):
+def test_a_head_learns_two_classes_and_scores_are_of_the_best_step(task, adapt, tmp_path):
     recipe = {"steps": 40, "lr": 0.05, "validate_every": 4}
     folder = tmp_path / folder_of(adapt(task(pooled_px=1, recipe=recipe), "--input", "cube", source=None))
     facts = json.loads((folder / "run.json").read_bytes())
@@ -90,7 +90,13 @@ def test_a_head_learns_two_classes_and_scores_are_of_the_best_step(task, adapt, 
     assert [row["score"] for row in rows if row["step"] == facts["best_step"]] == [best]
     assert best > rows[0]["score"]
     assert facts["scores"]["test"]["acc_micro"] > 0.9
-    assert {"curves.png", "confusion.png", "examples.png"} <= {path.name for path in folder.iterdir()}
+
+
+@pytest.mark.usefixtures("with_pictures")
+def test_what_a_run_shows(task, adapt, tmp_path):
+    folder = tmp_path / folder_of(adapt(task(), "--steps", 1))
+    pictures = {path.name for path in folder.glob("*.png")}
+    assert pictures == {"curves.png", "confusion.png", "examples.png", "features.png"}
 
 
 @pytest.mark.parametrize("head", ["ladder", "linear"])

@@ -1,4 +1,4 @@
-"""Finished heads asked: label pictures, their place on the ground, and runs side by side."""
+"""Finished heads request: label pictures, their place on the ground, and runs side by side."""
 
 import csv
 import json

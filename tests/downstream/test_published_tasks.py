@@ -6,7 +6,7 @@ import pytest
 import raw_files as raw
 import yaml
 
-from hvtrain.downstream.adapt import Asked, adapt, open_file
+from hvtrain.downstream.adapt import Request, adapt, open_file
 from hvtrain.downstream.head_run import HeadFiles
 from hvtrain.downstream.place import place_in
 from hvtrain.downstream.splits import PARTS, read_list
@@ -70,8 +70,8 @@ def published(tmp_path):
 
 
 def run(path, data, backbone, tmp_path, **more):
-    asked = Asked(str(path), str(backbone) if backbone else None, data=data, **more)
-    folder = adapt(asked, place_in(tmp_path / "results"), device="cpu", threads=1)
+    request = Request(str(path), str(backbone) if backbone else None, data=data, **more)
+    folder = adapt(request, place_in(tmp_path / "results"), device="cpu", threads=1)
     files = HeadFiles(folder)
     with np.load(files.tables) as tables:
         return read_identity(files)["facts"], tables["confusion"]

@@ -123,7 +123,8 @@ def test_what_is_saved_is_loaded_again(name):
     options = {} if name == "deeplabv3plus" else {"width": 2}
     network = build_head(name, 5, 4, **options).eval()
     x = torch.rand(1, 5, 33, 47)
-    again = load_head(name, network.state_dict())
+    saved = {key: tensor.numpy() for key, tensor in network.state_dict().items() if "num_batches" not in key}
+    again = load_head(name, saved)
     np.testing.assert_array_equal(again(x), network(x))
     assert network(x).shape == (1, 4, 33, 47)
 
