@@ -55,7 +55,6 @@ class Frozen:
         """
         network = self.network
         side_px = network.side_px
-        # the whole image is one input: taller or wider, its longest side decides the scale
         longest_px = max(values.shape[1:])
         network.require_bands(wavelengths_nm)
         image = torch.from_numpy(np.ascontiguousarray(values)).float()[None]  # (1, C, H, W)
