@@ -20,6 +20,7 @@ from hvtrain.downstream.head_run import HeadFiles
 from hvtrain.downstream.place import place_in
 from hvtrain.downstream.task_file import SHIPPED
 from hvtrain.engine.run_folder import read_identity
+from hvtrain.student import load_exported
 
 TASK = "bench_materials"
 SEED = 11  # of the scenes: none that the shipped networks were trained on (resources/models)
@@ -46,7 +47,13 @@ def ways(backbone: str, *, runet: bool) -> list[Way]:
     return [*chosen, Way("RU-Net on the cube", None, "runet", "cube")] if runet else chosen
 
 
-def write_task(folder: Path, scenes: int, size_px: int, steps: int) -> Path:
+def cell_px(backbone: str, size_px: int) -> int:
+    """Side of a cell of the backbone's last map, px of a scene of size_px: what spectra are averaged over as well."""
+    network = load_exported(Path(backbone))
+    return max(1, round(network.stride_px * size_px / network.side_px))
+
+
+def write_task(folder: Path, scenes: int, size_px: int, steps: int, pooled_px: int) -> Path:
     """The shipped task on other scenes."""
     tree = yaml.safe_load((SHIPPED / "demo_materials.yaml").read_text())
     tree["images"] = {"demo": {"demo": "vis31", "demo_scenes": scenes, "demo_size_px": size_px, "demo_seed": SEED}}
@@ -58,6 +65,7 @@ def write_task(folder: Path, scenes: int, size_px: int, steps: int) -> Path:
         "warmup_steps": 10,
         "validate_every": max(1, steps // 4),
     }
+    tree["pooled_px"] = pooled_px
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{TASK}.yaml"
     path.write_text(yaml.safe_dump(tree))
@@ -76,7 +84,7 @@ def main() -> None:
     parser.add_argument("--labels", type=float, nargs="+", default=[1.0, 5.0, 20.0, 100.0])
     parser.add_argument("--runet", action="store_true")
     given = parser.parse_args()
-    task = write_task(given.results, given.scenes, given.size_px, given.steps)
+    task = write_task(given.results, given.scenes, given.size_px, given.steps, cell_px(given.backbone, given.size_px))
     place_of = place_in(given.results)
     for labels in given.labels:
         figures = {}
