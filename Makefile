@@ -26,7 +26,7 @@ endif
 export XDG_CACHE_HOME := $(CURDIR)/.cache
 endif
 
-.PHONY: help install models demo demo-pretrain unlock test test-slow check format bench docs lock clean
+.PHONY: help install models demo demo-pretrain demo-downstream unlock test test-slow check format bench docs lock clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -54,6 +54,11 @@ demo: $(READY) $(if $(filter sam,$(MODELS)),models)  ## the whole pipeline on tw
 demo-pretrain: $(READY) models  ## a small backbone, trained on the demo's labels and evaluated
 	@$(SNAKEMAKE) --configfile config/config.yaml -- pretrain
 	@$(BIN)/hvlabel summary --results results
+
+demo-downstream: $(READY) models  ## materials of generated scenes, segmented by heads on that backbone, frozen
+	$(BIN)/snakemake --cores $(CORES) --no-hooks --configfile config/config.yaml -- downstream
+	@cat results/downstream/runs/compare.md
+	@echo "picture:  results/downstream/runs/demo_materials/demo.linear.features.labels100.seed0/examples.png"
 
 unlock: $(READY)  ## forget a run that was killed on another machine (RESULTS=folder)
 	@$(BIN)/hvlabel unlock --results $(RESULTS)

@@ -189,3 +189,8 @@ class Layout:
     def pretrain(self, run: str) -> Path:
         """Folder of a pre-training run."""
         return self.root / "pretrain" / run
+
+    @property
+    def downstream(self) -> Path:
+        """Everything that downstream tasks make."""
+        return self.root / "downstream"

@@ -11,6 +11,7 @@ from hvlabel.config import PretrainSettings, StudentSettings, TeacherSettings, p
 from hvlabel.config.tree import Config, load_config
 from hvlabel.errors import ConfigError, run_program
 from hvlabel.layout import Layout
+from hvtrain.downstream_cli import register as register_downstream
 
 app = typer.Typer(
     add_completion=False,
@@ -164,6 +165,9 @@ def cost(
         raise ConfigError(f"--bands {bands!r}: expected numbers joined by commas, e.g. 25,128,204")
     asked = [Asked(student, int(count), bf16=bf16, compile=compiled, threads=threads) for count in counts]
     typer.echo(lined(cost_table(costs(asked))).rstrip())
+
+
+register_downstream(app)
 
 
 def _settings(

@@ -68,9 +68,12 @@ ROOMS = {
     "hvtrain.student": {"config", "models.hyperfree", "models.weights"},
     "hvtrain.pretrain": {"", "cache", "config", "layout", "models.weights"},
     "hvtrain.tasks": {"cache", "config", "cube", "layout", "masks", "models.decoder", "models.padding", "models.weights"},
+    "hvtrain.metrics": set(),
+    "hvtrain.downstream": {"", "cache", "config", "config.downstream", "cube", "demo", "descriptors", "layout", "manifest", "models.decoder", "models.padding", "models.weights", "readers", "readers.formats", "readers.named", "settings", "stages", "walk", "yaml_file"},
+    "hvtrain.downstream_cli": set(),
     "hvtrain.recipes": {"cache", "config", "cube", "demo", "layout", "masks", "models.device", "models.hyperfree", "models.pictures", "models.sam", "models.sam2", "models.weights", "quality"},
     "hvtrain.cli": {"cache", "config", "config.tree", "layout", "settings"},
-    "workflow": {"branches.table", "config.tree", "manifest", "layout", "cache.at_work", "cache.index", "cache.left_overs", "inspect.live"},
+    "workflow": {"branches.table", "config.downstream", "config.tree", "manifest", "layout", "cache.at_work", "cache.index", "cache.left_overs", "inspect.live"},
 }  # fmt: skip
 
 # inside a room: file or folder -> what it may import of the room; what stands higher never imports what stands lower
@@ -137,7 +140,10 @@ FLOORS = {
     "pretrain": {"data", "backbones", "student", "engine", "objectives"},
     "recipes": {"data", "backbones", "heads", "engine", "objectives"},
     "tasks": {"data", "backbones", "heads", "student", "engine", "objectives", "pretrain"},
-    "cli": {"backbones", "engine", "pretrain", "tasks"},
+    "metrics": set(),
+    "downstream": {"data", "backbones", "heads", "student", "engine", "metrics"},
+    "downstream_cli": {"downstream", "engine"},
+    "cli": {"backbones", "engine", "pretrain", "tasks", "downstream_cli"},
 }
 
 

@@ -19,6 +19,7 @@ from hvlabel.branches.table import BRANCHES, CORE_BRANCHES, OPTIONAL_BRANCHES, T
 from hvlabel.config.branch import BranchSettings, Surroundings
 from hvlabel.config.cube import CubeSettings
 from hvlabel.config.dataset import Dataset
+from hvlabel.config.downstream import DownstreamSettings
 from hvlabel.config.fusion import FusionSettings
 from hvlabel.config.pretrain import PretrainSettings
 from hvlabel.config.run import RunSettings
@@ -65,6 +66,7 @@ class Config(BranchGroups):
     fusion: FusionSettings = FusionSettings()
     teacher: TeacherSettings = TeacherSettings()
     pretrain: PretrainSettings = PretrainSettings()
+    downstream: DownstreamSettings = DownstreamSettings()
     run: RunSettings = RunSettings()
 
     def branch(self, name: str) -> BranchSettings | None:

@@ -12,14 +12,16 @@ SMALLEST_PX = 16
 
 
 class DoubleConv(nn.Module):
-    """Two convolutions; with batch norms they have no biases."""
+    """Two convolutions; with batch norms they have biases only where `biases` asks for them."""
 
-    def __init__(self, n_in: int, n_out: int, middle: int | None = None, *, norms: bool = True) -> None:
+    def __init__(
+        self, n_in: int, n_out: int, middle: int | None = None, *, norms: bool = True, biases: bool = False
+    ) -> None:
         super().__init__()
         layers: list[nn.Module] = []
         middle = middle or n_out
         for a, b in ((n_in, middle), (middle, n_out)):
-            layers.append(nn.Conv2d(a, b, 3, padding=1, bias=not norms))
+            layers.append(nn.Conv2d(a, b, 3, padding=1, bias=biases or not norms))
             layers += [nn.BatchNorm2d(b)] if norms else []
             layers.append(nn.ReLU())
         self.double_conv = nn.Sequential(*layers)
@@ -44,9 +46,9 @@ class Down(nn.Module):
 class Up(nn.Module):
     """Twice the size, beside what the way down had at that size."""
 
-    def __init__(self, n_in: int, n_out: int, *, norms: bool) -> None:
+    def __init__(self, n_in: int, n_out: int, *, norms: bool, biases: bool = False) -> None:
         super().__init__()
-        self.conv = DoubleConv(n_in, n_out, n_in // 2, norms=norms)
+        self.conv = DoubleConv(n_in, n_out, n_in // 2, norms=norms, biases=biases)
 
     def forward(self, x: Tensor, skipped: Tensor) -> Tensor:
         """(B, n_out, H, W) of (B, n, h, w) and of (B, n_in - n, H, W)."""
@@ -58,7 +60,7 @@ class Up(nn.Module):
         return self.conv(torch.cat([skipped, x], dim=1))
 
 
-class _Out(nn.Module):
+class Out(nn.Module):
     """The last layer; under `conv`, as published."""
 
     def __init__(self, n_in: int, n_classes: int) -> None:
@@ -99,7 +101,7 @@ class UNet(nn.Module):
         self.up2 = Up(8 * width, 2 * width, norms=norms)
         self.up3 = Up(4 * width, width, norms=norms)
         self.up4 = Up(2 * width, width, norms=norms)
-        self.outc = _Out(width, n_classes)
+        self.outc = Out(width, n_classes)
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits (B, classes, H, W) of (B, C, H, W), at least 16 px a side."""

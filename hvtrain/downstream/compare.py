@@ -1,0 +1,109 @@
+"""Finished runs side by side: one row per task, backbone, head, input and share of labels; seeds as mean and spread."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hvlabel.cache.publish import publish_bytes
+from hvlabel.errors import ResultsError
+from hvtrain.downstream.plots import draw_label_curves
+from hvtrain.engine.run_folder import RunFiles
+
+TELL_APART = ("task", "backbone", "head", "input", "labels")
+NAN = float("nan")
+NOTHING = "-"  # in a cell
+
+
+def runs_below(folder: Path) -> list[dict[str, Any]]:
+    """Facts of all finished runs below a folder, in the order of their paths; ResultsError if there are none."""
+    runs = []
+    for path in sorted(folder.rglob(RunFiles(folder).facts.name)):
+        try:
+            facts = json.loads(path.read_bytes())
+        except (OSError, ValueError) as error:
+            raise ResultsError(f"{path}: cannot be read ({str(error)[:80]}); delete it and run again") from error
+        # a pre-training run has a run.json too
+        if isinstance(facts, dict) and "kind" in facts and "scores" in facts:
+            runs.append(facts)
+    if not runs:
+        raise ResultsError(f"{folder}: no finished run of a downstream task below it; `hvtrain adapt` makes one")
+    return runs
+
+
+def table(runs: Sequence[Mapping[str, Any]]) -> list[list[str]]:
+    """Header and rows as text.
+
+    Figures are means over seeds, each beside its standard deviation (of a sample; - for one seed).
+    """
+    groups: dict[tuple[Any, ...], list[Mapping[str, Any]]] = defaultdict(list)
+    for run in runs:
+        groups[tuple(run[name] for name in TELL_APART)].append(run)
+    names = list(dict.fromkeys(name for run in runs for name in run["scores"]["test"]))
+    header = [*TELL_APART, "seeds"]
+    for name in names:
+        header += [name, f"{name} sd"]
+    header += ["trainable", "total", "seconds"]
+    rows = [header]
+    for group in sorted(groups, key=lambda g: (*map(str, g[:-1]), g[-1])):
+        of_group = groups[group]
+        row = [*map(str, group[:-1]), f"{group[-1]:g}", str(len(of_group))]
+        for name in names:
+            mean, deviation = spread([run["scores"]["test"].get(name, NAN) for run in of_group])
+            row += [_figure(mean), _figure(deviation)]
+        seconds = np.mean([run["seconds"] for run in of_group])
+        row += [str(of_group[0]["trainable_parameters"]), str(of_group[0]["total_parameters"]), f"{seconds:.1f}"]
+        rows.append(row)
+    return rows
+
+
+def spread(values: Sequence[float]) -> tuple[float, float]:
+    """Mean and standard deviation of a sample; nan for the second of a single value."""
+    mean = float(np.mean(values))
+    # of a sample: three seeds stand for all that there could be
+    return mean, float(np.std(values, ddof=1)) if len(values) > 1 else NAN
+
+
+def markdown(rows: Sequence[Sequence[str]]) -> str:
+    """A table for people, figures to the right."""
+    header, *lines = ["| " + " | ".join(row) + " |" for row in rows]
+    n_words = len(TELL_APART) - 1
+    alignment = "|" + "---|" * n_words + "---:|" * (len(rows[0]) - n_words)
+    return "\n".join([header, alignment, *lines]) + "\n"
+
+
+def compare(folder: Path) -> str:
+    """Write compare.tsv and compare.md, and the curves of tasks with several shares of labels; returns the table."""
+    runs = runs_below(folder)
+    rows = table(runs)
+    for_people = markdown(rows)
+    publish_bytes(folder / "compare.tsv", "".join("\t".join(row) + "\n" for row in rows).encode())
+    publish_bytes(folder / "compare.md", for_people.encode())
+    for task in dict.fromkeys(run["task"] for run in runs):
+        of_task = [run for run in runs if run["task"] == task]
+        if len({run["labels"] for run in of_task}) > 1:
+            figure = of_task[0]["figure"]
+            draw_label_curves(folder / f"labels_{task}.png", _curves(of_task, figure), figure)
+    return for_people
+
+
+def _curves(runs: Sequence[Mapping[str, Any]], figure: str) -> dict[str, list[tuple[float, float, float]]]:
+    """Score by share of labels of each way to see a task."""
+    values: dict[str, dict[float, list[float]]] = defaultdict(lambda: defaultdict(list))
+    for run in runs:
+        name = f"{run['backbone']}, {run['input']}, {run['head']}"
+        values[name][run["labels"]].append(run["scores"]["test"][figure])
+    curves = {}
+    for name, by_share in values.items():
+        curves[name] = [(share, *spread(by_share[share])) for share in sorted(by_share)]
+    return curves
+
+
+def _figure(value: float) -> str:
+    return NOTHING if math.isnan(value) else f"{value:.4f}"

@@ -1,0 +1,88 @@
+"""What the head of a dense task sees of a cube, by name: maps of a frozen backbone, a picture, or both."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from pydantic import Field
+
+from hvlabel.cube import Cube
+from hvlabel.errors import ConfigError
+from hvlabel.settings import Settings
+from hvtrain.downstream import pictures
+
+RGB_NM = (640.0, 550.0, 460.0)  # as whose bands a backbone is shown the picture's red, green and blue
+
+
+@dataclass(frozen=True)
+class Input:
+    """One choice.
+
+    shown   : what of the cube the backbone is shown; "": there is no backbone
+    picture : what the head itself sees at full size; "": nothing
+    """
+
+    shown: Literal["", "cube", "rgb"] = ""
+    picture: Literal["", "cube", "pca1", "mean", "rgb"] = ""
+
+
+INPUTS = {
+    "features": Input(shown="cube"),
+    "features+cube": Input(shown="cube", picture="cube"),
+    "features-rgb": Input(shown="rgb"),
+    "cube": Input(picture="cube"),
+    "pca1": Input(picture="pca1"),
+    "mean": Input(picture="mean"),
+    "rgb": Input(picture="rgb"),
+}
+
+
+class PseudoRgbSettings(Settings):
+    """Which bands stand for red, green and blue."""
+
+    bands: tuple[int, int, int] = Field(description="indices from 0 of the bands shown as red, green and blue")
+    ranges: tuple[tuple[float, float], tuple[float, float], tuple[float, float]] | None = Field(
+        None, description="values of each that become 0 and 255; none: least and largest of the image"
+    )
+
+
+def input_of(name: str) -> Input:
+    """The row of a name; ConfigError for a name that no row has."""
+    if name not in INPUTS:
+        raise ConfigError(f"input {name!r} is unknown; there are: {', '.join(INPUTS)}")
+    return INPUTS[name]
+
+
+def picture_of(cube: Cube, kind: str, every_px: int, rgb: PseudoRgbSettings | None) -> np.ndarray:
+    """(C, H, W) float32 of what a head sees at full size: values as they are, 0 to 255 for colours.
+
+    rgb : bands of a pseudo-RGB picture; none: the picture that the cube holds
+    ConfigError for bands that the cube has not.
+    """
+    if kind == "rgb" and rgb is None:
+        whole = cube.rgb[::every_px, ::every_px].transpose(2, 0, 1)
+        return np.ascontiguousarray(whole, np.float32)
+    values = cube.values()[:, ::every_px, ::every_px]
+    if kind == "pca1":
+        return pictures.pca1(values)
+    if kind == "mean":
+        return pictures.mean_band(values)
+    if kind == "rgb":
+        assert rgb is not None
+        if max(rgb.bands) >= len(values):
+            raise ConfigError(
+                f"{cube.path}: has {len(values)} bands, pseudo_rgb.bands names {max(rgb.bands)}; count from 0"
+            )
+        return pictures.pseudo_rgb(values, rgb.bands, rgb.ranges)
+    return np.ascontiguousarray(values)
+
+
+def network_values(cube: Cube, shown: str, every_px: int) -> tuple[np.ndarray, Sequence[float]]:
+    """(C, H, W) float32 that a backbone is shown, and the (C,) band centres, nm."""
+    if shown == "rgb":
+        return picture_of(cube, "rgb", every_px, None), RGB_NM
+    # a dead band has nothing to tell
+    return cube.live_values()[:, ::every_px, ::every_px], cube.live_wavelengths_nm.tolist()

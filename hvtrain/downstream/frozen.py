@@ -1,0 +1,125 @@
+"""A backbone that nothing moves: all its bands, no gradient, no statistics that follow the data."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from hvlabel.config.downstream import FIRST_WEIGHTS, backbone_name
+from hvlabel.errors import TrainingError, WeightsError
+from hvlabel.models.decoder import PromptedNetwork
+from hvlabel.models.padding import fitted, padded
+from hvtrain.backbones.contract import Backbone
+from hvtrain.data.feature_maps import FeatureMaps
+from hvtrain.data.inputs import finite, in_range
+from hvtrain.engine.run_folder import RunFiles
+from hvtrain.student import load_exported, rebuilt
+
+
+@dataclass(frozen=True)
+class Frozen:
+    """A frozen backbone.
+
+    network : in evaluation mode, without gradients
+    sha256  : over names, types, shapes and bytes of its weights: a head belongs to them, in whatever file they lie
+    name    : for tables
+    source  : as load_frozen takes it, from whatever working directory
+    """
+
+    network: Backbone
+    sha256: str
+    name: str
+    source: str
+
+    @property
+    def device(self) -> torch.device:
+        """Where it computes."""
+        return next(self.network.parameters()).device
+
+    @torch.no_grad()
+    def maps(self, values: np.ndarray, wavelengths_nm: Sequence[float], gsd_m: float = 1.0) -> FeatureMaps:
+        """Maps (1, D, h, w) float32 of a whole image, the one that prompts are decoded on last; padding is cut off.
+
+        Their strides_px are in px of the image, whose longest side is resized to the network's input.
+
+        values         : (C, H, W) float32 physical values
+        wavelengths_nm : (C,) band centres
+        gsd_m          : m per px of the image
+        BandError where no feature can be made from these bands.
+        """
+        network = self.network
+        side_px = network.side_px
+        longest_px = max(values.shape[1:])
+        network.require_bands(wavelengths_nm)
+        image = torch.from_numpy(np.ascontiguousarray(values)).float()[None]  # (1, C, H, W)
+        x, (height, width) = fitted(finite(image), side_px)
+        x = padded(in_range(x, network.input_range), side_px).to(self.device)
+        maps = network.encode(x, list(wavelengths_nm), [gsd_m * longest_px / side_px])
+        cut = []
+        for whole in maps:
+            # cells that the image reaches into, rounded up
+            rows = -(-height * whole.shape[2] // side_px)
+            columns = -(-width * whole.shape[3] // side_px)
+            cut.append(whole[:, :, :rows, :columns].float().cpu())
+        strides_px = tuple(longest_px / whole.shape[2] for whole in maps)
+        return FeatureMaps(tuple(cut), strides_px)
+
+    @property
+    def has_neck(self) -> bool:
+        """Whether the last map is made for the prompt decoder; the others are the taps."""
+        return isinstance(self.network, PromptedNetwork)
+
+    def require_unchanged(self) -> None:
+        """TrainingError if a weight is no longer what it was when the backbone was loaded."""
+        now = weights_sha256(self.network)
+        if now != self.sha256:
+            raise TrainingError(
+                f"backbone {self.name}: its weights changed during the training of a head ({self.sha256[:12]} became "
+                f"{now[:12]}); nothing was kept, please report this"
+            )
+
+
+def load_frozen(source: str, seed: int = 0) -> Frozen:
+    """The backbone of a run's folder or of a file (student.safetensors, an import, a published HyperFree file).
+
+    source : a path; after `untrained:`, the network of its sizes with first weights drawn from the seed
+    WeightsError for what is neither.
+    """
+    path = _file(Path(source.removeprefix(FIRST_WEIGHTS)).expanduser())
+    is_untrained = source.startswith(FIRST_WEIGHTS)
+    network = load_exported(path)
+    if is_untrained:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            network = rebuilt(network.name, network.sizes()).eval()
+    network.requires_grad_(False)
+    found_at = f"{FIRST_WEIGHTS if is_untrained else ''}{path.resolve()}"
+    return Frozen(network, weights_sha256(network), backbone_name(source), found_at)
+
+
+def _file(path: Path) -> Path:
+    """The weights of a run's folder, or the file itself; WeightsError where neither is there."""
+    if path.is_dir():
+        weights = RunFiles(path).weights
+        if not weights.is_file():
+            raise WeightsError(f"{path}: no {weights.name} in it; is the run finished? `hvtrain fit` finishes it")
+        return weights
+    if not path.is_file():
+        raise WeightsError(f"{path}: no such backbone; give the folder of a finished run or a .safetensors file")
+    return path
+
+
+def weights_sha256(network: nn.Module) -> str:
+    """sha256 (hex) over the names, types, shapes and bytes of a network's state dict, in the order of the names."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(network.state_dict().items()):
+        values = tensor.detach().cpu().contiguous()
+        digest.update(f"{name}\0{values.dtype}\0{tuple(values.shape)}\0".encode())
+        digest.update(values.flatten().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,118 @@
+"""Pictures of runs: examples, confusion, and how scores grow with labels."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hvlabel.cache.publish import publish_bytes
+
+NO_CLASS = (30, 30, 30)  # grey of pixels that do not count
+PANEL_IN, DPI = 2.6, 90
+Row = tuple[str, np.ndarray, np.ndarray, np.ndarray]  # name, picture (H, W, 3) uint8, truth and prediction (H, W)
+
+
+def coloured(labels: np.ndarray, colours: Sequence[Sequence[int]]) -> np.ndarray:
+    """(H, W, 3) uint8 of labels (H, W)."""
+    table = np.full((256, 3), NO_CLASS, np.uint8)
+    table[: len(colours)] = np.array(colours, np.uint8)
+    return table[labels.astype(np.uint8)]
+
+
+def draw_examples(out: Path, rows: Sequence[Row], names: Sequence[str], colours: Sequence[Sequence[int]]) -> None:
+    """PNG with a line per image: picture, truth, prediction; the classes below."""
+    plt = _pyplot()
+    figure, axes = plt.subplots(
+        len(rows), 3, figsize=(3 * PANEL_IN, len(rows) * PANEL_IN + 0.8), squeeze=False, layout="constrained"
+    )
+    for line, (name, picture, truth, predicted) in zip(axes, rows, strict=True):
+        shown = (picture, coloured(truth, colours), coloured(predicted, colours))
+        for axis, panel, title in zip(line, shown, (name, "truth", "prediction"), strict=True):
+            axis.imshow(panel)
+            axis.set_title(title, fontsize=8)
+            axis.set_axis_off()
+    handles = []
+    for name, colour in zip(names, colours, strict=True):
+        handles.append(plt.Rectangle((0, 0), 1, 1, color=[c / 255 for c in colour], label=name))
+    figure.legend(handles=handles, loc="outside lower center", ncols=5, fontsize=7)
+    _publish(figure, out)
+
+
+def draw_confusion(out: Path, confusion: np.ndarray, names: Sequence[str]) -> None:
+    """PNG of a confusion matrix (K, K), each row as shares of the true class."""
+    plt = _pyplot()
+    # shares of the true class: rare classes would be invisible as counts
+    totals = np.maximum(confusion.sum(axis=1, keepdims=True), 1)
+    shares = confusion / totals
+    side_in = 1.5 + 0.42 * len(names)
+    figure, axis = plt.subplots(figsize=(side_in + 0.6, side_in), layout="constrained")
+    drawn = axis.imshow(shares, vmin=0, vmax=1, cmap="viridis")
+    for i, j in zip(*np.nonzero(shares >= 0.05), strict=True):
+        axis.text(j, i, f"{shares[i, j]:.2f}".lstrip("0"), ha="center", va="center", fontsize=6, color="white")
+    axis.set_xticks(range(len(names)), names, rotation=90, fontsize=7)
+    axis.set_yticks(range(len(names)), names, fontsize=7)
+    axis.set_xlabel("predicted")
+    axis.set_ylabel("truth")
+    figure.colorbar(drawn, shrink=0.7)
+    _publish(figure, out)
+
+
+def draw_label_curves(out: Path, curves: dict[str, list[tuple[float, float, float]]], figure_name: str) -> None:
+    """PNG of scores by share of labels.
+
+    curves : name -> (per cent of the labels, mean, sd over seeds), rising
+    """
+    plt = _pyplot()
+    figure, axis = plt.subplots(figsize=(6, 4), layout="constrained")
+    for name, points in curves.items():
+        per_cent, means, deviations = zip(*points, strict=True)
+        axis.errorbar(per_cent, means, yerr=np.nan_to_num(deviations), marker="o", capsize=3, label=name)
+    axis.set_xscale("log")
+    axis.set_xlabel("labels used, %")
+    axis.set_ylabel(figure_name)
+    axis.legend(fontsize=7)
+    _publish(figure, out)
+
+
+def draw_features(
+    out: Path, features: np.ndarray, labels: np.ndarray, names: Sequence[str], colours: Sequence[Sequence[int]]
+) -> None:
+    """PNG of cells of the deepest map on its first two principal components, by class.
+
+    features : (n, D) float; labels : (n,) whole numbers, the class in the middle of each cell
+    """
+    centred = features - features.mean(axis=0)
+    _, _, directions = np.linalg.svd(centred, full_matrices=False)
+    x, y = directions[:2] @ centred.T  # (n,) each
+    plt = _pyplot()
+    figure, axis = plt.subplots(figsize=(5.5, 4.5), layout="constrained")
+    for k, (name, colour) in enumerate(zip(names, colours, strict=True)):
+        of_class = labels == k
+        if of_class.any():
+            axis.scatter(x[of_class], y[of_class], s=5, color=[[c / 255 for c in colour]], label=name)
+    axis.set_xlabel("first component of the features")
+    axis.set_ylabel("second")
+    axis.set_facecolor("lightgrey")  # classes may be white
+    axis.legend(fontsize=6, markerscale=2)
+    _publish(figure, out)
+
+
+def _pyplot() -> Any:
+    """Matplotlib where there is no screen; imported when something is drawn."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    from matplotlib import pyplot as plt
+
+    return plt
+
+
+def _publish(figure: Any, out: Path) -> None:
+    content = io.BytesIO()
+    figure.savefig(content, format="png", dpi=DPI)
+    _pyplot().close(figure)
+    publish_bytes(out, content.getvalue())

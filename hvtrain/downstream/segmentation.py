@@ -1,0 +1,286 @@
+"""Semantic segmentation: classes of all pixels, scored over the confusion matrix of a whole split."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from hvlabel.errors import ConfigError
+from hvtrain.data.batch import Batch
+from hvtrain.downstream.contract import Choice, Part, Scores, Task
+from hvtrain.downstream.dense_head import head_plan
+from hvtrain.downstream.dense_inputs import input_of
+from hvtrain.downstream.feature_cache import FeatureCache
+from hvtrain.downstream.frozen import Frozen
+from hvtrain.downstream.images import TaskImages
+from hvtrain.downstream.place import Place
+from hvtrain.downstream.plots import draw_examples, draw_features
+from hvtrain.downstream.samples import Sample, Samples
+from hvtrain.downstream.segment_file import Classes, SegmentSettings
+from hvtrain.downstream.splits import PARTS, labelled_share, leak_of, split_of
+from hvtrain.heads.views import View
+from hvtrain.metrics.segmentation import confusion_matrix, figures
+
+FLIPS, PIXELS = 1, 2  # streams of random numbers: of a step's samples, of the pixels that stay labelled
+N_EXAMPLES = 4
+
+
+class Segmentation(Task):
+    """See the contract; its batches hold a `view`'s parts and `labels` (B, H, W)."""
+
+    kind: ClassVar[str] = "segment"
+    figure: ClassVar[str] = "jaccard"
+    terms: ClassVar[tuple[str, ...]] = ("loss", "cross_entropy", "dice")
+
+    def __init__(self, settings: SegmentSettings, place: Place, backbone: Frozen | None, choice: Choice) -> None:
+        self.settings, self.choice = settings, choice
+        self.chosen = input_of(choice.input)
+        self.classes = Classes.of(settings)
+        images = TaskImages(settings.images, settings.truth, place)
+        self.parts = split_of(images.names, settings.split)
+        # before anything takes long: a name that tells no place is an error
+        order = settings.split.order
+        self._leak = leak_of(self.parts["train"], self.parts["test"], order) if order else None
+        used = [name for part in PARTS for name in self.parts[part]]
+        self._images = images.prepared(used)
+        self._labels = self._read_labels()
+        self.train, self._pixel_share = labelled_share(self.parts["train"], choice.labels, choice.seed)
+        self._thin_out()
+        self.cache = None
+        if self.chosen.shown:
+            assert backbone is not None  # who opens a task asks the input for it
+            self.cache = FeatureCache(backbone, place.features(backbone.sha256), choice.input)
+        neck = backbone is not None and backbone.has_neck
+        self.samples = Samples(self._images, self._labels, self.chosen, self.cache, settings.pseudo_rgb, neck=neck)
+        self.neck = neck
+        self._groups = self._by_form()
+        example = self.samples.of(self.train[0])
+        self.plan = head_plan(choice, example, len(self.classes.names), settings.pooled_px)
+        self.plan.require_samples(settings.recipe.batch_images)
+        self._class_weights = self._weights()
+
+    # ------------------------------------------------------------------------------------------ what the engine asks
+
+    def make_head(self) -> nn.Module:
+        """The network of the choice, behind what turns samples into what it takes."""
+        return self.plan.build()
+
+    def head_facts(self) -> dict[str, Any]:
+        """Sizes, classes and what of a cube it is shown."""
+        rgb = self.settings.pseudo_rgb
+        return {
+            "plan": asdict(self.plan),
+            "input": self.choice.input,
+            "classes": list(self.classes.names),
+            "colours": [list(colour) for colour in self.classes.colours],
+            "every_px": self.settings.images.every_px,
+            "gsd_m": self.settings.images.gsd_m,
+            "pseudo_rgb": None if rgb is None else rgb.model_dump(mode="json"),
+            "neck": self.neck,
+        }
+
+    def identity(self) -> list[str]:
+        """Of every image: content, truth and part."""
+        rows = []
+        for part in PARTS:
+            for name in self.parts[part]:
+                image = self._images[name]
+                rows.append([part, name, image.identity, image.truth_sha256])
+        return [hashlib.sha256(json.dumps(rows).encode()).hexdigest()]
+
+    def batch(self, step: int) -> Batch:
+        """Samples of one form, drawn with probabilities as their numbers; at least two, for the norms."""
+        # nothing but the step decides, so that a resumed run meets the same batches
+        rng = np.random.default_rng([self.choice.seed, FLIPS, step])
+        sizes = np.array([len(group) for group in self._groups], float)
+        group = self._groups[rng.choice(len(self._groups), p=sizes / sizes.sum())]
+        # of a single image two samples, mirrored or not: more would tell nothing new
+        n = min(self.settings.recipe.batch_images, max(2, len(group)))
+        names = [group[k] for k in rng.choice(len(group), size=n, replace=n > len(group))]
+        flips = rng.random(n) < self.settings.augment.flip
+        samples = [self.samples.of(name, flipped=bool(flip)) for name, flip in zip(names, flips, strict=True)]
+        parts = _stacked(samples)
+        if parts["picture"] is not None and self.settings.augment.gain_sd:
+            shape = (*parts["picture"].shape[:2], 1, 1)
+            gains = rng.normal(1.0, self.settings.augment.gain_sd, shape)
+            parts["picture"] = parts["picture"] * torch.from_numpy(gains).float()
+        return Batch(step=step, source=self.settings.title, names=tuple(names), problems=(), **parts)
+
+    def losses(self, head: nn.Module, batch: Batch) -> dict[str, Tensor]:
+        """Cross entropy over labelled pixels (or divided by all), and dice where it has a weight."""
+        logits = head(view_of(batch)).float()
+        labels: Tensor = batch.labels
+        target = labels.long()  # (B, H, W)
+        weights = None if self._class_weights is None else self._class_weights.to(logits.device)
+        per_pixel = F.cross_entropy(logits, target, weight=weights, ignore_index=self.classes.ignored, reduction="none")
+        counts = target != self.classes.ignored
+        # over all: an image counts as much as of it is labelled
+        n = target.numel() if self.settings.loss.over == "all" else counts.sum().clamp(min=1)
+        terms = {"cross_entropy": per_pixel.sum() / n}
+        terms["loss"] = terms["cross_entropy"]
+        if self.settings.loss.dice:
+            terms["dice"] = dice_loss(logits, target, counts)
+            terms["loss"] = terms["loss"] + self.settings.loss.dice * terms["dice"]
+        return terms
+
+    @torch.no_grad()
+    def scores(self, head: nn.Module, part: Part) -> Scores:
+        """Over all pixels of a part; the training images stand in where there is no validation part."""
+        names = self.parts[part] or self.train
+        # one matrix for all images: a mean of per-image figures is another figure
+        n_classes = len(self.classes.names)
+        confusion = np.zeros((n_classes, n_classes), np.int64)
+        for name in names:
+            labels = self._full_labels[name]  # scores never see that labels were thinned out
+            confusion += confusion_matrix(self._predicted(head, name), labels, n_classes, self.classes.ignored)
+        return Scores(figures(confusion, self.classes.ignored), {"confusion": confusion})
+
+    def notes(self) -> dict[str, Any]:
+        """Images and labelled pixels that were used, and how near the parts lie."""
+        counts = {part: len(self.parts[part]) for part in PARTS}
+        n_labelled = sum(int((self._labels[name] != self.classes.ignored).sum()) for name in self.train)
+        notes: dict[str, Any] = {"images": counts, "trained_on": self.train, "labelled_px": n_labelled}
+        if self._leak is not None:
+            notes["leak"] = asdict(self._leak) | {"says": self._leak.sentence("test")}
+        return notes
+
+    def pictures(self, head: nn.Module, folder: Path) -> None:
+        """Picture, truth and prediction of some test images."""
+        rows = []
+        for name in self.parts["test"][:N_EXAMPLES]:
+            every = self.settings.images.every_px
+            picture = self._images[name].cube.rgb[::every, ::every]
+            rows.append((name, picture, self._full_labels[name], self._predicted(head, name)))
+        draw_examples(folder / "examples.png", rows, self.classes.names, self.classes.colours)
+        if self.cache is not None:
+            features, labels = self._cells()
+            draw_features(folder / "features.png", features, labels, self.classes.names, self.classes.colours)
+
+    # ------------------------------------------------------------------------------------------ samples
+
+    def _predicted(self, head: nn.Module, name: str) -> np.ndarray:
+        """(H, W) classes of an image."""
+        device = next(head.parameters()).device
+        parts = _stacked([self.samples.of(name)])
+        batch = Batch(names=(name,), **parts).to(device)
+        logits = head(view_of(batch))
+        return logits[0].argmax(dim=0).cpu().numpy()
+
+    def _cells(self) -> tuple[np.ndarray, np.ndarray]:
+        """Features (n, D) of the cells of some test images whose middle is labelled, and its class (n,)."""
+        features, classes = [], []
+        for name in self.parts["test"][:N_EXAMPLES]:
+            sample = self.samples.of(name)
+            deepest = sample.maps[-1].float().numpy()  # (D, h, w)
+            middles = [((np.arange(n) + 0.5) * sample.stride_px).astype(int) for n in deepest.shape[1:]]
+            # a cell may reach beyond the image, and have its middle there
+            inside = [np.minimum(m, side - 1) for m, side in zip(middles, sample.labels.shape, strict=True)]
+            labels = self._full_labels[name][np.ix_(*inside)]
+            known = labels != self.classes.ignored
+            features.append(deepest[:, known].T)
+            classes.append(labels[known])
+        return np.concatenate(features), np.concatenate(classes)
+
+    def _read_labels(self) -> dict[str, np.ndarray]:
+        """Labels of all images; ConfigError where nothing of the training part is labelled."""
+        labels = {}
+        for name, image in self._images.items():
+            labels[name] = self.classes.labels(name, image.classes(), self.settings.truth.ignore_index)
+        self._full_labels = dict(labels)
+        # a loss over nothing would be 0 at every step, which looks like success
+        if all((labels[name] == self.classes.ignored).all() for name in self.parts["train"]):
+            raise ConfigError("no pixel of the training part is labelled; correct truth.mapping or the split")
+        return labels
+
+    def _thin_out(self) -> None:
+        """Leave only a share of the labelled pixels of the training images."""
+        if self._pixel_share == 1.0:
+            return
+        rng = np.random.default_rng([self.choice.seed, PIXELS])
+        for name in self.train:
+            left = rng.random(self._labels[name].shape) < self._pixel_share
+            self._labels[name] = np.where(left, self._labels[name], np.uint8(self.classes.ignored))
+
+    def _by_form(self) -> list[list[str]]:
+        """Training images that can be in one batch; all samples are made on the way: nothing is encoded later."""
+        groups: dict[Any, list[str]] = defaultdict(list)
+        channels: dict[int, str] = {}
+        for name in dict.fromkeys([*self.train, *(n for part in PARTS for n in self.parts[part])]):
+            sample = self.samples.of(name)
+            if sample.picture is not None:
+                channels.setdefault(len(sample.picture), name)
+            if name in self.train:
+                if self.cache is not None and self.settings.augment.flip:
+                    self.samples.of(name, flipped=True)
+                groups[sample.form].append(name)
+        if len(channels) > 1:
+            (first, one), (second, other) = list(channels.items())[:2]
+            raise ConfigError(
+                f"image {one} has {first} bands, {other} {second}: input {self.choice.input} needs images of one "
+                "camera; choose input features, or split the task"
+            )
+        return list(groups.values())
+
+    def _weights(self) -> Tensor | None:
+        """(K,) weights of classes with mean 1 over those that occur, or none."""
+        if self.settings.loss.class_weights == "none":
+            return None
+        n_classes = len(self.classes.names)
+        counts = np.zeros(n_classes)
+        for name in self.train:
+            labels = self._labels[name]
+            counts += np.bincount(labels[labels != self.classes.ignored], minlength=n_classes)[:n_classes]
+        inverse = np.where(counts > 0, 1 / np.sqrt(np.maximum(counts, 1)), 0.0)
+        return torch.from_numpy(inverse / inverse[counts > 0].mean()).float()
+
+
+def _stacked(samples: Sequence[Sample]) -> dict[str, Any]:
+    """Fields of a batch."""
+    first = samples[0]
+    fields: dict[str, Any] = {"stride_px": first.stride_px, "n_maps": len(first.maps), "picture": None}
+    if first.picture is not None:
+        fields["picture"] = torch.stack([sample.picture for sample in samples if sample.picture is not None])
+    for k in range(len(first.maps)):
+        fields[f"map{k}"] = torch.stack([sample.maps[k] for sample in samples]).float()
+    fields["labels"] = torch.stack([sample.labels for sample in samples])
+    return fields
+
+
+def view_of(batch: Any) -> View:
+    """What a head sees of a batch."""
+    maps = [getattr(batch, f"map{k}") for k in range(batch.n_maps)]
+    height, width = batch.labels.shape[1:]
+    return View((height, width), batch.picture, maps, batch.stride_px)
+
+
+def dice_loss(logits: Tensor, target: Tensor, counts: Tensor) -> Tensor:
+    """1 - mean soft dice over the classes that occur in a batch.
+
+    logits : (B, K, H, W); target : (B, H, W) int64; counts : (B, H, W) bool, pixels that do
+    """
+    n_classes = logits.shape[1]
+    known = counts[:, None]  # (B, 1, H, W)
+    likely = logits.softmax(dim=1) * known
+    inside = target.clamp(max=n_classes - 1)  # what is ignored may lie outside; it is masked
+    truth = F.one_hot(inside, n_classes).movedim(-1, 1) * known
+    overlap = (likely * truth).sum(dim=(0, 2, 3))  # (K,)
+    sizes = (likely + truth).sum(dim=(0, 2, 3))
+    occurs = truth.sum(dim=(0, 2, 3)) > 0
+    dice = 2 * overlap[occurs] / sizes[occurs].clamp(min=1e-6)
+    return 1 - dice.mean() if len(dice) else logits.sum() * 0
+
+
+def open_segmentation(settings: Any, place: Place, backbone: Frozen | None, choice: Choice) -> Task:
+    """The task of a file; errors as its parts."""
+    assert isinstance(settings, SegmentSettings)  # the table's
+    return Segmentation(settings, place, backbone, choice)

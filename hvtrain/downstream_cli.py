@@ -1,0 +1,81 @@
+"""Verbs of downstream tasks: adapt, predict, compare."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+ResultsPath = Annotated[Path, typer.Option("--results", envvar="HVLABEL_RESULTS", help="results folder")]
+
+# commands import what they need themselves: torch takes seconds, --help shall not
+
+
+def adapt(
+    task: Annotated[str, typer.Argument(help="name in resources/tasks, or path of a task file")],
+    backbone: Annotated[
+        str | None,
+        typer.Option(
+            help="folder of a run, or .safetensors file; untrained:PATH is the same network with first weights"
+        ),
+    ] = None,
+    head: Annotated[
+        str | None, typer.Option(help="linear, ladder, unet, runet, agunet or deeplabv3plus; none: the task's")
+    ] = None,
+    input_: Annotated[
+        str | None,
+        typer.Option(
+            "--input",
+            help="features, features+cube or features-rgb, of a backbone; cube, pca1, mean or rgb, without one; "
+            "none: the task's",
+        ),
+    ] = None,
+    labels: Annotated[float, typer.Option(help="share of the training labels, per cent: 1, 5, 10, 50, 100")] = 100.0,
+    seed: Annotated[int, typer.Option(min=0, help="of first weights, batches and which labels are used")] = 0,
+    data: Annotated[Path | None, typer.Option(help="folder of images and truth, where the task names none")] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="steps of training, instead of the task's")] = None,
+    device: Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="what computes")] = "auto",
+    threads: Annotated[int, typer.Option(min=1, help="CPU threads")] = 2,
+    results: ResultsPath = Path("results"),
+) -> None:
+    """Train a head on a frozen backbone; an interrupted run goes on where it was, a finished one stays."""
+    from hvtrain.downstream.adapt import Request
+    from hvtrain.downstream.adapt import adapt as run
+    from hvtrain.downstream.head_run import HeadFiles
+    from hvtrain.downstream.place import place_in
+    from hvtrain.engine.run_folder import read_identity
+
+    request = Request(task, backbone, head, input_, labels, seed, steps, data)
+    folder = run(request, place_in(results), device=device, threads=threads)
+    facts = read_identity(HeadFiles(folder))["facts"]
+    leak = facts["notes"].get("leak")
+    if leak:
+        typer.echo(leak["says"], err=True)
+    figures = ", ".join(f"{name} {value:.4f}" for name, value in facts["scores"]["test"].items())
+    typer.echo(f"{folder}: {figures}")
+
+
+def predict(
+    head: Annotated[Path, typer.Argument(help="folder of an adapt run, or its head.safetensors")],
+    cube: Annotated[Path, typer.Argument(help="cube, .zarr")],
+    out: Annotated[Path, typer.Argument(help="file to write: .png, or .tif, georeferenced where the cube is")],
+    backbone: Annotated[str | None, typer.Option(help="if it is no longer where it was in training")] = None,
+) -> None:
+    """What a finished head makes of a cube; it refuses any backbone but its own."""
+    from hvtrain.downstream.predict import predict as write
+
+    typer.echo(f"{out}: {write(head, cube, out, backbone)}")
+
+
+def compare(folder: Annotated[Path, typer.Argument(help="folder with runs, at any depth")]) -> None:
+    """Runs side by side, seeds as mean and spread: compare.tsv, compare.md, and curves over shares of labels."""
+    from hvtrain.downstream.compare import compare as table
+
+    typer.echo(table(folder).rstrip())
+
+
+def register(app: typer.Typer) -> None:
+    """Put the verbs into a program."""
+    for verb in (adapt, predict, compare):
+        app.command()(verb)

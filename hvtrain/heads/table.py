@@ -1,0 +1,128 @@
+"""The heads of dense tasks there are, one row each: built from sizes, or again from a state dict."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from hvlabel.errors import ConfigError, WeightsError
+from hvtrain.heads.agunet import AttentionUNet
+from hvtrain.heads.deeplab import DeepLabV3Plus
+from hvtrain.heads.ladder import Ladder
+from hvtrain.heads.linear import LinearHead
+from hvtrain.heads.unet import UNet
+
+FRAMEWORK = "model."  # before every name, as the benchmark's own training saves them
+OF_LOSS = ("criterion.",)  # weights of its loss, no part of a network
+COUNTER = "num_batches_tracked"
+State = Mapping[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Row:
+    """A head.
+
+    takes : a picture (B, C, H, W), or a View with maps
+    build : (n_channels, n_classes, **options) -> network with first weights drawn from torch's generator
+    sizes : n_channels, n_classes and options that a state dict's shapes tell; KeyError where it is another head's
+    """
+
+    takes: Literal["picture", "view"]
+    build: Callable[..., nn.Module]
+    sizes: Callable[[State], dict[str, Any]]
+
+
+def build_head(name: str, n_channels: int, n_classes: int, **options: Any) -> nn.Module:
+    """A head with first weights; ConfigError for an unknown name.
+
+    n_channels : of the picture; of `ladder` 0 leaves out the skips, `linear` has none
+    options    : width (unet, runet, agunet; ladder: channels of the tap), reduced (unet, runet), gates (ladder),
+                 widths (linear: channels of each map)
+    """
+    return head_row(name).build(n_channels, n_classes, **options)
+
+
+def load_head(name: str, state_dict: State) -> nn.Module:
+    """The head of a state dict, in evaluation mode; its sizes follow from the shapes.
+
+    state_dict : tensors or numpy arrays of any float type
+    A leading `model.` and the weights of a loss are taken off. WeightsError for another network's state dict.
+    """
+    row = head_row(name)
+    state = _cleaned(state_dict)
+    try:
+        sizes = row.sizes(state)
+        network = row.build(**sizes)
+        # counters of norms change nothing and are often left out; anything else has to be there
+        counters = {key: tensor for key, tensor in network.state_dict().items() if key.endswith(COUNTER)}
+        network.load_state_dict(counters | state)
+    except (KeyError, RuntimeError, IndexError) as error:
+        gist = " ".join(str(error).split())[:100]
+        raise WeightsError(f"state dict: not of the head {name} ({gist}); choose another head or file") from error
+    return network.eval()
+
+
+def head_row(name: str) -> Row:
+    """The row of a name; ConfigError for a name that no row has."""
+    if name not in HEADS:
+        raise ConfigError(f"head {name!r} is unknown; there are: {', '.join(HEADS)}")
+    return HEADS[name]
+
+
+def _cleaned(state: State) -> dict[str, Tensor]:
+    """A state dict by the network's own names."""
+    kept = {key.removeprefix(FRAMEWORK): torch.as_tensor(tensor).float() for key, tensor in state.items()}
+    return {key: tensor for key, tensor in kept.items() if not key.startswith(OF_LOSS)}
+
+
+def _unet_sizes(state: State) -> dict[str, Any]:
+    width, n_in = state["inc.double_conv.0.weight"].shape[:2]
+    sizes = {"n_channels": n_in, "n_classes": len(state["outc.conv.weight"]), "width": width}
+    if "dr_layer.weight" in state:
+        sizes |= {"n_channels": state["dr_layer.weight"].shape[1], "reduced": n_in}
+    return sizes
+
+
+def _deeplab_sizes(state: State) -> dict[str, Any]:
+    squeeze = state.get("input_layer.weight")
+    return {
+        "n_channels": 3 if squeeze is None else squeeze.shape[1],
+        "n_classes": len(state["classifier.classifier.3.weight"]),
+    }
+
+
+def _ladder_sizes(state: State) -> dict[str, Any]:
+    skip = state.get("steps.0.skip.0.weight")
+    return {
+        "n_channels": 0 if skip is None else skip.shape[1],
+        "n_classes": len(state["out.weight"]),
+        "width": state["steps.0.narrow.weight"].shape[1],
+        "gates": "steps.0.gate.conv1x1_g.weight" in state,
+    }
+
+
+def _linear(n_channels: int, n_classes: int, **options: Any) -> nn.Module:
+    """A linear head, which sees no picture."""
+    del n_channels
+    return LinearHead(n_classes, **options)
+
+
+def _linear_sizes(state: State) -> dict[str, Any]:
+    # how the channels are shared among maps does not matter to the weights
+    n_classes, width = state["out.weight"].shape[:2]
+    return {"n_channels": 0, "n_classes": n_classes, "widths": (width,)}
+
+
+HEADS = {
+    "linear": Row("view", _linear, _linear_sizes),
+    "ladder": Row("view", Ladder, _ladder_sizes),
+    "unet": Row("picture", partial(UNet, norms=False, dropout=0.0), _unet_sizes),
+    "runet": Row("picture", UNet, _unet_sizes),
+    "agunet": Row("picture", AttentionUNet, _unet_sizes),
+    "deeplabv3plus": Row("picture", DeepLabV3Plus, _deeplab_sizes),
+}
