@@ -12,6 +12,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 WIDTH = 64  # channels of the relation; a backbone of hundreds of channels and a long training can use 256
+# what a head says before it has learnt: few cells hold a centre, it lies in the middle of its cell, and the box fills a
+# quarter of the crop's side
+FIRST_SCORE, FIRST_OFFSET, FIRST_SIZE = -4.6, 0.5, -1.1  # before the sigmoid, but for the offset
+FIRST_GAIN = 4.0  # of the likeness to the template, in the score
 LEAST = 1e-4  # of scores and sizes, so that no logarithm is of 0
 MIN_OVERLAP = 0.7  # of boxes that still count as near the right one, where the bump ends
 NEAR, FAR = 2, 4  # exponents of the focal loss: of a cell's own score, and of how near to the centre it is
@@ -55,16 +59,16 @@ class CentreHead(nn.Module):
     def __init__(self, widths: Sequence[int], grid: int, *, width: int = WIDTH) -> None:
         super().__init__()
         self.widths, self.grid = tuple(widths), grid
-        # the box fills about a quarter of the crop's side; an odd number of cells has a middle
-        self.kernel = 2 * (grid // 8) + 1
+        self.kernel = max(1, grid // 4)  # the box fills about a quarter of the crop's side
         self.adjust = nn.Sequential(nn.Conv2d(sum(widths), width, 1, bias=False), nn.BatchNorm2d(width))
         self.related = _block(2 * width + 1, width, 1)
-        self.score = _tower(width, 1)
-        self.offset = _tower(width, 2)
-        self.size = _tower(width, 2)
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.xavier_uniform_(module.weight)
+        self.gain = nn.Parameter(torch.tensor([FIRST_GAIN]))
+        self.score = _tower(width, 1, FIRST_SCORE)
+        self.offset = _tower(width, 2, FIRST_OFFSET)
+        self.size = _tower(width, 2, FIRST_SIZE)
 
     def template(self, maps: Sequence[Tensor]) -> Tensor:
         """(B, D, k, k) the inner cells of templates' maps (B, D_i, h, w): made once for a sequence."""
@@ -76,10 +80,13 @@ class CentreHead(nn.Module):
     def forward(self, template: Tensor, maps: Sequence[Tensor]) -> CentreMaps:
         """Of what `template` gave and the maps of search crops (B, D_i, h, w)."""
         search = self._adjusted(maps)  # (B, D, g, g)
-        likeness = F.cosine_similarity(search, template.mean(dim=(2, 3), keepdim=True), dim=1)  # (B, g, g)
-        related = self.related(torch.cat([correlated(search, template), search, likeness[:, None]], dim=1))
+        likeness = F.cosine_similarity(search, template.mean(dim=(2, 3), keepdim=True), dim=1)[:, None]  # (B, 1, g, g)
+        # over as many cells as the object fills it is highest where they all are the object's
+        blurred = F.avg_pool2d(_padded(likeness, self.kernel), self.kernel, stride=1)
+        related = self.related(torch.cat([correlated(search, template), search, blurred], dim=1))
+        score = self.score(related) + self.gain * blurred
         return CentreMaps(
-            score=self.score(related)[:, 0].sigmoid().clamp(LEAST, 1 - LEAST),
+            score=score[:, 0].sigmoid().clamp(LEAST, 1 - LEAST),
             offset=self.offset(related),
             size=self.size(related).sigmoid().clamp(LEAST, 1 - LEAST),
         )
@@ -92,12 +99,19 @@ class CentreHead(nn.Module):
 
 
 def correlated(search: Tensor, template: Tensor) -> Tensor:
-    """(B, D, g, g): each channel of a search map (B, D, g, g) with that of its own template (B, D, k, k), k odd."""
+    """(B, D, g, g): each channel of a search map (B, D, g, g) with that of its own template (B, D, k, k)."""
     n, channels, rows, columns = search.shape
     side = template.shape[-1]
     kernels = template.reshape(n * channels, 1, side, side)
-    flat = F.conv2d(search.reshape(1, n * channels, rows, columns), kernels, padding=side // 2, groups=n * channels)
+    whole = _padded(search, side).flatten(0, 1)[None]  # (1, B * D, g + k - 1, g + k - 1)
+    flat = F.conv2d(whole, kernels, groups=n * channels)
     return flat.reshape(n, channels, rows, columns) / side**2
+
+
+def _padded(search: Tensor, side: int) -> Tensor:
+    """Zeros around a map, so that a kernel of `side` cells whose middle lies in a cell, or begins it, is counted there."""
+    before, after = side // 2, (side - 1) // 2
+    return F.pad(search, (before, after, before, after))
 
 
 def centre_losses(maps: CentreMaps, boxes: Tensor) -> dict[str, Tensor]:
@@ -184,8 +198,11 @@ def _block(n_in: int, n_out: int, side: int) -> nn.Sequential:
     return nn.Sequential(convolution, nn.BatchNorm2d(n_out), nn.ReLU())
 
 
-def _tower(width: int, n_out: int) -> nn.Sequential:
-    """From the relation to one answer: four blocks, each but the first of half the channels."""
+def _tower(width: int, n_out: int, first: float) -> nn.Sequential:
+    """From the relation to one answer, which is `first` everywhere before it has learnt."""
     widths = [width, width, width // 2, width // 4, width // 8]
     blocks = [_block(a, b, 3) for a, b in pairwise(widths)]
-    return nn.Sequential(*blocks, nn.Conv2d(widths[-1], n_out, 1))
+    last = nn.Conv2d(widths[-1], n_out, 1)
+    nn.init.zeros_(last.weight)
+    nn.init.constant_(last.bias, first)  # type: ignore[arg-type]
+    return nn.Sequential(*blocks, last)

@@ -9,11 +9,13 @@ from torchvision.ops import generalized_box_iou
 from hvtrain.heads.center import CentreHead, CentreMaps, bump, centre_losses, correlated, free_radius, generalised_iou
 
 
-def test_correlation_is_highest_where_the_template_was_cut_out():
+@pytest.mark.parametrize("side", [3, 4])
+def test_correlation_is_highest_where_the_template_was_cut_out(side):
     search = torch.randn(2, 8, 16, 16, generator=torch.Generator().manual_seed(0))
-    template = search[:, :, 3:6, 9:12]
+    template = search[:, :, 3 : 3 + side, 9 : 9 + side]
     best = correlated(search, template).sum(dim=1).flatten(1).argmax(dim=1)
-    assert best.tolist() == [4 * 16 + 10] * 2
+    middle = side // 2
+    assert best.tolist() == [(3 + middle) * 16 + 9 + middle] * 2
 
 
 def test_each_crop_is_compared_with_its_own_template():
