@@ -109,7 +109,7 @@ def correlated(search: Tensor, template: Tensor) -> Tensor:
 
 
 def _padded(search: Tensor, side: int) -> Tensor:
-    """Zeros around a map, so that a kernel of `side` cells whose middle lies in a cell, or begins it, is counted there."""
+    """Zeros around a map, so that what a kernel of `side` cells gives stands where the middle of the kernel lies."""
     before, after = side // 2, (side - 1) // 2
     return F.pad(search, (before, after, before, after))
 
