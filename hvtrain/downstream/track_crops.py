@@ -10,8 +10,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
+
+from hvtrain.data.inputs import resized
 
 LEAST_PX = 10  # of a side of a box that a tracker says
 
@@ -56,25 +57,33 @@ def window_of(box_xywh: np.ndarray, factor: float) -> Window:
 def cut(frame: np.ndarray, window: Window, side_px: int) -> Tensor:
     """(C, n, n) float32 of a window of a frame (C, H, W), zeros outside, resized to n = side_px, bilinear."""
     _, height, width = frame.shape
-    rows = slice(max(window.top, 0), min(window.top + window.side, height))
-    columns = slice(max(window.left, 0), min(window.left + window.side, width))
+    rows = _inside(window.top, window.side, height)
+    columns = _inside(window.left, window.side, width)
     inside = torch.zeros(len(frame), window.side, window.side)
-    if rows.start < rows.stop and columns.start < columns.stop:
+    if window.touches((height, width)):
         values = torch.from_numpy(np.ascontiguousarray(frame[:, rows, columns], np.float32))
+        _, n_rows, n_columns = values.shape
         top, left = rows.start - window.top, columns.start - window.left
-        inside[:, top : top + values.shape[1], left : left + values.shape[2]] = torch.nan_to_num(values)
-    size = (side_px, side_px)
-    return F.interpolate(inside[None], size=size, mode="bilinear", align_corners=False, antialias=True)[0]
+        inside[:, top : top + n_rows, left : left + n_columns] = torch.nan_to_num(values)
+    return resized(inside[None], side_px)[0]
+
+
+def _inside(first: int, length: int, limit: int) -> slice:
+    """The part of a range that lies in [0, limit)."""
+    return slice(max(first, 0), min(first + length, limit))
 
 
 def clipped(box_xywh: np.ndarray, size_px: tuple[int, int]) -> np.ndarray:
     """(4,) a box inside a frame (H, W), at least LEAST_PX a side where the frame has as many."""
     height, width = size_px
-    corners = []
-    for low, length, limit in ((box_xywh[0], box_xywh[2], width), (box_xywh[1], box_xywh[3], height)):
-        least = min(LEAST_PX, limit)
-        first = min(max(low, 0), limit - least)
-        last = max(min(low + length, limit), first + least)
-        corners.append((first, last - first))
-    (x, w), (y, h) = corners
+    x, w = _clipped_side(box_xywh[0], box_xywh[2], width)
+    y, h = _clipped_side(box_xywh[1], box_xywh[3], height)
     return np.array([x, y, w, h], np.float64)
+
+
+def _clipped_side(low: float, length: float, limit: int) -> tuple[float, float]:
+    """Start and length of one side."""
+    least = min(LEAST_PX, limit)
+    first = min(max(low, 0), limit - least)
+    last = max(min(low + length, limit), first + least)
+    return first, last - first

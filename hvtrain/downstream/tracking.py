@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from hvlabel.cube import open_cube
+from hvlabel.descriptors import load_descriptor
 from hvlabel.errors import ConfigError
 from hvlabel.models.weights import file_sha256
 from hvtrain.data.batch import Batch
@@ -20,7 +21,7 @@ from hvtrain.downstream.contract import Choice, Part, Scores, Task
 from hvtrain.downstream.dense_inputs import input_of
 from hvtrain.downstream.frozen import Frozen
 from hvtrain.downstream.images import cube_identity
-from hvtrain.downstream.pairs import draw_pair
+from hvtrain.downstream.pairs import Pair, draw_pair
 from hvtrain.downstream.place import Place
 from hvtrain.downstream.sequences import Frames, Shown, Track, parts_of_tracks, tracks_of
 from hvtrain.downstream.splits import PARTS
@@ -66,9 +67,7 @@ class Tracking(Task):
             self._by_camera[sequence.camera].append(sequence)
         for of_camera in self._by_camera.values():
             self._require_one_list_of_bands(of_camera)
-        example = self.parts["train"][0]
-        first = self._encoder(example)(torch.zeros(1, len(self.frames.of(example, 0)), *[backbone.network.side_px] * 2))
-        self._sizes = _Sizes(tuple(m.shape[1] for m in first), first[-1].shape[-1], settings.width)
+        self._sizes = self._sizes_of(self.parts["train"][0])
 
     # ------------------------------------------------------------------------------------------ what the engine asks
 
@@ -80,13 +79,11 @@ class Tracking(Task):
         """Sizes, crops, and how frames of each camera are read."""
         cameras = {}
         for name, camera in self.settings.cameras.items():
-            of_any = next((t for part in PARTS for t in self.parts[part] if t.camera == name), None)
             row = camera.model_dump(mode="json", exclude={"descriptor"})
-            descriptor = of_any.descriptor if of_any is not None else None
-            row["descriptor"] = (
-                None if descriptor is None else descriptor.model_dump(mode="json", exclude_defaults=True)
-            )
-            cameras[name] = row
+            # the whole descriptor: a head that is handed on must not need the file it was named by
+            descriptor = None if camera.descriptor is None else load_descriptor(name, camera.descriptor)
+            kept = descriptor and descriptor.model_dump(mode="json", exclude_defaults=True)
+            cameras[name] = row | {"descriptor": kept}
         return {
             "sizes": {"widths": list(self._sizes.widths), "grid": self._sizes.grid, "width": self._sizes.width},
             "input": self.choice.input,
@@ -115,7 +112,9 @@ class Tracking(Task):
         weights = np.sqrt([len(self._by_camera[camera]) for camera in cameras])
         sequences = self._by_camera[cameras[rng.choice(len(cameras), p=weights / weights.sum())]]
         side_px = self.backbone.network.side_px
-        drawn, pairs, levels = [], [], []
+        drawn: list[Track] = []
+        pairs: list[Pair] = []
+        levels: list[float] = []
         for _ in range(self.settings.recipe.batch_images):
             sequence = sequences[rng.integers(len(sequences))]
             pair = draw_pair(sequence, self.frames, self.settings.pairs, self.settings.factor, side_px, rng)
@@ -140,7 +139,7 @@ class Tracking(Task):
         fields: Any = batch
         encoder = CropEncoder(self.backbone.network, batch.wavelengths_nm, 1.0, self.settings.factor)
         n = len(fields.template)
-        maps = encoder(torch.cat([fields.template, fields.search]))
+        maps = encoder(torch.cat([fields.template, fields.search]))  # both at once: half the calls
         template = head.template([m[:n] for m in maps])
         answer = head(template, [m[n:] for m in maps])
         return centre_losses(answer, fields.boxes)
@@ -174,6 +173,13 @@ class Tracking(Task):
         return {"sequences": counts, "frames": frames, "scores": counted}
 
     # ------------------------------------------------------------------------------------------ sequences
+
+    def _sizes_of(self, sequence: Track) -> _Sizes:
+        """Of the head: what the backbone makes of a crop of zeros tells its maps."""
+        side_px = self.backbone.network.side_px
+        n_bands = len(self.frames.of(sequence, 0))
+        maps = self._encoder(sequence)(torch.zeros(1, n_bands, side_px, side_px))
+        return _Sizes(tuple(m.shape[1] for m in maps), maps[-1].shape[-1], self.settings.width)
 
     @property
     def _is_scaled(self) -> bool:
@@ -215,7 +221,7 @@ def shown_of(name: str) -> Shown:
 
 def _of_cameras(scores: dict[str, SequenceScores]) -> dict[str, float]:
     """Of each camera, and the mean of the cameras: it is not settled which of the two a benchmark means."""
-    figures = {}
+    figures: dict[str, float] = {}
     for camera, of_camera in scores.items():
         figures |= {f"auc_{camera}": of_camera.auc, f"dp20_{camera}": of_camera.dp20}
     figures["auc_of_cameras"] = float(np.mean([of_camera.auc for of_camera in scores.values()]))

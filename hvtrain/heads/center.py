@@ -121,11 +121,7 @@ def centre_losses(maps: CentreMaps, boxes: Tensor) -> dict[str, Tensor]:
     """
     grid = maps.score.shape[-1]
     target = torch.stack([bump(box, grid) for box in boxes.tolist()]).to(maps.score)
-    is_centre = target == 1
-    p = maps.score
-    at_centre = -((1 - p) ** NEAR) * p.log() * is_centre
-    elsewhere = -((1 - target) ** FAR) * p**NEAR * (1 - p).log() * ~is_centre
-    score = (at_centre.sum() + elsewhere.sum()) / is_centre.sum().clamp(min=1)
+    score = _focal(maps.score, target)
     cells, inside = _cells(boxes, grid)
     predicted, true = _corners(maps.boxes_at(cells))[inside], _corners(boxes)[inside]
     if len(true) == 0:  # no crop of the batch shows its object's centre
@@ -135,6 +131,19 @@ def centre_losses(maps: CentreMaps, boxes: Tensor) -> dict[str, Tensor]:
     corners = (predicted - true).abs().mean()
     total = score + BOX_WEIGHT * overlap + CORNER_WEIGHT * corners
     return {"loss": total, "score": score, "overlap": overlap, "corners": corners}
+
+
+def _focal(p: Tensor, target: Tensor) -> Tensor:
+    """Mean over the centres of a batch of -log p, each cell by how wrong it is; cells near a centre count little.
+
+    p, target : (B, g, g), the target 1 at centres
+    """
+    is_centre = target == 1
+    at_centre = (1 - p) ** NEAR * p.log()
+    elsewhere = (1 - target) ** FAR * p**NEAR * (1 - p).log()
+    total = torch.where(is_centre, at_centre, elsewhere).sum()
+    n_centres = is_centre.sum().clamp(min=1)  # a batch may show none
+    return -total / n_centres
 
 
 def bump(box: Sequence[float], grid: int) -> Tensor:
@@ -162,20 +171,33 @@ def free_radius(width: float, height: float) -> float:
     shifted = (1, -total, area * (1 - MIN_OVERLAP) / (1 + MIN_OVERLAP))
     shrunk = (4, -2 * total, (1 - MIN_OVERLAP) * area)
     grown = (4 * MIN_OVERLAP, 2 * MIN_OVERLAP * total, (MIN_OVERLAP - 1) * area)
-    lower = [(-b - math.sqrt(max(b * b - 4 * a * c, 0))) / (2 * a) for a, b, c in (shifted, shrunk)]
-    a, b, c = grown
-    upper = (-b + math.sqrt(max(b * b - 4 * a * c, 0))) / (2 * a)
-    return min(*lower, upper)
+    # of the first two the smaller root: beyond it boxes no longer overlap enough
+    return min(_root(shifted, -1), _root(shrunk, -1), _root(grown, 1))
+
+
+def _root(equation: tuple[float, float, float], sign: int) -> float:
+    """The smaller (-1) or larger (1) root of a quadratic equation a, b, c with a above 0."""
+    a, b, c = equation
+    discriminant = max(b * b - 4 * a * c, 0)  # rounding may take it below 0
+    return (-b + sign * math.sqrt(discriminant)) / (2 * a)
 
 
 def generalised_iou(first: Tensor, second: Tensor) -> Tensor:
     """(N,) overlap less the empty share of the box around both, of x1, y1, x2, y2 (N, 4); in (-1, 1]."""
-    low, high = torch.maximum(first[:, :2], second[:, :2]), torch.minimum(first[:, 2:], second[:, 2:])
+    low = torch.maximum(first[:, :2], second[:, :2])
+    high = torch.minimum(first[:, 2:], second[:, 2:])
     shared = (high - low).clamp(min=0).prod(dim=1)
-    union = (first[:, 2:] - first[:, :2]).prod(dim=1) + (second[:, 2:] - second[:, :2]).prod(dim=1) - shared
-    outer_low, outer_high = torch.minimum(first[:, :2], second[:, :2]), torch.maximum(first[:, 2:], second[:, 2:])
+    union = _area(first) + _area(second) - shared
+    outer_low = torch.minimum(first[:, :2], second[:, :2])
+    outer_high = torch.maximum(first[:, 2:], second[:, 2:])
     around = (outer_high - outer_low).prod(dim=1)
-    return shared / union - (around - union) / around
+    empty_share = (around - union) / around
+    return shared / union - empty_share
+
+
+def _area(boxes: Tensor) -> Tensor:
+    """(N,) of x1, y1, x2, y2 (N, 4)."""
+    return (boxes[:, 2:] - boxes[:, :2]).prod(dim=1)
 
 
 def _cells(boxes: Tensor, grid: int) -> tuple[Tensor, Tensor]:
