@@ -66,6 +66,7 @@ class Saliency(Task):
         if not input_of(choice.input).shown or input_of(choice.input).picture:
             raise ConfigError(f"input {choice.input}: the head sees maps only; choose features or features-rgb")
         self.settings, self.choice, self.backbone = settings, choice, backbone
+        self._decoder = _first_decoder(settings.decoder)
         images = TaskImages(settings.images, TruthSettings(file=settings.truth.file), place)
         self.parts = parts_of(images.names, settings, choice.seed)
         self._images = images.prepared([name for part in PARTS for name in self.parts[part]])
@@ -73,7 +74,6 @@ class Saliency(Task):
         self._samples: dict[tuple[str, bool], _Sample] = {}
         for name in self._images:
             self._sample(name)  # what cannot be read is said before the start
-        self._decoder = _first_decoder(settings.decoder)
         network = backbone.network
         self._sizes = {"width": self._sample(self.parts["train"][0]).last.shape[0]}
         self._sizes["grid"] = network.side_px // network.stride_px
