@@ -37,7 +37,7 @@ SALIENCY = {
     "truth": {"file": "truth/{name}.png"},
     "split": {"shares": {"train": 0.7, "val": 0.1, "test": 0.2}},
     "head": "sam",
-    "recipe": {"steps": 120, "batch_images": 4, "lr": 2e-4, "warmup_steps": 10, "validate_every": 60},
+    "recipe": {"steps": 240, "batch_images": 4, "lr": 1e-3, "warmup_steps": 10, "validate_every": 120},
 }
 TRACKING = {
     "kind": "tracking",

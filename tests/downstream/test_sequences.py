@@ -56,6 +56,8 @@ def test_sequences_are_listed_by_camera_and_part(data):
     assert {track.camera for track in tracks} == {"vis"}
     parts = parts_of_tracks(tracks, settings)
     assert {part: len(of_part) for part, of_part in parts.items()} == {"train": 2, "val": 1, "test": 2}
+    frame = Frames("cube").of(parts["test"][0], 0)
+    assert frame.shape == (16, 48, 48)  # the shipped descriptor takes the mosaic apart
     names = [track.name for of_part in parts.values() for track in of_part]
     assert len(set(names)) == 5
 

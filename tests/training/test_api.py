@@ -1,5 +1,6 @@
 """The plain Python API: features of any image by any backbone, and a linear classifier of vectors."""
 
+import shutil
 import subprocess
 import sys
 
@@ -67,6 +68,12 @@ def test_a_cube_gives_what_the_verb_writes(files, path, image, tmp_path):
         maps = backbone.features(given)
         np.testing.assert_allclose(maps.last[0].numpy(), group[f"scale{len(maps.maps) - 1}"][...], atol=1e-4)
         assert list(maps.strides_px) == group.attrs["stride_px"]
+
+
+def test_a_runs_folder_is_a_backbone(files, image, tmp_path):
+    shutil.copy(files["hypersl"], tmp_path / "student.safetensors")
+    of_run = hvtrain.Backbone.load(tmp_path).features(image, BANDS_NM)
+    assert torch.equal(of_run.last, hvtrain.Backbone.load(files["hypersl"]).features(image, BANDS_NM).last)
 
 
 def test_features_at_pixels_lie_where_the_pixels_are(files, image):
