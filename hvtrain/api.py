@@ -50,6 +50,7 @@ class Backbone(nn.Module):
 
     def train(self, mode: bool = True) -> Backbone:
         """As of any module; a frozen backbone stays as it is inside a model that trains."""
+        # who trains a model calls this on all its parts: dropout and norms of a frozen one must not move
         return super().train(mode and self.learns)
 
     def features(
@@ -80,11 +81,12 @@ def _image(image: Image, wavelengths_nm: Sequence[float] | np.ndarray | None) ->
     if isinstance(image, Cube):
         if wavelengths_nm is not None:
             raise BandError(f"{image.path}: a cube brings its wavelengths; leave them out")
-        values = torch.from_numpy(image.live_values())[None]
+        values = torch.from_numpy(image.live_values())[None]  # (1, L, H, W); a dead band has nothing to tell
         return values, image.live_wavelengths_nm.tolist()
     if isinstance(image, np.ndarray):
         if image.ndim != 3 or image.dtype.kind not in "buif":
             raise CubeError(f"an array {image.shape} of {image.dtype} is no cube; give numbers of (H, W, C)")
+        # torch does not compute with unsigned integers of two bytes, which is what cameras store
         number = image if image.dtype.kind == "f" else image.astype(np.float32)
         values = torch.from_numpy(np.ascontiguousarray(number.transpose(2, 0, 1)))[None]
     else:

@@ -33,6 +33,7 @@ def draw_pair(
 ) -> Pair:
     """A pair of two frames in which the object is; the search crop is off by a random shift and scale."""
     first = int(rng.choice(track.visible))
+    # far apart an object may look like another one
     near = track.visible[np.abs(track.visible - first) <= settings.apart]
     second = int(rng.choice(near))
     template = cut(frames.of(track, first), window_of(track.boxes_xywh[first], factor), side_px)
@@ -44,6 +45,7 @@ def draw_pair(
         template, search = template.flip(-1), search.flip(-1)
         shares[0] = 1 - shares[0]
     n_bands = len(search)
+    # gains per band are another camera or light, the same in both frames; the common one is a cloud between them
     band_gain = torch.from_numpy(rng.normal(1, settings.band_gain_sd, (n_bands, 1, 1))).float()
     gain = float(rng.uniform(1 - settings.gain, 1 + settings.gain))
     return Pair(template * band_gain, search * band_gain * gain, shares)

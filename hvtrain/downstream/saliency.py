@@ -111,6 +111,7 @@ class Saliency(Task):
         """Images of one size, some mirrored."""
         rng = np.random.default_rng([self.choice.seed, DRAWS, step])
         names = self.parts["train"]
+        # images of a batch have one size: that of the one that is drawn first
         first = self._sample(names[rng.integers(len(names))])
         alike = [name for name in names if self._sample(name).truth.shape == first.truth.shape]
         drawn = [alike[k] for k in rng.integers(len(alike), size=self.settings.recipe.batch_images)]

@@ -89,6 +89,7 @@ class Frames:
             values = _colours(values, bands_nm)
         self._kept[key] = values
         self._n_bytes += values.nbytes
+        # pairs are drawn from all sequences: what was not looked at for longest is the least likely to be next
         while self._n_bytes > MEMORY_BYTES and len(self._kept) > 1:
             _, oldest = self._kept.popitem(last=False)
             self._n_bytes -= oldest.nbytes
@@ -122,6 +123,7 @@ def tracks_of(data: Path, settings: TrackSettings) -> list[Track]:
     for path in matching(data, [f"**/{BOXES_FILE}"]) if data.is_dir() else []:
         name = path.parent.relative_to(data).as_posix()
         for camera, of_camera in settings.cameras.items():
+            # the names differ between releases of a benchmark, the folders of its cameras do not
             if of_camera.folder is None or of_camera.folder in Path(name).parts:
                 tracks.append(open_track(path.parent, name, camera, of_camera))
                 break
@@ -217,7 +219,7 @@ def _deal(tracks: list[Track], shares: dict[Part, float], seed: int, parts: dict
     first, share = 0, 0.0
     for part in PARTS:
         share += shares.get(part, 0.0)
-        last = round(share * len(tracks))
+        last = round(share * len(tracks))  # of the running sum, so that no sequence is lost by rounding
         if part in shares:
             parts[part] = [tracks[k] for k in sorted(order[first:last])]
         first = last

@@ -44,6 +44,7 @@ class Window:
 
 def window_around(centre_xy: tuple[float, float], size_wh: tuple[float, float], factor: float) -> Window:
     """The square around a centre whose side is `factor` roots of a box's area."""
+    # a box that shrank to nothing still has a crop
     side = max(2, math.ceil(math.sqrt(max(size_wh[0] * size_wh[1], 1.0)) * factor))
     return Window(round(centre_xy[0] - side / 2), round(centre_xy[1] - side / 2), side)
 

@@ -66,7 +66,7 @@ class CropEncoder:
         device = next(self._network.parameters()).device
         x = crops.to(device)
         if self._network.input_range == "unit_max":
-            x = (x / self._brightest).clamp(max=1)
+            x = (x / self._brightest).clamp(max=1)  # a glint must not be more than the network has ever been shown
         with torch.no_grad():
             maps = self._network.encode(x, self._bands, [1.0] * len(x))
         return [of_scale.float() for of_scale in maps]

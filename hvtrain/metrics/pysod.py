@@ -33,7 +33,7 @@ def pysod(p: np.ndarray, inside: np.ndarray, *, stretched: bool) -> OfMap:
 
 def _above(p: np.ndarray, inside: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(256,) pixels of the object and others at and above each level, from the highest level to the lowest."""
-    levels = (p * 255).astype(np.uint8)
+    levels = (p * 255).astype(np.uint8)  # cut off, not rounded, as the program does
     counts = [np.bincount(levels[of_part], minlength=LEVELS) for of_part in (inside, ~inside)]
     true_above, false_above = (np.cumsum(of_part[::-1]).astype(np.float64) for of_part in counts)
     return true_above, false_above

@@ -95,6 +95,7 @@ def saliency_scores(
 def _means(images: Sequence[OfMap], rates: np.ndarray, correlations: np.ndarray) -> SaliencyScores:
     """Of the scores of each image, mean rates (2, 256) and correlations (N,)."""
     tpr, fpr = rates
+    # curves are averaged before the best threshold is taken: one threshold serves all images
     f_curve = np.mean([of_one.f_curve for of_one in images], axis=0)
     e_curve = np.mean([of_one.e_curve for of_one in images], axis=0)
     return SaliencyScores(

@@ -40,6 +40,7 @@ class Probe:
         x, labels = _vectors(X), np.asarray(y)
         if labels.shape != (len(x),):
             raise ScoreError(f"classes {labels.shape} for {len(x)} vectors; give one class for every vector")
+        # classes may be text, or numbers with gaps: what is fitted are their places in the sorted list
         self.classes_, numbers = np.unique(labels, return_inverse=True)
         if len(self.classes_) < 2:
             raise ScoreError(
