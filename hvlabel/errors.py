@@ -60,6 +60,10 @@ class DeviceMemoryError(HvError, RuntimeError):
     """The device's memory does not suffice."""
 
 
+class ScoreError(HvError, ValueError):
+    """Truth or predictions that cannot be scored, or not against each other."""
+
+
 class TooManyFailuresError(HvError, RuntimeError):
     """More images of a shard failed than the run allows."""
 

@@ -21,7 +21,11 @@ def adapt(
         ),
     ] = None,
     head: Annotated[
-        str | None, typer.Option(help="linear, ladder, unet, runet, agunet or deeplabv3plus; none: the task's")
+        str | None,
+        typer.Option(
+            help="linear, ladder, unet, runet, agunet or deeplabv3plus; sam for salient objects, center for tracking; "
+            "none: the task's"
+        ),
     ] = None,
     input_: Annotated[
         str | None,
@@ -58,8 +62,10 @@ def adapt(
 
 def predict(
     head: Annotated[Path, typer.Argument(help="folder of an adapt run, or its head.safetensors")],
-    cube: Annotated[Path, typer.Argument(help="cube, .zarr")],
-    out: Annotated[Path, typer.Argument(help="file to write: .png, or .tif, georeferenced where the cube is")],
+    cube: Annotated[Path, typer.Argument(help="cube, .zarr; for tracking a folder of frames")],
+    out: Annotated[
+        Path, typer.Argument(help="file to write: .png, or .tif, georeferenced where the cube is; .txt for boxes")
+    ],
     backbone: Annotated[str | None, typer.Option(help="if it is no longer where it was in training")] = None,
 ) -> None:
     """What a finished head makes of a cube; it refuses any backbone but its own."""

@@ -2,10 +2,12 @@
 
 import csv
 import runpy
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 from pycocotools.coco import COCO
@@ -129,6 +131,20 @@ def test_features_become_a_picture(run, layout, tmp_path, repository):
     with Image.open(out) as picture:
         assert picture.size == (48, 48)  # 192 px of input, tokens of 4
         assert picture.getextrema() == ((0, 255),) * 3
+
+
+def test_own_cubes_are_segmented_from_one_label(run, layout, tmp_path, repository):
+    backbone = repository / "resources/models/hyperfree_embedded.safetensors"
+    labels, out = tmp_path / "labels", tmp_path / "out"
+    labels.mkdir()
+    shutil.copy(layout.materials("vis", "vis31_00"), labels / "vis31_00.png")
+    run("segment_my_data.py", backbone, layout.root / "cubes/vis", labels, out)
+    with Image.open(labels / "vis31_00.png") as picture:
+        truth = np.array(picture)
+    with Image.open(out / "vis31_00.png") as picture:
+        assert (np.array(picture) == truth).mean() > 0.9
+    with Image.open(out / "vis31_01.png") as picture:
+        assert set(np.unique(picture)) <= set(np.unique(truth))
 
 
 def test_a_corrected_label_is_sealed(run, layout):

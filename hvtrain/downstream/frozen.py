@@ -14,10 +14,10 @@ from torch import nn
 from hvlabel.config.downstream import FIRST_WEIGHTS, backbone_name
 from hvlabel.errors import TrainingError, WeightsError
 from hvlabel.models.decoder import PromptedNetwork
-from hvlabel.models.padding import fitted, padded
 from hvtrain.backbones.contract import Backbone
+from hvtrain.backbones.whole_image import maps_of_images
 from hvtrain.data.feature_maps import FeatureMaps
-from hvtrain.data.inputs import finite, in_range
+from hvtrain.data.inputs import finite
 from hvtrain.engine.run_folder import RunFiles
 from hvtrain.student import load_exported, rebuilt
 
@@ -53,22 +53,10 @@ class Frozen:
         gsd_m          : m per px of the image
         BandError where no feature can be made from these bands.
         """
-        network = self.network
-        side_px = network.side_px
-        longest_px = max(values.shape[1:])
-        network.require_bands(wavelengths_nm)
+        self.network.require_bands(wavelengths_nm)
         image = torch.from_numpy(np.ascontiguousarray(values)).float()[None]  # (1, C, H, W)
-        x, (height, width) = fitted(finite(image), side_px)
-        x = padded(in_range(x, network.input_range), side_px).to(self.device)
-        maps = network.encode(x, list(wavelengths_nm), [gsd_m * longest_px / side_px])
-        cut = []
-        for whole in maps:
-            # cells that the image reaches into, rounded up
-            rows = -(-height * whole.shape[2] // side_px)
-            columns = -(-width * whole.shape[3] // side_px)
-            cut.append(whole[:, :, :rows, :columns].float().cpu())
-        strides_px = tuple(longest_px / whole.shape[2] for whole in maps)
-        return FeatureMaps(tuple(cut), strides_px)
+        whole = maps_of_images(self.network, finite(image).to(self.device), list(wavelengths_nm), gsd_m)
+        return FeatureMaps(tuple(of_scale.float().cpu() for of_scale in whole.maps), whole.strides_px)
 
     @property
     def has_neck(self) -> bool:

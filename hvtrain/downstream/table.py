@@ -16,9 +16,14 @@ from hvtrain.downstream.dense_inputs import input_of
 from hvtrain.downstream.frozen import Frozen
 from hvtrain.downstream.head_file import FinishedHead
 from hvtrain.downstream.place import Place
+from hvtrain.downstream.saliency import open_saliency, predict_saliency, rebuilt_saliency
+from hvtrain.downstream.saliency_file import SaliencySettings
 from hvtrain.downstream.segment_file import SegmentSettings
 from hvtrain.downstream.segment_predict import predict_classes
 from hvtrain.downstream.segmentation import open_segmentation
+from hvtrain.downstream.track_file import TrackSettings
+from hvtrain.downstream.track_predict import predict_boxes
+from hvtrain.downstream.tracking import open_tracking, rebuilt_tracker
 
 
 @dataclass(frozen=True)
@@ -30,7 +35,8 @@ class Row:
     open     : the task of a file, with its images at a place, for a backbone (none where the input needs none) and a
                choice
     rebuild  : the head of what its file says, weights still to be loaded
-    predict  : of a finished head, a cube and the file to write: writes it and says in a few words what it is
+    predict  : of a finished head, a cube (or a folder of frames) and the file to write: writes it and says in a few
+               words what it is
     """
 
     settings: type[TaskSettings]
@@ -46,7 +52,17 @@ def _looks_at_maps(settings: TaskSettings, choice: Choice) -> bool:
     return bool(input_of(choice.input).shown)
 
 
-KINDS = {"segment": Row(SegmentSettings, _looks_at_maps, open_segmentation, rebuilt_head, predict_classes)}
+def _always(settings: TaskSettings, choice: Choice) -> bool:
+    """Heads that see nothing but maps."""
+    del settings, choice
+    return True
+
+
+KINDS = {
+    "segment": Row(SegmentSettings, _looks_at_maps, open_segmentation, rebuilt_head, predict_classes),
+    "saliency": Row(SaliencySettings, _always, open_saliency, rebuilt_saliency, predict_saliency),
+    "tracking": Row(TrackSettings, _always, open_tracking, rebuilt_tracker, predict_boxes),
+}
 
 
 def kind_row(name: object) -> Row:

@@ -9,14 +9,11 @@ from pathlib import Path
 import numpy as np
 import torch
 import zarr
-from torch import Tensor
 
 from hvlabel.cache.publish import publish_folder, temporary_beside
 from hvlabel.cube import open_cube
-from hvlabel.models.padding import fitted, padded
 from hvlabel.models.weights import file_sha256
-from hvtrain.backbones.contract import Backbone
-from hvtrain.data.inputs import in_range
+from hvtrain.backbones.whole_image import maps_of_images
 from hvtrain.student import load_exported
 
 
@@ -36,27 +33,19 @@ def write_maps(
     """
     cube = open_cube(cube_path)
     network = load_exported(checkpoint, image_size_px, merge_blocks)
-    side_px = network.side_px
-    longest_px = max(cube.height_px, cube.width_px)
     wavelengths_nm = cube.live_wavelengths_nm.tolist()  # a dead band has nothing to tell
-    image = cube.live_values().transpose(1, 2, 0)  # (H, W, C)
-    x, (height, width) = _input(network, image)
-    input_gsd_m = gsd_m * longest_px / side_px
-    maps = network.encode(x, wavelengths_nm, [input_gsd_m])
-    cut = []
-    for features in maps:
-        # cells that the image reaches into, rounded up
-        rows = -(-height * features.shape[2] // side_px)
-        columns = -(-width * features.shape[3] // side_px)
-        cut.append(features[0, :, :rows, :columns].cpu().numpy())
+    by_pixel = np.ascontiguousarray(cube.live_values().transpose(1, 2, 0))  # (H, W, C): torch's last digits follow this
+    image = torch.from_numpy(by_pixel).permute(2, 0, 1)[None]  # (1, C, H, W)
+    features = maps_of_images(network, image, wavelengths_nm, gsd_m)
+    maps = [of_scale[0].cpu().numpy() for of_scale in features.maps]
     temporary = temporary_beside(out)
     try:
         group = zarr.create_group(temporary, overwrite=True)
-        for k, values in enumerate(cut):
+        for k, values in enumerate(maps):
             group.create_array(f"scale{k}", data=values, dimension_names=("channel", "y", "x"))
         group.attrs.update(
             {
-                "stride_px": [longest_px / features.shape[2] for features in maps],
+                "stride_px": list(features.strides_px),
                 "wavelengths_nm": wavelengths_nm,
                 "checkpoint_sha256": file_sha256(checkpoint),
             }
@@ -64,12 +53,4 @@ def write_maps(
         publish_folder(temporary, out)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-    return [values.shape for values in cut]
-
-
-def _input(network: Backbone, image: np.ndarray) -> tuple[Tensor, tuple[int, int]]:
-    """(1, C, S, S) network input of an (H, W, C) image, zeros right of and below it, and its size (h, w) px there."""
-    x = torch.as_tensor(np.ascontiguousarray(image)).float()
-    x = x.permute(2, 0, 1)[None]  # (1, C, H, W)
-    x, size_px = fitted(x, network.side_px)
-    return padded(in_range(x, network.input_range), network.side_px), size_px
+    return [values.shape for values in maps]

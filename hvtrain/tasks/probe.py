@@ -29,11 +29,7 @@ def probe_miou(fit: Sequence[tuple[Tensor, np.ndarray]], test: Sequence[tuple[Te
     x = torch.cat([of_image for of_image, _ in drawn])  # (n, D)
     y = torch.cat([of_image for _, of_image in drawn])  # (n,)
     n_classes = 1 + max(_last_class(classes) for _, classes in (*fit, *test))
-    mean, std = x.mean(dim=0), x.std(dim=0) + MIN_STD  # (D,)
-    weight, bias = _logistic_regression((x - mean) / std, y, n_classes)
-    # the standardising folded into the weights: they then apply to features as they are
-    weight = weight / std
-    bias = bias - weight @ mean
+    weight, bias = logistic_weights(x, y, n_classes)
     confusion = np.zeros((n_classes, n_classes), np.int64)  # rows: truth, columns: prediction
     for features, classes in test:
         # logits are interpolated, not features: both are linear, there are fewer channels
@@ -44,6 +40,47 @@ def probe_miou(fit: Sequence[tuple[Tensor, np.ndarray]], test: Sequence[tuple[Te
     n_true, n_predicted = confusion.sum(axis=1), confusion.sum(axis=0)
     iou = overlap / np.maximum(n_true + n_predicted - overlap, 1)
     return float(iou[n_true > 0].mean())
+
+
+def logistic_weights(x: Tensor, y: Tensor, n_classes: int) -> tuple[Tensor, Tensor]:
+    """Weights (K, D) and biases (K,) that tell classes y (n,) int64 from features x (n, D) float32 as they are."""
+    mean, std = _spread(x)
+    weight = torch.zeros(n_classes, x.shape[1], requires_grad=True)
+    bias = torch.zeros(n_classes, requires_grad=True)
+    solver = torch.optim.LBFGS([weight, bias], max_iter=ITERATIONS, line_search_fn="strong_wolfe")
+    x = (x - mean) / std
+
+    def loss() -> Tensor:
+        solver.zero_grad()
+        fit = F.cross_entropy(x @ weight.T + bias, y)
+        value = fit + WEIGHT_PENALTY * weight.square().sum()
+        value.backward()
+        return value
+
+    solver.step(loss)
+    return _unstandardised(weight.detach(), bias.detach(), mean, std)
+
+
+def least_squares_weights(x: Tensor, y: Tensor, n_classes: int) -> tuple[Tensor, Tensor]:
+    """As logistic_weights, of ridge regression on a column per class, 1 in it and 0 elsewhere: one solve."""
+    mean, std = _spread(x)
+    x = ((x - mean) / std).double()  # (n, D)
+    target = F.one_hot(y, n_classes).double()  # (n, K)
+    share = target.mean(dim=0)  # (K,), what an empty set of features would answer
+    gram = x.T @ x / len(x) + WEIGHT_PENALTY * torch.eye(x.shape[1], dtype=x.dtype)
+    weight = torch.linalg.solve(gram, x.T @ (target - share) / len(x)).T  # (K, D)
+    return _unstandardised(weight.float(), share.float(), mean, std)
+
+
+def _spread(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean (D,) and standard deviation (D,), never 0, of features (n, D)."""
+    return x.mean(dim=0), x.std(dim=0) + MIN_STD
+
+
+def _unstandardised(weight: Tensor, bias: Tensor, mean: Tensor, std: Tensor) -> tuple[Tensor, Tensor]:
+    """The standardising folded into weights (K, D) and biases (K,): they then apply to features as they are."""
+    weight = weight / std
+    return weight, bias - weight @ mean
 
 
 def _last_class(classes: np.ndarray) -> int:
@@ -67,20 +104,3 @@ def _pixels(features: Tensor, classes: np.ndarray, random: np.random.Generator) 
     grid = torch.from_numpy(xy * 2 - 1).float()[None, None]  # grid_sample counts from -1 to 1
     values = F.grid_sample(features[None].float(), grid, align_corners=False, padding_mode="border")  # (1, D, 1, n)
     return values[0, :, 0].T, torch.from_numpy(classes.flat[chosen].astype(np.int64))
-
-
-def _logistic_regression(x: Tensor, y: Tensor, n_classes: int) -> tuple[Tensor, Tensor]:
-    """Weights (K, D) and biases (K,) that tell classes y (n,) from standardised features x (n, D)."""
-    weight = torch.zeros(n_classes, x.shape[1], requires_grad=True)
-    bias = torch.zeros(n_classes, requires_grad=True)
-    solver = torch.optim.LBFGS([weight, bias], max_iter=ITERATIONS, line_search_fn="strong_wolfe")
-
-    def loss() -> Tensor:
-        solver.zero_grad()
-        fit = F.cross_entropy(x @ weight.T + bias, y)
-        value = fit + WEIGHT_PENALTY * weight.square().sum()
-        value.backward()
-        return value
-
-    solver.step(loss)
-    return weight.detach(), bias.detach()

@@ -69,7 +69,7 @@ def test_a_wrong_choice(task, adapt, options, more, sentence):
 
 
 def test_an_unknown_task_lists_the_known_ones(adapt):
-    assert "known: demo_materials, hcv2, hsidrive, hyko2, own_folder" in adapt("cityscapes").err
+    assert "known: demo_materials, hcv2, hot2023, hs_sod, hsidrive, hyko2, own_folder" in adapt("cityscapes").err
 
 
 def test_two_files_of_one_name(copy, task, adapt):

@@ -1,0 +1,67 @@
+"""Pairs of template and search crop that a tracking head learns from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from hvtrain.downstream.sequences import Frames, Track
+from hvtrain.downstream.track_crops import Window, cut, window_around, window_of
+from hvtrain.downstream.track_file import PairSettings
+
+TRIES = 10  # of a search crop that lies wholly outside the frame
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One pair.
+
+    template, search : (C, n, n) float32
+    box              : (4,) centre x, y, width, height of the object in the search crop, shares of its side
+    """
+
+    template: Tensor
+    search: Tensor
+    box: np.ndarray
+
+
+def draw_pair(
+    track: Track, frames: Frames, settings: PairSettings, factor: float, side_px: int, rng: np.random.Generator
+) -> Pair:
+    """A pair of two frames in which the object is; the search crop is off by a random shift and scale."""
+    first = int(rng.choice(track.visible))
+    # far apart an object may look like another one
+    near = track.visible[np.abs(track.visible - first) <= settings.apart]
+    second = int(rng.choice(near))
+    template = cut(frames.of(track, first), window_of(track.boxes_xywh[first], factor), side_px)
+    frame, box = frames.of(track, second), track.boxes_xywh[second]
+    window = _jittered(box, settings, factor, (frame.shape[1], frame.shape[2]), rng)
+    search = cut(frame, window, side_px)
+    shares = window.shares(box)
+    if rng.random() < settings.flip:
+        template, search = template.flip(-1), search.flip(-1)
+        shares[0] = 1 - shares[0]
+    n_bands = len(search)
+    # gains per band are another camera or light, the same in both frames; the common one is a cloud between them
+    band_gain = torch.from_numpy(rng.normal(1, settings.band_gain_sd, (n_bands, 1, 1))).float()
+    gain = float(rng.uniform(1 - settings.gain, 1 + settings.gain))
+    return Pair(template * band_gain, search * band_gain * gain, shares)
+
+
+def _jittered(
+    box: np.ndarray, settings: PairSettings, factor: float, size_px: tuple[int, int], rng: np.random.Generator
+) -> Window:
+    """The window of a box that is off; one that touches the frame (H, W)."""
+    x, y, width, height = (float(value) for value in box)
+    for _ in range(TRIES):
+        scale_x, scale_y = np.exp(rng.normal(0, settings.scale, 2))
+        size = (width * scale_x, height * scale_y)
+        reach = settings.shift * np.sqrt(size[0] * size[1])
+        shift_x, shift_y = (rng.random(2) - 0.5) * reach
+        window = window_around((x + width / 2 + shift_x, y + height / 2 + shift_y), size, factor)
+        if window.touches(size_px):
+            return window
+    return window_of(box, factor)

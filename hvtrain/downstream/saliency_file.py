@@ -1,0 +1,79 @@
+"""What a task file of kind `saliency` says, and the truth and split that follow from it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from PIL import Image as Picture
+from pydantic import Field
+
+from hvlabel.errors import ConfigError, RawFileError
+from hvlabel.settings import Settings
+from hvtrain.downstream.contract import TaskSettings
+from hvtrain.downstream.splits import PARTS, Parts, split_of
+from hvtrain.downstream.task_file import ImagesSettings, SplitSettings
+from hvtrain.metrics.saliency import Variant
+
+
+class SaliencyTruthSettings(Settings):
+    """Where the truth of an image lies: a picture, 255 for the object and 0 for the rest."""
+
+    file: str = Field(
+        description="end of the path of its picture below the folder of the data, with {name} of the image"
+    )
+
+
+class SaliencySettings(TaskSettings):
+    """Salient objects."""
+
+    kind: Literal["saliency"]
+    images: ImagesSettings
+    truth: SaliencyTruthSettings
+    split: SplitSettings = SplitSettings()
+    folds: int | None = Field(
+        None,
+        ge=2,
+        description="instead of the split: images are dealt to so many folds in the order of their names, and the seed "
+        "says which one is tested, so that runs of as many seeds test each image once",
+    )
+    decoder: Literal["auto", "sam", "random"] = Field(
+        "auto", description="first weights of the decoder: SAM's from the model cache; auto: where they are there"
+    )
+    variant: Variant = Field("smn", description="program whose way of counting the scores follow")
+    flip: float = Field(0.5, ge=0, le=1, description="share of samples mirrored along x")
+
+
+def parts_of(names: Sequence[str], settings: SaliencySettings, seed: int) -> Parts:
+    """Names of images by part; ConfigError as split_of, and for fewer images than folds."""
+    if settings.folds is None:
+        return split_of(names, settings.split)
+    if len(names) < settings.folds:
+        raise ConfigError(f"folds: {settings.folds} of {len(names)} images; give more images, or set fewer folds")
+    parts: Parts = {part: [] for part in PARTS}
+    for k, name in enumerate(sorted(names)):
+        part = parts["test"] if k % settings.folds == seed % settings.folds else parts["train"]
+        part.append(name)
+    return parts
+
+
+def read_truth(name: str, path: Path, size_px: tuple[int, int]) -> np.ndarray:
+    """(H, W) uint8 grey values of the truth of an image of this size.
+
+    RawFileError for what is missing or damaged, or of another size.
+    """
+    if not path.is_file():
+        raise RawFileError(f"image {name}: no truth {path}; restore it, or take the image out of the split")
+    try:
+        with Picture.open(path) as picture:
+            grey = np.asarray(picture.convert("L"))  # an indexed or coloured picture by its brightness
+    except Exception as error:  # decoders raise many kinds on damaged files; each means the same
+        raise RawFileError(f"{path}: not a readable picture ({str(error)[:80]}); restore it") from error
+    if grey.shape != size_px:
+        raise RawFileError(
+            f"{path}: the truth of {name} is {grey.shape[0]} x {grey.shape[1]} px, its cube {size_px[0]} x "
+            f"{size_px[1]} px; correct truth.file"
+        )
+    return grey

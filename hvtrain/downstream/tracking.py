@@ -1,0 +1,241 @@
+"""Tracking of one object through a sequence, from its box in the first frame."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from hvlabel.cube import open_cube
+from hvlabel.descriptors import load_descriptor
+from hvlabel.errors import ConfigError
+from hvlabel.models.weights import file_sha256
+from hvtrain.data.batch import Batch
+from hvtrain.downstream.contract import Choice, Part, Scores, Task
+from hvtrain.downstream.dense_inputs import input_of
+from hvtrain.downstream.frozen import Frozen
+from hvtrain.downstream.images import cube_identity
+from hvtrain.downstream.pairs import Pair, draw_pair
+from hvtrain.downstream.place import Place
+from hvtrain.downstream.sequences import Frames, Shown, Track, parts_of_tracks, tracks_of
+from hvtrain.downstream.splits import PARTS
+from hvtrain.downstream.track_file import TrackSettings
+from hvtrain.downstream.tracker import CentreTracker, CropEncoder, Stay, track
+from hvtrain.heads.center import CentreHead, centre_losses
+from hvtrain.metrics.tracking import SequenceScores, mean_scores, sequence_scores
+
+DRAWS = 1  # stream of random numbers
+HEAD = "center"  # the one that there is
+FIGURES = ("auc", "dp20", "norm_dp20")
+
+
+@dataclass(frozen=True)
+class _Sizes:
+    """Of a head, as JSON can hold it."""
+
+    widths: tuple[int, ...]
+    grid: int
+    width: int
+
+
+class Tracking(Task):
+    """See the contract; batches hold `template`, `search` (B, C, n, n) and `boxes` (B, 4) in shares of the search crop.
+
+    A batch is of one camera; its pairs are of sequences drawn alike, however long.
+    """
+
+    kind: ClassVar[str] = "tracking"
+    figure: ClassVar[str] = "auc"
+    terms: ClassVar[tuple[str, ...]] = ("loss", "score", "overlap", "corners")
+
+    def __init__(self, settings: TrackSettings, place: Place, backbone: Frozen, choice: Choice) -> None:
+        if choice.head != HEAD:
+            raise ConfigError(f"head {choice.head!r} of a tracking task is unknown; there is: {HEAD}")
+        if place.data is None:
+            raise ConfigError(f"task {place.task}: where are its sequences? give their folder with --data")
+        self.settings, self.choice, self.backbone = settings, choice, backbone
+        self.frames = Frames(shown_of(choice.input))
+        self.parts = parts_of_tracks(tracks_of(place.data, settings), settings)
+        self._by_camera: dict[str, list[Track]] = defaultdict(list)
+        for sequence in self.parts["train"]:
+            self._by_camera[sequence.camera].append(sequence)
+        for of_camera in self._by_camera.values():
+            self._require_one_list_of_bands(of_camera)
+        self._sizes = self._sizes_of(self.parts["train"][0])
+
+    # ------------------------------------------------------------------------------------------ what the engine asks
+
+    def make_head(self) -> nn.Module:
+        """A centre head for the backbone's maps."""
+        return CentreHead(self._sizes.widths, self._sizes.grid, width=self._sizes.width)
+
+    def head_facts(self) -> dict[str, Any]:
+        """Sizes, crops, and how frames of each camera are read."""
+        cameras = {}
+        for name, camera in self.settings.cameras.items():
+            row = camera.model_dump(mode="json", exclude={"descriptor"})
+            # the whole descriptor: a head that is handed on must not need the file it was named by
+            descriptor = None if camera.descriptor is None else load_descriptor(name, camera.descriptor)
+            kept = descriptor and descriptor.model_dump(mode="json", exclude_defaults=True)
+            cameras[name] = row | {"descriptor": kept}
+        return {
+            "sizes": {"widths": list(self._sizes.widths), "grid": self._sizes.grid, "width": self._sizes.width},
+            "input": self.choice.input,
+            "factor": self.settings.factor,
+            "cameras": cameras,
+        }
+
+    def identity(self) -> list[str]:
+        """Of every sequence: part, boxes, names of frames, and the first frame's content.
+
+        To hash every frame of a benchmark of tracking would take longer than training.
+        """
+        rows: list[Any] = []
+        for part in PARTS:
+            for sequence in self.parts[part]:
+                first = sequence.frames[0]
+                content = file_sha256(first) if first.is_file() else cube_identity(open_cube(first))
+                names = [path.name for path in sequence.frames]
+                rows.append([part, sequence.name, sequence.camera, sequence.boxes_xywh.tolist(), names, content])
+        return [hashlib.sha256(json.dumps(rows).encode()).hexdigest()]
+
+    def batch(self, step: int) -> Batch:
+        """Pairs of one camera, drawn with probabilities as the roots of their numbers of sequences."""
+        rng = np.random.default_rng([self.choice.seed, DRAWS, step])
+        cameras = sorted(self._by_camera)
+        weights = np.sqrt([len(self._by_camera[camera]) for camera in cameras])
+        sequences = self._by_camera[cameras[rng.choice(len(cameras), p=weights / weights.sum())]]
+        side_px = self.backbone.network.side_px
+        drawn: list[Track] = []
+        pairs: list[Pair] = []
+        levels: list[float] = []
+        for _ in range(self.settings.recipe.batch_images):
+            sequence = sequences[rng.integers(len(sequences))]
+            pair = draw_pair(sequence, self.frames, self.settings.pairs, self.settings.factor, side_px, rng)
+            drawn.append(sequence)
+            pairs.append(pair)
+            levels.append(self.frames.brightest(sequence))
+        scale = torch.tensor(levels)[:, None, None, None] if self._is_scaled else 1.0
+        return Batch(
+            step=step,
+            source=drawn[0].camera,
+            names=tuple(sequence.name for sequence in drawn),
+            problems=(),
+            wavelengths_nm=self.frames.bands_nm(drawn[0]),
+            template=torch.stack([pair.template for pair in pairs]) / scale,
+            search=torch.stack([pair.search for pair in pairs]) / scale,
+            boxes=torch.from_numpy(np.stack([pair.box for pair in pairs])).float(),
+        )
+
+    def losses(self, head: nn.Module, batch: Batch) -> dict[str, Tensor]:
+        """Focal loss of the centre, overlap and corners of the box."""
+        assert isinstance(head, CentreHead)
+        fields: Any = batch
+        encoder = CropEncoder(self.backbone.network, batch.wavelengths_nm, 1.0, self.settings.factor)
+        n = len(fields.template)
+        maps = encoder(torch.cat([fields.template, fields.search]))  # both at once: half the calls
+        template = head.template([m[:n] for m in maps])
+        answer = head(template, [m[n:] for m in maps])
+        return centre_losses(answer, fields.boxes)
+
+    @torch.no_grad()
+    def scores(self, head: nn.Module, part: Part) -> Scores:
+        """Of a part, beside the tracker that stays; the training part stands in where there is none for validation."""
+        assert isinstance(head, CentreHead)
+        by_camera: dict[str, list[SequenceScores]] = defaultdict(list)
+        stayed = []
+        boxes: dict[str, np.ndarray] = {}
+        for sequence in self.parts[part] or self.parts["train"]:
+            predicted = track(sequence, self.frames, CentreTracker(head, self._encoder(sequence)))
+            by_camera[sequence.camera].append(self._scores(sequence, predicted))
+            stayed.append(self._scores(sequence, track(sequence, self.frames, Stay())))
+            boxes[sequence.name.replace("/", ".")] = predicted
+        everything = mean_scores([of_one for of_camera in by_camera.values() for of_one in of_camera])
+        figures = {name: getattr(everything, name) for name in FIGURES}
+        stay = mean_scores(stayed)
+        figures |= {"stay_auc": stay.auc, "stay_dp20": stay.dp20}
+        if len(by_camera) > 1:
+            figures |= _of_cameras({name: mean_scores(of_one) for name, of_one in by_camera.items()})
+        curves = {"success": everything.success, "precision": everything.precision}
+        return Scores(figures, curves | boxes)
+
+    def notes(self) -> dict[str, Any]:
+        """Sequences and frames per part, and which frames count."""
+        counts = {part: len(self.parts[part]) for part in PARTS}
+        frames = {part: sum(len(sequence) for sequence in self.parts[part]) for part in PARTS}
+        counted = "all frames, as pysot" if self.settings.pysot_compat else "frames with a true box, but the first"
+        return {"sequences": counts, "frames": frames, "scores": counted}
+
+    # ------------------------------------------------------------------------------------------ sequences
+
+    def _sizes_of(self, sequence: Track) -> _Sizes:
+        """Of the head: what the backbone makes of a crop of zeros tells its maps."""
+        side_px = self.backbone.network.side_px
+        n_bands = len(self.frames.of(sequence, 0))
+        maps = self._encoder(sequence)(torch.zeros(1, n_bands, side_px, side_px))
+        return _Sizes(tuple(m.shape[1] for m in maps), maps[-1].shape[-1], self.settings.width)
+
+    @property
+    def _is_scaled(self) -> bool:
+        return self.backbone.network.input_range == "unit_max"
+
+    def _require_one_list_of_bands(self, sequences: list[Track]) -> None:
+        """ConfigError where sequences of a camera have different band centres: a batch holds one list."""
+        first_nm = self.frames.bands_nm(sequences[0])
+        for sequence in sequences[1:]:
+            if self.frames.bands_nm(sequence) != first_nm:
+                raise ConfigError(
+                    f"sequences {sequences[0].name} and {sequence.name} have different bands; give each camera its own "
+                    "entry and folder in cameras"
+                )
+
+    def _encoder(self, sequence: Track) -> CropEncoder:
+        bands_nm = self.frames.bands_nm(sequence)
+        network = self.backbone.network
+        network.require_bands(bands_nm)
+        return CropEncoder(network, bands_nm, self.frames.brightest(sequence), self.settings.factor)
+
+    def _scores(self, sequence: Track, predicted: np.ndarray) -> SequenceScores:
+        return score(sequence, predicted, pysot_compat=self.settings.pysot_compat)
+
+
+def score(sequence: Track, predicted_xywh: np.ndarray, *, pysot_compat: bool) -> SequenceScores:
+    """Scores of predicted boxes (T, 4) px; the first frame, whose box is given, counts as pysot counts it or not."""
+    first = 0 if pysot_compat else 1
+    return sequence_scores(sequence.boxes_xywh[first:], predicted_xywh[first:], pysot_compat=pysot_compat)
+
+
+def shown_of(name: str) -> Shown:
+    """What of a frame the backbone is shown; ConfigError for an input without maps."""
+    chosen = input_of(name)
+    if not chosen.shown or chosen.picture:
+        raise ConfigError(f"input {name}: the head sees maps only; choose features or features-rgb")
+    return "rgb" if chosen.shown == "rgb" else "cube"
+
+
+def _of_cameras(scores: dict[str, SequenceScores]) -> dict[str, float]:
+    """Of each camera, and the mean of the cameras: it is not settled which of the two a benchmark means."""
+    figures: dict[str, float] = {}
+    for camera, of_camera in scores.items():
+        figures |= {f"auc_{camera}": of_camera.auc, f"dp20_{camera}": of_camera.dp20}
+    figures["auc_of_cameras"] = float(np.mean([of_camera.auc for of_camera in scores.values()]))
+    figures["dp20_of_cameras"] = float(np.mean([of_camera.dp20 for of_camera in scores.values()]))
+    return figures
+
+
+def open_tracking(settings: Any, place: Place, backbone: Frozen | None, choice: Choice) -> Task:
+    """The task of a file; errors as its parts."""
+    assert isinstance(settings, TrackSettings)  # the table's
+    assert backbone is not None  # who opens a task asks the row whether it needs one
+    return Tracking(settings, place, backbone, choice)
+
+
+def rebuilt_tracker(facts: dict[str, Any]) -> nn.Module:
+    """The head of recorded facts, its weights still to be loaded."""
+    return CentreHead(**facts["sizes"])
