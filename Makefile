@@ -56,7 +56,7 @@ demo-pretrain: $(READY) models  ## a small backbone, trained on the demo's label
 	@$(BIN)/hvlabel summary --results results
 
 demo-downstream: $(READY) models  ## materials of generated scenes, segmented by heads on that backbone, frozen
-	$(BIN)/snakemake --cores $(CORES) --no-hooks --configfile config/config.yaml -- downstream
+	@$(SNAKEMAKE) --configfile config/config.yaml -- downstream
 	@cat results/downstream/runs/compare.md
 	@echo "picture:  results/downstream/runs/demo_materials/demo.linear.features.labels100.seed0/examples.png"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +21,7 @@ from hvlabel.manifest import Image
 LOOK_EVERY_S = 1.0
 LEAST_REST = 20  # of the time that looking took: a large run is looked at less often
 LOG_EVERY_S = 60.0  # between two lines about a stage, where no line can be written over
+UNSEEN = ("scenes", "report", "check")  # rules of seconds, which say nothing that a later line does not
 TAIL_BYTES = 4096  # of a training's log, the last line is in them
 
 Shard = tuple[str, str, str]  # stage, data set, shard
@@ -35,7 +36,7 @@ class StageOfRun:
     ended_s  : when its last shard was seen finished
     """
 
-    stage: str
+    name: str
     n_images: int
     n_done: int = 0
     n_failed: int = 0
@@ -53,17 +54,37 @@ class StageOfRun:
             per_s = self.n_done / max(now_s - self.began_s, 1.0)
             parts.append(f"{60 * per_s:.3g} a minute")
             parts.append(f"{duration((self.n_images - self.n_done) / per_s)} left")
-        return f"{self.stage + ':':10} {', '.join(parts)}"
+        return f"{self.name + ':':10} {', '.join(parts)}"
+
+
+@dataclass
+class RuleOfRun:
+    """A rule whose jobs walk no shard.
+
+    waiting : first outputs of its jobs that are not done
+    """
+
+    name: str
+    waiting: set[Path]
+    n_jobs: int
+    began_s: float | None = None
+    ended_s: float | None = None
+
+    def text(self, now_s: float) -> str:
+        """Its line."""
+        n_done = self.n_jobs - len(self.waiting)
+        taken = "" if self.began_s is None or self.ended_s is None else f", in {duration(self.ended_s - self.began_s)}"
+        return f"{self.name + ':':10} {n_done} of {self.n_jobs} jobs{taken}"
 
 
 class LiveRun:
-    """The stages of a run, brought up to date from the files that it writes.
+    """The stages of a run and its other rules, brought up to date from the files that it writes.
 
     `start` and `look` may be called from different threads.
     """
 
-    def __init__(self, layout: Layout, images: Iterable[Image], planned: Iterable[Path]) -> None:
-        """planned: what the run will write; indexes of shards count, all else is left aside."""
+    def __init__(self, layout: Layout, images: Iterable[Image], planned: Iterable[tuple[str, Sequence[Path]]]) -> None:
+        """planned: rule and outputs of every job of the run."""
         self._layout = layout
         self._lock = threading.Lock()
         of_shard: dict[tuple[str, str], set[str]] = {}
@@ -71,30 +92,39 @@ class LiveRun:
             of_shard.setdefault((image.dataset, image.shard), set()).add(image.image_id)
         self._names = of_shard
         indexes = {layout.index(stage, *shard): (stage, *shard) for stage in STAGES for shard in of_shard}
-        self._waiting = {path: indexes[path] for path in planned if path in indexes}
+        self._waiting: dict[Path, Shard] = {}
+        others: dict[str, set[Path]] = {}
+        for rule, outputs in planned:
+            if not outputs or rule in UNSEEN:
+                continue
+            if outputs[0] in indexes:
+                self._waiting[outputs[0]] = indexes[outputs[0]]
+            else:
+                others.setdefault(rule, set()).add(outputs[0])
         self._at_work: dict[Shard, float] = {}  # since when, seconds since 1970
         self._n_finished: dict[str, int] = {}  # images of finished shards, by stage
         self.stages = [StageOfRun(stage, self._n_images(stage)) for stage in STAGES if self._n_images(stage)]
+        self.rules = [RuleOfRun(rule, outputs, len(outputs)) for rule, outputs in others.items()]
 
     def _n_images(self, stage: str) -> int:
         shards = [shard[1:] for shard in self._waiting.values() if shard[0] == stage]
         return sum(len(self._names[shard]) for shard in shards)
 
-    def start(self, outputs: Iterable[Path], now_s: float) -> None:
-        """A job that writes these has started."""
+    def start(self, rule: str, outputs: Sequence[Path], now_s: float) -> None:
+        """A job has started."""
         with self._lock:
-            for path in outputs:
-                shard = self._waiting.pop(path, None)
-                if shard is None:
-                    continue
+            shard = self._waiting.pop(outputs[0], None) if outputs else None
+            if shard is not None:
                 self._at_work[shard] = now_s
-                of_stage = self._stage(shard[0])
-                of_stage.began_s = now_s if of_stage.began_s is None else of_stage.began_s
+            name = rule if shard is None else shard[0]
+            for part in self.parts():
+                if part.name == name and part.began_s is None:
+                    part.began_s = now_s
 
     def look(self, now_s: float) -> None:
         """Count what is there: images of finished shards, and outputs of those at work."""
         with self._lock:
-            n_written = dict.fromkeys((s.stage for s in self.stages), 0)
+            n_written = dict.fromkeys((s.name for s in self.stages), 0)
             folders: dict[tuple[str, str], dict[str, float]] = {}  # each is listed once
             for shard, since_s in list(self._at_work.items()):
                 stage, dataset, name = shard
@@ -110,19 +140,35 @@ class LiveRun:
                 times = folders[stage, dataset]
                 n_written[stage] += sum(times.get(image, 0.0) >= since_s for image in images)
             for of_stage in self.stages:
-                of_stage.n_done = self._n_finished.get(of_stage.stage, 0) + n_written[of_stage.stage]
-                if self._n_finished.get(of_stage.stage, 0) == of_stage.n_images and of_stage.ended_s is None:
+                of_stage.n_done = self._n_finished.get(of_stage.name, 0) + n_written[of_stage.name]
+                if self._n_finished.get(of_stage.name, 0) == of_stage.n_images and of_stage.ended_s is None:
                     of_stage.ended_s = now_s
+            for rule in self.rules:
+                if rule.began_s is not None and rule.ended_s is None:
+                    began_s = rule.began_s
+                    rule.waiting = {path for path in rule.waiting if not _is_written(path, began_s)}
+                    rule.ended_s = None if rule.waiting else now_s
+
+    def parts(self) -> list[StageOfRun | RuleOfRun]:
+        """Whatever has a line."""
+        return [*self.stages, *self.rules]
 
     def _stage(self, name: str) -> StageOfRun:
-        return next(s for s in self.stages if s.stage == name)
+        return next(s for s in self.stages if s.name == name)
+
+
+def _is_written(path: Path, since_s: float) -> bool:
+    """Whether a file was written since then; disks that count whole seconds put it before the moment it was."""
+    try:
+        return path.stat().st_mtime >= int(since_s)
+    except OSError:
+        return False
 
 
 def _statuses(path: Path, since_s: float) -> list[str] | None:
     """Status of each image of an index that was written since then; None if it was not."""
     try:
-        # disks that count whole seconds put a file before the moment it was written at
-        if path.stat().st_mtime < int(since_s):
+        if not _is_written(path, since_s):
             return None
         return [entry.status for entry in read_index(path).images.values()]
     except (OSError, ResultsError):
@@ -166,9 +212,9 @@ class Watcher:
         """Look at the run and write what has changed."""
         now_s = time.time()
         self.run.look(now_s)
-        for of_stage in self.run.stages:
-            if of_stage.began_s is not None:
-                self._write(of_stage.stage, of_stage.text(now_s), now_s, ended=of_stage.ended_s is not None)
+        for part in self.run.parts():
+            if part.began_s is not None:
+                self._write(part.name, part.text(now_s), now_s, ended=part.ended_s is not None)
         line = _last_line(self._training_log, self._began_s)
         if line:
             self._write("training", f"{'training:':10} {line}", now_s, ended=False)

@@ -24,17 +24,18 @@ def layout(demo_run, tmp_path):
 
 
 def live(layout, *stages):
-    planned = [layout.index(stage, "d", "0000") for stage in stages]
-    return LiveRun(layout, read_manifest(layout.manifest), [*planned, layout.report])
+    planned = [("segment", [layout.index(stage, "d", "0000")]) for stage in stages]
+    heads = [("adapt", [layout.root / f"head{k}" / "run.json"]) for k in range(2)]
+    return LiveRun(layout, read_manifest(layout.manifest), [*planned, ("report", [layout.report]), *heads])
 
 
 def start(run, layout, stage, now_s=BEGAN_S):
-    run.start([layout.index(stage, "d", "0000")], now_s)
+    run.start("segment", [layout.index(stage, "d", "0000")], now_s)
 
 
 def test_only_what_the_run_does_has_a_line(layout):
     run = live(layout, "labels", "rgb")
-    assert [(s.stage, s.n_images) for s in run.stages] == [("rgb", 2), ("labels", 2)]
+    assert [(s.name, s.n_images) for s in run.stages] == [("rgb", 2), ("labels", 2)]
 
 
 def test_images_count_one_by_one_and_those_of_earlier_runs_do_not(layout):
@@ -60,6 +61,21 @@ def test_a_shard_is_done_when_its_index_is_written_anew(layout):
     os.utime(index, (BEGAN_S + 20, BEGAN_S + 20))
     run.look(BEGAN_S + 20)
     assert rgb.text(BEGAN_S + 50) == "rgb:       2 of 2 images, in 20 s"
+
+
+def test_rules_without_shards_count_their_jobs(layout):
+    run = live(layout, "labels")
+    [adapt] = run.rules
+    first = layout.root / "head0" / "run.json"
+    run.start("adapt", [first], BEGAN_S)
+    run.look(BEGAN_S + 1)
+    assert adapt.text(BEGAN_S) == "adapt:     0 of 2 jobs"
+    for k in range(2):
+        path = layout.root / f"head{k}" / "run.json"
+        path.parent.mkdir()
+        path.write_text("{}")
+        run.look(time.time())
+    assert adapt.text(BEGAN_S).startswith("adapt:     2 of 2 jobs, in ")
 
 
 def test_a_damaged_index_is_no_finished_shard(layout):

@@ -15,14 +15,17 @@ class StageLines(logging.Filter):
     def filter(self, record):
         event = getattr(record, "event", None)
         if event == LogEvent.RUN_INFO and self.watcher is None:
-            jobs = workflow.dag.needrun_jobs()
-            planned = [Path(path) for job in jobs for path in job.output]
+            planned = [
+                (job.rule.name, [Path(path) for path in job.output])
+                for job in workflow.dag.needrun_jobs()
+            ]
             run = LiveRun(LAYOUT, SCAN.images, planned)
             training_log = LAYOUT.log("pretrain", CONFIG.pretrain.run)
             self.watcher = Watcher(run, sys.stderr, training_log)
             atexit.register(self.close)
         elif event == LogEvent.JOB_INFO and self.watcher is not None:
-            self.watcher.run.start(map(Path, record.output), time.time())
+            outputs = [Path(path) for path in record.output]
+            self.watcher.run.start(record.rule_name, outputs, time.time())
         nothing_to_do = "Nothing to be done" in record.getMessage()
         return record.levelno >= logging.WARNING or nothing_to_do
 
