@@ -79,7 +79,7 @@ ALIKE = {
     "cube": "574f21b4dc47",
     "regions": "4a0520a66223",
     "prompts": "b28242bc194e",
-    "fusion": "1da469d66caf",
+    "fusion": "b79b0c1a9e1a",
     "teacher": "64f39b4856ea",
 }
 KEYS = {

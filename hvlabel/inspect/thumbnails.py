@@ -20,7 +20,7 @@ from hvlabel.errors import HvError
 from hvlabel.inspect.picture import fitted_overlay
 from hvlabel.layout import Layout
 from hvlabel.masks import read_masks
-from hvlabel.viewer import build_page, jpeg
+from hvlabel.viewer import build_page, is_page_of, jpeg, page_key
 
 SIDE_PX = 220  # of the longer side
 JPEG_QUALITY = 82
@@ -59,9 +59,14 @@ def thumbnail(layout: Layout, dataset: str, image_id: str) -> np.ndarray:
 def publish_all(layout: Layout, todo: Sequence[Work]) -> list[Made]:
     """Make thumbnails and pages; those of an earlier report that this one does not show go."""
     with tqdm(total=len(todo), desc="gallery", unit="image", disable=not sys.stderr.isatty()) as bar:
+        # a page takes a second: what it was made from tells whether that is needed
+        kept = [work.with_page and _is_current(layout, work) for work in todo]
+        missing = [
+            work._replace(with_page=work.with_page and not is_kept) for work, is_kept in zip(todo, kept, strict=True)
+        ]
         made = []
-        for one in _mapped(layout, todo):
-            made.append(one)
+        for work, one, is_kept in zip(todo, _mapped(layout, missing), kept, strict=True):
+            made.append(Made(work, one.has_thumbnail, one.has_page or (is_kept and one.has_thumbnail)))
             bar.update()
     shown = set()
     for (dataset, image_id, _), has_thumbnail, has_page in made:
@@ -75,6 +80,14 @@ def publish_all(layout: Layout, todo: Sequence[Work]) -> list[Made]:
         if path not in shown:
             path.unlink()
     return made
+
+
+def _is_current(layout: Layout, work: Work) -> bool:
+    """Whether the page of an image is there, made from what there is now."""
+    try:
+        return is_page_of(layout.page(work.dataset, work.image_id), page_key(layout, work.dataset, work.image_id))
+    except HvError:
+        return False
 
 
 def _mapped(layout: Layout, todo: Sequence[Work]) -> Iterator[Made]:

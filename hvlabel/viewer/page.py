@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,6 +21,7 @@ from hvlabel.fusion import OWN_WORD
 from hvlabel.layout import Layout
 from hvlabel.masks import Mask, MaskSet, Rle, is_corrected, masks_of, read_document
 from hvlabel.masks.nms import CLEARLY_WORSE, NESTED_SHARE
+from hvlabel.quality import predictor_sha256
 from hvlabel.settings import validated
 from hvlabel.viewer.candidates import LEAST_IOU, Candidates, candidates_of
 from hvlabel.viewer.compact import compact_cube
@@ -26,9 +29,10 @@ from hvlabel.viewer.packed import Packed, packed_text
 from hvlabel.viewer.pictures import DEFAULT_COMPOSITES, pictures_of, triplets_of, view_stride
 from hvlabel.viewer.rows import label_rows
 from hvlabel.viewer.spectra import mask_spectra
-from hvlabel.viewer.template import render
+from hvlabel.viewer.template import assets_sha256, render
 
 MOST_BYTES = 2_900_000  # of a page
+HEAD_BYTES = 1000  # of a page, in which its identity stands
 OWN_BYTES = 120_000  # of its template, style and scripts, and some to spare
 LEAST_CUBE_BYTES, MOST_CUBE_BYTES = 200_000, 1_700_000
 MOST_SPECTRA = 350_000  # values: masks times bands
@@ -96,7 +100,34 @@ def build_page(layout: Layout, dataset: str, image_id: str) -> bytes:
     room_bytes = int(np.clip(_room_bytes(data), LEAST_CUBE_BYTES, MOST_CUBE_BYTES))
     data["cube"] = compact_cube(cube, values, bands, room_bytes).as_json()
     accept = f"hvlabel accept FILE --results {shlex.quote(str(layout.root))}"
-    return render("viewer.html", data, title=f"{dataset}/{image_id}", version=__version__, accept=accept)
+    key = page_key(layout, dataset, image_id)
+    return render("viewer.html", data, made_from=key, title=f"{dataset}/{image_id}", version=__version__, accept=accept)
+
+
+def page_key(layout: Layout, dataset: str, image_id: str) -> str:
+    """Identity of the page of an image as it would be made now: of its files, the predictor and our own templates.
+
+    CubeError or MaskFileError as build_page.
+    """
+    document = read_document(layout.label(dataset, image_id))
+    seals = [document["provenance"]["content_sha256"]]
+    for branch in document["provenance"]["branches"]:
+        try:
+            seals.append(read_document(layout.masks(branch, dataset, image_id))["provenance"]["content_sha256"])
+        except MaskFileError as error:
+            seals.append(str(error))  # the page says so
+    cube_key = open_cube(layout.cube(dataset, image_id)).attributes.get("key")
+    content = [__version__, assets_sha256(), predictor_sha256(), str(layout.root), dataset, image_id, cube_key, *seals]
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()
+
+
+def is_page_of(path: Path, key: str) -> bool:
+    """Whether a file is the page of this identity."""
+    try:
+        with path.open("rb") as file:
+            return f'name="made-from" content="{key}"'.encode() in file.read(HEAD_BYTES)
+    except OSError:
+        return False
 
 
 def _room_bytes(data: dict[str, Any]) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from functools import cache
 from pathlib import Path
@@ -29,6 +30,13 @@ def inert_json(data: dict[str, Any]) -> Markup:
     for character in "<>&":
         text = text.replace(character, f"\\u{ord(character):04x}")
     return Markup(text)
+
+
+@cache
+def assets_sha256() -> str:
+    """Hash of all templates, styles and scripts."""
+    contents = [path.name.encode() + path.read_bytes() for path in sorted(ASSETS.iterdir())]
+    return hashlib.sha256(b"".join(contents)).hexdigest()
 
 
 @cache

@@ -58,6 +58,8 @@ def costs(asked: Sequence[Asked]) -> list[Cost]:
 
     ConfigError and BandError of what a backbone cannot be.
     """
+    for one in asked:
+        backbone_row(one.settings.backbone)  # before a process is started for it
     context = multiprocessing.get_context("spawn")
     results = []
     for one in asked:
@@ -117,7 +119,7 @@ def _peak_mib(work: Callable[[], None], device: torch.device) -> float:
     (PROCESS / "clear_refs").write_text("5")  # Linux forgets the process's highest memory so far
     before_mib = _memory_mib("VmRSS")
     work()
-    return _memory_mib("VmHWM") - before_mib
+    return max(0.0, _memory_mib("VmHWM") - before_mib)  # what was freed before may be taken again
 
 
 def _memory_mib(name: str) -> float:

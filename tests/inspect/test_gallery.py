@@ -103,6 +103,7 @@ def test_several_processes_make_the_same(layout, monkeypatch):
     publish_all(layout, todo)
     before = {path: path.read_bytes() for path in layout.report.parent.rglob("*") if path.is_file()}
     assert len(before) == 3
+    shutil.rmtree(layout.report.parent)
     monkeypatch.setattr("hvlabel.inspect.thumbnails.WORTH_PROCESSES_PAGES", 1)
     monkeypatch.setattr("os.sched_getaffinity", lambda _: {0, 1})
     made = publish_all(layout, todo)
@@ -123,3 +124,15 @@ def test_the_overview_needs_no_other_file(layout):
 
 def test_the_verb_says_what_it_made(layout):
     assert hvlabel("report", "--results", layout.root).out == f"{layout.report}: 2 pictures, 2 pages\n"
+
+
+def test_a_page_is_made_again_only_when_what_it_shows_has_changed(layout):
+    write_report(layout, 4, WarnBelow())
+    times = {path: path.stat().st_mtime_ns for path in layout.pages.glob("*/*.html")}
+    assert times
+    write_report(layout, 4, WarnBelow())
+    assert {path: path.stat().st_mtime_ns for path in layout.pages.glob("*/*.html")} == times
+    changed = min(times)
+    changed.write_bytes(changed.read_bytes().replace(b'content="', b'content="0', 1).replace(b"made-from", b"made-of"))
+    write_report(layout, 4, WarnBelow())
+    assert [path for path, at in times.items() if path.stat().st_mtime_ns != at] == [changed]

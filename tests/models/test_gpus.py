@@ -1,46 +1,40 @@
 """Which GPU a process takes: distinct ones, on a machine that only says it has some."""
 
-import subprocess
-import sys
-
 import pytest
 import torch
 
 from hvlabel.errors import ConfigError
+from hvlabel.models import device
 from hvlabel.models.device import choose_device
-
-TAKES = """
-import sys, torch
-torch.cuda.is_available = lambda: True
-torch.cuda.device_count = lambda: 2
-from hvlabel.models.device import choose_device
-print(choose_device("auto"), flush=True)
-sys.stdin.read()
-"""
 
 
 @pytest.fixture
-def taken(tmp_path, repository, monkeypatch):
-    """Starts a process that takes a device and keeps it; what it took."""
-    processes = []
-    monkeypatch.setenv("TMPDIR", str(tmp_path))
-
-    def take(**environment):
-        for name, value in environment.items():
-            monkeypatch.setenv(name, value)
-        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-        processes.append(subprocess.Popen([sys.executable, "-c", TAKES], cwd=repository, **pipes))
-        return processes[-1].stdout.readline().strip()
-
-    yield take
-    for process in processes:
-        process.communicate()
+def two_gpus(tmp_path, monkeypatch):
+    """Every call takes a lock of its own, as every process does."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(device.tempfile, "gettempdir", lambda: str(tmp_path))
+    for name in ("SLURM_JOB_ID", "CUDA_VISIBLE_DEVICES"):
+        monkeypatch.delenv(name, raising=False)
+    before = list(device._leases)
+    yield
+    for lock in device._leases[len(before) :]:
+        lock.release()
+    device._leases[:] = before
 
 
-def test_processes_take_distinct_gpus_inside_an_allocation_too(taken):
-    assert [taken(), taken()] == ["cuda:0", "cuda:1"]
-    assert [taken(SLURM_JOB_ID="7"), taken()] == ["cuda:0", "cuda:1"]  # another job's GPUs are counted from 0 again
-    assert taken() in ("cuda:0", "cuda:1")  # all are taken: shared
+def test_processes_take_distinct_gpus_inside_an_allocation_too(two_gpus, monkeypatch):
+    assert [str(choose_device("auto")) for _ in range(2)] == ["cuda:0", "cuda:1"]
+    assert str(choose_device("auto")) in ("cuda:0", "cuda:1")  # all are taken: shared
+    monkeypatch.setenv("SLURM_JOB_ID", "7")  # another job's GPUs are counted from 0 again
+    assert [str(choose_device("auto")) for _ in range(2)] == ["cuda:0", "cuda:1"]
+
+
+def test_a_gpu_is_known_by_the_machines_number(two_gpus, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,5")
+    assert str(choose_device("auto")) == "cuda:0"
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,4")
+    assert str(choose_device("auto")) == "cuda:1"
 
 
 def test_without_a_gpu_it_is_the_cpu_and_cuda_is_refused(monkeypatch):
