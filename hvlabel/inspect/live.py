@@ -20,7 +20,7 @@ from hvlabel.manifest import Image
 
 LOOK_EVERY_S = 1.0
 LEAST_REST = 20  # of the time that looking took: a large run is looked at less often
-LOG_EVERY_S = 60.0  # between two lines about a stage, where no line can be written over
+LOG_EVERY_S = 300.0  # between two lines about a stage, where no line can be written over
 UNSEEN = ("scenes", "report", "check")  # rules of seconds, which say nothing that a later line does not
 TAIL_BYTES = 4096  # of a training's log, the last line is in them
 
