@@ -70,13 +70,16 @@ def rebuilt(name: str, sizes: dict[str, Any]) -> Backbone:
     return prompted(backbone_row(name).rebuild(sizes))
 
 
-def load_exported(path: Path, image_size_px: int | None = None, merge_blocks: Sequence[int] | None = None) -> Backbone:
+def load_exported(
+    path: Path | str, image_size_px: int | None = None, merge_blocks: Sequence[int] | None = None
+) -> Backbone:
     """The network of an exported file, or of a published HyperFree file, in evaluation mode.
 
     WeightsError for a file that is neither; ConfigError for an unknown backbone.
 
     image_size_px, merge_blocks : what a published file does not tell; not needed for a .safetensors file of a run
     """
+    path = Path(path)
     state = read_state_dict(path)
     recorded = recorded_sizes(path)
     if recorded is None:

@@ -13,16 +13,19 @@ from hvlabel.config.tree import load_config
 from hvlabel.cube import open_cube
 from hvlabel.describe import describe
 from hvlabel.descriptors import load_descriptor
+from hvlabel.errors import MaskFileError
 from hvlabel.inspect.compare import compare_labels
 from hvlabel.inspect.info import info_of
 from hvlabel.layout import Layout
 from hvlabel.manifest import read_manifest
 from hvlabel.masks import read_document, read_masks
 from hvlabel.prompt_files import read_prompts
+from hvlabel.stages.accept import accept_file
 from hvlabel.stages.convert import convert_file
 from hvlabel.stages.fuse import fuse_files
 from hvlabel.stages.segment import BranchRunner, segment_file
 from hvtrain import LabelledImages
+from hvtrain.tasks.features import write_maps
 
 CHECKER = Path(__file__).resolve().parents[1] / "examples" / "colour_checker"
 
@@ -79,3 +82,11 @@ def test_text_and_path_write_the_same(demo_run, tmp_path):
     ):
         assert call(*map(str, paths)) == call(*paths)
     assert np.isfinite(open_cube(str(tmp_path / "a.zarr")).values()).all()
+
+
+def test_networks_and_corrections_take_text_too(tmp_path, demo_run):
+    network = CHECKER.parents[1] / "resources/models/hyperfree_embedded.safetensors"
+    cube = demo_run / "results/cubes/d/vis31_00.zarr"
+    assert write_maps(str(cube), str(tmp_path / "maps.zarr"), str(network))
+    with pytest.raises(MaskFileError, match="there is no edit to accept"):
+        accept_file(str(demo_run / "results/labels/d/vis31_00.json"))

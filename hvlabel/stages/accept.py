@@ -15,12 +15,13 @@ from hvlabel.stages.decisions import decided, label_of, read_decisions
 from hvlabel.stages.mask_files import mask_entry
 
 
-def accept_file(path: Path) -> int:
+def accept_file(path: Path | str) -> int:
     """Seal an edited mask file as corrected, and enter it into the index of its run; returns the number of its masks.
 
     Every later run keeps it, until it is deleted. MaskFileError if there is nothing to accept, or the edit is no mask
     file.
     """
+    path = Path(path)
     edited = read_edited(path)
     if edited is None:
         document = read_document(path)  # says what is wrong with it

@@ -19,9 +19,9 @@ from hvtrain.student import load_exported
 
 @torch.inference_mode()
 def write_maps(
-    cube_path: Path,
-    out: Path,
-    checkpoint: Path,
+    cube_path: Path | str,
+    out: Path | str,
+    checkpoint: Path | str,
     merge_blocks: Sequence[int] | None = None,
     image_size_px: int | None = None,
     gsd_m: float = 1.0,
@@ -31,6 +31,7 @@ def write_maps(
     The cube is fed as the published predictor does: its longest side resized to the network's input.
     CubeError, WeightsError, BandError for what does not fit.
     """
+    out, checkpoint = Path(out), Path(checkpoint)
     cube = open_cube(cube_path)
     network = load_exported(checkpoint, image_size_px, merge_blocks)
     wavelengths_nm = cube.live_wavelengths_nm.tolist()  # a dead band has nothing to tell
