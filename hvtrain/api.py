@@ -87,16 +87,23 @@ def _image(image: Image, wavelengths_nm: Sequence[float] | np.ndarray | None) ->
         if image.ndim != 3 or image.dtype.kind not in "buif":
             raise CubeError(f"an array {image.shape} of {image.dtype} is no cube; give numbers of (H, W, C)")
         # torch does not compute with unsigned integers of two bytes, which is what cameras store
-        number = image if image.dtype.kind == "f" else image.astype(np.float32)
+        # nor with another machine's byte order, or more than eight bytes
+        is_torch = image.dtype in (np.float16, np.float32, np.float64)
+        number = image if is_torch else image.astype(np.float32)
         values = torch.from_numpy(np.ascontiguousarray(number.transpose(2, 0, 1)))[None]
-    else:
+    elif isinstance(image, Tensor):
         values = image
+    else:
+        raise CubeError(f"a {type(image).__name__} is no image; give an array, a tensor, a cube or its path")
     if values.ndim != 4 or 0 in values.shape:
         raise CubeError(f"a tensor {tuple(values.shape)} is no batch of cubes; give (B, C, H, W), none of them 0")
     n_bands = values.shape[1]
     if wavelengths_nm is None:
         raise BandError(f"an image of {n_bands} bands without wavelengths; give wavelengths_nm, one centre per band")
-    bands = [float(nm) for nm in wavelengths_nm]
+    try:
+        bands = [float(nm) for nm in wavelengths_nm]
+    except (TypeError, ValueError) as error:
+        raise BandError("wavelengths_nm: expected a list of band centres in nm") from error
     if len(bands) != n_bands or not np.isfinite(bands).all():
         raise BandError(f"{len(bands)} wavelengths for {n_bands} bands; give one centre in nm per band")
     return values, bands

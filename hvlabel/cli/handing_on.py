@@ -89,7 +89,9 @@ def materials(
         write_material_picture(layout, grouped)
         n_masks = sum(len(groups) for groups in grouped.groups.values())
         facts = grouped.facts
-        say(f"{path}: {n_masks} masks in {facts['n_groups']} groups, silhouette {facts['silhouette']:.2f}")
+        known = facts["silhouette"] is not None
+        how_apart = f", silhouette {facts['silhouette']:.2f}" if known else ""
+        say(f"{path}: {n_masks} masks in {facts['n_groups']} groups{how_apart}")
         score = material_score(layout, grouped)
         if score is not None:
             say(f"  against the true classes of {score.n_masks} masks: {score.sentence()}")

@@ -36,9 +36,11 @@ class ExportImage:
 
     @property
     def flat_name(self) -> str:
-        """A file name of its own among all data sets, without suffix; a number ends it where it has to be cut off."""
+        """A file name of its own among all data sets, without suffix; a number ends it where the name alone is not."""
         whole = f"{self.dataset}__{self.name}".encode()
-        if len(whole) <= MOST_NAME_BYTES:
+        # else the first __ is where the data set's name ends
+        is_ambiguous = "__" in self.dataset or self.dataset.endswith("_") or self.name.startswith("_")
+        if len(whole) <= MOST_NAME_BYTES and not is_ambiguous:
             return whole.decode()
         number = numeric_id(self.name, self.dataset)
         return f"{whole[:MOST_NAME_BYTES].decode(errors='ignore')}-{number}"

@@ -60,7 +60,7 @@ def drawn_images(path: Path) -> Iterator[DrawnImage]:
         raise MaskFileError(f"{path}: no masks that are known here; expected {', '.join(SUFFIXES)}")
     try:
         content = json.loads(path.read_bytes())
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise MaskFileError(f"{path}: not readable JSON ({str(error)[:80]}); write it again") from error
     if isinstance(content, dict) and isinstance(content.get("annotations"), list):
         if isinstance(content.get("images"), list):
@@ -69,7 +69,7 @@ def drawn_images(path: Path) -> Iterator[DrawnImage]:
         if isinstance(content.get("image"), dict):
             image = content["image"]
             names = (f"{path.parent.name}/{path.stem}", image.get("name"), image.get("file_name"))
-            yield DrawnImage(_texts(names), lambda h, w: _objects(path, content["annotations"], {}, h, w))
+            yield DrawnImage(_texts(names), _reader(path, image, content["annotations"], {}))
             return
     raise MaskFileError(f"{path}: neither COCO (images, annotations) nor SA-1B (image, annotations)")
 
@@ -80,18 +80,31 @@ def _coco(path: Path, content: dict[str, Any]) -> Iterator[DrawnImage]:
         by_image: dict[Any, list[Any]] = defaultdict(list)
         for annotation in content["annotations"]:
             by_image[annotation["image_id"]].append(annotation)
-        images = [(image["id"], image) for image in content["images"]]
+        images = [(by_image[image["id"]], image) for image in content["images"]]
     except (TypeError, KeyError) as error:
         raise MaskFileError(f"{path}: damaged COCO ({type(error).__name__}: {error}); write it again") from error
-    for image_id, image in images:
+    for annotations, image in images:
         dataset, name = image.get("dataset"), image.get("name")
         own = f"{dataset}/{name}" if dataset and name else None  # as our exports say it
-        # the list is bound here: a closure would see the last image's
-        yield DrawnImage(_texts((own, image.get("file_name"), name)), _reader(path, by_image[image_id], categories))
+        names = _texts((own, image.get("file_name"), name))
+        yield DrawnImage(names, _reader(path, image, annotations, categories))
 
 
-def _reader(path: Path, annotations: list[Any], categories: dict[Any, str]) -> Callable[[int, int], list[Drawn]]:
-    return lambda height, width: _objects(path, annotations, categories, height, width)
+def _reader(
+    path: Path, image: dict[str, Any], annotations: list[Any], categories: dict[Any, str]
+) -> Callable[[int, int], list[Drawn]]:
+    """What gives an image's objects for its height and width; MaskFileError if they were drawn on another size."""
+
+    def read(height: int, width: int) -> list[Drawn]:
+        drawn_on = image.get("height", height), image.get("width", width)
+        if drawn_on != (height, width):
+            raise MaskFileError(
+                f"{path}: drawn on an image of {drawn_on[1]} x {drawn_on[0]} px, this one has {width} x {height}; "
+                "scale the masks to it"
+            )
+        return _objects(path, annotations, categories, height, width)
+
+    return read
 
 
 def _objects(path: Path, annotations: list[Any], categories: dict[Any, str], height: int, width: int) -> list[Drawn]:
@@ -105,7 +118,8 @@ def _objects(path: Path, annotations: list[Any], categories: dict[Any, str], hei
             continue
         rle = segmentation_rle(path, k, annotation["segmentation"], (height, width))
         if int(areas([rle])[0]):
-            objects.append(Drawn(rle, categories.get(annotation.get("category_id"))))
+            category = annotation.get("category_id")
+            objects.append(Drawn(rle, categories.get(category) if isinstance(category, int | str) else None))
     if annotations and not objects:
         raise MaskFileError(
             f"{path}: {len(annotations)} annotations and no mask among them; boxes and points are read by the rule "

@@ -106,6 +106,9 @@ def compare_settings(thing: Path | str, first: FusionSettings, second: FusionSet
         for settings in (first, second):
             # branches that the run did not make cannot be fused
             chosen = [branch for branch in settings.branches or made_from if branch in made_from]
+            if not chosen:
+                named = ", ".join(settings.branches or ())
+                raise ConfigError(f"{path}: none of fusion.branches {named} was made; there are {', '.join(made_from)}")
             documents = [read_document(layout.masks(branch, dataset, image_id)) for branch in chosen]
             labels.append(fusion_entry(documents, settings, cube).fused())
         comparison.images.append(difference(f"{dataset}/{name.split('/')[-1]}", *labels))

@@ -111,7 +111,7 @@ def group_materials(
     facts = {
         "n_groups": len(spectra),
         "chosen_by": RULE if n_groups is None else "the user",
-        "silhouette": round(chosen.silhouette, 4),
+        "silhouette": round(chosen.silhouette, 4) if np.isfinite(chosen.silhouette) else None,  # of one group none
         "seed": seed,
     }
     return Materials(

@@ -118,7 +118,8 @@ def _what_would_help(
     documents = [read_document(layout.masks(branch, dataset, image_id)) for branch in origins.branches]
     entry = fusion_entry(documents, settings, open_cube(layout.cube(dataset, image_id)))
     # a change lets its candidate in, which may then lose to another one: only trying tells
-    for change in changes_for(candidates, settings)[:MOST_TRIES]:
+    changes = changes_for(candidates, settings)
+    for change in changes[:MOST_TRIES]:
         other = settings.model_copy(update={change.setting: change.after})
         tried = replace(entry, settings=other).fused()
         now = covering_masks(tried, pixel_xy)
@@ -127,6 +128,8 @@ def _what_would_help(
                 f"nearest: fusion.{change.setting} {_shown(change.after)} instead of {_shown(change.before)} "
                 f"gives mask {legend_line(now[0], tried.masks[now[0]])}"
             )
+    if len(changes) > MOST_TRIES:
+        return f"none of the {MOST_TRIES} nearest changes of a threshold gives a mask there"
     return "no single threshold gives a mask there: what is let in loses to another one"
 
 

@@ -16,6 +16,7 @@ from hvlabel.masks.sa1b import SEAL, image_name, is_mask_document, is_sealed, nu
 
 CORRECTED = "corrected"  # entry of the provenance
 NUMBERS = ("score", "predicted_iou", "stability_score")
+FAR = 4  # times the image's longer side, beyond which no corner of a polygon lies
 POLYGON_NUMBERS = 6  # of three points
 
 
@@ -169,6 +170,13 @@ def _is_number(value: Any) -> bool:
 def _of_polygons(path: Path, k: int, polygons: list[Any], size: tuple[int, int]) -> Any:
     if any(len(polygon) % 2 or len(polygon) < POLYGON_NUMBERS for polygon in polygons):
         raise MaskFileError(f"{path}: a polygon of annotation {k} has no three points x, y; draw it again")
+    # pycocotools writes beyond its memory at corners far from the image, and at what is no number
+    most_px = FAR * max(size)
+    if not all(_is_number(value) and abs(value) <= most_px for polygon in polygons for value in polygon):
+        raise MaskFileError(
+            f"{path}: a polygon of annotation {k} has a corner that is no number or far outside of the image of "
+            f"{size[1]} x {size[0]} px; draw it again"
+        )
     return coco.merge(coco.frPyObjects(polygons, *size))
 
 

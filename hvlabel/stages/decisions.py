@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field
+from pydantic import Field, StrictInt
 
 from hvlabel.errors import ConfigError, MaskFileError
 from hvlabel.layout import Layout
@@ -26,10 +26,10 @@ class Decisions(Settings):
     dataset: str
     image: str
     label_sha256: str = Field(description="seal of the label that the person looked at")
-    order: tuple[int, ...] = ()
-    accept: tuple[int, ...] = ()
-    reject: tuple[int, ...] = ()
-    redraw: tuple[int, ...] = ()
+    order: tuple[StrictInt, ...] = ()
+    accept: tuple[StrictInt, ...] = ()
+    reject: tuple[StrictInt, ...] = ()
+    redraw: tuple[StrictInt, ...] = ()
 
 
 def is_decisions_file(path: Path) -> bool:

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from hvtrain.heads.unet import BASE_WIDTH, DoubleConv, Out, Up
+from hvtrain.heads.unet import BASE_WIDTH, DoubleConv, Out, Up, require_size
 
 
 class Gate(nn.Module):
@@ -67,7 +67,8 @@ class AttentionUNet(nn.Module):
         self.outc = Out(width, n_classes)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Logits (B, classes, H, W) of (B, C, H, W), at least 16 px a side."""
+        """Logits (B, classes, H, W) of (B, C, H, W), at least 16 px a side; else ConfigError."""
+        require_size(x)
         first = self.inc(x)
         down1 = self.down1(first)
         down2 = self.down2(down1)

@@ -38,13 +38,19 @@ class Row:
 
 
 def build_head(name: str, n_channels: int, n_classes: int, **options: Any) -> nn.Module:
-    """A head with first weights; ConfigError for an unknown name.
+    """A head with first weights; ConfigError for an unknown name or option, and for no class.
 
     n_channels : of the picture; of `ladder` 0 leaves out the skips, `linear` has none
     options    : width (unet, runet, agunet; ladder: channels of the tap), reduced (unet, runet), gates (ladder),
                  widths (linear: channels of each map)
     """
-    return head_row(name).build(n_channels, n_classes, **options)
+    row = head_row(name)
+    if n_classes < 1 or n_channels < (1 if row.takes == "picture" else 0):
+        raise ConfigError(f"head {name}: {n_channels} channels and {n_classes} classes; give at least one of each")
+    try:
+        return row.build(n_channels, n_classes, **options)
+    except TypeError as error:  # an option that it does not have, or lacks
+        raise ConfigError(f"head {name}: {error}; see build_head for its options") from error
 
 
 def load_head(name: str, state_dict: State) -> nn.Module:
@@ -54,16 +60,19 @@ def load_head(name: str, state_dict: State) -> nn.Module:
     A leading `model.` and the weights of a loss are taken off. WeightsError for another network's state dict.
     """
     row = head_row(name)
-    state = _cleaned(state_dict)
     try:
+        state = _cleaned(state_dict)
         sizes = row.sizes(state)
         network = row.build(**sizes)
         # counters of norms change nothing and are often left out; anything else has to be there
         counters = {key: tensor for key, tensor in network.state_dict().items() if key.endswith(COUNTER)}
         network.load_state_dict(counters | state)
-    except (KeyError, RuntimeError, IndexError) as error:
+    except (KeyError, RuntimeError, IndexError, ValueError, TypeError, AttributeError) as error:
         gist = " ".join(str(error).split())[:100]
-        raise WeightsError(f"state dict: not of the head {name} ({gist}); choose another head or file") from error
+        raise WeightsError(
+            f"state dict: not of the head {name} ({gist}); choose another head or file, and of a "
+            "training's checkpoint give the entry state_dict"
+        ) from error
     return network.eval()
 
 

@@ -6,9 +6,20 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from hvlabel.errors import ConfigError
+
 BASE_WIDTH = 64
 DROPOUT = 0.25  # of RU-Net, before its deepest convolutions; element by element
 SMALLEST_PX = 16
+
+
+def require_size(x: Tensor) -> None:
+    """ConfigError for images (B, C, H, W) of which four halvings leave nothing."""
+    height_px, width_px = x.shape[-2:]
+    if min(height_px, width_px) < SMALLEST_PX:
+        raise ConfigError(
+            f"an image of {height_px} x {width_px} px; this head halves it four times: give {SMALLEST_PX} px a side"
+        )
 
 
 class DoubleConv(nn.Module):
@@ -104,7 +115,8 @@ class UNet(nn.Module):
         self.outc = Out(width, n_classes)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Logits (B, classes, H, W) of (B, C, H, W), at least 16 px a side."""
+        """Logits (B, classes, H, W) of (B, C, H, W), at least 16 px a side; else ConfigError."""
+        require_size(x)
         first = self.inc(self.dr_layer(x) if self.reduces else x)
         down1 = self.down1(first)
         down2 = self.down2(down1)

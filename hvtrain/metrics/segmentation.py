@@ -21,8 +21,11 @@ def confusion_matrix(
 
     predicted, target : integers of one shape, in [0, K); of the target also `ignore_index`, in that range or not
     ignore_index      : pixels with this target are left out; its row, if it has one, stays zero
-    ValueError for a class outside the range.
+    ValueError for a class outside the range, and for shapes that differ.
     """
+    predicted, target = np.asarray(predicted), np.asarray(target)
+    if predicted.shape != target.shape:
+        raise ValueError(f"a prediction of shape {predicted.shape} for a target of {target.shape}; give equal ones")
     kept = np.ones(target.shape, bool) if ignore_index is None else target != ignore_index
     of_target = target[kept].astype(np.int64)
     of_predicted = predicted[kept].astype(np.int64)

@@ -13,10 +13,10 @@ import numpy as np
 
 from hvlabel.errors import ScoreError
 
-# each threshold is one product: sums of steps would miss the ties that the published evaluation has
+# each threshold is one product or quotient, as in the published evaluation: sums of steps would miss its ties
 OVERLAPS = np.arange(21) * 0.05
 DISTANCES_PX = np.arange(51) * 1.0
-RELATIVE_DISTANCES = np.arange(51) * 0.01  # of the truth's width and height
+RELATIVE_DISTANCES = np.arange(51) / 100  # of the truth's width and height
 AT_20 = 20  # index of 20 px, and of 0.2
 INVALID = -1.0  # overlap and distance of a frame that has no valid truth, in the published evaluation
 
@@ -108,6 +108,8 @@ def mean_scores(sequences: Sequence[SequenceScores]) -> SequenceScores:
 
 def overlaps(truth_xywh: np.ndarray, predicted_xywh: np.ndarray) -> np.ndarray:
     """(T,) float64 IoU in [0, 1] of boxes (T, 4) px, frame by frame; -1 where the true one has no size."""
+    # unsigned integers would wrap around
+    truth_xywh, predicted_xywh = _boxes(truth_xywh, "the truth"), _boxes(predicted_xywh, "the prediction")
     low = np.maximum(truth_xywh[:, :2], predicted_xywh[:, :2])
     high = np.minimum(truth_xywh[:, :2] + truth_xywh[:, 2:], predicted_xywh[:, :2] + predicted_xywh[:, 2:])
     shared = np.maximum(high - low, 0).prod(axis=1)  # (T,) px

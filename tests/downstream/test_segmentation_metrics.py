@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
@@ -85,3 +86,10 @@ def test_a_void_prediction_costs_a_class_in_the_macro_means_only():
 def test_a_class_outside_the_range_is_refused(predicted, target, what):
     with pytest.raises(ValueError, match=f"{what}: classes 3 to 3, expected 0 to 2"):
         seg.confusion_matrix(np.array([predicted]), np.array([target]), 3)
+
+
+def test_tensors_count_as_arrays_and_shapes_have_to_be_equal():
+    classes = torch.tensor([[0, 1], [1, 1]])
+    assert seg.confusion_matrix(classes, classes.numpy(), 2).tolist() == [[1, 0], [0, 3]]
+    with pytest.raises(ValueError, match=r"a prediction of shape \(2, 2\) for a target of \(4,\)"):
+        seg.confusion_matrix(classes, np.zeros(4, int), 2)

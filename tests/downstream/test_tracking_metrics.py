@@ -106,3 +106,9 @@ def test_what_cannot_be_scored_is_one_sentence(truth, predicted, visible, senten
 def test_no_sequences_cannot_be_scored():
     with pytest.raises(ScoreError, match="no sequence"):
         mean_scores([])
+
+
+def test_unsigned_boxes_do_not_wrap():
+    truth = np.array([[20, 0, 10, 10], [20, 0, 10, 10]], np.uint16)
+    predicted = np.array([[200, 0, 10, 10], [25, 0, 10, 10]], np.uint16)
+    assert overlaps(truth, predicted).tolist() == [0.0, 50 / 150]

@@ -22,9 +22,9 @@ from scipy import ndimage
 from skimage.measure import points_in_poly
 
 from hvlabel.exports.formats.cvat import run_lengths
-from hvlabel.exports.image import label_image, n_holes, one_ring, rings
+from hvlabel.exports.image import ExportImage, label_image, n_holes, one_ring, rings
 from hvlabel.exports.table import NAMES
-from hvlabel.masks import decode, read_masks
+from hvlabel.masks import MaskSet, decode, read_masks
 
 IMAGES = ("vis31_00", "vis31_01")
 MASKS = arrays(bool, st.tuples(st.integers(1, 9), st.integers(1, 9))).filter(np.any)
@@ -221,3 +221,10 @@ def test_ngff_opens_in_xarray_and_says_what_it_is(written, layout):
         ome = dict(zarr.open_group(path, mode="r").attrs)["ome"]
         assert ome["version"] == "0.5"
         assert [axis["name"] for axis in ome["multiscales"][0]["axes"]] == ["c", "y", "x"]
+
+
+def test_names_of_files_are_unique_whatever_data_sets_are_called():
+    pairs = [("a", "b__c"), ("a__b", "c"), ("a_", "_c"), ("a__", "c"), ("a", "c"), ("a", "_c"), ("a_", "c")]
+    names = [ExportImage(1, d, n, MaskSet(4, 4, ()), (), (), b"", None).flat_name for d, n in pairs]
+    assert len(set(names)) == len(pairs)
+    assert names[4] == "a__c"

@@ -162,3 +162,35 @@ def test_refusals(own, tmp_path):
         import_truth(own, own.labels, "x")
     with pytest.raises(ResultsError, match="no results here"):
         import_truth(Layout(tmp_path / "gone"), own.labels)
+
+
+def coco_of(tmp_path, polygon, **image):
+    content = {
+        "images": [{"id": 1, "file_name": "vis31_00.png", **image}],
+        "annotations": [{"id": 1, "image_id": 1, "category_id": 1, "segmentation": [polygon]}],
+        "categories": [{"id": 1, "name": "object"}],
+    }
+    path = tmp_path / "c.json"
+    path.write_text(json.dumps(content))
+    return path
+
+
+def test_polygons_drawn_on_another_size_are_refused(own, tmp_path):
+    taken = import_truth(own, coco_of(tmp_path, [1, 1, 9, 1, 9, 9], height=512, width=256))
+    assert taken.n_images == 0
+    assert "drawn on an image of 256 x 512 px, this one has 64 x 64" in next(iter(taken.failed.values()))
+
+
+@pytest.mark.parametrize("corner", [float("nan"), float("inf"), 1e10, -1e9, None, "1"])
+def test_corners_that_are_nowhere_are_refused(own, tmp_path, corner):
+    taken = import_truth(own, coco_of(tmp_path, [corner, 1, 9, 1, 9, 9]))
+    assert taken.n_images == 0
+    assert "a corner that is no number or far outside" in next(iter(taken.failed.values()))
+
+
+@pytest.mark.parametrize("content", ["[" * 100_000, '{"annotations": [], "images": [{"id": [1]}]}'])
+def test_content_that_is_no_coco_is_one_sentence(own, tmp_path, content):
+    (tmp_path / "c.json").write_text(content)
+    said = hvlabel("import", tmp_path / "c.json", "--as", "truth", "--results", own.root)
+    assert said.status == 2
+    assert "Traceback" not in said.text

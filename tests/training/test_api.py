@@ -192,3 +192,20 @@ def test_a_probe_that_is_not_fitted_or_of_other_vectors_is_one_sentence():
         hvtrain.Probe().fit(*blobs()).predict(np.ones((1, 2)))
     with pytest.raises(ConfigError, match="no probe named 'ridge'"):
         hvtrain.Probe("ridge")
+
+
+def test_arrays_of_any_byte_order_and_width_are_read(files, image):
+    backbone = hvtrain.Backbone.load(files["hypersl"])
+    expected = backbone.features(image, BANDS_NM).last
+    for other in (image.astype(">f4"), image.astype(np.longdouble)):
+        assert torch.equal(backbone.features(other, BANDS_NM).last, expected)
+
+
+@pytest.mark.parametrize(
+    ("given", "nm", "message"),
+    [([[1]], [500], "a list is no image"), (np.ones((8, 8, 1)), ["x"], "expected a list of band centres")],
+)
+def test_what_is_no_image_and_no_wavelength_is_one_sentence(files, given, nm, message):
+    backbone = hvtrain.Backbone.load(files["hypersl"])
+    with pytest.raises((CubeError, BandError), match=message):
+        backbone.features(given, nm)

@@ -83,6 +83,8 @@ def test_what_is_only_to_be_redrawn_leaves_the_label(layout, label, write):
         ({"order": [1, 2, 1]}, "order: mask 1 is named twice"),
         ({"accept": [4], "reject": [4]}, "mask 4 is named twice"),
         ({"reject": ["a"]}, r"reject.0: .*valid integer.*\(got 'a'\); save the decisions again"),
+        ({"reject": [True]}, r"reject.0: .*valid integer"),
+        ({"reject": ["1"]}, r"reject.0: .*valid integer"),
         ({"rejects": [1]}, "unknown key 'rejects'; did you mean 'reject'"),
         (
             {"label_sha256": "0" * 64},

@@ -52,7 +52,7 @@ def spectral_mae(backbone: Backbone, settings: MaskedSettings) -> Autoencoder:
 
     def spectra_of(cube: Tensor, wavelengths_nm: Sequence[float], gsd_m: Sequence[float], seed: int) -> Spectra:
         x, said = both(cube, wavelengths_nm, seed)
-        few = torch.arange(len(x), device=x.device)[:: settings.spectra]  # one of each image
+        few = torch.arange(len(x), device=x.device)[:: len(x) // len(cube)]  # one of each image
         return Spectra(x[few], said.prediction[few, 0], said.removed[few] > 0)
 
     def require_bands(wavelengths_nm: Sequence[float]) -> None:

@@ -136,3 +136,32 @@ def test_another_heads_weights_are_refused():
             load_head(name, state)
     with pytest.raises(ConfigError, match="head 'segformer' is unknown; there are: linear, ladder, unet"):
         build_head("segformer", 3, 2)
+
+
+@pytest.mark.parametrize("name", [name for name, row in HEADS.items() if row.takes == "picture"])
+def test_what_is_no_state_dict_is_one_sentence(name):
+    whole = {"state_dict": dict(build_head(name, 3, 2).state_dict()), "epoch": 3}
+    with pytest.raises(WeightsError, match="give the entry state_dict"):
+        load_head(name, whole)
+    with pytest.raises(WeightsError, match="not of the head"):
+        load_head(name, {"inc.double_conv.0.weight": np.zeros(3)})
+
+
+@pytest.mark.parametrize(
+    ("name", "sizes", "options", "message"),
+    [
+        ("linear", (3, 3), {}, "see build_head for its options"),
+        ("agunet", (3, 3), {"reduced": 3}, "see build_head for its options"),
+        ("unet", (0, 3), {}, "0 channels and 3 classes"),
+        ("ladder", (0, 0), {"width": 64}, "0 channels and 0 classes"),
+    ],
+)
+def test_a_head_that_cannot_be_is_one_sentence(name, sizes, options, message):
+    with pytest.raises(ConfigError, match=message):
+        build_head(name, *sizes, **options)
+
+
+@pytest.mark.parametrize("name", ["unet", "runet", "agunet"])
+def test_too_small_an_image_is_one_sentence(name):
+    with pytest.raises(ConfigError, match=r"an image of 16 x 15 px; this head .* give 16 px a side"):
+        build_head(name, 3, 2, width=8)(torch.zeros(1, 3, 16, 15))
