@@ -83,11 +83,11 @@ def _coco(path: Path, content: dict[str, Any]) -> Iterator[DrawnImage]:
         images = [(by_image[image["id"]], image) for image in content["images"]]
     except (TypeError, KeyError) as error:
         raise MaskFileError(f"{path}: damaged COCO ({type(error).__name__}: {error}); write it again") from error
-    for annotations, image in images:
+    for drawn, image in images:
         dataset, name = image.get("dataset"), image.get("name")
         own = f"{dataset}/{name}" if dataset and name else None  # as our exports say it
         names = _texts((own, image.get("file_name"), name))
-        yield DrawnImage(names, _reader(path, image, annotations, categories))
+        yield DrawnImage(names, _reader(path, image, drawn, categories))
 
 
 def _reader(
