@@ -138,7 +138,6 @@ def folder(tmp_path_factory):
     return folder
 
 
-@pytest.mark.slow
 def test_off_and_on_and_off_again(folder, monkeypatch):
     monkeypatch.chdir(folder)
     layout = Layout(folder / "results")
