@@ -11,7 +11,7 @@ import numpy as np
 from pycocotools import mask as coco
 
 from hvlabel.errors import MaskFileError
-from hvlabel.masks.rle import areas, boxes_xywh, decode, interior_point
+from hvlabel.masks.rle import areas, boxes_xywh, compressed, decode, interior_point
 from hvlabel.masks.sa1b import SEAL, image_name, is_mask_document, is_sealed, numeric_id, sealed
 
 CORRECTED = "corrected"  # entry of the provenance
@@ -84,7 +84,7 @@ def segmentation_rle(path: Path, k: int, given: Any, size: tuple[int, int]) -> A
             )
         if isinstance(given["counts"], list):
             return _of_run_lengths(path, k, given, size)
-        rle = {"size": list(size), "counts": given["counts"].encode()}
+        rle = {"size": list(size), "counts": compressed(given["counts"])}
         decoded = decode(rle)  # type: ignore[arg-type]
     except MaskFileError:
         raise

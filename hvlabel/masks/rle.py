@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import TypedDict
 
@@ -9,6 +10,8 @@ import cv2
 import numpy as np
 from pycocotools import mask as coco
 
+# of each number up to six characters that say it goes on, and one that ends it: 5 bits each
+RUN_LENGTHS = re.compile(rb"(?:[P-o]{0,6}[0-O])*")
 AREA_BATCH = 255  # pycocotools 2.0.11 fails on more areas at once: it puts their number into a uint8
 
 
@@ -17,6 +20,18 @@ class Rle(TypedDict):
 
     size: list[int]
     counts: bytes
+
+
+def compressed(counts: str) -> bytes:
+    """Compressed run lengths as pycocotools takes them; ValueError if they are none.
+
+    pycocotools reads on while a character says that its number goes on, and past the end of the text writes beyond its
+    memory: nothing from a file may reach it unseen.
+    """
+    content = counts.encode()
+    if not RUN_LENGTHS.fullmatch(content):
+        raise ValueError("its counts are no compressed run lengths")
+    return content
 
 
 def encode(mask: np.ndarray) -> Rle:
