@@ -13,7 +13,7 @@ from lightning_fabric import Fabric
 
 from hvlabel import __version__
 from hvlabel.cache.publish import make_folder, publish_bytes
-from hvlabel.config import PretrainSettings
+from hvlabel.config import HardwareSettings, OptimiserSettings, PretrainSettings
 from hvlabel.errors import BandError, HvError, ResultsError
 from hvlabel.layout import Layout
 from hvlabel.models.weights import file_sha256
@@ -133,15 +133,7 @@ def _train(
         seed=settings.seed,
         temperature=settings.data.camera_temperature,
     )
-    pace = Pace(
-        steps=optimiser.steps,
-        accumulate=optimiser.accumulate,
-        clip_norm=optimiser.clip_norm,
-        ema=optimiser.ema,
-        log_every=hardware.log_every,
-        checkpoint_every=hardware.checkpoint_every,
-        picture_every=hardware.picture_every,
-    )
+    pace = _pace(optimiser, hardware)
     draw = partial(_draw, settings=settings, student=student, objective=objective)
     facts = {"key": key, "backbone": student.name, "topology": _plain(student.sizes())}
     loop = Loop(
@@ -184,6 +176,19 @@ def _require_something_left(objective: CombinedObjective, corpus: Corpus) -> Non
                 part.autoencoder.require_bands(camera.wavelengths_nm)
             except BandError as error:
                 raise BandError(f"camera {camera.name}, {part.name}: {error} (pretrain.masked.mask_ratio)") from error
+
+
+def _pace(optimiser: OptimiserSettings, hardware: HardwareSettings) -> Pace:
+    """How many steps there are, and what comes after how many of them."""
+    return Pace(
+        steps=optimiser.steps,
+        accumulate=optimiser.accumulate,
+        clip_norm=optimiser.clip_norm,
+        ema=optimiser.ema,
+        log_every=hardware.log_every,
+        checkpoint_every=hardware.checkpoint_every,
+        picture_every=hardware.picture_every,
+    )
 
 
 def _draw(

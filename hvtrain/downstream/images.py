@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -24,6 +24,7 @@ from hvlabel.manifest.files import files_of
 from hvlabel.models.weights import file_sha256
 from hvlabel.stages.convert import CubeStage
 from hvtrain.downstream.place import Place
+from hvtrain.downstream.splits import PARTS, Parts
 from hvtrain.downstream.task_file import ImagesSettings, TruthSettings
 from hvtrain.downstream.truth import TruthFiles, truth_of
 
@@ -60,6 +61,16 @@ class TaskImage:
         whole = truth_of(self.name, self.truth, self.truth_settings, size_px, variable)
         every = self.settings.every_px
         return whole[::every, ::every]
+
+
+def identity_rows(parts: Parts, images: Mapping[str, TaskImage]) -> list[list[str]]:
+    """Part, name, and hashes of content and truth of every image of a task."""
+    rows = []
+    for part in PARTS:
+        for name in parts[part]:
+            image = images[name]
+            rows.append([part, name, image.identity, image.truth_sha256])
+    return rows
 
 
 def cube_identity(cube: Cube) -> str:

@@ -25,7 +25,7 @@ from hvtrain.downstream.dense_inputs import input_of, network_values
 from hvtrain.downstream.feature_cache import FeatureCache
 from hvtrain.downstream.frozen import Frozen
 from hvtrain.downstream.head_file import FinishedHead
-from hvtrain.downstream.images import TaskImages
+from hvtrain.downstream.images import TaskImages, identity_rows
 from hvtrain.downstream.place import Place
 from hvtrain.downstream.saliency_file import SaliencySettings, parts_of, read_truth
 from hvtrain.downstream.splits import PARTS
@@ -99,11 +99,7 @@ class Saliency(Task):
 
     def identity(self) -> list[str]:
         """Of every image: content, truth and part; and of the decoder's first weights."""
-        rows = []
-        for part in PARTS:
-            for name in self.parts[part]:
-                image = self._images[name]
-                rows.append([part, name, image.identity, image.truth_sha256])
+        rows = identity_rows(self.parts, self._images)
         start = file_sha256(self._decoder) if self._decoder else "random"
         return [hashlib.sha256(json.dumps([rows, start]).encode()).hexdigest()]
 

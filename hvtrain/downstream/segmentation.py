@@ -22,7 +22,7 @@ from hvtrain.downstream.dense_head import head_plan
 from hvtrain.downstream.dense_inputs import input_of
 from hvtrain.downstream.feature_cache import FeatureCache
 from hvtrain.downstream.frozen import Frozen
-from hvtrain.downstream.images import TaskImages
+from hvtrain.downstream.images import TaskImages, identity_rows
 from hvtrain.downstream.place import Place
 from hvtrain.downstream.plots import draw_examples, draw_features
 from hvtrain.downstream.samples import Sample, Samples
@@ -91,11 +91,7 @@ class Segmentation(Task):
 
     def identity(self) -> list[str]:
         """Of every image: content, truth and part."""
-        rows = []
-        for part in PARTS:
-            for name in self.parts[part]:
-                image = self._images[name]
-                rows.append([part, name, image.identity, image.truth_sha256])
+        rows = identity_rows(self.parts, self._images)
         return [hashlib.sha256(json.dumps(rows).encode()).hexdigest()]
 
     def batch(self, step: int) -> Batch:
