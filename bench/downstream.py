@@ -1,9 +1,11 @@
 """What a frozen backbone is worth for segmentation of generated scenes, by share of labels; rows in ledger.csv.
 
-python bench/downstream.py BACKBONE RESULTS [--scenes 40] [--size-px 96] [--steps 200] [--seeds 3] [--labels 1 5 20 100]
+python bench/downstream.py BACKBONE RESULTS [--cameras vis31] [--scenes 40] [--size-px 96] [--steps 200] [--seeds 3]
+                           [--labels 1 5 20 100] [--runet] [--threads 2]
 
-The same head on the backbone, on the same network with first weights, on the spectra, and on the picture; and RU-Net
-trained from scratch on the cube where --runet is given. Runs that RESULTS holds already are not repeated.
+The same head on the backbone, on the same network with first weights, on SAM's features of the picture, on the spectra,
+and on the picture; and RU-Net trained from scratch on the cube where --runet is given. Runs that RESULTS holds already
+are not repeated.
 """
 
 import argparse
@@ -22,7 +24,7 @@ from hvtrain.downstream.task_file import SHIPPED
 from hvtrain.engine.run_folder import read_identity
 from hvtrain.student import load_exported
 
-TASK = "bench_materials"
+Figures = tuple[float, float, float]  # mean IoU, its deviation over seeds, seconds of a training
 SEED = 11  # of the scenes: none that the shipped networks were trained on (resources/models)
 
 
@@ -41,6 +43,7 @@ def ways(backbone: str, *, runet: bool) -> list[Way]:
     chosen = [
         Way("pre-trained", backbone, "linear", "features"),
         Way("untrained", f"untrained:{backbone}", "linear", "features"),
+        Way("SAM on the picture", "sam", "linear", "features-rgb"),
         Way("raw spectra", None, "linear", "cube"),
         Way("picture", None, "linear", "rgb"),
     ]
@@ -53,10 +56,10 @@ def cell_px(backbone: str, size_px: int) -> int:
     return max(1, round(network.stride_px * size_px / network.side_px))
 
 
-def write_task(folder: Path, scenes: int, size_px: int, steps: int, pooled_px: int) -> Path:
-    """The shipped task on other scenes."""
+def write_task(folder: Path, camera: str, scenes: int, size_px: int, steps: int, pooled_px: int) -> Path:
+    """The shipped task on other scenes, of one camera."""
     tree = yaml.safe_load((SHIPPED / "demo_materials.yaml").read_text())
-    tree["images"] = {"demo": {"demo": "vis31", "demo_scenes": scenes, "demo_size_px": size_px, "demo_seed": SEED}}
+    tree["images"] = {"demo": {"demo": camera, "demo_scenes": scenes, "demo_size_px": size_px, "demo_seed": SEED}}
     # linear heads on standardised inputs: at 1e-3 their weights could not grow to where they belong in so few steps
     tree["recipe"] = {
         "steps": steps,
@@ -67,7 +70,7 @@ def write_task(folder: Path, scenes: int, size_px: int, steps: int, pooled_px: i
     }
     tree["pooled_px"] = pooled_px
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{TASK}.yaml"
+    path = folder / f"bench_{camera}.yaml"
     path.write_text(yaml.safe_dump(tree))
     return path
 
@@ -77,31 +80,45 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("backbone")
     parser.add_argument("results", type=Path)
+    parser.add_argument("--cameras", nargs="+", default=["vis31"])
     parser.add_argument("--scenes", type=int, default=40)
     parser.add_argument("--size-px", type=int, default=96)
     parser.add_argument("--steps", type=int, default=200)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--labels", type=float, nargs="+", default=[1.0, 5.0, 20.0, 100.0])
     parser.add_argument("--runet", action="store_true")
+    parser.add_argument("--threads", type=int, default=2)
     given = parser.parse_args()
-    task = write_task(given.results, given.scenes, given.size_px, given.steps, cell_px(given.backbone, given.size_px))
-    place_of = place_in(given.results)
-    for labels in given.labels:
-        figures = {}
-        for way in ways(given.backbone, runet=given.runet):
-            runs = []
-            for seed in range(given.seeds):
-                request = Request(str(task), way.backbone, way.head, way.input, labels, seed)
-                runs.append(read_identity(HeadFiles(adapt(request, place_of, device="cpu")))["facts"])
-            mean, deviation = spread([run["scores"]["test"]["jaccard"] for run in runs])
-            seconds = sum(run["seconds"] for run in runs) / len(runs)
-            figures[way.name] = (mean, deviation, seconds)
-        ours, ours_sd, ours_s = figures["pre-trained"]
-        for name, (mean, deviation, seconds) in list(figures.items())[1:]:
-            quality = f"mIoU {ours:.3f} +- {ours_sd:.3f} against {mean:.3f} +- {deviation:.3f}, {given.seeds} seeds"
-            ledger.append("downstream", f"{labels:g} % labels, {given.scenes} scenes", ours_s, name, seconds, quality)
+    pooled_px = cell_px(given.backbone, given.size_px)
+    for camera in given.cameras:
+        task = write_task(given.results, camera, given.scenes, given.size_px, given.steps, pooled_px)
+        for labels in given.labels:
+            figures = {way.name: measured(task, way, labels, given) for way in ways(given.backbone, runet=given.runet)}
+            record(camera, labels, figures, given)
     print(compare(given.results))
     print(json.dumps({"steps": given.steps, "size_px": given.size_px}))
+
+
+def measured(task: Path, way: Way, labels: float, given: argparse.Namespace) -> Figures:
+    """Figures of one way on the test scenes."""
+    runs = []
+    for seed in range(given.seeds):
+        request = Request(str(task), way.backbone, way.head, way.input, labels, seed)
+        folder = adapt(request, place_in(given.results), device="cpu", threads=given.threads)
+        runs.append(read_identity(HeadFiles(folder))["facts"])
+    mean, deviation = spread([run["scores"]["test"]["jaccard"] for run in runs])
+    return mean, deviation, sum(run["seconds"] for run in runs) / len(runs)
+
+
+def record(
+    camera: str, labels: float, figures: dict[str, tuple[float, float, float]], given: argparse.Namespace
+) -> None:
+    """A row of the ledger for every other way; figures: as `measured` gives them, ours first."""
+    (ours, ours_deviation, ours_s), *_ = figures.values()
+    case = f"{camera}, {labels:g} % labels, {given.scenes} scenes"
+    for name, (mean, deviation, seconds) in list(figures.items())[1:]:
+        quality = f"mIoU {ours:.3f} +- {ours_deviation:.3f} against {mean:.3f} +- {deviation:.3f}, {given.seeds} seeds"
+        ledger.append("downstream", case, ours_s, name, seconds, quality)
 
 
 if __name__ == "__main__":

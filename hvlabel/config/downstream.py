@@ -10,11 +10,14 @@ from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
+from hvlabel.config.networks import SamModel
 from hvlabel.settings import Settings
 
 PRETRAINED, UNTRAINED = "pretrained", "untrained"
 FIRST_WEIGHTS = "untrained:"  # before a path: the network of its sizes, with first weights
+OF_PICTURE = "features-rgb"  # the input of a backbone that is shown the picture
 OF_BACKBONE = "features"  # how the names of inputs begin that need a backbone
+SAM = "sam"  # the network for photographs, fetched once; after a colon, its checkpoint
 NO_BACKBONE = "none"  # in names of runs and tables
 WEIGHTS = (".safetensors", ".pt", ".pth")
 STUDENT = "student.safetensors"  # in the folder of a run
@@ -45,7 +48,8 @@ class DownstreamSettings(Settings):
         (PRETRAINED, UNTRAINED),
         min_length=1,
         description="pretrained: the run that the group pretrain names; untrained: the same network with first "
-        "weights; or paths of runs and .safetensors files",
+        "weights; sam: the fetched network for photographs, or sam:CHECKPOINT, for inputs features-rgb; or paths of "
+        "runs and .safetensors files",
     )
     heads: tuple[DownstreamHead, ...] = Field(
         (DownstreamHead(head="linear"), DownstreamHead(head="linear", input="cube")),
@@ -64,6 +68,13 @@ class DownstreamSettings(Settings):
             raise ValueError(
                 f"two tasks of one name ({', '.join(names)}): each has a folder of its name; rename one file"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _sam_has_a_head(self) -> Self:
+        has_head = any(head.input == OF_PICTURE for head in self.heads)
+        if not has_head and any(is_sam(name) for name in self.backbones):
+            raise ValueError(f"backbone sam sees pictures only: add a head with input {OF_PICTURE}")
         return self
 
 
@@ -91,9 +102,14 @@ class DownstreamRun:
 
     @property
     def files(self) -> list[str]:
-        """The file with its backbone's weights; a run's folder holds them under one name."""
+        """The file with its backbone's weights; a run's folder holds them under one name.
+
+        WeightsError where SAM is named and is not in the cache.
+        """
         if self.folder_or_file is None:
             return []
+        if is_sam(self.folder_or_file):
+            return [str(path) for path in sam_model(self.folder_or_file).files()]
         path = Path(os.path.expanduser(self.folder_or_file))
         return [str(path if path.suffix in WEIGHTS else path / STUDENT)]
 
@@ -115,7 +131,9 @@ def runs_of(settings: DownstreamSettings, pretrained: str) -> list[DownstreamRun
     runs = []
     for task, head in product(settings.tasks, settings.heads):
         needs_backbone = head.input.startswith(OF_BACKBONE)
-        named = [sources.get(name, name) for name in settings.backbones]
+        # SAM sees pictures only
+        fitting = [name for name in settings.backbones if not is_sam(name) or head.input == OF_PICTURE]
+        named = [sources.get(name, name) for name in fitting]
         of_head: list[str | None] = [*named] if needs_backbone else [None]
         for source, labels, seed in product(of_head, settings.labels, settings.seeds):
             runs.append(DownstreamRun(task, source, head.head, head.input, labels, seed))
@@ -127,8 +145,22 @@ def run_name(backbone: str, head: str, input_name: str, labels: float, seed: int
     return f"{backbone}.{head}.{input_name}.labels{labels:g}.seed{seed}"
 
 
+def is_sam(source: str) -> bool:
+    """Whether a backbone is SAM: the fetched one, or `sam:` and a checkpoint. A run of that name is `./sam`."""
+    return source == SAM or source.startswith(f"{SAM}:")
+
+
+def sam_model(source: str) -> SamModel:
+    """The network that `sam` or `sam:CHECKPOINT` names."""
+    _, _, checkpoint = source.partition(":")
+    return SamModel(checkpoint=checkpoint) if checkpoint else SamModel()
+
+
 def backbone_name(source: str) -> str:
     """Name of a backbone in folders and tables: that of its run, or of its file; with `untrained-` before it."""
+    if is_sam(source):
+        model = sam_model(source)
+        return SAM if model.is_fetched else f"{SAM}-{Path(model.checkpoint).stem}"
     path = Path(os.path.expanduser(source.removeprefix(FIRST_WEIGHTS)))
     name = path.parent.name if path.name == STUDENT else path.name
     if path.suffix in WEIGHTS and path.name != STUDENT:

@@ -8,8 +8,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-# what a backbone eats. unit_max: every sample divided by its largest value; stored: values as the cube holds them
-InputRange = Literal["unit_max", "stored"]
+from hvlabel.models.sam.predictor import PIXEL_MEAN, PIXEL_STD
+
+# what a backbone eats. unit_max: every sample divided by its largest value; stored: values as the cube holds them;
+# photograph: grey levels 0..255 of red, green and blue less their mean, in standard deviations, as of SAM's training
+InputRange = Literal["unit_max", "stored", "photograph"]
+PICTURE_NM = (640.0, 550.0, 460.0)  # as whose band centres a backbone is shown the red, green and blue of a picture
 
 
 def finite(x: Tensor) -> Tensor:
@@ -45,6 +49,9 @@ def in_range(x: Tensor, input_range: InputRange) -> Tensor:
     """Images (B, C, S, S) float32 of stored values in the range that a backbone asks for."""
     if input_range == "stored":
         return x
+    if input_range == "photograph":
+        mean, deviation = (x.new_tensor(levels).view(3, 1, 1) for levels in (PIXEL_MEAN, PIXEL_STD))
+        return (x - mean) / deviation
     peak = x.amax(dim=(1, 2, 3), keepdim=True)  # (B, 1, 1, 1)
     # an image of zeros stays one: a camera of which nothing can be read is shown so
     return x / torch.where(peak > 0, peak, torch.ones_like(peak))

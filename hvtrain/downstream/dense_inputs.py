@@ -12,9 +12,8 @@ from pydantic import Field
 from hvlabel.cube import Cube
 from hvlabel.errors import ConfigError
 from hvlabel.settings import Settings
+from hvtrain.data.inputs import PICTURE_NM
 from hvtrain.downstream import pictures
-
-RGB_NM = (640.0, 550.0, 460.0)  # as whose bands a backbone is shown the picture's red, green and blue
 
 
 @dataclass(frozen=True)
@@ -83,6 +82,6 @@ def picture_of(cube: Cube, kind: str, every_px: int, rgb: PseudoRgbSettings | No
 def network_values(cube: Cube, shown: str, every_px: int) -> tuple[np.ndarray, Sequence[float]]:
     """(C, H, W) float32 that a backbone is shown, and the (C,) band centres, nm."""
     if shown == "rgb":
-        return picture_of(cube, "rgb", every_px, None), RGB_NM
+        return picture_of(cube, "rgb", every_px, None), PICTURE_NM
     # a dead band has nothing to tell
     return cube.live_values()[:, ::every_px, ::every_px], cube.live_wavelengths_nm.tolist()

@@ -11,10 +11,11 @@ import numpy as np
 import torch
 from torch import nn
 
-from hvlabel.config.downstream import FIRST_WEIGHTS, backbone_name
+from hvlabel.config.downstream import FIRST_WEIGHTS, SAM, backbone_name, is_sam, sam_model
 from hvlabel.errors import TrainingError, WeightsError
 from hvlabel.models.decoder import PromptedNetwork
 from hvtrain.backbones.contract import Backbone
+from hvtrain.backbones.picture import sam_picture
 from hvtrain.backbones.whole_image import maps_of_images
 from hvtrain.data.feature_maps import FeatureMaps
 from hvtrain.data.inputs import finite
@@ -76,9 +77,16 @@ class Frozen:
 def load_frozen(source: str, seed: int = 0) -> Frozen:
     """The backbone of a run's folder or of a file (student.safetensors, an import, a published HyperFree file).
 
-    source : a path; after `untrained:`, the network of its sizes with first weights drawn from the seed
-    WeightsError for what is neither.
+    source : a path; after `untrained:`, the network of its sizes with first weights drawn from the seed; `sam` or
+             `sam:CHECKPOINT`, which see pictures
+    WeightsError for what is none of these.
     """
+    if is_sam(source):
+        model = sam_model(source)
+        network: Backbone = sam_picture(model).requires_grad_(False)
+        path = model.path()
+        found_at = source if model.is_fetched or path is None else f"{SAM}:{path.resolve()}"
+        return Frozen(network, weights_sha256(network), backbone_name(source), found_at)
     path = _file(Path(source.removeprefix(FIRST_WEIGHTS)).expanduser())
     is_untrained = source.startswith(FIRST_WEIGHTS)
     network = load_exported(path)

@@ -17,8 +17,8 @@ from hvlabel.descriptors import Descriptor, load_descriptor
 from hvlabel.errors import ConfigError, RawFileError
 from hvlabel.readers import open_raw
 from hvlabel.walk import matching
+from hvtrain.data.inputs import PICTURE_NM
 from hvtrain.downstream.contract import Part
-from hvtrain.downstream.dense_inputs import RGB_NM
 from hvtrain.downstream.splits import PARTS
 from hvtrain.downstream.track_file import TrackCameraSettings, TrackSettings
 
@@ -98,7 +98,7 @@ class Frames:
     def bands_nm(self, track: Track) -> tuple[float, ...]:
         """(C,) band centres of what `of` gives."""
         if self._shown == "rgb":
-            return RGB_NM
+            return PICTURE_NM
         if track.name not in self._bands:
             self.of(track, 0)
         return tuple(self._bands[track.name].tolist())

@@ -17,6 +17,7 @@ from hvlabel.layout import Layout
 from hvtrain.backbones.contract import Backbone
 from hvtrain.data.corpus import Corpus, TrainImage
 from hvtrain.data.feature_maps import FeatureMaps
+from hvtrain.data.inputs import PICTURE_NM
 from hvtrain.engine.run_folder import RunFiles, is_complete
 from hvtrain.heads.prompted import decoder_of
 from hvtrain.pretrain import corpus_of, run_key
@@ -25,7 +26,6 @@ from hvtrain.tasks.clicks import click_iou, constant_iou
 from hvtrain.tasks.crops import Crop, middle_crop
 from hvtrain.tasks.probe import probe_miou
 
-RGB_NM = (640.0, 550.0, 460.0)  # as whose bands the network is shown the picture's red, green and blue
 NAN = float("nan")  # where there is nothing to measure on
 PROBES = ("trained", "untrained", "trained, RGB only", "teacher", "mean spectrum")
 
@@ -171,7 +171,7 @@ def _probed(
 ) -> dict[str, Tensor]:
     """(D, h, w) features of a crop by the names of PROBES; those of the teacher only where there are any."""
     features: dict[str, Tensor] = {name: of_network[-1][0].cpu() for name, of_network in maps.items()}
-    of_picture = _features(trained, crop.rgb, RGB_NM, crop, settings)
+    of_picture = _features(trained, crop.rgb, PICTURE_NM, crop, settings)
     features["trained, RGB only"] = of_picture[-1][0].cpu()
     if crop.tokens is not None:
         features["teacher"] = crop.tokens
