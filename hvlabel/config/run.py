@@ -38,3 +38,6 @@ class RunSettings(Settings):
     device: Literal["auto", "cpu", "cuda"] = Field(
         "auto", description="where learned models run; auto: a GPU when there is one"
     )
+    gpu_request: Literal["gpus", "gres"] = Field(
+        "gpus", description="how jobs ask SLURM for GPUs: by --gpus, or by --gres where the cluster takes only that"
+    )

@@ -108,6 +108,11 @@ PREFIX = (
 shell.prefix(PREFIX.replace("{", "{{").replace("}", "}}"))
 
 
+# whether a scheduler places the jobs on other machines
+EXECUTOR = workflow.executor_plugin
+ELSEWHERE = EXECUTOR is not None and EXECUTOR.common_settings.non_local_exec
+
+
 def gpus_for(network):
     """GPUs that a job asks the scheduler for: one for a network, none where this machine runs the jobs and has none.
 
@@ -115,10 +120,20 @@ def gpus_for(network):
     """
     if network is None or CONFIG.run.device == "cpu":
         return 0
-    executor = workflow.executor_plugin
-    elsewhere = executor is not None and executor.common_settings.non_local_exec
     here = shutil.which("nvidia-smi") is not None
-    return int(elsewhere or here or CONFIG.run.device == "cuda")
+    return int(ELSEWHERE or here or CONFIG.run.device == "cuda")
+
+
+# Snakemake counts a machine's own GPUs by `gpu`, so that `gres` is for jobs that a scheduler places
+def as_gpu(n_gpus):
+    """The resource `gpu` of a job that needs so many."""
+    return 0 if as_gres(n_gpus) else n_gpus
+
+
+def as_gres(n_gpus):
+    """The resource `gres` of a job that needs so many GPUs: empty where the scheduler is asked by `gpu`."""
+    by_gres = ELSEWHERE and CONFIG.run.gpu_request == "gres"
+    return f"gpu:{n_gpus}" if by_gres and n_gpus else ""
 
 
 wildcard_constraints:

@@ -25,7 +25,8 @@ rule adapt:
         "../envs/hvlabel.yaml"
     threads: HARDWARE.threads
     resources:
-        gpu=min(1, HARDWARE.gpus()),
+        gpu=as_gpu(min(1, HARDWARE.gpus())),
+        gres=as_gres(min(1, HARDWARE.gpus())),
     params:
         options=lambda w: DOWNSTREAM_RUNS[w.task, w.run].options,
         device=HARDWARE.accelerator,

@@ -16,7 +16,8 @@ rule teacher:
         "../envs/hvlabel.yaml"
     threads: CONFIG.run.threads
     resources:
-        gpu=lambda w: gpus_for(CONFIG.teacher.chosen()),
+        gpu=lambda w: as_gpu(gpus_for(CONFIG.teacher.chosen())),
+        gres=lambda w: as_gres(gpus_for(CONFIG.teacher.chosen())),
     params:
         settings=CONFIG.teacher.to_json(),
     shell:
@@ -38,7 +39,8 @@ rule fit:
         "../envs/hvlabel.yaml"
     threads: HARDWARE.processes() * (HARDWARE.threads + HARDWARE.workers)
     resources:
-        gpu=HARDWARE.gpus(),
+        gpu=as_gpu(HARDWARE.gpus()),
+        gres=as_gres(HARDWARE.gpus()),
     params:
         settings=CONFIG.pretrain.canonical(),
         teacher=CONFIG.teacher.to_json(),
@@ -59,7 +61,8 @@ rule evaluate:
         "../envs/hvlabel.yaml"
     threads: HARDWARE.threads
     resources:
-        gpu=min(1, HARDWARE.gpus()),
+        gpu=as_gpu(min(1, HARDWARE.gpus())),
+        gres=as_gres(min(1, HARDWARE.gpus())),
     params:
         settings=CONFIG.pretrain.evaluation.model_dump_json(),
         teacher=CONFIG.teacher.to_json(),
