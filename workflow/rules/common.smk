@@ -108,32 +108,40 @@ PREFIX = (
 shell.prefix(PREFIX.replace("{", "{{").replace("}", "}}"))
 
 
-# whether a scheduler places the jobs on other machines
-EXECUTOR = workflow.executor_plugin
-ELSEWHERE = EXECUTOR is not None and EXECUTOR.common_settings.non_local_exec
+def elsewhere():
+    """Whether a scheduler places the jobs on other machines. Known once jobs are chosen, not while rules are read."""
+    executor = workflow.executor_plugin
+    return executor is not None and executor.common_settings.non_local_exec
 
 
 def gpus_for(network):
-    """GPUs that a job asks the scheduler for: one for a network, none where this machine runs the jobs and has none.
+    """GPUs that a job needs: one for a network, none where this machine runs the jobs and has none.
 
     Asking for what is not there would let jobs of CPUs wait for each other.
     """
     if network is None or CONFIG.run.device == "cpu":
         return 0
     here = shutil.which("nvidia-smi") is not None
-    return int(ELSEWHERE or here or CONFIG.run.device == "cuda")
+    return int(elsewhere() or here or CONFIG.run.device == "cuda")
 
 
-# Snakemake counts a machine's own GPUs by `gpu`, so that `gres` is for jobs that a scheduler places
-def as_gpu(n_gpus):
-    """The resource `gpu` of a job that needs so many."""
-    return 0 if as_gres(n_gpus) else n_gpus
+def gpu_resources(n_gpus):
+    """Resources of a rule whose jobs need n_gpus(wildcards) GPUs.
+
+    A limit of the run on a resource holds for what a scheduler is asked for as well. So what is counted on this machine
+    has a name of its own: own_gpus. gpu and gres are what the plugin for SLURM turns into --gpus and --gres.
+    """
+    by_gres = CONFIG.run.gpu_request == "gres"
+    return {
+        "own_gpus": lambda wildcards: 0 if elsewhere() else n_gpus(wildcards),
+        "gpu": lambda wildcards: n_gpus(wildcards) if elsewhere() and not by_gres else 0,
+        "gres": lambda wildcards: gres(n_gpus(wildcards)) if elsewhere() and by_gres else "",
+    }
 
 
-def as_gres(n_gpus):
-    """The resource `gres` of a job that needs so many GPUs: empty where the scheduler is asked by `gpu`."""
-    by_gres = ELSEWHERE and CONFIG.run.gpu_request == "gres"
-    return f"gpu:{n_gpus}" if by_gres and n_gpus else ""
+def gres(n_gpus):
+    """Generic resources as SLURM writes them."""
+    return f"gpu:{n_gpus}" if n_gpus else ""
 
 
 wildcard_constraints:

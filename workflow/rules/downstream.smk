@@ -25,8 +25,7 @@ rule adapt:
         "../envs/hvlabel.yaml"
     threads: HARDWARE.threads
     resources:
-        gpu=as_gpu(min(1, HARDWARE.gpus())),
-        gres=as_gres(min(1, HARDWARE.gpus())),
+        **gpu_resources(lambda w: min(1, HARDWARE.gpus())),
     params:
         options=lambda w: DOWNSTREAM_RUNS[w.task, w.run].options,
         device=HARDWARE.accelerator,

@@ -16,8 +16,7 @@ rule teacher:
         "../envs/hvlabel.yaml"
     threads: CONFIG.run.threads
     resources:
-        gpu=lambda w: as_gpu(gpus_for(CONFIG.teacher.chosen())),
-        gres=lambda w: as_gres(gpus_for(CONFIG.teacher.chosen())),
+        **gpu_resources(lambda w: gpus_for(CONFIG.teacher.chosen())),
     params:
         settings=CONFIG.teacher.to_json(),
     shell:
@@ -39,8 +38,7 @@ rule fit:
         "../envs/hvlabel.yaml"
     threads: HARDWARE.processes() * (HARDWARE.threads + HARDWARE.workers)
     resources:
-        gpu=as_gpu(HARDWARE.gpus()),
-        gres=as_gres(HARDWARE.gpus()),
+        **gpu_resources(lambda w: HARDWARE.gpus()),
     params:
         settings=CONFIG.pretrain.canonical(),
         teacher=CONFIG.teacher.to_json(),
@@ -61,8 +59,7 @@ rule evaluate:
         "../envs/hvlabel.yaml"
     threads: HARDWARE.threads
     resources:
-        gpu=as_gpu(min(1, HARDWARE.gpus())),
-        gres=as_gres(min(1, HARDWARE.gpus())),
+        **gpu_resources(lambda w: min(1, HARDWARE.gpus())),
     params:
         settings=CONFIG.pretrain.evaluation.model_dump_json(),
         teacher=CONFIG.teacher.to_json(),

@@ -11,8 +11,7 @@ rule segment:
         "../envs/hvlabel.yaml"
     threads: CONFIG.run.threads
     resources:
-        gpu=lambda w: as_gpu(gpus_for(NETWORKS[w.branch])),
-        gres=lambda w: as_gres(gpus_for(NETWORKS[w.branch])),
+        **gpu_resources(lambda w: gpus_for(NETWORKS[w.branch])),
     params:
         settings=lambda w: BRANCH_SETTINGS[w.branch].to_json(),
         drawn=drawn,
