@@ -134,8 +134,12 @@ def gpu_resources(n_gpus):
     by_gres = CONFIG.run.gpu_request == "gres"
     return {
         "own_gpus": lambda wildcards: 0 if elsewhere() else n_gpus(wildcards),
-        "gpu": lambda wildcards: n_gpus(wildcards) if elsewhere() and not by_gres else 0,
-        "gres": lambda wildcards: gres(n_gpus(wildcards)) if elsewhere() and by_gres else "",
+        "gpu": lambda wildcards: (
+            n_gpus(wildcards) if elsewhere() and not by_gres else 0
+        ),
+        "gres": lambda wildcards: (
+            gres(n_gpus(wildcards)) if elsewhere() and by_gres else ""
+        ),
     }
 
 
