@@ -41,22 +41,25 @@ class Watch(threading.Thread):
     """Reads what SLURM knows of its jobs while a run goes on, and ends one job as its time limit would.
 
     records : of each job by its number, the last that was said of it
+    devices : at each look, the device of every job that had one
     killed  : number of the job that was ended, the first that asks for a GPU
     """
 
     def __init__(self) -> None:
         super().__init__(daemon=True)
         self.records: dict[str, str] = {}
+        self.devices: list[dict[str, str]] = []
         self.killed: str | None = None
         self.over = threading.Event()
 
     def run(self) -> None:
         before = set(self._jobs())
         while not self.over.wait(0.5):
-            for number, record in self._jobs().items():
-                if number in before:
-                    continue
-                self.records[number] = record
+            jobs = {number: record for number, record in self._jobs().items() if number not in before}
+            self.records |= jobs
+            held = {number: re.search(r" GRES=gpu:1\(IDX:(\d)\)", record) for number, record in jobs.items()}
+            self.devices.append({number: match[1] for number, match in held.items() if match})
+            for number, record in jobs.items():
                 if self.killed is None and "gres:gpu" in record and "JobState=RUNNING" in record:
                     self.killed = number
                     answer("scancel", number)
@@ -120,7 +123,8 @@ def test_a_killed_job_comes_again_and_the_labels_are_the_same(gpu_request, repos
     assert len(with_gpu) == 2 + 1
     words = {"gpus": "TresPerJob=gres:gpu:1", "gres": "TresPerNode=gres:gpu:1"}[gpu_request]
     assert all(words in record for record in with_gpu.values())
-    assert {re.search(r"GRES=gpu:1\(IDX:(\d)\)", record)[1] for record in with_gpu.values()} == {"0", "1"}
+    assert {number for look in watch.devices for number in look} == set(with_gpu)
+    assert all(len(set(look.values())) == len(look) for look in watch.devices)
 
     # the job that was ended: once more, with twice the time and memory
     assert "JobState=CANCELLED" in watch.records[watch.killed]
