@@ -13,7 +13,7 @@ from hvlabel.errors import ConfigError
 from hvtrain.downstream.contract import Choice
 from hvtrain.downstream.dense_inputs import input_of
 from hvtrain.downstream.samples import Sample
-from hvtrain.heads.table import build_head, head_row
+from hvtrain.heads.table import build_head, head_row, heads_of
 from hvtrain.heads.unet import SMALLEST_PX
 from hvtrain.heads.views import View
 
@@ -74,6 +74,9 @@ def rebuilt_head(facts: Mapping[str, Any]) -> DenseHead:
 def head_plan(choice: Choice, example: Sample, n_classes: int, pooled_px: int) -> HeadPlan:
     """What a choice needs for samples like the example; ConfigError where head and input do not go together."""
     row, chosen = head_row(choice.head), input_of(choice.input)
+    if row.takes == "crops":
+        dense = ", ".join(heads_of("picture", "view"))
+        raise ConfigError(f"head {choice.head} is for tracking; choose one of {dense}")
     n_channels = 0 if example.picture is None else len(example.picture)
     if row.takes == "picture":
         if chosen.shown:

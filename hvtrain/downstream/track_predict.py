@@ -11,10 +11,10 @@ from hvlabel.cache.publish import publish_bytes
 from hvlabel.errors import ConfigError
 from hvtrain.downstream.head_file import FinishedHead
 from hvtrain.downstream.sequences import BOXES_FILE, Frames, Track, open_to_track
-from hvtrain.downstream.track_file import TrackCameraSettings
-from hvtrain.downstream.tracker import CentreTracker, CropEncoder, track
+from hvtrain.downstream.track_file import FollowSettings, TrackCameraSettings
+from hvtrain.downstream.track_heads import CENTER, tracker_of
+from hvtrain.downstream.tracker import CropEncoder, track
 from hvtrain.downstream.tracking import score, shown_of
-from hvtrain.heads.center import CentreHead
 
 
 def predict_boxes(head: FinishedHead, folder: Path, out: Path) -> str:
@@ -26,7 +26,6 @@ def predict_boxes(head: FinishedHead, folder: Path, out: Path) -> str:
     if out.suffix.lower() != ".txt":
         raise ConfigError(f"{out}: boxes are written as .txt; choose that ending")
     assert head.backbone is not None  # its head sees maps
-    assert isinstance(head.network, CentreHead)
     facts = head.facts
     camera, settings = _camera_of(folder, facts["cameras"])
     sequence = open_to_track(folder, folder.name, camera, settings)
@@ -35,7 +34,9 @@ def predict_boxes(head: FinishedHead, folder: Path, out: Path) -> str:
     network = head.backbone.network
     network.require_bands(bands_nm)
     encoder = CropEncoder(network, bands_nm, frames.brightest(sequence), facts["factor"])
-    boxes = track(sequence, frames, CentreTracker(head.network, encoder))
+    recorded = facts.get("follow")  # older files have none
+    follow = None if recorded is None else FollowSettings.model_validate(recorded)
+    boxes = track(sequence, frames, tracker_of(facts.get("head", CENTER), head.network, encoder, follow))
     lines = ["\t".join(f"{value:.2f}" for value in box) + "\n" for box in boxes]
     publish_bytes(out, "".join(lines).encode())
     return f"{len(boxes)} boxes{_beside_truth(sequence, boxes)}"
