@@ -11,8 +11,13 @@ from hvlabel.demo.cameras import CAMERAS
 from hvlabel.demo.sequences import moving_object, write_sequence
 from hvtrain.backbones.table import BACKBONES
 from hvtrain.downstream.adapt import open_file
+from hvtrain.downstream.contract import Choice
+from hvtrain.downstream.frozen import load_frozen
+from hvtrain.downstream.place import place_in
 from hvtrain.downstream.sequences import BOXES_FILE, read_boxes
 from hvtrain.downstream.task_file import task_path
+from hvtrain.downstream.track_heads import TRACK_HEADS
+from hvtrain.downstream.tracking import Tracking
 
 from .light import ROW, Bins, write_backbone
 
@@ -88,6 +93,37 @@ def test_from_frames_to_scores_and_boxes(adapt, task, data, tmp_path):
     assert (boxes[:, :2] + boxes[:, 2:] <= 64).all()
 
 
+@pytest.mark.parametrize(
+    ("head", "terms"), [("xcorr", ["score", "overlap"]), ("car", ["score", "overlap", "centreness"])]
+)
+def test_other_heads_learn_follow_and_predict_alike(adapt, task, data, tmp_path, head, terms):
+    follow = {"penalty": 0.1, "window": 0.3, "rate": 0.4}
+    folder, facts = facts_of(adapt(task(follow=follow), "--head", head, "--steps", 4))
+    assert facts["scores"]["test"].keys() >= {"auc", "dp20", "stay_auc"}
+    with open(f"{folder}/metrics.csv") as file:
+        assert set(terms) <= set(file.readline().strip().split(","))
+    with np.load(f"{folder}/tables.npz") as tables:
+        scored = {name: tables[name] for name in tables if (data / name).is_dir()}
+    assert len(scored) == 3
+    for name, boxes in scored.items():
+        said = hvtrain("predict", folder, data / name, tmp_path / "boxes.txt")
+        assert said.status == 0, said.err
+        np.testing.assert_allclose(read_boxes(tmp_path / "boxes.txt"), boxes, atol=0.006)
+
+
+def test_pairs_of_two_sequences_are_drawn_for_xcorr_only(task, data, tmp_path):
+    settings = open_file(task(pairs={"negative": 0.5}))[1]
+    backbone = load_frozen(str(write_backbone(tmp_path / "bins.safetensors")))
+    place = place_in(tmp_path / "results")("moving", data)
+    drawn = {head: Tracking(settings, place, backbone, Choice(head, "features")).batch(0) for head in TRACK_HEADS}
+    assert drawn["center"].is_same.all()
+    assert drawn["car"].is_same.all()
+    together = [Tracking(settings, place, backbone, Choice("xcorr", "features", seed=k)).batch(1) for k in range(5)]
+    n_negative = sum(int((~batch.is_same).sum()) for batch in together)
+    assert 2 < n_negative < 18  # of 20 pairs
+    np.testing.assert_array_equal(drawn["center"].search, drawn["car"].search)
+
+
 def test_a_folder_with_the_first_box_alone_is_followed_too(adapt, task, data, tmp_path):
     folder, _ = facts_of(adapt(task(), "--steps", "1"))
     frames = tmp_path / "unknown"
@@ -109,11 +145,14 @@ def test_pysots_way_counts_the_given_frame(adapt, task):
 @pytest.mark.parametrize(
     ("changes", "options", "sentence"),
     [
-        ({}, ("--head", "linear"), "head 'linear' of a tracking task is unknown; there is: center"),
+        ({}, ("--head", "linear"), "head 'linear' of a tracking task is unknown; there are: center, xcorr, car"),
         ({}, ("--input", "cube"), "choose features or features-rgb"),
         ({"shares": {"train": 1.0}}, (), "no sequence is left for test"),
         ({"shares": {"train": 0.7}}, (), "add up to 1"),
         ({"width": 12}, (), "no multiple of 8"),
+        ({"follow": {"penalty": -1, "window": 0.4, "rate": 0.3}}, (), "follow.penalty"),
+        ({"follow": {"window": 0.4, "rate": 0.3}}, (), "follow.penalty: Field required"),
+        ({"pairs": {"negative": 1}}, (), "pairs.negative"),
         ({"parts": {"train": "a"}}, (), "needs both train and test"),
     ],
 )
