@@ -9,6 +9,8 @@ import typer
 
 ResultsPath = Annotated[Path, typer.Option("--results", envvar="HVLABEL_RESULTS", help="results folder")]
 
+SAM = "sam"  # where `predict` is given a head
+
 # commands import what they need themselves: torch takes seconds, --help shall not
 
 
@@ -23,8 +25,8 @@ def adapt(
     head: Annotated[
         str | None,
         typer.Option(
-            help="linear, ladder, unet, runet, agunet or deeplabv3plus; sam for salient objects, center for tracking; "
-            "none: the task's"
+            help="linear, ladder, unet, runet, agunet or deeplabv3plus; sam for salient objects; center, xcorr or car "
+            "for tracking; none: the task's"
         ),
     ] = None,
     input_: Annotated[
@@ -61,17 +63,43 @@ def adapt(
 
 
 def predict(
-    head: Annotated[Path, typer.Argument(help="folder of an adapt run, or its head.safetensors")],
+    head: Annotated[
+        Path,
+        typer.Argument(
+            help="folder of an adapt run, or its head.safetensors; sam or sam:FILE: SAM follows an object untrained"
+        ),
+    ],
     cube: Annotated[Path, typer.Argument(help="cube, .zarr; for tracking a folder of frames")],
     out: Annotated[
         Path, typer.Argument(help="file to write: .png, or .tif, georeferenced where the cube is; .txt for boxes")
     ],
     backbone: Annotated[str | None, typer.Option(help="if it is no longer where it was in training")] = None,
+    box: Annotated[
+        tuple[float, float, float, float] | None,
+        typer.Option(
+            help="tracking: x y w h of the object in the first frame, px; none: first line of groundtruth_rect.txt"
+        ),
+    ] = None,
+    descriptor: Annotated[
+        str | None, typer.Option(help="sam: how frames are read, a name or path; none: frames are cubes (.zarr)")
+    ] = None,
+    frames: Annotated[str, typer.Option(help="sam: which files of the folder are frames, with a descriptor")] = "*.png",
 ) -> None:
     """What a finished head makes of a cube; it refuses any backbone but its own."""
+    from hvlabel.errors import ConfigError
     from hvtrain.downstream.predict import predict as write
 
-    typer.echo(f"{out}: {write(head, cube, out, backbone)}")
+    name, _, checkpoint = str(head).partition(":")
+    if name == SAM:
+        from hvtrain.downstream.track_file import TrackCameraSettings
+        from hvtrain.downstream.track_predict import predict_by_sam
+
+        camera = TrackCameraSettings(descriptor=descriptor, frames=frames)
+        typer.echo(f"{out}: {predict_by_sam(checkpoint, cube, out, camera, box)}")
+        return
+    if descriptor is not None:
+        raise ConfigError("--descriptor is for sam: a finished head knows its cameras; leave it out")
+    typer.echo(f"{out}: {write(head, cube, out, backbone, box)}")
 
 
 def compare(folder: Annotated[Path, typer.Argument(help="folder with runs, at any depth")]) -> None:

@@ -136,6 +136,15 @@ def test_a_folder_with_the_first_box_alone_is_followed_too(adapt, task, data, tm
     assert said.out.strip().endswith(": 3 boxes")
 
 
+def test_the_first_box_can_be_given(adapt, task, data, tmp_path):
+    folder, _ = facts_of(adapt(task(), "--steps", "1"))
+    said = hvtrain("predict", folder, data / "s2", tmp_path / "boxes.txt", "--box", 3, 4, 12, 10)
+    assert said.status == 0, said.err
+    assert read_boxes(tmp_path / "boxes.txt")[0].tolist() == [3, 4, 12, 10]
+    said = hvtrain("predict", folder, data / "s2", tmp_path / "boxes.txt", "--box", 300, 4, 12, 10)
+    assert "--box: the first box 300 4 12 10 lies outside the frame of 64 x 64 px" in said.err
+
+
 def test_pysots_way_counts_the_given_frame(adapt, task):
     _, ours = facts_of(adapt(task(), "--steps", "1"))
     _, theirs = facts_of(adapt(task(pysot_compat=True), "--steps", "1"))
