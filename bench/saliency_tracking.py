@@ -1,8 +1,8 @@
 """Salient objects and tracking where only a spectrum tells things apart: frozen features of cubes beside those of RGB.
 
-Tracking has three heads, and SAM beside them, which follows by prompts and sees colours only.
+Tracking has three heads, and SAM beside them (`hvlabel models fetch`), which follows by prompts and sees colours only.
 
-python bench/saliency_tracking.py saliency|tracking [BACKBONE]    rows of the ledger; tracking needs `hvlabel models fetch`
+python bench/saliency_tracking.py saliency|tracking [BACKBONE]    rows of the ledger
 BACKBONE: a run or .safetensors file; without one a small HyperFree with first weights
 """
 

