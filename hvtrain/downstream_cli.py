@@ -33,8 +33,8 @@ def adapt(
         str | None,
         typer.Option(
             "--input",
-            help="features, features+cube or features-rgb, of a backbone; cube, pca1, mean or rgb, without one; "
-            "none: the task's",
+            help="features, features+cube, features-rgb or features-pixels (hypersl), of a backbone; cube, pca1, mean "
+            "or rgb, without one; none: the task's",
         ),
     ] = None,
     labels: Annotated[float, typer.Option(help="share of the training labels, per cent: 1, 5, 10, 50, 100")] = 100.0,

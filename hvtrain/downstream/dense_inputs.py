@@ -14,6 +14,7 @@ from hvlabel.errors import ConfigError
 from hvlabel.settings import Settings
 from hvtrain.downstream import pictures
 
+PIXELS = "pixels"  # of Input.shown
 RGB_NM = (640.0, 550.0, 460.0)  # as whose bands a backbone is shown the picture's red, green and blue
 
 
@@ -21,11 +22,11 @@ RGB_NM = (640.0, 550.0, 460.0)  # as whose bands a backbone is shown the picture
 class Input:
     """One choice.
 
-    shown   : what of the cube the backbone is shown; "": there is no backbone
+    shown   : what of the cube the backbone is shown; pixels: each spectrum by itself; "": there is no backbone
     picture : what the head itself sees at full size; "": nothing
     """
 
-    shown: Literal["", "cube", "rgb"] = ""
+    shown: Literal["", "cube", "rgb", "pixels"] = ""
     picture: Literal["", "cube", "pca1", "mean", "rgb"] = ""
 
 
@@ -33,6 +34,7 @@ INPUTS = {
     "features": Input(shown="cube"),
     "features+cube": Input(shown="cube", picture="cube"),
     "features-rgb": Input(shown="rgb"),
+    "features-pixels": Input(shown="pixels"),
     "cube": Input(picture="cube"),
     "pca1": Input(picture="pca1"),
     "mean": Input(picture="mean"),
@@ -54,6 +56,14 @@ def input_of(name: str) -> Input:
     if name not in INPUTS:
         raise ConfigError(f"input {name!r} is unknown; there are: {', '.join(INPUTS)}")
     return INPUTS[name]
+
+
+def require_maps(name: str) -> Input:
+    """The row of an input that is maps of cells and nothing else; ConfigError for any other."""
+    chosen = input_of(name)
+    if chosen.shown not in ("cube", "rgb") or chosen.picture:
+        raise ConfigError(f"input {name}: the head sees maps only; choose features or features-rgb")
+    return chosen
 
 
 def picture_of(cube: Cube, kind: str, every_px: int, rgb: PseudoRgbSettings | None) -> np.ndarray:

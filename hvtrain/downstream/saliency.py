@@ -22,7 +22,7 @@ from hvlabel.models.weights import file_sha256, read_state_dict
 from hvtrain.data.batch import Batch
 from hvtrain.downstream.contract import Choice, Part, Scores, Task
 from hvtrain.downstream.cut_out import CutOut, cut_out
-from hvtrain.downstream.dense_inputs import input_of, network_values
+from hvtrain.downstream.dense_inputs import input_of, network_values, require_maps
 from hvtrain.downstream.feature_cache import FeatureCache
 from hvtrain.downstream.frozen import Frozen
 from hvtrain.downstream.head_file import FinishedHead
@@ -64,8 +64,7 @@ class Saliency(Task):
     def __init__(self, settings: SaliencySettings, place: Place, backbone: Frozen, choice: Choice) -> None:
         if choice.head != HEAD:
             raise ConfigError(f"head {choice.head!r} of a saliency task is unknown; there is: {HEAD}")
-        if not input_of(choice.input).shown or input_of(choice.input).picture:
-            raise ConfigError(f"input {choice.input}: the head sees maps only; choose features or features-rgb")
+        require_maps(choice.input)
         self.settings, self.choice, self.backbone = settings, choice, backbone
         self._decoder = _first_decoder(settings.decoder)
         images = TaskImages(settings.images, TruthSettings(file=settings.truth.file), place)

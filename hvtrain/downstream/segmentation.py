@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -33,6 +34,7 @@ from hvtrain.metrics.segmentation import confusion_matrix, figures
 
 FLIPS, PIXELS = 1, 2  # streams of random numbers: of a step's samples, of the pixels that stay labelled
 N_EXAMPLES = 4
+N_CELLS = 64 * 64  # of an example whose features are drawn
 
 
 class Segmentation(Task):
@@ -178,8 +180,10 @@ class Segmentation(Task):
         features, classes = [], []
         for name in self.parts["test"][:N_EXAMPLES]:
             sample = self.samples.of(name)
-            deepest = sample.maps[-1].float().numpy()  # (D, h, w)
-            middles = [((np.arange(n) + 0.5) * sample.stride_px).astype(int) for n in deepest.shape[1:]]
+            whole = sample.maps[-1].float().numpy()  # (D, h, w)
+            every = max(1, math.ceil(math.sqrt(whole[0].size / N_CELLS)))  # vectors of pixels are too many to be drawn
+            deepest = whole[:, ::every, ::every]
+            middles = [((np.arange(n) * every + 0.5) * sample.stride_px).astype(int) for n in deepest.shape[1:]]
             # a cell may reach beyond the image, and have its middle there
             inside = [np.minimum(m, side - 1) for m, side in zip(middles, sample.labels.shape, strict=True)]
             labels = self._full_labels[name][np.ix_(*inside)]

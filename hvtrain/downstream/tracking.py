@@ -18,7 +18,7 @@ from hvlabel.errors import ConfigError
 from hvlabel.models.weights import file_sha256
 from hvtrain.data.batch import Batch
 from hvtrain.downstream.contract import Choice, Part, Scores, Task
-from hvtrain.downstream.dense_inputs import input_of
+from hvtrain.downstream.dense_inputs import require_maps
 from hvtrain.downstream.frozen import Frozen
 from hvtrain.downstream.images import cube_identity
 from hvtrain.downstream.pairs import Pair, draw_pair, with_template_of
@@ -231,10 +231,7 @@ def score(sequence: Track, predicted_xywh: np.ndarray, *, pysot_compat: bool) ->
 
 def shown_of(name: str) -> Shown:
     """What of a frame the backbone is shown; ConfigError for an input without maps."""
-    chosen = input_of(name)
-    if not chosen.shown or chosen.picture:
-        raise ConfigError(f"input {name}: the head sees maps only; choose features or features-rgb")
-    return "rgb" if chosen.shown == "rgb" else "cube"
+    return "rgb" if require_maps(name).shown == "rgb" else "cube"
 
 
 def _of_cameras(scores: dict[str, SequenceScores]) -> dict[str, float]:

@@ -54,6 +54,7 @@ def test_a_wrong_task_file(task, adapt, changes, sentence):
     [
         (("--head", "unet"), {}, "head unet takes a picture, not the maps of input features"),
         (("--head", "ladder", "--input", "cube"), {}, "head ladder needs maps of a backbone"),
+        (("--head", "car"), {}, "head car is for tracking; choose one of linear, ladder, unet"),
         (("--input", "features+cube"), {}, "head linear sees no picture beside its maps"),
         (("--labels", 0), {}, "--labels 0 is no share"),
         ((), {"source": None}, "input features needs a backbone: give --backbone"),
