@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal, Self
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from hvlabel.cube import Cube
 from hvlabel.errors import ConfigError
@@ -42,13 +42,24 @@ INPUTS = {
 }
 
 
+Index = Annotated[int, Field(ge=0)]
+
+
 class PseudoRgbSettings(Settings):
     """Which bands stand for red, green and blue."""
 
-    bands: tuple[int, int, int] = Field(description="indices from 0 of the bands shown as red, green and blue")
+    bands: tuple[Index, Index, Index] = Field(description="indices from 0 of the bands shown as red, green and blue")
     ranges: tuple[tuple[float, float], tuple[float, float], tuple[float, float]] | None = Field(
         None, description="values of each that become 0 and 255; none: least and largest of the image"
     )
+
+    @model_validator(mode="after")
+    def _ranges_rise(self) -> Self:
+        falling = [limits for limits in self.ranges or () if not limits[0] < limits[1]]
+        if falling:
+            low, high = falling[0]
+            raise ValueError(f"a range from {low:g} to {high:g} does not rise: give the darker value first")
+        return self
 
 
 def input_of(name: str) -> Input:

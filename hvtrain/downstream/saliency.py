@@ -28,8 +28,8 @@ from hvtrain.downstream.frozen import Frozen
 from hvtrain.downstream.head_file import FinishedHead
 from hvtrain.downstream.images import TaskImages, identity_rows
 from hvtrain.downstream.place import Place
-from hvtrain.downstream.saliency_file import SaliencySettings, parts_of, read_truth
-from hvtrain.downstream.splits import PARTS
+from hvtrain.downstream.saliency_file import SaliencySettings, parts_of, read_truth, require_objects
+from hvtrain.downstream.splits import PARTS, labelled_share
 from hvtrain.downstream.task_file import TruthSettings
 from hvtrain.heads.saliency import SaliencyHead, saliency, saliency_losses
 from hvtrain.heads.views import View
@@ -69,11 +69,14 @@ class Saliency(Task):
         self._decoder = _first_decoder(settings.decoder)
         images = TaskImages(settings.images, TruthSettings(file=settings.truth.file), place)
         self.parts = parts_of(images.names, settings, choice.seed)
+        # an object has no half of a truth: below one image it is one image
+        self.train, _ = labelled_share(self.parts["train"], choice.labels, choice.seed)
         self._images = images.prepared([name for part in PARTS for name in self.parts[part]])
         self._cache = FeatureCache(backbone, place.features(backbone.sha256), choice.input)
         self._samples: dict[tuple[str, bool], _Sample] = {}
         for name in self._images:
             self._sample(name)  # what cannot be read is said before the start
+        require_objects([self._sample(name).truth.numpy() for name in self.train])
         network = backbone.network
         self._sizes = {"width": self._sample(self.parts["train"][0]).last.shape[0]}
         self._sizes["grid"] = network.side_px // network.stride_px
@@ -106,7 +109,7 @@ class Saliency(Task):
     def batch(self, step: int) -> Batch:
         """Images of one size, or parts of them, some mirrored."""
         rng = np.random.default_rng([self.choice.seed, DRAWS, step])
-        names = self.parts["train"]
+        names = self.train
         # images of a batch have one size: that of the one that is drawn first
         first = self._sample(names[rng.integers(len(names))])
         alike = [name for name in names if self._sample(name).truth.shape == first.truth.shape]
@@ -137,7 +140,7 @@ class Saliency(Task):
 
     def scores(self, head: nn.Module, part: Part) -> Scores:
         """Of a part; the training images stand in where there is no validation part."""
-        names = self.parts[part] or self.parts["train"]
+        names = self.parts[part] or self.train
         truths = [self._sample(name).truth.numpy() for name in names]
         scores = saliency_scores([self._map(head, name) for name in names], truths, self.settings.variant)
         figures = {name: getattr(scores, name) for name in ("mae", "max_f", "s", "max_e", "auc", "cc")}
@@ -149,7 +152,8 @@ class Saliency(Task):
         """Images per part, how scores were counted, and what the decoder began as."""
         counts = {part: len(self.parts[part]) for part in PARTS}
         start = "SAM's weights" if self._decoder else "random weights"
-        return {"images": counts, "scores": self.settings.variant, "decoder": start}
+        few = {"trained_on": self.train} if self.choice.labels < 100 else {}
+        return {"images": counts, "scores": self.settings.variant, "decoder": start} | few
 
     def pictures(self, head: nn.Module, folder: Path) -> None:
         """A strip per test image: picture, truth, map."""

@@ -14,8 +14,10 @@ from hvlabel.errors import ConfigError, RawFileError
 from hvlabel.settings import Settings
 from hvtrain.downstream.contract import TaskSettings
 from hvtrain.downstream.splits import PARTS, Parts, split_of
-from hvtrain.downstream.task_file import ImagesSettings, SplitSettings
+from hvtrain.downstream.task_file import ImagesSettings, SplitSettings, require_name_only
 from hvtrain.metrics.saliency import Variant
+
+MIDDLE = 128  # of grey values: what is brighter is the object
 
 
 class SaliencyTruthSettings(Settings):
@@ -24,6 +26,11 @@ class SaliencyTruthSettings(Settings):
     file: str = Field(
         description="end of the path of its picture below the folder of the data, with {name} of the image"
     )
+
+    @model_validator(mode="after")
+    def _name_only(self) -> Self:
+        require_name_only(self.file)
+        return self
 
 
 class SaliencyAugmentSettings(Settings):
@@ -112,3 +119,14 @@ def read_truth(name: str, path: Path, size_px: tuple[int, int]) -> np.ndarray:
             f"{size_px[1]} px; correct truth.file"
         )
     return grey
+
+
+def require_objects(truths: Sequence[np.ndarray]) -> None:
+    """ConfigError unless truths (H, W) uint8 of a training part show both an object and what is none."""
+    is_object = [truth > MIDDLE for truth in truths]
+    if not any(mask.any() for mask in is_object):
+        raise ConfigError(
+            f"no truth of the training part is above {MIDDLE} anywhere: give 255 for the object, 0 elsewhere"
+        )
+    if all(mask.all() for mask in is_object):
+        raise ConfigError(f"every truth of the training part is above {MIDDLE} everywhere: give 0 beside the object")

@@ -193,14 +193,13 @@ class Segmentation(Task):
         return np.concatenate(features), np.concatenate(classes)
 
     def _read_labels(self) -> dict[str, np.ndarray]:
-        """Labels of all images; ConfigError where nothing of the training part is labelled."""
+        """Labels of all images; ConfigError as Classes.require_work."""
         labels = {}
         for name, image in self._images.items():
             labels[name] = self.classes.labels(name, image.classes(), self.settings.truth.ignore_index)
         self._full_labels = dict(labels)
-        # a loss over nothing would be 0 at every step, which looks like success
-        if all((labels[name] == self.classes.ignored).all() for name in self.parts["train"]):
-            raise ConfigError("no pixel of the training part is labelled; correct truth.mapping or the split")
+        by_part = {part: [labels[name] for name in self.parts[part]] for part in PARTS}
+        self.classes.require_work(by_part["train"], by_part["test"])
         return labels
 
     def _thin_out(self) -> None:
@@ -211,6 +210,9 @@ class Segmentation(Task):
         for name in self.train:
             left = rng.random(self._labels[name].shape) < self._pixel_share
             self._labels[name] = np.where(left, self._labels[name], np.uint8(self.classes.ignored))
+        if not any((self._labels[name] != self.classes.ignored).any() for name in self.train):
+            share = f"--labels {self.choice.labels:g}"
+            raise ConfigError(f"{share}: no pixel of {', '.join(self.train)} stays labelled; give a larger share")
 
     def _by_form(self) -> list[list[str]]:
         """Training images that can be in one batch; all samples are made on the way: nothing is encoded later."""

@@ -25,6 +25,7 @@ from hvtrain.downstream.track_file import TrackCameraSettings, TrackSettings
 
 BOXES_FILE = "groundtruth_rect.txt"
 CUBES = "*.zarr"
+LARGEST = 4  # sides of a box, in longest sides of the frame: a crop around it has to fit into memory
 BRIGHT = 0.999  # quantile of the first frame that is 1 for a network that takes values up to 1
 MEMORY_BYTES = 1 << 30  # of frames kept; what does not fit is read again
 
@@ -75,6 +76,7 @@ class Frames:
         self._shown = shown
         self._kept: OrderedDict[tuple[str, int], np.ndarray] = OrderedDict()
         self._bands: dict[str, np.ndarray] = {}
+        self._sizes: dict[str, tuple[int, int]] = {}
         self._brightest: dict[str, float] = {}
         self._n_bytes = 0
 
@@ -88,6 +90,13 @@ class Frames:
         first_nm = self._bands.setdefault(track.name, bands_nm)
         if not np.array_equal(first_nm, bands_nm):
             raise RawFileError(f"{track.frames[k]}: has other bands than the frames before it; restore it")
+        size_px = (values.shape[1], values.shape[2])
+        first_px = self._sizes.setdefault(track.name, size_px)
+        if size_px != first_px:
+            raise RawFileError(
+                f"{track.frames[k]}: is {size_px[0]} x {size_px[1]} px, frames before it {first_px[0]} x {first_px[1]} "
+                "px; restore it"
+            )
         if self._shown == "rgb":
             values = _colours(values, bands_nm)
         self._kept[key] = values
@@ -175,7 +184,8 @@ def require_boxes(track: Track) -> None:
 
 
 def require_inside(track: Track, size_px: tuple[int, int]) -> None:
-    """RawFileError if the first box does not touch the frame. size_px: (H, W)."""
+    """RawFileError if the first box does not touch the frame, and as require_sizes. size_px: (H, W)."""
+    require_sizes(track, size_px)
     x, y, width, height = track.boxes_xywh[0]
     # put so that a place that is no number is refused too
     touches = x < size_px[1] and y < size_px[0] and x + width > 0 and y + height > 0
@@ -183,6 +193,17 @@ def require_inside(track: Track, size_px: tuple[int, int]) -> None:
         raise RawFileError(
             f"{track.boxes_from}: the first box {x:g} {y:g} {width:g} {height:g} lies outside the frame of "
             f"{size_px[0]} x {size_px[1]} px; boxes are x y w h in px of the cube, not of the mosaic"
+        )
+
+
+def require_sizes(track: Track, size_px: tuple[int, int]) -> None:
+    """RawFileError for a box that no frame could hold. size_px: (H, W)."""
+    too_large = np.flatnonzero((track.boxes_xywh[:, 2:] > LARGEST * max(size_px)).any(axis=1))
+    if len(too_large):
+        width, height = track.boxes_xywh[too_large[0], 2:]
+        raise RawFileError(
+            f"{track.boxes_from}: box {too_large[0] + 1} is {width:g} x {height:g} px, the frame {size_px[1]} x "
+            f"{size_px[0]} px; boxes are x y w h in px of the cube"
         )
 
 

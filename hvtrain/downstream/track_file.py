@@ -29,10 +29,12 @@ class PairSettings(Settings):
     """Which pairs of template and search crop training draws."""
 
     apart: int = Field(200, ge=0, description="largest distance of the two frames")
-    shift: float = Field(3.0, ge=0, description="of the search crop: uniform, whole range, in roots of the box's area")
-    scale: float = Field(0.25, ge=0, description="of its side: standard deviation of the logarithm")
+    shift: float = Field(
+        3.0, ge=0, le=20, description="of the search crop: uniform, whole range, in roots of the box's area"
+    )
+    scale: float = Field(0.25, ge=0, le=1, description="of its side: standard deviation of the logarithm")
     flip: float = Field(0.5, ge=0, le=1, description="share of pairs mirrored along x")
-    band_gain_sd: float = Field(0.05, ge=0, description="of a factor on each band, the same for both")
+    band_gain_sd: float = Field(0.05, ge=0, le=1, description="of a factor on each band, the same for both")
     gain: float = Field(0.2, ge=0, lt=1, description="of a common factor on the search crop: uniform in 1 +- this")
     negative: float = Field(
         NEGATIVE,
@@ -46,7 +48,7 @@ class PairSettings(Settings):
 class FollowSettings(Settings):
     """How the heads xcorr and car choose among the boxes of a search crop, and how fast the box changes its size."""
 
-    penalty: float = Field(ge=0, description="of a change of size or shape, in an exponent; 0: none")
+    penalty: float = Field(ge=0, le=100, description="of a change of size or shape, in an exponent; 0: none")
     window: float = Field(ge=0, le=1, description="share of a Hann window in the score, beside that of the head")
     rate: float = Field(gt=0, le=1, description="share of the new width and height that is taken over at a sure score")
 
@@ -64,7 +66,7 @@ class TrackSettings(TaskSettings):
     )
     holdout_share: float = Field(0.1, ge=0, lt=1, description="with parts: of the training sequences, for validation")
     split_seed: int = Field(0, ge=0, description="of the draw")
-    factor: float = Field(4.0, gt=1, description="side of a crop in roots of the box's area")
+    factor: float = Field(4.0, gt=1, le=32, description="side of a crop in roots of the box's area")
     width: int = Field(64, ge=8, description="channels of the head")
     pairs: PairSettings = PairSettings()
     follow: FollowSettings | None = Field(

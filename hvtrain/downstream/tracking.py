@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from hvlabel.cube import open_cube
 from hvlabel.descriptors import load_descriptor
-from hvlabel.errors import ConfigError
+from hvlabel.errors import ConfigError, RawFileError
 from hvlabel.models.weights import file_sha256
 from hvtrain.data.batch import Batch
 from hvtrain.downstream.contract import Choice, Part, Scores, Task
@@ -23,8 +23,8 @@ from hvtrain.downstream.frozen import Frozen
 from hvtrain.downstream.images import cube_identity
 from hvtrain.downstream.pairs import Pair, draw_pair, with_template_of
 from hvtrain.downstream.place import Place
-from hvtrain.downstream.sequences import Frames, Shown, Track, parts_of_tracks, tracks_of
-from hvtrain.downstream.splits import PARTS
+from hvtrain.downstream.sequences import Frames, Shown, Track, parts_of_tracks, require_sizes, tracks_of
+from hvtrain.downstream.splits import PARTS, labelled_share
 from hvtrain.downstream.track_file import TrackSettings
 from hvtrain.downstream.track_heads import CENTER, answer_of, track_head, tracker_of
 from hvtrain.downstream.tracker import CropEncoder, Stay, track
@@ -64,10 +64,16 @@ class Tracking(Task):
         self.frames = Frames(shown_of(choice.input))
         self.parts = parts_of_tracks(tracks_of(place.data, settings), settings)
         self._by_camera: dict[str, list[Track]] = defaultdict(list)
-        for sequence in self.parts["train"]:
+        names = [sequence.name for sequence in self.parts["train"]]
+        # of a sequence there is no part: its boxes are not independent
+        used, _ = labelled_share(names, choice.labels, choice.seed)
+        self.train = [sequence for sequence in self.parts["train"] if sequence.name in used]
+        for sequence in self.train:
             self._by_camera[sequence.camera].append(sequence)
         for of_camera in self._by_camera.values():
             self._require_one_list_of_bands(of_camera)
+        for sequence in [*self.parts["val"], *self.parts["test"]]:
+            self._require_something_to_score(sequence)
         self._sizes = self._sizes_of(self.parts["train"][0])
 
     # ------------------------------------------------------------------------------------------ what the engine asks
@@ -157,7 +163,7 @@ class Tracking(Task):
         by_camera: dict[str, list[SequenceScores]] = defaultdict(list)
         stayed = []
         boxes: dict[str, np.ndarray] = {}
-        for sequence in self.parts[part] or self.parts["train"]:
+        for sequence in self.parts[part] or self.train:
             tracker = tracker_of(self.choice.head, head, self._encoder(sequence), self.settings.follow)
             predicted = track(sequence, self.frames, tracker)
             by_camera[sequence.camera].append(self._scores(sequence, predicted))
@@ -177,7 +183,8 @@ class Tracking(Task):
         counts = {part: len(self.parts[part]) for part in PARTS}
         frames = {part: sum(len(sequence) for sequence in self.parts[part]) for part in PARTS}
         counted = "all frames, as pysot" if self.settings.pysot_compat else "frames with a true box, but the first"
-        return {"sequences": counts, "frames": frames, "scores": counted}
+        few = {"trained_on": [sequence.name for sequence in self.train]} if self.choice.labels < 100 else {}
+        return {"sequences": counts, "frames": frames, "scores": counted} | few
 
     # ------------------------------------------------------------------------------------------ sequences
 
@@ -204,14 +211,29 @@ class Tracking(Task):
         return self.backbone.network.input_range == "unit_max"
 
     def _require_one_list_of_bands(self, sequences: list[Track]) -> None:
-        """ConfigError where sequences of a camera have different band centres: a batch holds one list."""
+        """ConfigError where sequences of a camera have different band centres: a batch holds one list.
+
+        RawFileError as require_sizes.
+        """
         first_nm = self.frames.bands_nm(sequences[0])
+        for sequence in sequences:
+            _, height, width = self.frames.of(sequence, 0).shape
+            require_sizes(sequence, (height, width))
         for sequence in sequences[1:]:
             if self.frames.bands_nm(sequence) != first_nm:
                 raise ConfigError(
                     f"sequences {sequences[0].name} and {sequence.name} have different bands; give each camera its own "
                     "entry and folder in cameras"
                 )
+
+    def _require_something_to_score(self, sequence: Track) -> None:
+        """RawFileError where the object is in none of the frames that count."""
+        first = 0 if self.settings.pysot_compat else 1
+        if not (sequence.visible >= first).any():
+            raise RawFileError(
+                f"{sequence.boxes_from}: no frame but the first has a box: there is nothing to score; correct it, or "
+                "leave the sequence out"
+            )
 
     def _encoder(self, sequence: Track) -> CropEncoder:
         bands_nm = self.frames.bands_nm(sequence)

@@ -156,6 +156,8 @@ def test_the_shipped_split_is_the_published_one():
         ({"decoder": "sam"}, (), "SAM's weights are absent"),
         ({"truth": {"file": "no/{name}.jpg"}}, (), "no truth no/0001.jpg"),
         ({"variant": "sum"}, (), "variant"),
+        ({"truth": {"file": "{stem}.jpg"}}, (), "may use {name} only"),
+        ({}, ("--labels", 0), "--labels 0 is no share"),
     ],
 )
 def test_what_does_not_go_together_is_one_sentence(adapt, task, changes, options, sentence):
@@ -175,6 +177,24 @@ def test_a_truth_of_another_size_or_a_damaged_one_is_one_sentence(adapt, task, h
     assert "truth of 0003 is 10 x 12 px, its cube 48 x 48 px" in said.err
     truth.write_bytes(b"no picture")
     assert "not a readable picture" in adapt(task(), data=copy).err
+
+
+@pytest.mark.parametrize(
+    ("value", "sentence"), [(1, "give 255 for the object, 0 elsewhere"), (255, "give 0 beside the object")]
+)
+def test_truths_without_an_object_or_all_object_are_refused(adapt, task, hs_sod, tmp_path, value, sentence):
+    copy = tmp_path / "copy"
+    shutil.copytree(hs_sod, copy)
+    for path in (copy / "ground-truth").glob("*.jpg"):
+        cv2.imwrite(str(path), np.full((SIZE_PX, SIZE_PX), value, np.uint8))
+    said = adapt(task(), data=copy)
+    assert said.status == 2
+    assert sentence in said.err
+
+
+def test_few_labels_are_few_images(adapt, task):
+    _, facts = facts_of(adapt(task(), "--steps", "1", "--labels", 34))
+    assert len(facts["notes"]["trained_on"]) == 2  # of six
 
 
 def test_a_map_is_written_as_png(adapt, task, tmp_path):

@@ -1,6 +1,7 @@
 """Tracking end to end: an object among others that colours cannot tell from it."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -162,6 +163,9 @@ def test_pysots_way_counts_the_given_frame(adapt, task):
         ({"follow": {"penalty": -1, "window": 0.4, "rate": 0.3}}, (), "follow.penalty"),
         ({"follow": {"window": 0.4, "rate": 0.3}}, (), "follow.penalty: Field required"),
         ({"pairs": {"negative": 1}}, (), "pairs.negative"),
+        ({"pairs": {"scale": 50}}, (), "pairs.scale"),
+        ({"pairs": {"shift": float("inf")}}, (), "pairs.shift"),
+        ({"factor": 1e6}, (), "factor"),
         ({"parts": {"train": "a"}}, (), "needs both train and test"),
     ],
 )
@@ -170,6 +174,38 @@ def test_what_does_not_go_together_is_one_sentence(adapt, task, changes, options
     assert said.status == 2
     assert sentence in said.err
     assert "Traceback" not in said.err
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (lambda s: (s / BOXES_FILE).write_text("20 20 9 9\n" + "0 0 0 0\n" * 7), "no frame but the first has a box"),
+        (
+            lambda s: (s / BOXES_FILE).write_text("20 20 9 9\n" + "1 1 9e8 9\n" * 7),
+            "box 2 is 9e+08 x 9 px, the frame 64 x",
+        ),
+        (lambda s: (s / "0002.tif").write_bytes(b"no frame"), "0002.tif"),
+        (
+            lambda s: CAMERA.write(s / "0002.tif", np.zeros((61, 32, 40)), None),
+            "0002.tif: is 32 x 40 px, frames before it",
+        ),
+    ],
+)
+def test_a_damaged_sequence_is_one_sentence(adapt, task, data, tmp_path, change, sentence):
+    copy = shutil.copytree(data, tmp_path / "copy")
+    for sequence in copy.iterdir():
+        change(sequence)
+    said = adapt(task(), data=copy)
+    assert said.status == 2
+    assert sentence in said.err
+    assert "Traceback" not in said.err
+
+
+def test_few_labels_are_few_sequences(adapt, task):
+    _, facts = facts_of(adapt(task(), "--steps", "1", "--labels", 40))
+    assert len(facts["notes"]["trained_on"]) == 1  # of three
+    assert "trained_on" not in facts_of(adapt(task(), "--steps", "1"))[1]["notes"]
+    assert "--labels 0 is no share" in adapt(task(), "--labels", 0).err
 
 
 def test_without_data_and_for_another_ending_there_is_one_sentence(adapt, task, data, tmp_path):
