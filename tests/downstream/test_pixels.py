@@ -9,9 +9,6 @@ import torch
 from verbs import hvtrain
 
 from hvlabel.cube import open_cube
-from hvtrain.backbones.hypersl.backbone import HyperSlBackbone
-from hvtrain.backbones.hypersl.sizes import Sizes
-from hvtrain.backbones.weights import export
 from hvtrain.downstream.frozen import load_frozen
 from hvtrain.downstream.predict import load_finished
 from hvtrain.downstream.segment_predict import classes_of
@@ -19,20 +16,9 @@ from hvtrain.downstream.shown_maps import pixel_vectors
 from hvtrain.heads.spectra import SpectrumClassifier
 from hvtrain.metrics.segmentation import split_figures
 
-from .conftest import scene
+from .conftest import WIDTH, scene
 
 PIXELS = ("--input", "features-pixels")
-WIDTH = 16
-
-
-@pytest.fixture(scope="session")
-def hypersl(tmp_path_factory):
-    """A small HyperSL with first weights, whose cells as a backbone are of 4 px."""
-    torch.manual_seed(3)
-    network = HyperSlBackbone(Sizes(width=WIDTH, depth=1, decoder_depth=1, heads=2), 32)
-    path = tmp_path_factory.mktemp("hypersl") / "spectra.safetensors"
-    export(network.state_dict(), path, network.sizes(), network.name)
-    return path
 
 
 def test_every_pixel_has_the_vector_of_its_spectrum(hypersl, own_data):
