@@ -47,16 +47,23 @@ def cut_out(
     lasts, cut_truths = [], []
     stride_px = 1.0
     for image, truth in zip(images, truths, strict=True):
-        top, left = (int(rng.integers(whole - part + 1)) for whole, part in zip(truth.shape, size_px, strict=True))
-        rows, columns = slice(top, top + size_px[0]), slice(left, left + size_px[1])
+        box = _somewhere(size_px, (height, width), rng)
         every = image.settings.every_px
-        values, wavelengths_nm = network_values(image.cube, shown, every, (rows, columns))
+        values, wavelengths_nm = network_values(image.cube, shown, every, box)
+        # another light, or another camera of the same bands
         gains = rng.normal(1.0, augment.gain_sd, (len(values), 1, 1)).astype(np.float32)
-        part, of_part = values * gains, truth[rows, columns]
+        part, of_part = values * gains, truth[box]
         if rng.random() < augment.flip:
             part, of_part = part[:, :, ::-1], of_part.flip(-1)
         maps = backbone.maps(part, wavelengths_nm, image.settings.gsd_m * every)
         lasts.append(maps[-1][0].half())  # the precision in which all other images are seen
         cut_truths.append(of_part)
-        stride_px = maps.strides_px[-1]
+        stride_px = maps.strides_px[-1]  # parts of one size have one
     return CutOut(torch.stack(lasts).float(), stride_px, torch.stack(cut_truths))
+
+
+def _somewhere(size_px: tuple[int, int], of_px: tuple[int, int], rng: np.random.Generator) -> tuple[slice, slice]:
+    """Rows and columns of a part of a size (h, w) at a random place in an image (H, W)."""
+    top = int(rng.integers(of_px[0] - size_px[0] + 1))
+    left = int(rng.integers(of_px[1] - size_px[1] + 1))
+    return slice(top, top + size_px[0]), slice(left, left + size_px[1])

@@ -59,17 +59,21 @@ def chosen(maps: SideMaps, size: np.ndarray, follow: FollowSettings) -> tuple[np
     if maps.centreness is not None:
         likely = likely * _stretched(maps.centreness[0].sigmoid().cpu().numpy())
     hann = np.hanning(len(score))
+    # added, not multiplied: a sure object at the edge still wins over nothing in the middle
     likely = likely * (1 - follow.window) + np.outer(hann, hann) * follow.window
     best = np.unravel_index(likely.argmax(), likely.shape)
     low, high = boxes[best][:2], boxes[best][2:]
-    return np.concatenate([(low + high) / 2, high - low]), float(penalty[best] * score[best] * follow.rate)
+    shares = np.concatenate([(low + high) / 2, high - low])
+    # an unsure box, or one that changed much, changes the size little
+    rate = penalty[best] * score[best] * follow.rate
+    return shares, float(rate)
 
 
 def _changes(new_sizes: np.ndarray, size: np.ndarray) -> np.ndarray:
     """(m, m) how much size and shape change, 1 where they stay. new_sizes: (m, m, 2) width, height."""
     of_size = _ratio(_extent(new_sizes) / _extent(size))
-    of_shape = _ratio((size[0] / size[1]) / (new_sizes[..., 0] / new_sizes[..., 1]))
-    return of_size * of_shape
+    shape, new_shapes = size[0] / size[1], new_sizes[..., 0] / new_sizes[..., 1]
+    return of_size * _ratio(shape / new_shapes)
 
 
 def _extent(sizes: np.ndarray) -> np.ndarray:

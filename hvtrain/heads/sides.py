@@ -51,17 +51,26 @@ def points_of(n: int, step: float) -> Tensor:
 
 def true_sides(boxes: Tensor, points: Tensor) -> Tensor:
     """(B, 4, m, m) from each point to the left, top, right and bottom of a box; below 0 beyond that side."""
-    centre_x, centre_y, width, height = (part[:, None, None] for part in boxes.unbind(dim=1))
-    x, y = points[None, None, :], points[None, :, None]
-    left, top = x - (centre_x - width / 2), y - (centre_y - height / 2)
-    both_ways = torch.zeros_like(x + y)  # each side alone varies along one axis
-    return torch.stack([left + both_ways, top + both_ways, width - left + both_ways, height - top + both_ways], dim=1)
+    x, y = _from_centre(boxes, points)
+    half = boxes[:, 2:, None, None] / 2  # (B, 2, 1, 1)
+    half_width, half_height = half.unbind(dim=1)
+    return torch.stack([half_width + x, half_height + y, half_width - x, half_height - y], dim=1)
+
+
+def _from_centre(boxes: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:
+    """(B, m, m) each, how far right of a box's centre a point lies, and how far below."""
+    n = len(points)
+    centre = boxes[:, :2, None, None]  # (B, 2, 1, 1)
+    x = points[None, None, :] - centre[:, 0]  # (B, 1, m)
+    y = points[None, :, None] - centre[:, 1]  # (B, m, 1)
+    return x.expand(-1, n, -1), y.expand(-1, -1, n)
 
 
 def true_corners(boxes: Tensor, n: int) -> Tensor:
     """(B, n, n, 4) x1, y1, x2, y2 of a box, the same at every point."""
-    low, high = boxes[:, :2] - boxes[:, 2:] / 2, boxes[:, :2] + boxes[:, 2:] / 2
-    return torch.cat([low, high], dim=1)[:, None, None].expand(-1, n, n, -1)
+    centre, half = boxes[:, :2], boxes[:, 2:] / 2
+    corners = torch.cat([centre - half, centre + half], dim=1)  # (B, 4)
+    return corners[:, None, None].expand(-1, n, n, -1)
 
 
 def nearest_point(boxes: Tensor, points: Tensor, step: float) -> Tensor:
@@ -92,16 +101,17 @@ def inner_labels(boxes: Tensor, points: Tensor, step: float) -> Tensor:
     Source: SiamCAR's rule. A box of less than a cell owns the point nearest to its centre all the same.
     """
     size = boxes[:, [2, 3, 2, 3], None, None]  # (B, 4, 1, 1) along which each side is measured
-    inside = (true_sides(boxes, points) > INNER * size).all(dim=1)
-    return _with_one_point(inside.long(), nearest_point(boxes, points, step))
+    keeps_away = true_sides(boxes, points) > INNER * size
+    labels = keeps_away.all(dim=1).long()
+    return _with_one_point(labels, nearest_point(boxes, points, step))
 
 
 def _in_ellipse(boxes: Tensor, points: Tensor, share: float) -> Tensor:
     """(B, m, m) bool, points in an ellipse about each centre whose half-axes are shares of width and height."""
-    centre_x, centre_y, width, height = (part[:, None, None] for part in boxes.unbind(dim=1))
-    x = (points[None, None, :] - centre_x) / (share * width)
-    y = (points[None, :, None] - centre_y) / (share * height)
-    return x**2 + y**2 <= 1
+    x, y = _from_centre(boxes, points)
+    half_axes = share * boxes[:, 2:, None, None]  # (B, 2, 1, 1)
+    across, along = x / half_axes[:, 0], y / half_axes[:, 1]
+    return across**2 + along**2 <= 1
 
 
 def _with_one_point(labels: Tensor, nearest: Tensor) -> Tensor:
