@@ -83,7 +83,9 @@ def predict(
     descriptor: Annotated[
         str | None, typer.Option(help="sam: how frames are read, a name or path; none: frames are cubes (.zarr)")
     ] = None,
-    frames: Annotated[str, typer.Option(help="sam: which files of the folder are frames, with a descriptor")] = "*.png",
+    frames: Annotated[
+        str | None, typer.Option(help="sam: which files of the folder are frames, with a descriptor; none: *.png")
+    ] = None,
 ) -> None:
     """What a finished head makes of a cube; it refuses any backbone but its own."""
     from hvlabel.errors import ConfigError
@@ -94,11 +96,13 @@ def predict(
         from hvtrain.downstream.track_file import TrackCameraSettings
         from hvtrain.downstream.track_predict import predict_by_sam
 
-        camera = TrackCameraSettings(descriptor=descriptor, frames=frames)
+        if backbone is not None:
+            raise ConfigError("--backbone is for heads that were trained on one; sam has its own: leave it out")
+        camera = TrackCameraSettings(descriptor=descriptor, frames=frames or "*.png")
         typer.echo(f"{out}: {predict_by_sam(checkpoint, cube, out, camera, box)}")
         return
-    if descriptor is not None:
-        raise ConfigError("--descriptor is for sam: a finished head knows its cameras; leave it out")
+    if descriptor is not None or frames is not None:
+        raise ConfigError("--descriptor and --frames are for sam: a finished head knows its cameras; leave them out")
     typer.echo(f"{out}: {write(head, cube, out, backbone, box)}")
 
 

@@ -99,7 +99,9 @@ def test_sam_follows_from_the_file_or_from_a_box(quick, frames, tmp_path):
         ("sam", ("--descriptor", "hotvis", "--box", 60, 2, 5, 5), "--box: the first box 60 2 5 5 lies outside"),
         ("sam", ("--descriptor", "hotvis"), "SAM is not in the model cache; run `hvlabel models fetch`"),
         ("sam:nowhere.pt", ("--descriptor", "hotvis"), "nowhere.pt"),
-        ("nowhere", ("--descriptor", "hotvis"), "--descriptor is for sam"),
+        ("sam", ("--descriptor", "hotvis", "--backbone", "run"), "--backbone is for heads that were trained on one"),
+        ("nowhere", ("--descriptor", "hotvis"), "--descriptor and --frames are for sam"),
+        ("nowhere", ("--frames", "*.tif"), "--descriptor and --frames are for sam"),
         ("nowhere", ("--box", 1, 2, 3, 4), "no such head"),
     ],
 )
