@@ -73,8 +73,9 @@ def own_data(tmp_path_factory, make_cube):
 
 
 @pytest.fixture
-def with_pictures():
-    """For tests that look at the pictures of a run."""
+def with_pictures(monkeypatch):
+    """For tests that look at the pictures of a run; t-SNE, whose import alone takes seconds, has a test of its own."""
+    monkeypatch.setattr("hvtrain.downstream.plots.has_tsne", lambda: False)
 
 
 @pytest.fixture(autouse=True)
