@@ -107,11 +107,9 @@ def test_from_raw_files_to_scores_and_a_map(adapt, task, hs_sod, tmp_path):
 @pytest.mark.parametrize("chosen", ["features", "features-rgb"])
 def test_parts_of_images_are_learnt_from_too(adapt, task, chosen):
     changes = {"augment": {"flip": 0.5, "crop": 0.6, "gain_sd": 0.03}}
-    folder, facts = facts_of(adapt(task(**changes), "--steps", "3", "--input", chosen))
+    _, facts = facts_of(adapt(task(**changes), "--steps", "3", "--input", chosen))
     assert facts["settings"]["augment"] == {"crop": 0.6, "gain_sd": 0.03}
     assert 0 <= facts["scores"]["test"]["max_f"] <= 1
-    plain, _ = facts_of(adapt(task(), "--steps", "3", "--input", chosen))
-    assert plain == folder  # of one name: the other settings make it another run, and move the first aside
 
 
 @pytest.mark.slow
