@@ -9,6 +9,8 @@ import typer
 
 ResultsPath = Annotated[Path, typer.Option("--results", envvar="HVLABEL_RESULTS", help="results folder")]
 
+SAM = "sam"  # where `predict` is given a head
+
 # commands import what they need themselves: torch takes seconds, --help shall not
 
 
@@ -23,16 +25,16 @@ def adapt(
     head: Annotated[
         str | None,
         typer.Option(
-            help="linear, ladder, unet, runet, agunet or deeplabv3plus; sam for salient objects, center for tracking; "
-            "none: the task's"
+            help="linear, ladder, unet, runet, agunet or deeplabv3plus; sam for salient objects; center, xcorr or car "
+            "for tracking; none: the task's"
         ),
     ] = None,
     input_: Annotated[
         str | None,
         typer.Option(
             "--input",
-            help="features, features+cube or features-rgb, of a backbone; cube, pca1, mean or rgb, without one; "
-            "none: the task's",
+            help="features, features+cube, features-rgb or features-pixels (hypersl), of a backbone; cube, pca1, mean "
+            "or rgb, without one; none: the task's",
         ),
     ] = None,
     labels: Annotated[float, typer.Option(help="share of the training labels, per cent: 1, 5, 10, 50, 100")] = 100.0,
@@ -61,17 +63,47 @@ def adapt(
 
 
 def predict(
-    head: Annotated[Path, typer.Argument(help="folder of an adapt run, or its head.safetensors")],
+    head: Annotated[
+        Path,
+        typer.Argument(
+            help="folder of an adapt run, or its head.safetensors; sam or sam:FILE: SAM follows an object untrained"
+        ),
+    ],
     cube: Annotated[Path, typer.Argument(help="cube, .zarr; for tracking a folder of frames")],
     out: Annotated[
         Path, typer.Argument(help="file to write: .png, or .tif, georeferenced where the cube is; .txt for boxes")
     ],
     backbone: Annotated[str | None, typer.Option(help="if it is no longer where it was in training")] = None,
+    box: Annotated[
+        tuple[float, float, float, float] | None,
+        typer.Option(
+            help="tracking: x y w h of the object in the first frame, px; none: first line of groundtruth_rect.txt"
+        ),
+    ] = None,
+    descriptor: Annotated[
+        str | None, typer.Option(help="sam: how frames are read, a name or path; none: frames are cubes (.zarr)")
+    ] = None,
+    frames: Annotated[
+        str | None, typer.Option(help="sam: which files of the folder are frames, with a descriptor; none: *.png")
+    ] = None,
 ) -> None:
     """What a finished head makes of a cube; it refuses any backbone but its own."""
+    from hvlabel.errors import ConfigError
     from hvtrain.downstream.predict import predict as write
 
-    typer.echo(f"{out}: {write(head, cube, out, backbone)}")
+    name, _, checkpoint = str(head).partition(":")
+    if name == SAM:
+        from hvtrain.downstream.track_file import TrackCameraSettings
+        from hvtrain.downstream.track_predict import predict_by_sam
+
+        if backbone is not None:
+            raise ConfigError("--backbone is for heads that were trained on one; sam has its own: leave it out")
+        camera = TrackCameraSettings(descriptor=descriptor, frames=frames or "*.png")
+        typer.echo(f"{out}: {predict_by_sam(checkpoint, cube, out, camera, box)}")
+        return
+    if descriptor is not None or frames is not None:
+        raise ConfigError("--descriptor and --frames are for sam: a finished head knows its cameras; leave them out")
+    typer.echo(f"{out}: {write(head, cube, out, backbone, box)}")
 
 
 def compare(folder: Annotated[Path, typer.Argument(help="folder with runs, at any depth")]) -> None:

@@ -70,7 +70,7 @@ ROOMS = {
     "hvtrain.tasks": {"cache", "config", "cube", "layout", "masks", "models.decoder", "models.padding", "models.weights"},
     "hvtrain.metrics": set(),
     "hvtrain.api": {"cube"},
-    "hvtrain.downstream": {"", "cache", "config", "config.downstream", "cube", "demo", "descriptors", "layout", "manifest", "models.decoder", "models.store", "models.weights", "readers", "readers.formats", "readers.named", "settings", "stages", "walk", "yaml_file"},
+    "hvtrain.downstream": {"", "cache", "config", "config.downstream", "cube", "demo", "descriptors", "layout", "manifest", "models.decoder", "models.sam", "models.store", "models.weights", "readers", "readers.formats", "readers.named", "settings", "stages", "walk", "yaml_file"},
     "hvtrain.downstream_cli": set(),
     "hvtrain.recipes": {"cache", "config", "cube", "demo", "layout", "masks", "models.device", "models.hyperfree", "models.pictures", "models.sam", "models.sam2", "models.weights", "quality"},
     "hvtrain.cli": {"cache", "config", "config.tree", "layout", "settings"},

@@ -36,7 +36,8 @@ class DownstreamHead(Settings):
     head: str = Field(description="linear, ladder, unet, runet, agunet, deeplabv3plus, or what the kind of task brings")
     input: str = Field(
         "features",
-        description="features, features+cube or features-rgb, of a backbone; cube, pca1, mean or rgb, without one",
+        description="features, features+cube, features-rgb or features-pixels, of a backbone; cube, pca1, mean or rgb, "
+        "without one",
     )
 
 

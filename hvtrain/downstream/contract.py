@@ -28,7 +28,7 @@ class RecipeSettings(Settings):
 
     steps: int = Field(400, ge=1, description="optimiser steps")
     batch_images: int = Field(8, ge=1, description="samples per step")
-    lr: float = Field(1e-3, gt=0, description="peak learning rate of AdamW")
+    lr: float = Field(1e-3, gt=0, le=10, description="peak learning rate of AdamW")
     weight_decay: float = Field(1e-4, ge=0, description="on matrices; none on biases and norms")
     warmup_steps: int = Field(20, ge=0, description="steps of linear rise, before half a cosine down to a hundredth")
     clip_norm: float = Field(1.0, gt=0, description="largest norm of the gradient")

@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 from hvlabel.errors import ConfigError
 from hvtrain.downstream.contract import Choice
-from hvtrain.downstream.dense_inputs import input_of
+from hvtrain.downstream.dense_inputs import PIXELS, input_of
 from hvtrain.downstream.samples import Sample
-from hvtrain.heads.table import build_head, head_row
+from hvtrain.heads.table import build_head, head_row, heads_of
 from hvtrain.heads.unet import SMALLEST_PX
 from hvtrain.heads.views import View
 
@@ -57,7 +57,8 @@ class DenseHead(nn.Module):
     def forward(self, view: View) -> Tensor:
         """Logits of all pixels."""
         if self.takes_picture:
-            return self.network(view.picture)
+            # vectors of all pixels are a picture of many channels
+            return self.network(view.maps[-1] if view.picture is None else view.picture)
         if self.pooled_px:
             assert view.picture is not None
             # means of the pixels that are there: cells reach beyond the image as those of a backbone do
@@ -74,9 +75,14 @@ def rebuilt_head(facts: Mapping[str, Any]) -> DenseHead:
 def head_plan(choice: Choice, example: Sample, n_classes: int, pooled_px: int) -> HeadPlan:
     """What a choice needs for samples like the example; ConfigError where head and input do not go together."""
     row, chosen = head_row(choice.head), input_of(choice.input)
+    if row.takes == "crops":
+        dense = ", ".join(heads_of("picture", "view"))
+        raise ConfigError(f"head {choice.head} is for tracking; choose one of {dense}")
     n_channels = 0 if example.picture is None else len(example.picture)
     if row.takes == "picture":
-        if chosen.shown:
+        if chosen.shown == PIXELS:
+            n_channels = len(example.maps[-1])
+        elif chosen.shown:
             raise ConfigError(
                 f"head {choice.head} takes a picture, not the maps of input {choice.input}; choose input cube, pca1, "
                 "mean or rgb, or head ladder or linear"
@@ -93,6 +99,11 @@ def head_plan(choice: Choice, example: Sample, n_classes: int, pooled_px: int) -
             raise ConfigError("head linear sees no picture beside its maps; choose input features, or head ladder")
         widths = [len(m) for m in example.maps] or [n_channels]
         return HeadPlan("linear", 0, n_classes, 0 if example.maps else pooled_px, {"widths": widths})
+    if chosen.shown == PIXELS:
+        raise ConfigError(
+            f"head {choice.head} makes maps of cells finer, input {choice.input} is as fine as the image; choose head "
+            "linear, or one that takes a picture"
+        )
     if not chosen.shown:
         raise ConfigError(f"head {choice.head} needs maps of a backbone; choose input features or features+cube")
     # widths follow from the backbone's own

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal, Self
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from hvlabel.cube import Cube
 from hvlabel.errors import ConfigError
@@ -15,16 +15,18 @@ from hvlabel.settings import Settings
 from hvtrain.data.inputs import PICTURE_NM
 from hvtrain.downstream import pictures
 
+PIXELS = "pixels"  # of Input.shown
+
 
 @dataclass(frozen=True)
 class Input:
     """One choice.
 
-    shown   : what of the cube the backbone is shown; "": there is no backbone
+    shown   : what of the cube the backbone is shown; pixels: each spectrum by itself; "": there is no backbone
     picture : what the head itself sees at full size; "": nothing
     """
 
-    shown: Literal["", "cube", "rgb"] = ""
+    shown: Literal["", "cube", "rgb", "pixels"] = ""
     picture: Literal["", "cube", "pca1", "mean", "rgb"] = ""
 
 
@@ -32,6 +34,7 @@ INPUTS = {
     "features": Input(shown="cube"),
     "features+cube": Input(shown="cube", picture="cube"),
     "features-rgb": Input(shown="rgb"),
+    "features-pixels": Input(shown="pixels"),
     "cube": Input(picture="cube"),
     "pca1": Input(picture="pca1"),
     "mean": Input(picture="mean"),
@@ -39,13 +42,24 @@ INPUTS = {
 }
 
 
+Index = Annotated[int, Field(ge=0)]
+
+
 class PseudoRgbSettings(Settings):
     """Which bands stand for red, green and blue."""
 
-    bands: tuple[int, int, int] = Field(description="indices from 0 of the bands shown as red, green and blue")
+    bands: tuple[Index, Index, Index] = Field(description="indices from 0 of the bands shown as red, green and blue")
     ranges: tuple[tuple[float, float], tuple[float, float], tuple[float, float]] | None = Field(
         None, description="values of each that become 0 and 255; none: least and largest of the image"
     )
+
+    @model_validator(mode="after")
+    def _ranges_rise(self) -> Self:
+        falling = [limits for limits in self.ranges or () if not limits[0] < limits[1]]
+        if falling:
+            low, high = falling[0]
+            raise ValueError(f"a range from {low:g} to {high:g} does not rise: give the darker value first")
+        return self
 
 
 def input_of(name: str) -> Input:
@@ -53,6 +67,14 @@ def input_of(name: str) -> Input:
     if name not in INPUTS:
         raise ConfigError(f"input {name!r} is unknown; there are: {', '.join(INPUTS)}")
     return INPUTS[name]
+
+
+def require_maps(name: str) -> Input:
+    """The row of an input that is maps of cells and nothing else; ConfigError for any other."""
+    chosen = input_of(name)
+    if chosen.shown not in ("cube", "rgb") or chosen.picture:
+        raise ConfigError(f"input {name}: the head sees maps only; choose features or features-rgb")
+    return chosen
 
 
 def picture_of(cube: Cube, kind: str, every_px: int, rgb: PseudoRgbSettings | None) -> np.ndarray:
@@ -79,9 +101,20 @@ def picture_of(cube: Cube, kind: str, every_px: int, rgb: PseudoRgbSettings | No
     return np.ascontiguousarray(values)
 
 
-def network_values(cube: Cube, shown: str, every_px: int) -> tuple[np.ndarray, Sequence[float]]:
-    """(C, H, W) float32 that a backbone is shown, and the (C,) band centres, nm."""
+def network_values(
+    cube: Cube, shown: str, every_px: int, box: tuple[slice, slice] = (slice(None), slice(None))
+) -> tuple[np.ndarray, Sequence[float]]:
+    """(C, H, W) float32 that a backbone is shown, and the (C,) band centres, nm.
+
+    box : rows and columns of what is shown, counted after every n-th pixel was taken
+    """
     if shown == "rgb":
-        return picture_of(cube, "rgb", every_px, None), PICTURE_NM
-    # a dead band has nothing to tell
-    return cube.live_values()[:, ::every_px, ::every_px], cube.live_wavelengths_nm.tolist()
+        return picture_of(cube, "rgb", every_px, None)[:, *box], PICTURE_NM
+    wavelengths_nm = cube.live_wavelengths_nm.tolist()
+    if box == (slice(None), slice(None)):
+        # a dead band has nothing to tell
+        return cube.live_values()[:, ::every_px, ::every_px], wavelengths_nm
+    # only the chunks of the box are read
+    rows, columns = (slice(part.start * every_px, part.stop * every_px) for part in box)
+    values = cube.values(rows, columns)[cube.live_bands]
+    return values[:, ::every_px, ::every_px], wavelengths_nm

@@ -17,9 +17,10 @@ from hvlabel.cache.key import cache_key
 from hvlabel.cache.publish import publish_bytes
 from hvlabel.config import StageSettings
 from hvtrain.data.feature_maps import FeatureMaps
-from hvtrain.downstream.dense_inputs import INPUTS, network_values
+from hvtrain.downstream.dense_inputs import INPUTS, PIXELS, network_values
 from hvtrain.downstream.frozen import Frozen
 from hvtrain.downstream.images import TaskImage
+from hvtrain.downstream.shown_maps import shown_maps
 
 FACTS = "features"  # key in the metadata
 
@@ -52,6 +53,9 @@ class FeatureCache:
             shown=self._shown, every_px=image.settings.every_px, gsd_m=image.settings.gsd_m, flipped=flipped
         )
         key = cache_key("features", [image.identity], settings.canonical(), self._backbone.sha256)
+        if flipped and self._shown == PIXELS:  # a spectrum has no sides: what is kept once is mirrored
+            plain = self.maps(image, flipped=False)
+            return FeatureMaps(tuple(m.flip(-1) for m in plain), plain.strides_px)
         mirrored = ".flipped" if flipped else ""
         path = self._folder / f"{image.name}.{self._shown}{mirrored}.safetensors"
         kept = _read(path, key)
@@ -62,7 +66,7 @@ class FeatureCache:
         if flipped:
             values = values[:, :, ::-1]
         gsd_m = image.settings.gsd_m * image.settings.every_px
-        maps = self._backbone.maps(values, wavelengths_nm, gsd_m)
+        maps = shown_maps(self._backbone, self._shown, values, wavelengths_nm, gsd_m)
         self.n_encoded += 1
         # half precision: what later heads read is what the first one was trained on
         halved = FeatureMaps(tuple(m.half() for m in maps), maps.strides_px)

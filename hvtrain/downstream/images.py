@@ -189,7 +189,12 @@ class TaskImages:
         if self._truth.file is not None:
             return self._truth_files.of(name)
         # the variable of a MATLAB file that holds the cube too
-        return Path(cube.attributes["source"]["path"])
+        source = cube.attributes.get("source")
+        if source is None:
+            raise ConfigError(
+                f"image {name}: its cube does not say which raw file truth.variable is in; give truth.file as well"
+            )
+        return Path(source["path"])
 
 
 def _refuse_twins(name: str, one: Path | str, other: Path | str) -> None:

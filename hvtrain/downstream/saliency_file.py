@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, Self
 
 import numpy as np
 from PIL import Image as Picture
-from pydantic import Field
+from pydantic import Field, model_serializer, model_validator
 
 from hvlabel.errors import ConfigError, RawFileError
 from hvlabel.settings import Settings
 from hvtrain.downstream.contract import TaskSettings
 from hvtrain.downstream.splits import PARTS, Parts, split_of
-from hvtrain.downstream.task_file import ImagesSettings, SplitSettings
+from hvtrain.downstream.task_file import ImagesSettings, SplitSettings, require_name_only
 from hvtrain.metrics.saliency import Variant
+
+MIDDLE = 128  # of grey values: what is brighter is the object
 
 
 class SaliencyTruthSettings(Settings):
@@ -24,6 +26,26 @@ class SaliencyTruthSettings(Settings):
     file: str = Field(
         description="end of the path of its picture below the folder of the data, with {name} of the image"
     )
+
+    @model_validator(mode="after")
+    def _name_only(self) -> Self:
+        require_name_only(self.file)
+        return self
+
+
+class SaliencyAugmentSettings(Settings):
+    """Changes of training samples. Cached maps can only be mirrored: anything else encodes every sample anew."""
+
+    flip: float = Field(0.5, ge=0, le=1, description="share of samples mirrored along x")
+    crop: float = Field(
+        1.0, gt=0, le=1, description="smallest share of height and width that is cut out: uniform from it to 1; 1: none"
+    )
+    gain_sd: float = Field(0.0, ge=0, lt=1, description="of a factor on each band; 0: none")
+
+    @property
+    def encodes(self) -> bool:
+        """Whether samples are no longer those of the cache."""
+        return self.crop < 1 or self.gain_sd > 0
 
 
 class SaliencySettings(TaskSettings):
@@ -43,7 +65,27 @@ class SaliencySettings(TaskSettings):
         "auto", description="first weights of the decoder: SAM's from the model cache; auto: where they are there"
     )
     variant: Variant = Field("smn", description="program whose way of counting the scores follow")
-    flip: float = Field(0.5, ge=0, le=1, description="share of samples mirrored along x")
+    augment: SaliencyAugmentSettings = SaliencyAugmentSettings()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _with_flip_in_its_group(cls, tree: Any) -> Any:
+        """Older files say `flip` beside the groups."""
+        if not isinstance(tree, dict) or "flip" not in tree:
+            return tree
+        groups = {name: value for name, value in tree.items() if name != "flip"}
+        augment = groups.get("augment", {})
+        if not isinstance(augment, dict) or "flip" in augment:
+            raise ValueError("flip is part of augment: give it once, there")
+        return groups | {"augment": augment | {"flip": tree["flip"]}}
+
+    @model_serializer(mode="wrap")
+    def _as_before_the_group(self, written: Callable[[Self], dict[str, Any]]) -> dict[str, Any]:
+        """A run is known by what this gives: one without new settings is still the run that it was."""
+        tree = written(self)
+        augment = tree.pop("augment")
+        tree["flip"] = augment.pop("flip")
+        return tree | {"augment": augment} if self.augment.encodes else tree
 
 
 def parts_of(names: Sequence[str], settings: SaliencySettings, seed: int) -> Parts:
@@ -77,3 +119,14 @@ def read_truth(name: str, path: Path, size_px: tuple[int, int]) -> np.ndarray:
             f"{size_px[1]} px; correct truth.file"
         )
     return grey
+
+
+def require_objects(truths: Sequence[np.ndarray]) -> None:
+    """ConfigError unless truths (H, W) uint8 of a training part show both an object and what is none."""
+    is_object = [truth > MIDDLE for truth in truths]
+    if not any(mask.any() for mask in is_object):
+        raise ConfigError(
+            f"no truth of the training part is above {MIDDLE} anywhere: give 255 for the object, 0 elsewhere"
+        )
+    if all(mask.all() for mask in is_object):
+        raise ConfigError(f"every truth of the training part is above {MIDDLE} everywhere: give 0 beside the object")

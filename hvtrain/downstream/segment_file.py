@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 import numpy as np
 from pydantic import Field, model_validator
 
+from hvlabel.errors import ConfigError
 from hvlabel.settings import Settings
 from hvtrain.downstream.contract import TaskSettings
 from hvtrain.downstream.dense_inputs import PseudoRgbSettings
 from hvtrain.downstream.task_file import ImagesSettings, SplitSettings, TruthSettings
 from hvtrain.downstream.truth import require_classes
 
-Colour = tuple[int, int, int]
+Level = Annotated[int, Field(ge=0, le=255)]
+Colour = tuple[Level, Level, Level]
 IGNORED = 255  # of a label that does not count, where no output stands for it
 PALETTE_STEP = 97  # hues of classes without a colour: coprime to 256, so that neighbours differ
 
@@ -46,7 +50,9 @@ class SegmentSettings(TaskSettings):
     truth: TruthSettings
     split: SplitSettings = SplitSettings()
     classes: dict[str, Colour] | tuple[str, ...] = Field(
-        min_length=2, description="names in the order of the mapped values, with colours or without"
+        min_length=2,
+        max_length=IGNORED,  # labels are bytes, and one of them stands for what does not count
+        description="names in the order of the mapped values, with colours or without",
     )
     void: int | None = Field(None, ge=0, description="which of the classes is void: it is never a target")
     hs3bench_compat: bool = Field(
@@ -64,6 +70,11 @@ class SegmentSettings(TaskSettings):
             raise ValueError(f"void {self.void} is none of the {len(self.classes)} classes; count from 0")
         if self.hs3bench_compat and self.void is None:
             raise ValueError("hs3bench_compat needs void: the class that gets an output")
+        if self.void is not None and len(self.classes) < 3:
+            raise ValueError("beside void there is one class only: nothing is to be told apart; name more classes")
+        twice = [name for name, n in Counter(tuple(self.classes)).items() if n > 1]
+        if twice:
+            raise ValueError(f"classes name {twice[0]!r} twice; each needs a name of its own")
         return self
 
 
@@ -101,6 +112,27 @@ class Classes:
         counts = mapped != ignore_index
         labels[counts] = self._output_of[mapped[counts]]
         return labels
+
+    def require_work(self, train: Sequence[np.ndarray], test: Sequence[np.ndarray]) -> None:
+        """ConfigError unless training labels (H, W) tell classes apart and test labels can be scored."""
+        present = self._present(train)
+        # a loss over nothing would be 0 at every step, which looks like success
+        if not present:
+            raise ConfigError("no pixel of the training part is labelled; correct truth.mapping or the split")
+        if len(present) == 1:
+            raise ConfigError(
+                f"the training part holds one class only, {self.names[present.pop()]}: nothing is to be told apart; "
+                "correct truth.mapping or the split"
+            )
+        if not self._present(test):
+            raise ConfigError("no pixel of the test part is labelled: nothing could be scored; correct the split")
+
+    def _present(self, labels: Sequence[np.ndarray]) -> set[int]:
+        """Classes that occur in some labels."""
+        present: set[int] = set()
+        for of_image in labels:
+            present |= set(np.unique(of_image).tolist())
+        return present - {self.ignored}
 
 
 def _colours(settings: SegmentSettings) -> tuple[Colour, ...]:

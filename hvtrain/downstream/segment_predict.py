@@ -18,6 +18,7 @@ from hvlabel.errors import ConfigError
 from hvtrain.downstream.dense_inputs import PseudoRgbSettings, input_of, network_values, picture_of
 from hvtrain.downstream.head_file import FinishedHead
 from hvtrain.downstream.samples import taps_of
+from hvtrain.downstream.shown_maps import shown_maps
 from hvtrain.heads.views import View
 
 # GeoTIFF 1.1: tags, and keys of the key directory
@@ -72,7 +73,8 @@ def class_logits(head: FinishedHead, cube: Cube) -> np.ndarray:
     stride_px = 1.0
     if head.backbone is not None:
         values, wavelengths_nm = network_values(cube, chosen.shown, every)
-        taps = taps_of(head.backbone.maps(values, wavelengths_nm, facts["gsd_m"] * every), neck=head.backbone.has_neck)
+        made = shown_maps(head.backbone, chosen.shown, values, wavelengths_nm, facts["gsd_m"] * every)
+        taps = taps_of(made, neck=head.backbone.has_neck)
         # the cache holds half precision: what a head was trained on
         maps, stride_px = [m.half().float() for m in taps], taps.strides_px[-1]
     height, width = (-(-side // every) for side in (cube.height_px, cube.width_px))

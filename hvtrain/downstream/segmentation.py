@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -33,6 +34,7 @@ from hvtrain.metrics.segmentation import confusion_matrix, figures
 
 FLIPS, PIXELS = 1, 2  # streams of random numbers: of a step's samples, of the pixels that stay labelled
 N_EXAMPLES = 4
+N_CELLS = 64 * 64  # of an example whose features are drawn
 
 
 class Segmentation(Task):
@@ -160,7 +162,8 @@ class Segmentation(Task):
         draw_examples(folder / "examples.png", rows, self.classes.names, self.classes.colours)
         if self.cache is not None:
             features, labels = self._cells()
-            draw_features(folder / "features.png", features, labels, self.classes.names, self.classes.colours)
+            if len(labels):  # the middles of all cells may be unlabelled
+                draw_features(folder / "features.png", features, labels, self.classes.names, self.classes.colours)
 
     # ------------------------------------------------------------------------------------------ samples
 
@@ -177,8 +180,10 @@ class Segmentation(Task):
         features, classes = [], []
         for name in self.parts["test"][:N_EXAMPLES]:
             sample = self.samples.of(name)
-            deepest = sample.maps[-1].float().numpy()  # (D, h, w)
-            middles = [((np.arange(n) + 0.5) * sample.stride_px).astype(int) for n in deepest.shape[1:]]
+            whole = sample.maps[-1].float().numpy()  # (D, h, w)
+            every = max(1, math.ceil(math.sqrt(whole[0].size / N_CELLS)))  # vectors of pixels are too many to be drawn
+            deepest = whole[:, ::every, ::every]
+            middles = [((np.arange(n) * every + 0.5) * sample.stride_px).astype(int) for n in deepest.shape[1:]]
             # a cell may reach beyond the image, and have its middle there
             inside = [np.minimum(m, side - 1) for m, side in zip(middles, sample.labels.shape, strict=True)]
             labels = self._full_labels[name][np.ix_(*inside)]
@@ -188,14 +193,13 @@ class Segmentation(Task):
         return np.concatenate(features), np.concatenate(classes)
 
     def _read_labels(self) -> dict[str, np.ndarray]:
-        """Labels of all images; ConfigError where nothing of the training part is labelled."""
+        """Labels of all images; ConfigError as Classes.require_work."""
         labels = {}
         for name, image in self._images.items():
             labels[name] = self.classes.labels(name, image.classes(), self.settings.truth.ignore_index)
         self._full_labels = dict(labels)
-        # a loss over nothing would be 0 at every step, which looks like success
-        if all((labels[name] == self.classes.ignored).all() for name in self.parts["train"]):
-            raise ConfigError("no pixel of the training part is labelled; correct truth.mapping or the split")
+        by_part = {part: [labels[name] for name in self.parts[part]] for part in PARTS}
+        self.classes.require_work(by_part["train"], by_part["test"])
         return labels
 
     def _thin_out(self) -> None:
@@ -206,6 +210,9 @@ class Segmentation(Task):
         for name in self.train:
             left = rng.random(self._labels[name].shape) < self._pixel_share
             self._labels[name] = np.where(left, self._labels[name], np.uint8(self.classes.ignored))
+        if not any((self._labels[name] != self.classes.ignored).any() for name in self.train):
+            share = f"--labels {self.choice.labels:g}"
+            raise ConfigError(f"{share}: no pixel of {', '.join(self.train)} stays labelled; give a larger share")
 
     def _by_form(self) -> list[list[str]]:
         """Training images that can be in one batch; all samples are made on the way: nothing is encoded later."""

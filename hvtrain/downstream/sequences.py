@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -24,6 +25,7 @@ from hvtrain.downstream.track_file import TrackCameraSettings, TrackSettings
 
 BOXES_FILE = "groundtruth_rect.txt"
 CUBES = "*.zarr"
+LARGEST = 4  # sides of a box, in longest sides of the frame: a crop around it has to fit into memory
 BRIGHT = 0.999  # quantile of the first frame that is 1 for a network that takes values up to 1
 MEMORY_BYTES = 1 << 30  # of frames kept; what does not fit is read again
 
@@ -36,6 +38,7 @@ class Track:
 
     name       : its folder below the data
     boxes_xywh : (T, 4) float64 px, or the first box alone (1, 4); a box of no size: the object is not there
+    boxes_from : where the boxes come from, for messages
     """
 
     name: str
@@ -43,6 +46,7 @@ class Track:
     frames: tuple[Path, ...]
     boxes_xywh: np.ndarray
     descriptor: Descriptor | None
+    boxes_from: str
 
     def __len__(self) -> int:
         return len(self.frames)
@@ -72,6 +76,7 @@ class Frames:
         self._shown = shown
         self._kept: OrderedDict[tuple[str, int], np.ndarray] = OrderedDict()
         self._bands: dict[str, np.ndarray] = {}
+        self._sizes: dict[str, tuple[int, int]] = {}
         self._brightest: dict[str, float] = {}
         self._n_bytes = 0
 
@@ -85,6 +90,13 @@ class Frames:
         first_nm = self._bands.setdefault(track.name, bands_nm)
         if not np.array_equal(first_nm, bands_nm):
             raise RawFileError(f"{track.frames[k]}: has other bands than the frames before it; restore it")
+        size_px = (values.shape[1], values.shape[2])
+        first_px = self._sizes.setdefault(track.name, size_px)
+        if size_px != first_px:
+            raise RawFileError(
+                f"{track.frames[k]}: is {size_px[0]} x {size_px[1]} px, frames before it {first_px[0]} x {first_px[1]} "
+                "px; restore it"
+            )
         if self._shown == "rgb":
             values = _colours(values, bands_nm)
         self._kept[key] = values
@@ -141,35 +153,57 @@ def open_track(folder: Path, name: str, camera: str, settings: TrackCameraSettin
     return track
 
 
-def open_to_track(folder: Path, name: str, camera: str, settings: TrackCameraSettings) -> Track:
-    """A sequence of which the first box alone has to be there; RawFileError for no frames or no box in the first."""
+def open_to_track(
+    folder: Path, name: str, camera: str, settings: TrackCameraSettings, box_xywh: Sequence[float] | None = None
+) -> Track:
+    """A sequence of which the first box alone has to be there; RawFileError for no frames or no box in the first.
+
+    box_xywh : (4,) the first box, px; none: the file in the folder says it
+    """
     pattern = CUBES if settings.descriptor is None else settings.frames
     frames = matching(folder, [pattern])
     if not frames:
-        raise RawFileError(f"{folder}: no frame {pattern} in it; a sequence needs at least one")
+        way_out = ", and raw frames a descriptor" if settings.descriptor is None else ""
+        raise RawFileError(f"{folder}: no frame {pattern} in it; a sequence needs at least one{way_out}")
     descriptor = None if settings.descriptor is None else load_descriptor(camera, settings.descriptor)
-    boxes = read_boxes(folder / BOXES_FILE)
+    file = folder / BOXES_FILE
+    boxes_from, boxes = ("--box", np.array([box_xywh], np.float64)) if box_xywh else (str(file), read_boxes(file))
+    # also false for what is no number
     if not (boxes[0, 2:] > 0).all():
-        raise RawFileError(f"{folder / BOXES_FILE}: the first box has no size; a tracker is given the object there")
-    return Track(name, camera, tuple(frames), boxes, descriptor)
+        raise RawFileError(f"{boxes_from}: the first box has no size; a tracker is given the object there")
+    return Track(name, camera, tuple(frames), boxes, descriptor, boxes_from)
 
 
 def require_boxes(track: Track) -> None:
     """RawFileError if there is not a box for every frame."""
     if len(track.boxes_xywh) != len(track.frames):
         raise RawFileError(
-            f"{track.frames[0].parent / BOXES_FILE}: {len(track.boxes_xywh)} boxes for {len(track.frames)} frames; "
+            f"{track.boxes_from}: {len(track.boxes_xywh)} boxes for {len(track.frames)} frames; "
             "give one line per frame, 0 0 0 0 where the object is not there"
         )
 
 
 def require_inside(track: Track, size_px: tuple[int, int]) -> None:
-    """RawFileError if the first box does not touch the frame. size_px: (H, W)."""
+    """RawFileError if the first box does not touch the frame, and as require_sizes. size_px: (H, W)."""
+    require_sizes(track, size_px)
     x, y, width, height = track.boxes_xywh[0]
-    if x >= size_px[1] or y >= size_px[0] or x + width <= 0 or y + height <= 0:
+    # put so that a place that is no number is refused too
+    touches = x < size_px[1] and y < size_px[0] and x + width > 0 and y + height > 0
+    if not touches:
         raise RawFileError(
-            f"{track.frames[0].parent / BOXES_FILE}: the first box {x:g} {y:g} {width:g} {height:g} lies outside the "
-            f"frame of {size_px[0]} x {size_px[1]} px; boxes are x y w h in px of the cube, not of the mosaic"
+            f"{track.boxes_from}: the first box {x:g} {y:g} {width:g} {height:g} lies outside the frame of "
+            f"{size_px[0]} x {size_px[1]} px; boxes are x y w h in px of the cube, not of the mosaic"
+        )
+
+
+def require_sizes(track: Track, size_px: tuple[int, int]) -> None:
+    """RawFileError for a box that no frame could hold. size_px: (H, W)."""
+    too_large = np.flatnonzero((track.boxes_xywh[:, 2:] > LARGEST * max(size_px)).any(axis=1))
+    if len(too_large):
+        width, height = track.boxes_xywh[too_large[0], 2:]
+        raise RawFileError(
+            f"{track.boxes_from}: box {too_large[0] + 1} is {width:g} x {height:g} px, the frame {size_px[1]} x "
+            f"{size_px[0]} px; boxes are x y w h in px of the cube"
         )
 
 

@@ -71,9 +71,15 @@ class TruthSettings(Settings):
     def _one_source(self) -> Self:
         if not (self.file or self.variable or self.demo):
             raise ValueError("give file, variable or demo: there is no truth otherwise")
-        if self.file is not None and self.file.replace(NAME, "").count("{"):
-            raise ValueError(f"file {self.file!r} may use {NAME} only")
+        if self.file is not None:
+            require_name_only(self.file)
         return self
+
+
+def require_name_only(file: str) -> None:
+    """ValueError for a path of truth with anything else in braces than the image's name."""
+    if "{" in file.replace(NAME, ""):
+        raise ValueError(f"file {file!r} may use {NAME} only")
 
 
 class OrderSettings(Settings):

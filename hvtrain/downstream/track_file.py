@@ -10,6 +10,8 @@ from hvlabel.descriptors import Descriptor
 from hvlabel.settings import Settings
 from hvtrain.downstream.contract import Part, TaskSettings
 
+NEGATIVE = 0.2  # as SiamBAN
+
 
 class TrackCameraSettings(Settings):
     """One camera's sequences. A sequence is a folder with frames and groundtruth_rect.txt, a box x y w h per frame."""
@@ -27,11 +29,28 @@ class PairSettings(Settings):
     """Which pairs of template and search crop training draws."""
 
     apart: int = Field(200, ge=0, description="largest distance of the two frames")
-    shift: float = Field(3.0, ge=0, description="of the search crop: uniform, whole range, in roots of the box's area")
-    scale: float = Field(0.25, ge=0, description="of its side: standard deviation of the logarithm")
+    shift: float = Field(
+        3.0, ge=0, le=20, description="of the search crop: uniform, whole range, in roots of the box's area"
+    )
+    scale: float = Field(0.25, ge=0, le=1, description="of its side: standard deviation of the logarithm")
     flip: float = Field(0.5, ge=0, le=1, description="share of pairs mirrored along x")
-    band_gain_sd: float = Field(0.05, ge=0, description="of a factor on each band, the same for both")
+    band_gain_sd: float = Field(0.05, ge=0, le=1, description="of a factor on each band, the same for both")
     gain: float = Field(0.2, ge=0, lt=1, description="of a common factor on the search crop: uniform in 1 +- this")
+    negative: float = Field(
+        NEGATIVE,
+        ge=0,
+        lt=1,
+        exclude_if=lambda share: share == NEGATIVE,  # runs from before it was there keep their identity
+        description="share of pairs whose template is of another sequence: nothing is there to be followed; xcorr only",
+    )
+
+
+class FollowSettings(Settings):
+    """How the heads xcorr and car choose among the boxes of a search crop, and how fast the box changes its size."""
+
+    penalty: float = Field(ge=0, le=100, description="of a change of size or shape, in an exponent; 0: none")
+    window: float = Field(ge=0, le=1, description="share of a Hann window in the score, beside that of the head")
+    rate: float = Field(gt=0, le=1, description="share of the new width and height that is taken over at a sure score")
 
 
 class TrackSettings(TaskSettings):
@@ -47,9 +66,14 @@ class TrackSettings(TaskSettings):
     )
     holdout_share: float = Field(0.1, ge=0, lt=1, description="with parts: of the training sequences, for validation")
     split_seed: int = Field(0, ge=0, description="of the draw")
-    factor: float = Field(4.0, gt=1, description="side of a crop in roots of the box's area")
+    factor: float = Field(4.0, gt=1, le=32, description="side of a crop in roots of the box's area")
     width: int = Field(64, ge=8, description="channels of the head")
     pairs: PairSettings = PairSettings()
+    follow: FollowSettings | None = Field(
+        None,
+        exclude_if=lambda given: given is None,  # as pairs.negative
+        description="of the heads xcorr and car; none: the published constants of the head",
+    )
     pysot_compat: bool = Field(
         False,
         description="count as the published evaluation: the given first frame too, and frames without a true box never "

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, ClassVar
 
 import numpy as np
@@ -14,24 +14,24 @@ from torch import Tensor, nn
 
 from hvlabel.cube import open_cube
 from hvlabel.descriptors import load_descriptor
-from hvlabel.errors import ConfigError
+from hvlabel.errors import ConfigError, RawFileError
 from hvlabel.models.weights import file_sha256
 from hvtrain.data.batch import Batch
 from hvtrain.downstream.contract import Choice, Part, Scores, Task
-from hvtrain.downstream.dense_inputs import input_of
+from hvtrain.downstream.dense_inputs import require_maps
 from hvtrain.downstream.frozen import Frozen
 from hvtrain.downstream.images import cube_identity
-from hvtrain.downstream.pairs import Pair, draw_pair
+from hvtrain.downstream.pairs import Pair, draw_pair, with_template_of
 from hvtrain.downstream.place import Place
-from hvtrain.downstream.sequences import Frames, Shown, Track, parts_of_tracks, tracks_of
-from hvtrain.downstream.splits import PARTS
+from hvtrain.downstream.sequences import Frames, Shown, Track, parts_of_tracks, require_sizes, tracks_of
+from hvtrain.downstream.splits import PARTS, labelled_share
 from hvtrain.downstream.track_file import TrackSettings
-from hvtrain.downstream.tracker import CentreTracker, CropEncoder, Stay, track
-from hvtrain.heads.center import CentreHead, centre_losses
+from hvtrain.downstream.track_heads import CENTER, answer_of, track_head, tracker_of
+from hvtrain.downstream.tracker import CropEncoder, Stay, track
+from hvtrain.heads.table import build_head
 from hvtrain.metrics.tracking import SequenceScores, mean_scores, sequence_scores
 
 DRAWS = 1  # stream of random numbers
-HEAD = "center"  # the one that there is
 FIGURES = ("auc", "dp20", "norm_dp20")
 
 
@@ -45,35 +45,47 @@ class _Sizes:
 
 
 class Tracking(Task):
-    """See the contract; batches hold `template`, `search` (B, C, n, n) and `boxes` (B, 4) in shares of the search crop.
+    """See the contract.
+
+    Batches hold `template`, `search` (B, C, n, n), `boxes` (B, 4) in shares of the search crop, and `is_same` (B,),
+    whether both crops show one object.
 
     A batch is of one camera; its pairs are of sequences drawn alike, however long.
     """
 
     kind: ClassVar[str] = "tracking"
     figure: ClassVar[str] = "auc"
-    terms: ClassVar[tuple[str, ...]] = ("loss", "score", "overlap", "corners")
 
     def __init__(self, settings: TrackSettings, place: Place, backbone: Frozen, choice: Choice) -> None:
-        if choice.head != HEAD:
-            raise ConfigError(f"head {choice.head!r} of a tracking task is unknown; there is: {HEAD}")
+        self._row = track_head(choice.head)
         if place.data is None:
             raise ConfigError(f"task {place.task}: where are its sequences? give their folder with --data")
         self.settings, self.choice, self.backbone = settings, choice, backbone
         self.frames = Frames(shown_of(choice.input))
         self.parts = parts_of_tracks(tracks_of(place.data, settings), settings)
         self._by_camera: dict[str, list[Track]] = defaultdict(list)
-        for sequence in self.parts["train"]:
+        names = [sequence.name for sequence in self.parts["train"]]
+        # of a sequence there is no part: its boxes are not independent
+        used, _ = labelled_share(names, choice.labels, choice.seed)
+        self.train = [sequence for sequence in self.parts["train"] if sequence.name in used]
+        for sequence in self.train:
             self._by_camera[sequence.camera].append(sequence)
         for of_camera in self._by_camera.values():
             self._require_one_list_of_bands(of_camera)
+        for sequence in [*self.parts["val"], *self.parts["test"]]:
+            self._require_something_to_score(sequence)
         self._sizes = self._sizes_of(self.parts["train"][0])
 
     # ------------------------------------------------------------------------------------------ what the engine asks
 
+    @property
+    def terms(self) -> tuple[str, ...]:  # type: ignore[override]
+        """Of the head's losses."""
+        return self._row.terms
+
     def make_head(self) -> nn.Module:
-        """A centre head for the backbone's maps."""
-        return CentreHead(self._sizes.widths, self._sizes.grid, width=self._sizes.width)
+        """The head of the choice, for the backbone's maps."""
+        return build_head(self.choice.head, **asdict(self._sizes))
 
     def head_facts(self) -> dict[str, Any]:
         """Sizes, crops, and how frames of each camera are read."""
@@ -84,10 +96,13 @@ class Tracking(Task):
             descriptor = None if camera.descriptor is None else load_descriptor(name, camera.descriptor)
             kept = descriptor and descriptor.model_dump(mode="json", exclude_defaults=True)
             cameras[name] = row | {"descriptor": kept}
+        follow = self.settings.follow
         return {
-            "sizes": {"widths": list(self._sizes.widths), "grid": self._sizes.grid, "width": self._sizes.width},
+            "head": self.choice.head,
+            "sizes": asdict(self._sizes) | {"widths": list(self._sizes.widths)},
             "input": self.choice.input,
             "factor": self.settings.factor,
+            "follow": None if follow is None else follow.model_dump(mode="json"),
             "cameras": cameras,
         }
 
@@ -111,48 +126,46 @@ class Tracking(Task):
         cameras = sorted(self._by_camera)
         weights = np.sqrt([len(self._by_camera[camera]) for camera in cameras])
         sequences = self._by_camera[cameras[rng.choice(len(cameras), p=weights / weights.sum())]]
-        side_px = self.backbone.network.side_px
         drawn: list[Track] = []
         pairs: list[Pair] = []
-        levels: list[float] = []
         for _ in range(self.settings.recipe.batch_images):
-            sequence = sequences[rng.integers(len(sequences))]
-            pair = draw_pair(sequence, self.frames, self.settings.pairs, self.settings.factor, side_px, rng)
-            drawn.append(sequence)
-            pairs.append(pair)
-            levels.append(self.frames.brightest(sequence))
-        scale = torch.tensor(levels)[:, None, None, None] if self._is_scaled else 1.0
+            k = int(rng.integers(len(sequences)))
+            drawn.append(sequences[k])
+            pairs.append(self._pair(sequences, k, rng))
+        # of template and search crop (2, B, 1, 1, 1)
+        levels = torch.tensor([pair.levels for pair in pairs]).T[:, :, None, None, None]
+        scale = levels if self._is_scaled else torch.ones_like(levels)
         return Batch(
             step=step,
             source=drawn[0].camera,
             names=tuple(sequence.name for sequence in drawn),
             problems=(),
             wavelengths_nm=self.frames.bands_nm(drawn[0]),
-            template=torch.stack([pair.template for pair in pairs]) / scale,
-            search=torch.stack([pair.search for pair in pairs]) / scale,
+            template=torch.stack([pair.template for pair in pairs]) / scale[0],
+            search=torch.stack([pair.search for pair in pairs]) / scale[1],
             boxes=torch.from_numpy(np.stack([pair.box for pair in pairs])).float(),
+            is_same=torch.tensor([pair.is_same for pair in pairs]),
         )
 
     def losses(self, head: nn.Module, batch: Batch) -> dict[str, Tensor]:
-        """Focal loss of the centre, overlap and corners of the box."""
-        assert isinstance(head, CentreHead)
+        """Those of the head."""
         fields: Any = batch
         encoder = CropEncoder(self.backbone.network, batch.wavelengths_nm, 1.0, self.settings.factor)
         n = len(fields.template)
         maps = encoder(torch.cat([fields.template, fields.search]))  # both at once: half the calls
-        template = head.template([m[:n] for m in maps])
-        answer = head(template, [m[n:] for m in maps])
-        return centre_losses(answer, fields.boxes)
+        answer = answer_of(head, [m[:n] for m in maps], [m[n:] for m in maps])
+        is_same = (fields.is_same,) if self._row.negatives else ()
+        return self._row.losses(answer, fields.boxes, *is_same)
 
     @torch.no_grad()
     def scores(self, head: nn.Module, part: Part) -> Scores:
         """Of a part, beside the tracker that stays; the training part stands in where there is none for validation."""
-        assert isinstance(head, CentreHead)
         by_camera: dict[str, list[SequenceScores]] = defaultdict(list)
         stayed = []
         boxes: dict[str, np.ndarray] = {}
-        for sequence in self.parts[part] or self.parts["train"]:
-            predicted = track(sequence, self.frames, CentreTracker(head, self._encoder(sequence)))
+        for sequence in self.parts[part] or self.train:
+            tracker = tracker_of(self.choice.head, head, self._encoder(sequence), self.settings.follow)
+            predicted = track(sequence, self.frames, tracker)
             by_camera[sequence.camera].append(self._scores(sequence, predicted))
             stayed.append(self._scores(sequence, track(sequence, self.frames, Stay())))
             boxes[sequence.name.replace("/", ".")] = predicted
@@ -170,9 +183,21 @@ class Tracking(Task):
         counts = {part: len(self.parts[part]) for part in PARTS}
         frames = {part: sum(len(sequence) for sequence in self.parts[part]) for part in PARTS}
         counted = "all frames, as pysot" if self.settings.pysot_compat else "frames with a true box, but the first"
-        return {"sequences": counts, "frames": frames, "scores": counted}
+        few = {"trained_on": [sequence.name for sequence in self.train]} if self.choice.labels < 100 else {}
+        return {"sequences": counts, "frames": frames, "scores": counted} | few
 
     # ------------------------------------------------------------------------------------------ sequences
+
+    def _pair(self, sequences: list[Track], k: int, rng: np.random.Generator) -> Pair:
+        """Of the k-th sequence; of two where the head learns from such pairs and one is due."""
+        settings, factor = self.settings.pairs, self.settings.factor
+        side_px = self.backbone.network.side_px
+        pair = draw_pair(sequences[k], self.frames, settings, factor, side_px, rng)
+        is_negative = self._row.negatives and len(sequences) > 1 and rng.random() < settings.negative
+        if not is_negative:
+            return pair
+        other = (k + int(rng.integers(1, len(sequences)))) % len(sequences)  # any but the k-th
+        return with_template_of(pair, draw_pair(sequences[other], self.frames, settings, factor, side_px, rng))
 
     def _sizes_of(self, sequence: Track) -> _Sizes:
         """Of the head: what the backbone makes of a crop of zeros tells its maps."""
@@ -186,14 +211,29 @@ class Tracking(Task):
         return self.backbone.network.input_range == "unit_max"
 
     def _require_one_list_of_bands(self, sequences: list[Track]) -> None:
-        """ConfigError where sequences of a camera have different band centres: a batch holds one list."""
+        """ConfigError where sequences of a camera have different band centres: a batch holds one list.
+
+        RawFileError as require_sizes.
+        """
         first_nm = self.frames.bands_nm(sequences[0])
+        for sequence in sequences:
+            _, height, width = self.frames.of(sequence, 0).shape
+            require_sizes(sequence, (height, width))
         for sequence in sequences[1:]:
             if self.frames.bands_nm(sequence) != first_nm:
                 raise ConfigError(
                     f"sequences {sequences[0].name} and {sequence.name} have different bands; give each camera its own "
                     "entry and folder in cameras"
                 )
+
+    def _require_something_to_score(self, sequence: Track) -> None:
+        """RawFileError where the object is in none of the frames that count."""
+        first = 0 if self.settings.pysot_compat else 1
+        if not (sequence.visible >= first).any():
+            raise RawFileError(
+                f"{sequence.boxes_from}: no frame but the first has a box: there is nothing to score; correct it, or "
+                "leave the sequence out"
+            )
 
     def _encoder(self, sequence: Track) -> CropEncoder:
         bands_nm = self.frames.bands_nm(sequence)
@@ -213,10 +253,7 @@ def score(sequence: Track, predicted_xywh: np.ndarray, *, pysot_compat: bool) ->
 
 def shown_of(name: str) -> Shown:
     """What of a frame the backbone is shown; ConfigError for an input without maps."""
-    chosen = input_of(name)
-    if not chosen.shown or chosen.picture:
-        raise ConfigError(f"input {name}: the head sees maps only; choose features or features-rgb")
-    return "rgb" if chosen.shown == "rgb" else "cube"
+    return "rgb" if require_maps(name).shown == "rgb" else "cube"
 
 
 def _of_cameras(scores: dict[str, SequenceScores]) -> dict[str, float]:
@@ -238,4 +275,4 @@ def open_tracking(settings: Any, place: Place, backbone: Frozen | None, choice: 
 
 def rebuilt_tracker(facts: dict[str, Any]) -> nn.Module:
     """The head of recorded facts, its weights still to be loaded."""
-    return CentreHead(**facts["sizes"])
+    return build_head(facts.get("head", CENTER), **facts["sizes"])  # older files name none

@@ -11,6 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from hvtrain.heads.correlation import correlated, padded
+
 WIDTH = 64  # channels of the relation; a backbone of hundreds of channels and a long training can use 256
 # what a head says before it has learnt: few cells hold a centre, it lies in the middle of its cell, and the box fills a
 # quarter of the crop's side
@@ -82,7 +84,7 @@ class CentreHead(nn.Module):
         search = self._adjusted(maps)  # (B, D, g, g)
         likeness = F.cosine_similarity(search, template.mean(dim=(2, 3), keepdim=True), dim=1)[:, None]  # (B, 1, g, g)
         # over as many cells as the object fills it is highest where they all are the object's
-        blurred = F.avg_pool2d(_padded(likeness, self.kernel), self.kernel, stride=1)
+        blurred = F.avg_pool2d(padded(likeness, self.kernel), self.kernel, stride=1)
         related = self.related(torch.cat([correlated(search, template), search, blurred], dim=1))
         score = self.score(related) + self.gain * blurred
         return CentreMaps(
@@ -96,22 +98,6 @@ class CentreHead(nn.Module):
         size = (self.grid, self.grid)
         beside = [F.interpolate(of_scale.float(), size=size, mode="area") for of_scale in maps]
         return self.adjust(torch.cat(beside, dim=1))
-
-
-def correlated(search: Tensor, template: Tensor) -> Tensor:
-    """(B, D, g, g): each channel of a search map (B, D, g, g) with that of its own template (B, D, k, k)."""
-    n, channels, rows, columns = search.shape
-    side = template.shape[-1]
-    kernels = template.reshape(n * channels, 1, side, side)
-    whole = _padded(search, side).flatten(0, 1)[None]  # (1, B * D, g + k - 1, g + k - 1)
-    flat = F.conv2d(whole, kernels, groups=n * channels)
-    return flat.reshape(n, channels, rows, columns) / side**2
-
-
-def _padded(search: Tensor, side: int) -> Tensor:
-    """Zeros around a map, so that what a kernel of `side` cells gives stands where the middle of the kernel lies."""
-    before, after = side // 2, (side - 1) // 2
-    return F.pad(search, (before, after, before, after))
 
 
 def centre_losses(maps: CentreMaps, boxes: Tensor) -> dict[str, Tensor]:

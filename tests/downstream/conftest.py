@@ -10,6 +10,8 @@ from small_networks import small_topology
 from verbs import hvtrain
 
 from hvtrain.backbones.hyperfree import HyperFreeBackbone
+from hvtrain.backbones.hypersl.backbone import HyperSlBackbone
+from hvtrain.backbones.hypersl.sizes import Sizes
 from hvtrain.backbones.weights import export
 
 DRAWN = (
@@ -19,6 +21,7 @@ DRAWN = (
 )
 SIDE = (24, 20)
 N_BANDS = 6
+WIDTH = 16  # of the small HyperSL
 
 
 def write_backbone(path, seed=9):
@@ -32,6 +35,16 @@ def write_backbone(path, seed=9):
 def backbone(tmp_path_factory):
     """A small HyperFree with first weights, as a run exports one."""
     return write_backbone(tmp_path_factory.mktemp("backbone") / "tiny.safetensors")
+
+
+@pytest.fixture(scope="session")
+def hypersl(tmp_path_factory):
+    """A small HyperSL with first weights, whose cells as a backbone are of 4 px."""
+    torch.manual_seed(3)
+    network = HyperSlBackbone(Sizes(width=WIDTH, depth=1, decoder_depth=1, heads=2), 32)
+    path = tmp_path_factory.mktemp("hypersl") / "spectra.safetensors"
+    export(network.state_dict(), path, network.sizes(), network.name)
+    return path
 
 
 def scene(seed):
@@ -60,8 +73,9 @@ def own_data(tmp_path_factory, make_cube):
 
 
 @pytest.fixture
-def with_pictures():
-    """For tests that look at the pictures of a run."""
+def with_pictures(monkeypatch):
+    """For tests that look at the pictures of a run; t-SNE, whose import alone takes seconds, has a test of its own."""
+    monkeypatch.setattr("hvtrain.downstream.plots.has_tsne", lambda: False)
 
 
 @pytest.fixture(autouse=True)

@@ -33,6 +33,21 @@ import pytest
             {"split": {"order": {"pattern": "x(1)", "near": 1, "scene_gap": 1}}},
             "does not tell its place by split.order",
         ),
+        ({"classes": {"plain": [0, 0, 300], "thing": [0, 0, 0]}}, "classes.plain.2"),
+        ({"classes": ["plain", "plain"]}, "classes name 'plain' twice"),
+        ({"classes": [f"c{k}" for k in range(256)]}, "classes: .* at most 255 items"),
+        ({"void": 0}, "beside void there is one class only"),
+        (
+            {"truth": {"file": "labels/{name}.png", "mapping": {1: 0}}},
+            "the training part holds one class only, plain: nothing is to be told apart",
+        ),
+        ({"truth": {"variable": "labels"}}, "image a: its cube does not say which raw file truth.variable is in"),
+        ({"input": "rgb", "pseudo_rgb": {"bands": [-1, 0, 1]}}, "pseudo_rgb.bands.0"),
+        (
+            {"input": "rgb", "pseudo_rgb": {"bands": [2, 0, 1], "ranges": [[0, 1], [1, 1], [0, 1]]}},
+            "from 1 to 1 does not",
+        ),
+        ({"recipe": {"lr": float("inf")}}, "recipe.lr"),
         ({"void": 2}, "void 2 is none of the 2 classes"),
         ({"hs3bench_compat": True}, "hs3bench_compat needs void"),
         ({"recipe": {"steps": 0}}, "recipe.steps"),
@@ -54,8 +69,10 @@ def test_a_wrong_task_file(task, adapt, changes, sentence):
     [
         (("--head", "unet"), {}, "head unet takes a picture, not the maps of input features"),
         (("--head", "ladder", "--input", "cube"), {}, "head ladder needs maps of a backbone"),
+        (("--head", "car"), {}, "head car is for tracking; choose one of linear, ladder, unet"),
         (("--input", "features+cube"), {}, "head linear sees no picture beside its maps"),
         (("--labels", 0), {}, "--labels 0 is no share"),
+        (("--labels", 1e-4), {}, "--labels 0.0001: no pixel of"),
         ((), {"source": None}, "input features needs a backbone: give --backbone"),
         ((), {"source": "nowhere.safetensors"}, "no such backbone; give the folder of a finished run"),
         ((), {"data": None}, "where are its images? give their folder with --data"),
@@ -75,6 +92,12 @@ def test_an_unknown_task_lists_the_known_ones(adapt):
 def test_two_files_of_one_name(copy, task, adapt):
     shutil.copytree(copy / "a.zarr", copy / "more" / "a.zarr")
     assert "would both be image a; correct images.remove or .glob" in adapt(task(), data=copy).err
+
+
+def test_a_test_part_without_labels_cannot_be_scored(copy, task, adapt):
+    for name in "ghi":
+        cv2.imwrite(str(copy / "labels" / f"{name}.png"), np.full((24, 20), 255, np.uint8))
+    assert "no pixel of the test part is labelled: nothing could be scored" in adapt(task(), data=copy).err
 
 
 @pytest.fixture

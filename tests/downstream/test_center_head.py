@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torchvision.ops import generalized_box_iou
 
-from hvtrain.heads.center import CentreHead, CentreMaps, bump, centre_losses, correlated, free_radius, generalised_iou
+from hvtrain.heads.center import CentreHead, CentreMaps, bump, centre_losses, free_radius, generalised_iou
+from hvtrain.heads.correlation import correlated
 
 
 @pytest.mark.parametrize("side", [3, 4])

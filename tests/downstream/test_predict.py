@@ -97,6 +97,14 @@ def test_a_head_that_sees_a_picture_refuses_another_camera(task, adapt, make_cub
     assert "has 4 bands, the head was trained on 6" in said.err
 
 
+def test_a_box_is_for_tracking(task, adapt, own_data, tmp_path):
+    folder = adapt(task(), "--steps", 1).out.split(": ")[0]
+    said = hvtrain("predict", folder, own_data / "a.zarr", tmp_path / "a.png", "--box", 1, 2, 3, 4)
+    assert said.status == 2
+    assert "--box says where an object is to be followed from" in said.err
+    assert "is a head of kind segment" in said.err
+
+
 def test_half_size_and_raw_files_of_ones_own(task, adapt, tmp_path):
     """Raw files under a descriptor, every second pixel: the prediction has the size of the cube."""
     data = tmp_path / "data"

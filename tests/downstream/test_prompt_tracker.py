@@ -1,10 +1,15 @@
 """Tracking by prompts: masks to boxes, and SAM itself on something that can be seen."""
 
 import numpy as np
+import pytest
 import torch
+from verbs import hvtrain
 
+from hvlabel.demo.cameras import CAMERAS
+from hvlabel.demo.sequences import moving_object, write_sequence
 from hvlabel.models.sam import SamPredictor
 from hvtrain.downstream.prompt_tracker import PromptTracker
+from hvtrain.downstream.sequences import BOXES_FILE, read_boxes
 
 
 class Bright:
@@ -49,3 +54,66 @@ def test_sam_follows_what_can_be_seen(sam):
     tracker.start(frame_of(14, 16, 16, 64), np.array([14, 16, 16, 16]))
     box = tracker.follow(frame_of(17, 17, 16, 64))
     np.testing.assert_allclose(box, [17, 17, 16, 16], atol=2)
+
+
+# ------------------------------------------------------------------------------------------------------- the command
+
+
+@pytest.fixture(scope="module")
+def frames(tmp_path_factory):
+    """Three mosaics of HOT's kind and their boxes. Only to be read."""
+    folder = tmp_path_factory.mktemp("hot") / "sequence"
+    camera = CAMERAS["mosaic16"]
+    write_sequence(folder, camera, ".png", moving_object(camera, 48, 3, 0))
+    return folder
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    """SAM is what says that the bright is the mask; its checkpoint is asked for all the same."""
+    monkeypatch.setattr("hvtrain.downstream.track_predict.SamPredictor", lambda network: Bright())
+    monkeypatch.setattr("hvtrain.downstream.track_predict.sam_of", lambda model: model.path())
+
+
+def test_sam_follows_from_the_file_or_from_a_box(quick, frames, tmp_path):
+    options = ("--descriptor", "hotvis")
+    said = hvtrain("predict", "sam:random:0", frames, tmp_path / "boxes.txt", *options)
+    assert said.status == 0, said.err
+    assert "3 boxes, AUC" in said.out
+    boxes = read_boxes(tmp_path / "boxes.txt")
+    assert boxes.shape == (3, 4)
+    np.testing.assert_array_equal(boxes[0], read_boxes(frames / BOXES_FILE)[0])
+    said = hvtrain("predict", "sam:random:0", frames, tmp_path / "mine.txt", *options, "--box", 4, 5, 12, 11)
+    assert said.out.strip().endswith(": 3 boxes")
+    assert (tmp_path / "mine.txt").read_text().splitlines()[0] == "4.00\t5.00\t12.00\t11.00"
+
+
+@pytest.mark.parametrize(
+    ("head", "options", "sentence"),
+    [
+        ("sam", (), "no frame *.zarr in it; a sequence needs at least one, and raw frames a descriptor"),
+        ("sam", ("--descriptor", "hotvis", "--frames", "*.bmp"), "no frame *.bmp in it"),
+        ("sam", ("--descriptor", "nowhere"), "nowhere"),
+        ("sam", ("--descriptor", "hotvis", "--box", 1, 2, 0, 5), "--box: the first box has no size"),
+        ("sam", ("--descriptor", "hotvis", "--box", 1, 2, "nan", 5), "--box: the first box has no size"),
+        ("sam", ("--descriptor", "hotvis", "--box", 60, 2, 5, 5), "--box: the first box 60 2 5 5 lies outside"),
+        ("sam", ("--descriptor", "hotvis"), "SAM is not in the model cache; run `hvlabel models fetch`"),
+        ("sam:nowhere.pt", ("--descriptor", "hotvis"), "nowhere.pt"),
+        ("sam", ("--descriptor", "hotvis", "--backbone", "run"), "--backbone is for heads that were trained on one"),
+        ("nowhere", ("--descriptor", "hotvis"), "--descriptor and --frames are for sam"),
+        ("nowhere", ("--frames", "*.tif"), "--descriptor and --frames are for sam"),
+        ("nowhere", ("--box", 1, 2, 3, 4), "no such head"),
+    ],
+)
+def test_what_cannot_be_followed_is_one_sentence(quick, frames, tmp_path, head, options, sentence):
+    said = hvtrain("predict", head, frames, tmp_path / "boxes.txt", *options)
+    assert said.status == 2
+    assert sentence in said.err
+    assert len(said.err.strip().splitlines()) == 1
+    assert not (tmp_path / "boxes.txt").exists()
+
+
+def test_boxes_are_text(quick, frames, tmp_path):
+    said = hvtrain("predict", "sam", frames, tmp_path / "boxes.csv", "--descriptor", "hotvis")
+    assert said.status == 2
+    assert "boxes are written as .txt" in said.err

@@ -104,6 +104,14 @@ def test_from_raw_files_to_scores_and_a_map(adapt, task, hs_sod, tmp_path):
     np.testing.assert_array_equal(strip[:, 2 * SIZE_PX :], written)  # picture, truth, map
 
 
+@pytest.mark.parametrize("chosen", ["features", "features-rgb"])
+def test_parts_of_images_are_learnt_from_too(adapt, task, chosen):
+    changes = {"augment": {"flip": 0.5, "crop": 0.6, "gain_sd": 0.03}}
+    _, facts = facts_of(adapt(task(**changes), "--steps", "3", "--input", chosen))
+    assert facts["settings"]["augment"] == {"crop": 0.6, "gain_sd": 0.03}
+    assert 0 <= facts["scores"]["test"]["max_f"] <= 1
+
+
 @pytest.mark.slow
 def test_a_spectrum_finds_what_its_colours_hide(adapt, task):
     steps = ("--steps", "150")
@@ -146,6 +154,8 @@ def test_the_shipped_split_is_the_published_one():
         ({"decoder": "sam"}, (), "SAM's weights are absent"),
         ({"truth": {"file": "no/{name}.jpg"}}, (), "no truth no/0001.jpg"),
         ({"variant": "sum"}, (), "variant"),
+        ({"truth": {"file": "{stem}.jpg"}}, (), "may use {name} only"),
+        ({}, ("--labels", 0), "--labels 0 is no share"),
     ],
 )
 def test_what_does_not_go_together_is_one_sentence(adapt, task, changes, options, sentence):
@@ -165,6 +175,24 @@ def test_a_truth_of_another_size_or_a_damaged_one_is_one_sentence(adapt, task, h
     assert "truth of 0003 is 10 x 12 px, its cube 48 x 48 px" in said.err
     truth.write_bytes(b"no picture")
     assert "not a readable picture" in adapt(task(), data=copy).err
+
+
+@pytest.mark.parametrize(
+    ("value", "sentence"), [(1, "give 255 for the object, 0 elsewhere"), (255, "give 0 beside the object")]
+)
+def test_truths_without_an_object_or_all_object_are_refused(adapt, task, hs_sod, tmp_path, value, sentence):
+    copy = tmp_path / "copy"
+    shutil.copytree(hs_sod, copy)
+    for path in (copy / "ground-truth").glob("*.jpg"):
+        cv2.imwrite(str(path), np.full((SIZE_PX, SIZE_PX), value, np.uint8))
+    said = adapt(task(), data=copy)
+    assert said.status == 2
+    assert sentence in said.err
+
+
+def test_few_labels_are_few_images(adapt, task):
+    _, facts = facts_of(adapt(task(), "--steps", "1", "--labels", 34))
+    assert len(facts["notes"]["trained_on"]) == 2  # of six
 
 
 def test_a_map_is_written_as_png(adapt, task, tmp_path):
