@@ -79,6 +79,8 @@ def test_provenance_report_and_page_say_where_the_masks_come_from(own):
     assert provenance["settings"] == {"backend": "drawn"}  # nothing else is read
     assert provenance["drawn_in"]["file"] == "vis31_00.json"
     assert document["annotations"][0]["picture"] == "drawn"
+    assert '"file": "vis31_00.json"' in hvlabel("info", own.masks("prompts", "d", "vis31_00")).out
+    assert "imported_from" in hvlabel("info", own.drawn("d", "vis31_00")).out
     label = read_document(own.label("d", "vis31_00"))["provenance"]["branches"]["prompts"]
     assert label["drawn_in"] == provenance["drawn_in"]
     run = summarise(own)
