@@ -66,7 +66,8 @@ def test_a_label_goes_to_coco_and_back_through_the_fusion_pixel_for_pixel(own, t
         assert pixels(own.label("d", name)) == labels[name]
         branch = read_masks(own.masks("prompts", "d", name))
         assert [mask.score for mask in branch.masks] == scores[name]
-        assert {mask.branch for mask in branch.masks} == {"prompts"}
+        assert {(mask.branch, mask.extra["name"]) for mask in branch.masks} == {("prompts", "object")}
+    assert re.search(rb'"name": ?"object"', build_page(own, "d", "vis31_00"))  # shown beside score and votes
 
 
 def test_provenance_report_and_page_say_where_the_masks_come_from(own):
