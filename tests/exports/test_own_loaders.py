@@ -1,4 +1,4 @@
-"""Exports read by the tools that they are for, with the tools' own loaders; a tool that is not installed skips its test."""
+"""Exports read by the tools that they are for, with their own loaders; what is not installed skips its test."""
 
 import json
 from pathlib import Path
