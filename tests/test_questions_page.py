@@ -88,7 +88,16 @@ def test_commands_of_exports_run(here, repository, monkeypatch):
         assert said.status == 0, f"{command}: {said.err}"
 
 
-SNIPPETS = {"torch": 0, "pycocotools": 1, "datasets": 2, "pandas": 3, "fiftyone": 4, "napari": 5, "geopandas": 6}
+SNIPPETS = {
+    "torch": 0,
+    "pycocotools": 1,
+    "datasets": 2,
+    "pandas": 3,
+    "fiftyone": 4,
+    "napari": 5,
+    "geopandas": 6,
+    "supervision": 7,
+}
 
 
 @pytest.mark.parametrize("module", SNIPPETS)

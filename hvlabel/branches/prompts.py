@@ -1,4 +1,4 @@
-"""prompts: masks of the objects that people marked by boxes or points."""
+"""prompts: masks of the objects that people marked by boxes or points, or their masks as they drew them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pydantic import Field
 from hvlabel.branches.material import composites
 from hvlabel.branches.pictures import scored
 from hvlabel.config import NetworkBranchSettings, Sam2Model, Surroundings, read_by
-from hvlabel.masks import Mask, MaskSet, encode, interior_point, ranked
+from hvlabel.masks import Mask, MaskSet, decode, encode, interior_point, ranked
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -23,15 +23,17 @@ STABILITY_OFFSET = 1.0  # logit shift of the stability test, as of the generator
 
 
 class PromptsSettings(NetworkBranchSettings):
-    """Masks of the boxes and points that people drew, from files beside the images."""
+    """Masks of the boxes and points that people drew, from files beside the images; or masks that they drew."""
 
     version: ClassVar[int] = 1
 
-    backend: Literal["auto", "sam", "sam2", "off"] = Field(
-        "auto", description="auto: sam; the branch runs where a data set has a rule `prompts`; off: it does not"
+    backend: Literal["auto", "sam", "sam2", "drawn", "off"] = Field(
+        "auto",
+        description="auto: sam; drawn: the masks of the files as they are, without a network; the branch runs where a "
+        "data set has a rule `prompts`; off: it does not",
     )
     sam2: Annotated[Sam2Model | None, read_by("sam2")] = Field(None, description="required by backend sam2")
-    n_composites: int = Field(
+    n_composites: Annotated[int, read_by("sam", "sam2")] = Field(
         2,
         ge=0,
         le=8,
@@ -46,6 +48,10 @@ class PromptsSettings(NetworkBranchSettings):
     def resolved(self) -> Self:
         """The settings of a branch that runs: nothing else decodes what people drew, so there is no way round SAM."""
         return self.model_copy(update={"backend": "sam"}) if self.backend == "auto" else self
+
+    def takes_masks(self) -> bool:
+        """Whether nothing is decoded."""
+        return self.backend == "drawn"
 
 
 class MarkModel(Protocol):
@@ -73,12 +79,16 @@ class MarkModel(Protocol):
         """(N, h, w) low-resolution logits -> (N, H, W) of the picture."""
 
 
-def run(cube: Cube, settings: PromptsSettings, model: MarkModel, prompts: Sequence[ObjectPrompt]) -> MaskSet:
+def run(cube: Cube, settings: PromptsSettings, model: MarkModel | None, prompts: Sequence[ObjectPrompt]) -> MaskSet:
     """One mask per prompt, best first.
+
+    Of backend drawn, each prompt's own mask, pixel for pixel; `model` is None then.
 
     Each prompt is decoded on the RGB picture and on the composites, since what only the spectrum shows has no outline
     in colours; the mask of the highest predicted IoU times stability stays, and its extra says of which picture it is.
     """
+    if model is None:
+        return ranked([_as_drawn(prompt) for prompt in prompts], cube.height_px, cube.width_px)
     best: list[Mask | None] = [None] * len(prompts)
     if prompts:
         for name, picture in _pictures(cube, settings.n_composites):
@@ -87,6 +97,20 @@ def run(cube: Cube, settings: PromptsSettings, model: MarkModel, prompts: Sequen
             best = [_better(one, other) for one, other in zip(best, on_picture, strict=True)]
     drawn = [mask for mask in best if mask is not None]
     return ranked(drawn, cube.height_px, cube.width_px)
+
+
+def _as_drawn(prompt: ObjectPrompt) -> Mask:
+    """The mask that a prompt comes with."""
+    drawn = prompt.drawn
+    assert drawn is not None  # prompts are read with masks where nothing decodes them
+    point_xy = interior_point(decode(drawn.rle))
+    return Mask(drawn.rle, drawn.score, branch="prompts", point_xy=point_xy, extra=_about(prompt, "drawn"))
+
+
+def _about(prompt: ObjectPrompt, picture: str) -> dict[str, Any]:
+    """What a mask says of its prompt. picture: that it was decoded on, or `drawn`."""
+    named = {} if prompt.name is None else {"name": prompt.name}
+    return {"picture": picture, "prompt": prompt.object_id, **named}
 
 
 def _better(first: Mask | None, second: Mask | None) -> Mask | None:
@@ -140,9 +164,6 @@ def _mask(full: Tensor, predicted_iou: float, prompt: ObjectPrompt, name: str) -
         return None
     n_above = (full > STABILITY_OFFSET).sum()
     n_below = (full > -STABILITY_OFFSET).sum()  # px; at least as many as inside, so never 0
-    extra: dict[str, Any] = {"picture": name, "prompt": prompt.object_id}
-    if prompt.name is not None:
-        extra["name"] = prompt.name
     mask = Mask(
         encode(inside),
         score=0.0,  # until it is scored
@@ -150,6 +171,6 @@ def _mask(full: Tensor, predicted_iou: float, prompt: ObjectPrompt, name: str) -
         point_xy=prompt.points_xy[0] if prompt.points_xy else interior_point(inside),
         predicted_iou=predicted_iou,
         stability_score=float(n_above / n_below),
-        extra=extra,
+        extra=_about(prompt, name),
     )
     return scored(mask)

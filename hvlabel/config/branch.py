@@ -15,6 +15,8 @@ from hvlabel.settings import Settings
 
 Branch: TypeAlias = str  # name of a row of hvlabel/branches/table.py
 
+WITHOUT_NETWORK = ("regions", "drawn")  # backends of branches that may run a network
+
 FAST = ReadWhen("mode", ("fast",))
 IN_FAST_MODE = ReadWhen("generator.mode", ("fast",))
 
@@ -145,6 +147,10 @@ class BranchSettings(StageSettings):
         """The network of the chosen backend, or None. Backend auto has to be resolved before."""
         return None
 
+    def takes_masks(self) -> bool:
+        """Whether it takes the masks that people drew as they are, not boxes and points."""
+        return False
+
     def why_no_network(self) -> str | None:
         """Why backend auto came to one without a network; None: it did not."""
         return None
@@ -186,8 +192,8 @@ class NetworkBranchSettings(BranchSettings):
         return self.model_copy(update={"backend": "sam"})
 
     def network(self) -> Weights | None:
-        """The network of the chosen backend, or None for regions. Backend auto has to be resolved before."""
-        return None if self.backend in ("auto", "regions") else getattr(self, self.backend)
+        """The network of the chosen backend, or None where it needs none. Backend auto has to be resolved before."""
+        return None if self.backend in ("auto", *WITHOUT_NETWORK) else getattr(self, self.backend)
 
     def why_no_network(self) -> str | None:
         """Why backend auto became regions."""
@@ -202,7 +208,7 @@ class NetworkBranchSettings(BranchSettings):
         if self.backend == "auto":
             return self.resolved().relevant()
         chosen = super().relevant()
-        if self.backend == "regions":
+        if self.backend in WITHOUT_NETWORK:
             return chosen
         return {**chosen, "network_masks": NETWORK_MASKS_VERSION}
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,6 +14,7 @@ import numpy as np
 from hvlabel.errors import MaskFileError
 from hvlabel.masks import Rle, areas, encode, segmentation_rle
 from hvlabel.prompt_files import PromptFileError
+from hvlabel.prompt_files.coco import stated_score
 from hvlabel.prompt_files.instance_mask import png_values, tiff_values
 from hvlabel.prompt_files.source import Source
 
@@ -21,10 +23,15 @@ SUFFIXES = (".json", *PICTURES)
 
 
 class Drawn(NamedTuple):
-    """One object. category: its class, or None."""
+    """One object.
+
+    category : its class, or None
+    score    : reads the score that its file states, in [0, 1]; PromptFileError for another
+    """
 
     rle: Rle
     category: str | None
+    score: Callable[[], float] = lambda: 1.0
 
 
 class DrawnImage(NamedTuple):
@@ -110,6 +117,7 @@ def _reader(
 def _objects(path: Path, annotations: list[Any], categories: dict[Any, str], height: int, width: int) -> list[Drawn]:
     """The objects of some annotations; crowds and boxes without a mask are none."""
     objects = []
+    source = Source(path, height, width, ())
     for k, annotation in enumerate(annotations):
         if not isinstance(annotation, dict):
             raise MaskFileError(f"{path}: annotation {k} is no mapping; write it again")
@@ -119,7 +127,8 @@ def _objects(path: Path, annotations: list[Any], categories: dict[Any, str], hei
         rle = segmentation_rle(path, k, annotation["segmentation"], (height, width))
         if int(areas([rle])[0]):
             category = annotation.get("category_id")
-            objects.append(Drawn(rle, categories.get(category) if isinstance(category, int | str) else None))
+            name = categories.get(category) if isinstance(category, int | str) else None
+            objects.append(Drawn(rle, name, partial(stated_score, source, f"annotations[{k}]", annotation)))
     if annotations and not objects:
         raise MaskFileError(
             f"{path}: {len(annotations)} annotations and no mask among them; boxes and points are read by the rule "

@@ -60,6 +60,8 @@ def import_prompts(layout: Layout, path: Path | str, dataset: str | None = None)
             f"  prompts: {{path: '{rule}', optional: true}}",
             "  allow_outside: true",
         ]
+    if taken.n_images:
+        taken.sentences.append("SAM draws each mask anew; `prompts: {backend: drawn}` takes them as they are")
     return taken
 
 
@@ -122,4 +124,6 @@ def _mask(drawn: Drawn, branch: str) -> Mask:
     extra: dict[str, Any] = {"spectral_only": False}
     if drawn.category is not None:
         extra["name"] = drawn.category
-    return Mask(drawn.rle, score=1.0, branch=branch, point_xy=interior_point(decode(drawn.rle)), extra=extra)
+    # a truth is true, whoever was how sure of it
+    score = 1.0 if branch == "truth" else drawn.score()
+    return Mask(drawn.rle, score=score, branch=branch, point_xy=interior_point(decode(drawn.rle)), extra=extra)

@@ -86,4 +86,5 @@ def _about(mask: Mask) -> list[str]:
     if not mask.extra.get("quality_known", True):
         expected += " (it lies outside of what the predictor knows)"
     area_px = int(areas([mask.rle])[0])
-    return [f"{area_px} px, x {x0} to {x1 - 1}, y {y0} to {y1 - 1}; score {mask.score:.2f}{expected}"]
+    of_class = f"; class {mask.extra['name']}" if "name" in mask.extra else ""
+    return [f"{area_px} px, x {x0} to {x1 - 1}, y {y0} to {y1 - 1}; score {mask.score:.2f}{expected}{of_class}"]

@@ -34,10 +34,14 @@ def _drawn(rgb: np.ndarray, masks: Sequence[np.ndarray]) -> np.ndarray:
     largest_first = np.argsort(-area_px, kind="stable").tolist()
     canvas = rgb.astype(np.float32)
     for k in largest_first:
-        canvas[masks[k]] = (1 - FILL) * canvas[masks[k]] + FILL * colour_of(k)
+        # most masks are small: their box is a fraction of the picture
+        x, y, width, height = cv2.boundingRect(masks[k].view(np.uint8))
+        box = np.s_[y : y + height, x : x + width]
+        inside, below = masks[k][box], canvas[box]
+        below[inside] = (1 - FILL) * below[inside] + FILL * colour_of(k)
     picture = np.ascontiguousarray(canvas.astype(np.uint8))
     for k in largest_first:
-        contours, _ = cv2.findContours(masks[k].astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+        contours, _ = cv2.findContours(masks[k].view(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
         cv2.drawContours(picture, contours, -1, colour_of(k).tolist(), 1)
     return picture
 

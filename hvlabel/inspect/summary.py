@@ -168,9 +168,18 @@ def _caution(provenance: dict[str, Any] | None) -> str:
         return "Untrained random weights were used: these masks mean nothing, they only show that the pipeline runs."
     if provenance["learned_model"]:
         return ""
-    sentence = "No learned model was used: all masks are classical graph regions (backend `regions`)."
+    sentence = f"No learned model was used: all masks are {_what_masks_are(provenance['branches'])}."
     reasons = {of["fallback"] for of in provenance["branches"].values() if of.get("fallback")}
     return " ".join([sentence, *(f"No SAM: {reason}." for reason in sorted(reasons))])
+
+
+def _what_masks_are(branches: dict[str, Any]) -> str:
+    """Where the masks of branches without a network come from."""
+    drawn = [name for name, of in branches.items() if of.get("backend") == "drawn"]
+    if len(drawn) == len(branches):
+        return "as people drew them"
+    aside = f", but for {', '.join(drawn)}, whose masks people drew" if drawn else ""
+    return f"classical graph regions (backend `regions`){aside}"
 
 
 def _about_branches_off(left_out: Sequence[str]) -> list[str]:

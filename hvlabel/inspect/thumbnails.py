@@ -14,6 +14,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 from tqdm import tqdm
 
+from hvlabel import __version__
 from hvlabel.cache.publish import publish_bytes
 from hvlabel.cube import open_cube
 from hvlabel.errors import HvError
@@ -24,6 +25,8 @@ from hvlabel.viewer import build_page, is_page_of, jpeg, page_key
 
 SIDE_PX = 220  # of the longer side
 JPEG_QUALITY = 82
+JPEG_START, JPEG_COMMENT = b"\xff\xd8", b"\xff\xfe"
+HEAD_BYTES = 200  # of a thumbnail, in which it says what it was made from
 MAX_PROCESSES = 4  # each may hold a whole cube
 WORTH_PROCESSES_PAGES, WORTH_PROCESSES_THUMBNAILS = 6, 200  # starting processes takes a second or two
 
@@ -57,17 +60,20 @@ def thumbnail(layout: Layout, dataset: str, image_id: str) -> np.ndarray:
 
 
 def publish_all(layout: Layout, todo: Sequence[Work]) -> list[Made]:
-    """Make thumbnails and pages; those of an earlier report that this one does not show go."""
+    """Make the thumbnails and pages that are missing; those of an earlier report that this one does not show go."""
     with tqdm(total=len(todo), desc="gallery", unit="image", disable=not sys.stderr.isatty()) as bar:
         # a page takes a second: what it was made from tells whether that is needed
-        kept = [work.with_page and _is_current(layout, work) for work in todo]
-        missing = [
-            work._replace(with_page=work.with_page and not is_kept) for work, is_kept in zip(todo, kept, strict=True)
-        ]
-        made = []
-        for work, one, is_kept in zip(todo, _mapped(layout, missing), kept, strict=True):
-            made.append(Made(work, one.has_thumbnail, one.has_page or (is_kept and one.has_thumbnail)))
+        pages_kept = [work.with_page and _is_current(layout, work) for work in todo]
+        kept = [Made(work, _is_drawn(layout, work), is_kept) for work, is_kept in zip(todo, pages_kept, strict=True)]
+        missing = [one for one in kept if not one.has_thumbnail or one.has_page != one.work.with_page]
+        bar.update(len(todo) - len(missing))
+        works = [one.work._replace(with_page=one.work.with_page and not one.has_page) for one in missing]
+        anew = {}
+        for before, one in zip(missing, _mapped(layout, works), strict=True):
+            has_page = one.has_page or (before.has_page and one.has_thumbnail)
+            anew[before.work] = Made(before.work, one.has_thumbnail, has_page)
             bar.update()
+        made = [anew.get(one.work, one) for one in kept]
     shown = set()
     for (dataset, image_id, _), has_thumbnail, has_page in made:
         if has_thumbnail:
@@ -88,6 +94,25 @@ def _is_current(layout: Layout, work: Work) -> bool:
         return is_page_of(layout.page(work.dataset, work.image_id), page_key(layout, work.dataset, work.image_id))
     except HvError:
         return False
+
+
+def _is_drawn(layout: Layout, work: Work) -> bool:
+    """Whether the thumbnail of an image is there, made from the label that there is now."""
+    try:
+        with layout.thumbnail(work.dataset, work.image_id).open("rb") as file:
+            return _remark(layout, work) in file.read(HEAD_BYTES)
+    except OSError:
+        return False
+
+
+def _remark(layout: Layout, work: Work) -> bytes:
+    """What a thumbnail says of the label that it was made from, as a segment of a JPEG file (ITU-T T.81, B.2.4.5).
+
+    Size and time of the file, not its seal: fifteen thousand files are looked at, not read. OSError if it is missing.
+    """
+    of_file = layout.label(work.dataset, work.image_id).stat()
+    content = f"hvlabel {__version__} {of_file.st_size} {of_file.st_mtime_ns};".encode()
+    return JPEG_COMMENT + (len(content) + 2).to_bytes(2, "big") + content  # the length counts itself
 
 
 def _mapped(layout: Layout, todo: Sequence[Work]) -> Iterator[Made]:
@@ -115,10 +140,12 @@ def _make(layout: Layout, work: Work) -> Made:
     """Publish what can be made of one image."""
     dataset, image_id, with_page = work
     try:
+        remark = _remark(layout, work)  # before the label is read: one that changes meanwhile is drawn again
         small = jpeg(thumbnail(layout, dataset, image_id), JPEG_QUALITY)
-    except HvError:
+    except (HvError, OSError):
         return Made(work, has_thumbnail=False, has_page=False)
-    publish_bytes(layout.thumbnail(dataset, image_id), small)
+    start = len(JPEG_START)
+    publish_bytes(layout.thumbnail(dataset, image_id), small[:start] + remark + small[start:])
     if not with_page:
         return Made(work, has_thumbnail=True, has_page=False)
     try:

@@ -15,10 +15,10 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from hvlabel.prompt_files import csv_table, instance_mask, json_file, voc, yolo
-from hvlabel.prompt_files.prompt import ObjectPrompt, Stated, checked
+from hvlabel.prompt_files.prompt import Drawn, ObjectPrompt, Stated, checked, checked_mask
 from hvlabel.prompt_files.source import PromptFileError, Source
 
-__all__ = ["ObjectPrompt", "PromptFileError", "read_prompts"]
+__all__ = ["Drawn", "ObjectPrompt", "PromptFileError", "read_prompts"]
 
 READERS: dict[str, Callable[[Source], Iterable[Stated]]] = {
     ".json": json_file.read,
@@ -32,17 +32,25 @@ READERS: dict[str, Callable[[Source], Iterable[Stated]]] = {
 
 
 def read_prompts(
-    path: Path | str, height_px: int, width_px: int, image_names: Sequence[str] = ()
+    path: Path | str,
+    height_px: int,
+    width_px: int,
+    image_names: Sequence[str] = (),
+    *,
+    with_masks: bool = False,
 ) -> list[ObjectPrompt]:
     """The objects that a file asks for in one image, in the file's order; empty if it marks none.
 
     image_names : names by which a file of many images may know this one (file name, stem, id); whole names are compared
                   first, then stems. A file of a single image is taken to be of this one.
-    PromptFileError if the file is missing, damaged, of another kind, of another image, or asks for the impossible.
+    with_masks  : each object comes with its mask as it is drawn, instead of box and points; one without is refused
+    PromptFileError if the file is missing, damaged, of another kind, of another image, or asks for the impossible;
+    MaskFileError if a mask is damaged.
     """
     path = Path(path)
     source = Source(path, height_px, width_px, tuple(image_names))
     reader = READERS.get(path.suffix.lower())
     if reader is None:
         raise source.error(f"annotations with the suffix {path.suffix!r} are not known; expected {', '.join(READERS)}")
-    return [checked(source, stated) for stated in reader(source)]
+    check = checked_mask if with_masks else checked
+    return [check(source, stated) for stated in reader(source)]

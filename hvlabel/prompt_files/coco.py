@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 
+from hvlabel.masks import segmentation_rle
 from hvlabel.prompt_files.json_values import id_or_none, list_of, mapping_of, number_of, numbers_of, text_or_none
-from hvlabel.prompt_files.prompt import Box, ObjectPrompt, Stated
+from hvlabel.prompt_files.prompt import Box, Drawn, ObjectPrompt, Stated
 from hvlabel.prompt_files.segmentation import tight_box
 from hvlabel.prompt_files.source import Source, shown
 
@@ -53,6 +55,21 @@ def read_sa1b(source: Source, document: dict[str, object]) -> Iterator[Stated]:
             yield _stated(source, k, annotation, categories)
 
 
+def stated_score(source: Source, where: str, annotation: dict[str, object]) -> float:
+    """The score that an annotation states, else SAM's estimate of its IoU, else 1."""
+    if annotation.get("score") is not None:
+        score = number_of(source, f"{where}.score", annotation["score"])
+        if not 0 <= score <= 1:
+            raise source.error(
+                f"{where}: the score {score:.10g} is outside [0, 1]; correct it, or leave it out: it counts 1 then"
+            )
+        return score
+    if annotation.get("predicted_iou") is not None:
+        estimate = number_of(source, f"{where}.predicted_iou", annotation["predicted_iou"])
+        return min(max(estimate, 0.0), 1.0)  # a network's estimate may lie a little beyond
+    return 1.0
+
+
 def _images(source: Source, document: dict[str, object]) -> list[dict[str, object]]:
     """The document's images as mappings."""
     images = list_of(source, "images", document["images"])
@@ -97,7 +114,17 @@ def _stated(source: Source, k: int, annotation: dict[str, object], categories: d
         name = categories.get(category_id) or category_id
     object_id = id_or_none(annotation.get("id")) or str(k)
     prompt = ObjectPrompt(_box(source, where, annotation), name=name, object_id=object_id)
-    return Stated(where, prompt)
+    has_mask = annotation.get("segmentation") not in (None, [])
+    return Stated(where, prompt, partial(_drawn, source, k, annotation) if has_mask else None)
+
+
+def _drawn(source: Source, k: int, annotation: dict[str, object]) -> Drawn:
+    """The mask of an annotation, with the class that files of this project say at it."""
+    size = (source.height_px, source.width_px)
+    rle = segmentation_rle(source.path, k, annotation["segmentation"], size)
+    name = annotation.get("name")
+    score = stated_score(source, f"annotations[{k}]", annotation)
+    return Drawn(rle, score, name if isinstance(name, str) else None)
 
 
 def _box(source: Source, where: str, annotation: dict[str, object]) -> Box:

@@ -7,12 +7,14 @@ import logging
 import math
 import struct
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import cv2
 import numpy as np
 
-from hvlabel.prompt_files.prompt import ObjectPrompt, Stated
+from hvlabel.masks import encode
+from hvlabel.prompt_files.prompt import Drawn, ObjectPrompt, Stated
 from hvlabel.prompt_files.source import PromptFileError, Source
 
 logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # what it complains about is told in our sentence
@@ -129,7 +131,12 @@ def _objects(source: Source, mask: np.ndarray) -> Iterator[Stated]:
         if slices is not None:  # values may have gaps
             rows, columns = slices
             box = (float(columns.start), float(rows.start), float(columns.stop), float(rows.stop))
-            yield Stated(f"value {k}", ObjectPrompt(box, object_id=str(k)))
+            yield Stated(f"value {k}", ObjectPrompt(box, object_id=str(k)), partial(_drawn, mask, k))
+
+
+def _drawn(mask: np.ndarray, value: int) -> Drawn:
+    """The object of a value of an (H, W) instance mask."""
+    return Drawn(encode(mask == value))
 
 
 def _not_a_mask(source: Source, what: str) -> PromptFileError:

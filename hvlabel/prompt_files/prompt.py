@@ -3,16 +3,29 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
+from hvlabel.masks import Rle, areas
 from hvlabel.prompt_files.source import Source, shown
 
 MAX_EXCESS_PX = 1.0  # tools round boxes outwards: that much over the image's edge is clipped, not refused
 
 Box = tuple[float, float, float, float]
 Point = tuple[float, float]
+
+
+class Drawn(NamedTuple):
+    """An object's mask as its file holds it.
+
+    score : what the file says, in [0, 1]; else 1
+    name  : its class, where a file says that at the mask; or None
+    """
+
+    rle: Rle
+    score: float = 1.0
+    name: str | None = None
 
 
 @dataclass(frozen=True)
@@ -24,6 +37,7 @@ class ObjectPrompt:
     labels    : one per point; 1 foreground, 0 background
     name      : its class, or None
     object_id : the file's own id, or the position in the file from 0
+    drawn     : its mask, where masks were asked for; it then has no box and no points
     """
 
     box_xyxy: Box | None
@@ -31,22 +45,25 @@ class ObjectPrompt:
     labels: tuple[int, ...] = ()
     name: str | None = None
     object_id: str = ""
+    drawn: Drawn | None = None
 
 
 class Stated(NamedTuple):
-    """A prompt as the file states it, not yet checked. where: its place in the file, for errors."""
+    """A prompt as the file states it, not yet checked.
+
+    where : its place in the file, for errors
+    drawn : reads its mask; None: the file has none of it
+    """
 
     where: str
     prompt: ObjectPrompt
+    drawn: Callable[[], Drawn] | None = None
 
 
 def checked(source: Source, stated: Stated) -> ObjectPrompt:
     """The prompt, its box clipped to the image; PromptFileError if it cannot be meant."""
-    where, prompt = stated
-    for text in (prompt.name or "", prompt.object_id):
-        # JSON can spell half a character, which nothing downstream could write
-        if not text.isascii() and any("\ud800" <= letter <= "\udfff" for letter in text):
-            raise source.error(f"{where}: the name or id {shown(text)} is no valid text; write it again")
+    where, prompt, _ = stated
+    _require_text(source, where, prompt.name, prompt.object_id)
     for x, y in prompt.points_xy:
         _require_point(source, where, x, y)
     if prompt.points_xy and 1 not in prompt.labels:
@@ -56,6 +73,23 @@ def checked(source: Source, stated: Stated) -> ObjectPrompt:
     if prompt.box_xyxy is None:
         return prompt
     return replace(prompt, box_xyxy=_inside(source, where, prompt.box_xyxy))
+
+
+def checked_mask(source: Source, stated: Stated) -> ObjectPrompt:
+    """The prompt with its mask instead of box and points; MaskFileError or PromptFileError if it has no sound one."""
+    where, prompt, read = stated
+    if read is None:
+        raise source.error(
+            f"{where}: a box or points without a mask, and prompts.backend drawn takes masks only (COCO or SA-1B with "
+            "segmentations, instance masks as PNG or TIFF); add the mask, or choose backend sam, which draws it"
+        )
+    drawn = read()
+    if not areas([drawn.rle])[0]:
+        raise source.error(f"{where}: the mask marks no pixel; take it away")
+    name = prompt.name or drawn.name
+    _require_text(source, where, name, prompt.object_id)
+    # what tools round into a box does not count: the mask says where the object is
+    return ObjectPrompt(None, name=name, object_id=prompt.object_id, drawn=drawn)
 
 
 def point_label(source: Source, where: str, value: float) -> int:
@@ -80,6 +114,13 @@ def text_number(source: Source, where: str, text: str) -> float:
 def box_of_points(xs: Sequence[float], ys: Sequence[float]) -> Box:
     """The tight box of a polygon's corners."""
     return min(xs), min(ys), max(xs), max(ys)
+
+
+def _require_text(source: Source, where: str, name: str | None, object_id: str) -> None:
+    """Refuse half a character, which JSON can spell and nothing downstream could write."""
+    for text in (name or "", object_id):
+        if not text.isascii() and any("\ud800" <= letter <= "\udfff" for letter in text):
+            raise source.error(f"{where}: the name or id {shown(text)} is no valid text; write it again")
 
 
 def _inside(source: Source, where: str, box: Box) -> Box:

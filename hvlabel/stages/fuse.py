@@ -28,6 +28,8 @@ from hvlabel.masks import MaskSet, image_name, is_corrected, mask_document, mask
 from hvlabel.quality import judge, predictor_sha256
 from hvlabel.stages.mask_files import keep_edit, mask_entry, whole_document
 
+REMARKS = ("fallback", "weights", "weights_sha256", "drawn_in")  # of a branch, where its provenance has them
+
 
 class FuseStage:
     """Masks of all branches to labels."""
@@ -234,7 +236,7 @@ def _common_image(inputs: list[_Input]) -> str:
 def _origin(provenance: dict[str, Any]) -> dict[str, Any]:
     """What a label says about a branch. recipe: the same for all images whose masks were made in the same way."""
     settings = json.dumps(provenance.get("settings"), sort_keys=True)
-    remarks = {name: provenance[name] for name in ("fallback", "weights", "weights_sha256") if provenance.get(name)}
+    remarks = {name: provenance[name] for name in REMARKS if provenance.get(name)}
     return {
         "backend": provenance.get("backend"),
         **remarks,

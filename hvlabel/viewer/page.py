@@ -189,6 +189,9 @@ def _branch_documents(
         if (image["height"], image["width"]) != (own["height"], own["width"]):
             notes.append(f"The fusion cannot be followed here: the masks of {branch} are of another size; run again.")
             return []
+        drawn_in = document["provenance"].get("drawn_in")
+        if drawn_in is not None:
+            notes.append(f"The masks of {branch} are taken from {drawn_in['file']} as they are.")
         documents.append(document)
     return documents
 

@@ -32,6 +32,7 @@ def label_rows(
                 "frame": annotation["frame"],
                 "votes": annotation["votes"],
                 "area": annotation["area"],
+                "name": annotation.get("name"),  # its class, where people drew it
             }
         )
     return rows

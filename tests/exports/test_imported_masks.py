@@ -83,7 +83,7 @@ def test_marks_are_written_for_the_branch_and_the_lines_said(own, demo_run):
     assert taken.n_images == 2
     written = own.drawn("d", "vis31_00")
     assert len(read_prompts(written, 64, 64)) == len(read_masks(own.label("d", "vis31_00")))
-    lines = "\n".join(taken.sentences[1:])
+    lines = "\n".join(taken.sentences[1:-1])
     rule = yaml.safe_load(lines)
     tree = yaml.safe_load((demo_run / "c.yaml").read_text())
     tree["datasets"] = {"d": {"root": str(own.root / "demo/d/raw"), "descriptor": descriptor(), **rule}}

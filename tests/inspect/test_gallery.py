@@ -5,15 +5,18 @@ import re
 import shutil
 
 import cv2
+import numpy as np
 import pytest
 from verbs import hvlabel
 
 from hvlabel.cache.index import Entry, read_index, replace_entry
 from hvlabel.config import WarnBelow
+from hvlabel.inspect.picture import FILL, colour_of, overlay
 from hvlabel.inspect.quality import LabelQuality
 from hvlabel.inspect.report import _with_page, write_report
 from hvlabel.inspect.thumbnails import SIDE_PX, Work, publish_all
 from hvlabel.layout import Layout
+from hvlabel.masks import Mask, MaskSet, encode
 
 DATA = re.compile(r'<script type="application/json" id="data">(.*?)</script>', re.DOTALL)
 
@@ -136,3 +139,34 @@ def test_a_page_is_made_again_only_when_what_it_shows_has_changed(layout):
     changed.write_bytes(changed.read_bytes().replace(b'content="', b'content="0', 1).replace(b"made-from", b"made-of"))
     write_report(layout, 4, WarnBelow())
     assert [path for path, at in times.items() if path.stat().st_mtime_ns != at] == [changed]
+
+
+def test_a_thumbnail_is_drawn_again_only_when_its_label_has_changed(layout):
+    write_report(layout, 1, WarnBelow())
+    times = {path: path.stat().st_mtime_ns for path in layout.pictures.iterdir()}
+    assert write_report(layout, 0, WarnBelow()) == (2, 0)
+    assert {path: path.stat().st_mtime_ns for path in layout.pictures.iterdir()} == times
+    label = layout.label("d", "vis31_01")
+    label.write_bytes(label.read_bytes())
+    write_report(layout, 0, WarnBelow())
+    changed = [path for path, at in times.items() if path.stat().st_mtime_ns != at]
+    assert changed == [layout.thumbnail("d", "vis31_01")]
+    label.write_text("{")
+    assert write_report(layout, 0, WarnBelow()) == (1, 0)
+    assert not changed[0].exists()  # of a damaged label nothing is shown
+
+
+def test_masks_are_drawn_within_their_boxes_as_on_the_whole_picture():
+    rng = np.random.default_rng(0)
+    rgb = rng.integers(0, 256, (40, 50, 3), dtype=np.uint8)
+    masks = [rng.random((40, 50)) > share for share in (0.4, 0.9, 0.999)] + [np.zeros((40, 50), bool)]
+    plain = rgb.astype(np.float32)
+    for k, mask in enumerate(masks):  # largest first already
+        plain[mask] = (1 - FILL) * plain[mask] + FILL * colour_of(k)
+    picture = plain.astype(np.uint8)
+    for k, mask in enumerate(masks):
+        contours, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+        cv2.drawContours(picture, contours, -1, colour_of(k).tolist(), 1)
+    np.testing.assert_array_equal(
+        overlay(rgb, MaskSet(40, 50, tuple(Mask(encode(m), 1, "rgb", (0, 0)) for m in masks))), picture
+    )

@@ -6,6 +6,8 @@ from annotation_files import GREY, SUFFIXES, H, W, once_a_file, picture, tiff, w
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hvlabel.errors import MaskFileError
+from hvlabel.masks import decode
 from hvlabel.prompt_files import ObjectPrompt, PromptFileError, read_prompts
 
 KEYS = [
@@ -28,6 +30,8 @@ KEYS = [
     "iscrowd",
     "category_id",
     "name",
+    "score",
+    "predicted_iou",
 ]
 NUMBERS = st.one_of(st.integers(-1, 70), st.floats(), st.integers())
 LEAVES = st.one_of(st.none(), st.booleans(), NUMBERS, st.text(max_size=4), st.sampled_from(["a", "a.png", "05o"]))
@@ -110,6 +114,24 @@ def prompts_or_sentence(path):
             x0, y0, x1, y1 = prompt.box_xyxy
             assert 0 <= x0 < x1 <= W
             assert 0 <= y0 < y1 <= H
+    masks_or_sentence(path)
+
+
+def masks_or_sentence(path):
+    """The same where masks are taken as they are drawn."""
+    prompts = []
+    sentence = f"{path}: "
+    try:
+        prompts = read_prompts(path, H, W, ["a"], with_masks=True)
+    except (PromptFileError, MaskFileError) as error:
+        sentence = str(error)
+    assert sentence.startswith(f"{path}: ")
+    assert "\n" not in sentence
+    for prompt in prompts:
+        inside = decode(prompt.drawn.rle)
+        assert inside.shape == (H, W)
+        assert inside.any()
+        assert 0 <= prompt.drawn.score <= 1
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)

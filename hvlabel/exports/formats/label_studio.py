@@ -35,7 +35,11 @@ def write(images: Iterable[ExportImage], categories: Sequence[str], folder: Path
         remarks.add(image)
     (folder / "tasks.json").write_text(json.dumps(tasks), encoding="utf-8")
     (folder / "config.xml").write_text(_config(categories), encoding="utf-8")
-    remarks.note("serve this folder as local files (LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT), then import tasks.json")
+    remarks.note(
+        "start Label Studio with LABEL_STUDIO_LOCAL_FILES_SERVING_ENABLED=true and "
+        "LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT at this folder, make a project with config.xml, add its folder images "
+        "as local storage, import tasks.json"
+    )
     return remarks
 
 

@@ -20,6 +20,7 @@ def write(images: Iterable[ExportImage], categories: Sequence[str], folder: Path
     An image without a mask has an empty file: YOLO takes it for background, and a missing file for a mistake.
     """
     remarks = Remarks()
+    n_alike = 0
     for name in ("images", "labels"):
         (folder / name / "train").mkdir(parents=True)
     for image in images:
@@ -31,9 +32,12 @@ def write(images: Iterable[ExportImage], categories: Sequence[str], folder: Path
             remarks.holes += n_holes(inside) > 0
             corners = (one_ring(inside) / size_xy).ravel()
             lines.append(" ".join([str(category), *(f"{share:.6f}" for share in corners)]))
+        n_alike += len(lines) - len(set(lines))
         text = "".join(f"{line}\n" for line in lines)
         (folder / "labels" / "train" / f"{image.flat_name}.txt").write_text(text)
         remarks.add(image)
+    if n_alike:
+        remarks.note(f"{n_alike} masks without their holes are another one: ultralytics reads such lines once")
     # path is left out: it is then the folder of this file, wherever it is carried
     # training insists on a validation set; which images that shall be is the user's choice
     content = {"train": "images/train", "val": "images/train", "names": dict(enumerate(categories))}

@@ -15,7 +15,19 @@ from hvlabel.masks import image_name, is_corrected, read_document
 from hvlabel.masks.sa1b import is_mask_document
 
 # entries of a provenance that say what masks were made from
-ORIGIN = ("backend", "fallback", "branches", "settings", "weights", "weights_sha256", "precision", "cube_key", "key")
+ORIGIN = (
+    "backend",
+    "fallback",
+    "drawn_in",
+    "imported_from",
+    "branches",
+    "settings",
+    "weights",
+    "weights_sha256",
+    "precision",
+    "cube_key",
+    "key",
+)
 # keys that only one file has -> what it is; its content is shown as it stands
 PLAIN_KINDS = (
     ({"key", "weights_sha256"}, "facts of a run"),

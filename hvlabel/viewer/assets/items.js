@@ -47,10 +47,12 @@ function describe(page, item) {
     parts.push(`of ${row.branch}`, `score ${text3(row.score)}`, `quality ${text3(row.quality)}${row.known ? "" : " (unknown to the predictor)"}`);
     if (row.votes.length) parts.push(`votes ${row.votes.join(", ")}`);
     if (row.frame !== null) parts.push(`frame ${row.frame}`);
+    if (row.name !== null) parts.push(`class ${row.name}`);
   } else {
     const c = page.candidates;
     parts.push(`score ${text3(c.score[item.place])}`, `quality ${text3(c.expected[item.place])}`);
     if (c.frame[item.place] !== null) parts.push(`frame ${c.frame[item.place]}`);
+    if (c.name[item.place] !== null) parts.push(`class ${c.name[item.place]}`);
     if (item.labelled) parts.push(`is label mask ${item.labelled.row.id}`);
     if (item.loss) parts.push(`not in the label: ${whyGone(item.loss)}`);
   }
