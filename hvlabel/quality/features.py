@@ -80,7 +80,7 @@ def _look(mask: Mask, box_xyxy: np.ndarray, view: View) -> np.ndarray:
     whole = decode(mask.rle)  # (H, W)
     x0, y0, x1, y1 = (int(edge) for edge in box_xyxy)
     area_px = float(np.count_nonzero(whole[y0:y1, x0:x1]))  # in the box alone: images are large
-    size_px = max(1.0, area_px) ** 0.5  # side of a square of that area
+    size_px = max(1.0, area_px) ** 0.5
     ring_px = int(np.clip(round(RING_SHARE * size_px), *RING_PX))
     with_ring = (x0 - ring_px, y0 - ring_px, x1 + ring_px, y1 + ring_px)
     piece, step = _piece(whole, with_ring)
@@ -226,7 +226,7 @@ def _agreement(overlap: np.ndarray, masks: Sequence[Mask]) -> np.ndarray:
     in_others = np.where(is_own, np.nan, best)
     of_another = branch[:, None] != branch[None]  # (N, N)
     met = (apart >= MET_IOU) & of_another
-    own_branch = is_own.argmax(axis=0)  # (N,) its position in names
+    own_branch = is_own.argmax(axis=0)  # (N,)
     columns = [
         np.nanmean(in_others, axis=0),
         np.nanmin(in_others, axis=0),

@@ -138,8 +138,8 @@ def corrupted(truth: MaskSet, pool: Sequence[Mask], random: np.random.Generator)
     made = []
     for k, mask in enumerate(objects):
         for _ in range(CORRUPTED_PER_OBJECT):
-            other = objects[int(random.integers(len(objects)))] if len(objects) > 1 else mask
-            spoilt = _spoil(mask, other, random)
+            partner = objects[int(random.integers(len(objects)))] if len(objects) > 1 else mask
+            spoilt = _spoil(mask, partner, random)
             if spoilt.sum() < MIN_AREA_PX:
                 continue
             # scores of another mask: of a spoilt mask they must not say how good it is
@@ -157,8 +157,8 @@ def corrupted(truth: MaskSet, pool: Sequence[Mask], random: np.random.Generator)
     return made
 
 
-def _spoil(mask: np.ndarray, other: np.ndarray, random: np.random.Generator) -> np.ndarray:
-    """One (H, W) bool mask grown, shrunk, shifted, cut in two, merged with another, or left as it is."""
+def _spoil(mask: np.ndarray, partner: np.ndarray, random: np.random.Generator) -> np.ndarray:
+    """One (H, W) bool mask grown, shrunk, shifted, cut in two, merged with its partner, or left as it is."""
     side_px = mask.sum() ** 0.5  # of a square of its area
     max_reach_px = max(2, round(0.25 * side_px))
     reach_px = int(random.integers(1, max_reach_px + 1))
@@ -175,7 +175,7 @@ def _spoil(mask: np.ndarray, other: np.ndarray, random: np.random.Generator) -> 
     if kind == "cut":
         return _cut(mask, random)
     if kind == "merge":
-        return np.asarray(mask | other)
+        return np.asarray(mask | partner)
     return mask
 
 

@@ -32,7 +32,7 @@ from hvtrain.data.inputs import InputRange
 RANGE_NM = (400.0, 2500.0)
 DICTIONARY_NM = (390.0, 2510.0)  # its slots and their tolerance
 SMALL = Sizes(width=96, depth=4, heads=4, points=4, taps=(0, 1, 2, 3))
-SMALL_INTERVAL = 2
+SMALL_INTERVAL = 2  # every second block attends to all tokens
 PUBLISHED_SIDE_PX = 64  # of the images that the tables were made for
 SMALLEST_PATCH_PX = 4
 GATES, DICTIONARY = "fc_spec", "dictionary."
@@ -138,7 +138,7 @@ class HyperSigmaBackbone(Gates, Backbone):
             "side_px": self.side_px,
             "n_bands": self.n_bands,
             "patch_px": self.stride_px,
-            "made_for": list(self.spat_encoder.made_for),
+            "made_for": list(self.spat_encoder.made_for),  # JSON knows no tuples
             "range_nm": list(self.range_nm),
             "dictionary": self.dictionary is not None,
             "spectral": None if spectral is None else asdict(spectral.topology),
@@ -194,7 +194,7 @@ def topologies(settings: StudentSettings) -> tuple[Sizes, Sizes]:
     quarters = quarter_taps(depth)
     interval = SMALL_INTERVAL if small else max(1, spatial.depth // 4)
     sparse = {"mhsa": (), "ssa": sparse_blocks(depth, interval)}
-    both = []
+    of_settings = []
     for sizes, taps in ((spatial, quarters), (spectral, quarters[:1])):
         changed = replace(
             sizes,
@@ -208,8 +208,8 @@ def topologies(settings: StudentSettings) -> tuple[Sizes, Sizes]:
             raise ConfigError(
                 f"pretrain.student.hypersigma.width {changed.width} must be a multiple of its {changed.heads} heads"
             )
-        both.append(changed)
-    return both[0], both[1]
+        of_settings.append(changed)
+    return of_settings[0], of_settings[1]
 
 
 def build(settings: StudentSettings) -> HyperSigmaBackbone:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from hvtrain.backbones.hypersigma.spatial import SpatVit, full_size
 from hvtrain.backbones.hypersigma.spectral import SUMMARY, SpecVit
 
-REDUCED = 128  # channels of each map in the heads
+REDUCED = 128  # channels of each map in the heads, as published
 UNUSED_OF_HEADS = ("conv_features.",)
 
 
@@ -40,7 +40,7 @@ class Gates(nn.Module):
 
 def gated(features: Tensor, shares: Tensor) -> Tensor:
     """(B, D, h, w) with each channel raised by its share (B, D)."""
-    return features * (1 + shares)[..., None, None]
+    return features * (1 + shares)[..., None, None]  # shares lie in (0, 1): no channel is lost, the largest doubles
 
 
 class Fused(Gates):

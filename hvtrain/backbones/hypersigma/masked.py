@@ -85,18 +85,18 @@ def _autoencoder(
     """A network on a camera that is resampled to the fixed bands."""
     del heads["pos_embed"]  # in published files, where it never learns: nothing adds it
 
-    def seen(cube: Tensor, wavelengths_nm: Sequence[float]) -> Tensor:
+    def input_of(cube: Tensor, wavelengths_nm: Sequence[float]) -> Tensor:
         x = backbone.fixed(cube, wavelengths_nm)  # (B, F, S, S)
         return backbone.pooled(x) if isinstance(network, SpecMae) else x
 
     def reconstruct(cube: Tensor, wavelengths_nm: Sequence[float], gsd_m: Sequence[float], seed: int) -> Reconstruction:
-        x = seen(cube, wavelengths_nm)
+        x = input_of(cube, wavelengths_nm)
         noise = draws(seed, (len(x), network.n_tokens), x.device)
         with drawing(network, random.Random(seed), x.device):  # branches are skipped at random
             return network.reconstruct(x, mask_ratio=settings.mask_ratio, noise=noise, norm_pix=settings.norm_pix)
 
     def spectra(cube: Tensor, wavelengths_nm: Sequence[float], gsd_m: Sequence[float], seed: int) -> Spectra:
-        target = network.targets(seen(cube, wavelengths_nm))
+        target = network.targets(input_of(cube, wavelengths_nm))
         if settings.norm_pix:
             target = normalised(target)
         reconstruction = reconstruct(cube, wavelengths_nm, gsd_m, seed)

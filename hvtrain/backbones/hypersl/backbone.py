@@ -70,7 +70,9 @@ class HyperSlBackbone(HyperSlEncoder, Backbone):
         x = cube[:, inside]
         if self.band_minmax:
             x = bands_to_unit(x)
-        return F.avg_pool2d(x, self.stride_px), [wavelengths_nm[k] for k in inside]
+        # means, not every stride_px-th pixel: noise goes down, and small objects are not stepped over
+        cells = F.avg_pool2d(x, self.stride_px)
+        return cells, [wavelengths_nm[k] for k in inside]
 
     def require_bands(self, wavelengths_nm: Sequence[float]) -> None:
         """BandError if no band lies near those of pre-training."""

@@ -40,7 +40,7 @@ def spectral_mae(backbone: Backbone, settings: MaskedSettings) -> Autoencoder:
     heads = decoder_around(network, backbone, ENCODER)
     ratio = settings.mask_ratio or MASK_RATIO
 
-    def both(cube: Tensor, wavelengths_nm: Sequence[float], seed: int) -> tuple[Tensor, Reconstruction]:
+    def drawn(cube: Tensor, wavelengths_nm: Sequence[float], seed: int) -> tuple[Tensor, Reconstruction]:
         spectra, centres_nm = backbone.spectra(cube, wavelengths_nm)  # (B, cells, L), rising bands
         n_bands = spectra.shape[-1]
         shuffled = draws(seed, spectra.shape[:2], cube.device).argsort(dim=1)
@@ -51,10 +51,10 @@ def spectral_mae(backbone: Backbone, settings: MaskedSettings) -> Autoencoder:
         return x, network.reconstruct(x, centres_nm, mask_ratio=ratio, noise=noise)
 
     def reconstruct(cube: Tensor, wavelengths_nm: Sequence[float], gsd_m: Sequence[float], seed: int) -> Reconstruction:
-        return both(cube, wavelengths_nm, seed)[1]
+        return drawn(cube, wavelengths_nm, seed)[1]
 
     def spectra_of(cube: Tensor, wavelengths_nm: Sequence[float], gsd_m: Sequence[float], seed: int) -> Spectra:
-        x, reconstruction = both(cube, wavelengths_nm, seed)
+        x, reconstruction = drawn(cube, wavelengths_nm, seed)
         per_image = len(x) // len(cube)
         first_idx = torch.arange(len(x), device=x.device)[::per_image]  # one of each image
         predicted = reconstruction.prediction[first_idx, 0]

@@ -13,7 +13,7 @@ from hvtrain.backbones.specaware.embedding import HyperEmbedding
 from hvtrain.backbones.specaware.sizes import Sizes
 
 BLOCK_EPS = 1e-6  # the generators' norms have torch's 1e-5
-SPREAD = 0.02
+SPREAD = 0.02  # standard deviation of first weights, as published
 
 
 class SpecAwareEncoder(nn.Module):
