@@ -74,13 +74,12 @@ def discover_objects(
         on_frame = list(carried)
         nearest_carried = _nearest(generated, carried, settings.new_object_iou)
         for mask, nearest in zip(generated, nearest_carried, strict=True):
-            if nearest is None:
-                track = _track(model, embedding, mask, frame, len(tracks))
-                tracks.append(track)
-                origin = _origin(track)
-            else:
-                origin = nearest.extra
-            on_frame.append(replace(mask, extra=origin))
+            if nearest is not None:
+                on_frame.append(replace(mask, extra=nearest.extra))
+                continue
+            track = _track(model, embedding, mask, frame, len(tracks))
+            tracks.append(track)
+            on_frame.append(replace(mask, extra=_origin(track)))
         placed = [replace(mask, frame=frame.index, bands=frame.bands) for mask in on_frame]
         per_frame.append([scored(mask) for mask in placed])
     return confirmed(per_frame, settings.link_iou)

@@ -219,9 +219,9 @@ class Training:
 
 def _optimiser(network: nn.Module) -> torch.optim.AdamW:
     """AdamW without decay on vectors."""
-    matrices, vectors = [], []
-    for parameter in network.parameters():
-        (matrices if parameter.ndim > 1 else vectors).append(parameter)
+    parameters = list(network.parameters())
+    matrices = [parameter for parameter in parameters if parameter.ndim > 1]
+    vectors = [parameter for parameter in parameters if parameter.ndim <= 1]
     groups = [
         {"params": matrices, "weight_decay": WEIGHT_DECAY},
         {"params": vectors, "weight_decay": 0.0},
