@@ -23,11 +23,14 @@ def rounds(n_points: int) -> list[np.ndarray]:
     """Indices of a square grid's points, coarse to fine: every fourth, every second, then the two diagonals' rest."""
     side = round(n_points**0.5)
     row, column = np.divmod(np.arange(n_points), side)
+    diagonal = (row % 2) == (column % 2)
+    every_second = (row % 2 == 1) & (column % 2 == 1)
+    every_fourth = (row % 4 == 1) & (column % 4 == 1)
     level = np.full(n_points, ROUNDS - 1)
     # each line takes its points from the one before
-    level[(row % 2) == (column % 2)] = 2
-    level[(row % 2 == 1) & (column % 2 == 1)] = 1
-    level[(row % 4 == 1) & (column % 4 == 1)] = 0
+    level[diagonal] = 2
+    level[every_second] = 1
+    level[every_fourth] = 0
     return [np.flatnonzero(level == k) for k in range(ROUNDS)]
 
 
@@ -41,15 +44,18 @@ class CoveredPoints:
     def __init__(self, points_xy: np.ndarray, picture: np.ndarray) -> None:
         height, width = picture.shape[:2]
         scale = RASTER_PX / max(height, width)
-        rows, columns = max(1, round(height * scale)), max(1, round(width * scale))
+        rows = max(1, round(height * scale))
+        columns = max(1, round(width * scale))
         self._raster_hw = (rows, columns)
         small = cv2.resize(picture.astype(np.float32), (columns, rows), interpolation=cv2.INTER_AREA)
-        # blurred, so that the grain of one cell is no look
-        self._look = cv2.blur(small, (3, 3)).reshape(rows * columns, -1)  # (cells, C)
+        blurred = cv2.blur(small, (3, 3))  # so that the grain of one cell is no look
+        self._look = blurred.reshape(rows * columns, -1)  # (cells, C)
         self._floor = LIKE_FLOOR * float(np.ptp(self._look))
-        x = np.minimum(points_xy[:, 0] * columns / width, columns - 1).astype(int)
-        y = np.minimum(points_xy[:, 1] * rows / height, rows - 1).astype(int)
-        self._cells = y * columns + x  # (N,) the cell of each point
+        x = points_xy[:, 0] * columns / width
+        y = points_xy[:, 1] * rows / height
+        column = np.minimum(x, columns - 1).astype(int)
+        row = np.minimum(y, rows - 1).astype(int)
+        self._cells = row * columns + column  # (N,) the cell of each point
         self.counts = np.zeros(len(points_xy), int)
 
     def open_points(self, among: np.ndarray, enough: int) -> np.ndarray:
@@ -63,9 +69,10 @@ class CoveredPoints:
         iou, stability : (K,) predicted IoU and stability
         prompt         : (K,) which point each came from
         """
-        sure = np.flatnonzero((iou > SURE_IOU) & (stability >= SURE_STABILITY))
+        is_sure = (iou > SURE_IOU) & (stability >= SURE_STABILITY)
+        sure = np.flatnonzero(is_sure)
         area = masks[sure].sum(axis=(1, 2))
-        by_prompt_then_area = np.lexsort((area, prompt[sure]))
+        by_prompt_then_area = np.lexsort((area, prompt[sure]))  # lexsort's last key counts first
         smallest_first = sure[by_prompt_then_area]
         _, first_of_prompt = np.unique(prompt[smallest_first], return_index=True)
         self.cover(masks[smallest_first[first_of_prompt]])

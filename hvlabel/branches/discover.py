@@ -66,15 +66,20 @@ def discover_objects(
     per_frame: list[list[Mask]] = []
     for picture, frame in zip(pictures, frames, strict=True):
         embedding = model.embed(picture)
-        carried = carry(model, embedding, tracks, settings.generator, settings.link_iou) if settings.carry else []
+        carried: list[Mask] = []
+        if settings.carry:
+            carried = carry(model, embedding, tracks, settings.generator, settings.link_iou)
         known = [decode(mask.rle) for mask in carried]
         generated = generate_masks(model, picture, settings.generator, "sequence", embedding, known)
         on_frame = list(carried)
-        for mask, nearest in zip(generated, _nearest(generated, carried, settings.new_object_iou), strict=True):
-            if nearest is None:
-                tracks.append(_track(model, embedding, mask, frame, len(tracks)))
-            origin = _origin(tracks[-1]) if nearest is None else nearest.extra
-            on_frame.append(replace(mask, extra=origin))
+        nearest_carried = _nearest(generated, carried, settings.new_object_iou)
+        for mask, nearest in zip(generated, nearest_carried, strict=True):
+            if nearest is not None:
+                on_frame.append(replace(mask, extra=nearest.extra))
+                continue
+            track = _track(model, embedding, mask, frame, len(tracks))
+            tracks.append(track)
+            on_frame.append(replace(mask, extra=_origin(track)))
         placed = [replace(mask, frame=frame.index, bands=frame.bands) for mask in on_frame]
         per_frame.append([scored(mask) for mask in placed])
     return confirmed(per_frame, settings.link_iou)
@@ -103,43 +108,50 @@ def carry(
         if stability < settings.stability_score_thresh or not mask.any():
             continue
         rle = encode(mask)
-        if iou_matrix([rle], [track.last])[0, 0] < link_iou:
+        iou_with_last = iou_matrix([rle], [track.last])[0, 0]
+        if iou_with_last < link_iou:
             continue
         track.prior, track.last = logits[k], rle
-        carried.append(
-            Mask(
-                rle,
-                score=0.0,
-                branch="sequence",
-                point_xy=interior_point(mask),
-                predicted_iou=float(iou[k]),
-                stability_score=stability,
-                extra=_origin(track),
-            )
+        on_frame = Mask(
+            rle,
+            score=0.0,  # given once its frame's masks are together
+            branch="sequence",
+            point_xy=interior_point(mask),
+            predicted_iou=float(iou[k]),
+            stability_score=stability,
+            extra=_origin(track),
         )
+        carried.append(on_frame)
     return carried
 
 
 def _nearest(generated: Sequence[Mask], carried: Sequence[Mask], least_iou: float) -> list[Mask | None]:
     """Per generated mask the carried one that it is another mask of; None where it shows a new object."""
-    overlap = iou_matrix([mask.rle for mask in generated], [mask.rle for mask in carried])
     if not carried:
         return [None] * len(generated)
+    overlap = iou_matrix([mask.rle for mask in generated], [mask.rle for mask in carried])  # (generated, carried)
     best = overlap.argmax(axis=1)
-    return [carried[k] if iou[k] >= least_iou else None for k, iou in zip(best, overlap, strict=True)]
+    nearest: list[Mask | None] = []
+    for k, iou in zip(best, overlap, strict=True):
+        nearest.append(carried[k] if iou[k] >= least_iou else None)
+    return nearest
 
 
 def _stability(logits: Tensor, settings: GeneratorSettings) -> float:
     """IoU of the masks of (H, W) logits at a higher and a lower threshold; 0 where both are empty."""
-    above = int((logits > settings.mask_threshold + settings.stability_score_offset).sum())
-    below = int((logits > settings.mask_threshold - settings.stability_score_offset).sum())
-    return above / max(below, 1)
+    threshold, offset = settings.mask_threshold, settings.stability_score_offset
+    # the smaller mask lies in the larger one: their areas are intersection and union
+    smaller_px = int((logits > threshold + offset).sum())
+    larger_px = int((logits > threshold - offset).sum())
+    return smaller_px / max(larger_px, 1)
 
 
 def _track(model: BoxModel, embedding: Any, mask: Mask, frame: Frame, object_id: int) -> Track:
     """A track that begins with a mask."""
-    prior = model.mask_prompt(decode(mask.rle)[None], embedding)[0]
-    return Track(object_id, frame, boxes_xyxy([mask.rle])[0], prior, mask.rle)
+    pixels = decode(mask.rle)  # (H, W)
+    prior = model.mask_prompt(pixels[None], embedding)[0]
+    box_xyxy = boxes_xyxy([mask.rle])[0]
+    return Track(object_id, frame, box_xyxy, prior, last=mask.rle)
 
 
 def _origin(track: Track) -> dict[str, int]:
@@ -154,10 +166,11 @@ def most_different(pictures: Sequence[np.ndarray], n_chosen: int) -> list[int]:
     The first is the middle one; each further one is the farthest from all chosen so far. Their distance is the mean
     absolute difference of thumbnails whose channels have mean 0 and deviation 1.
     """
-    looks = np.stack([_look(picture) for picture in pictures])
+    looks = np.stack([_look(picture) for picture in pictures])  # (T, values)
     chosen = [len(pictures) // 2]
     while len(chosen) < min(n_chosen, len(pictures)):
-        distances = np.abs(looks[:, None] - looks[chosen]).mean(axis=2)  # (T, chosen)
+        differences = np.abs(looks[:, None] - looks[chosen])  # (T, chosen, values)
+        distances = differences.mean(axis=2)
         nearest = distances.min(axis=1)
         nearest[chosen] = -1  # equal pictures have distance 0, and are still to be chosen
         chosen.append(int(nearest.argmax()))
@@ -168,8 +181,10 @@ def _look(picture: np.ndarray) -> np.ndarray:
     """(values,) float32 thumbnail of a picture, its channels standardised."""
     height, width = picture.shape[:2]
     scale = min(1.0, THUMBNAIL_PX / max(height, width))
-    size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    thumbnail = cv2.resize(picture.astype(np.float32), size, interpolation=cv2.INTER_AREA)
-    small = thumbnail.reshape(-1, 3)
-    spread = np.maximum(small.std(axis=0), 1e-6)
-    return ((small - small.mean(axis=0)) / spread).ravel()
+    columns = max(1, round(width * scale))
+    rows = max(1, round(height * scale))
+    thumbnail = cv2.resize(picture.astype(np.float32), (columns, rows), interpolation=cv2.INTER_AREA)
+    colours = thumbnail.reshape(-1, 3)
+    deviation = np.maximum(colours.std(axis=0), 1e-6)  # a channel of one value has none
+    standardised = (colours - colours.mean(axis=0)) / deviation
+    return standardised.ravel()

@@ -33,6 +33,8 @@ def distilled_masks(
     """
     # grouped here, not first in the network: the generator looks at the colours under its points too
     groups, centres_nm = grouped(values, wavelengths_nm)
-    model, image = of_camera(centres_nm.tolist()), np.ascontiguousarray(groups.transpose(1, 2, 0))
-    made = generate_masks(model, image, settings, "material", model.embed(image, valid))
-    return best_masks([scored(mask) for mask in made], nms_iou, max_masks)
+    model = of_camera(centres_nm.tolist())
+    image = np.ascontiguousarray(groups.transpose(1, 2, 0))  # (H, W, G)
+    embedding = model.embed(image, valid)  # here, since the generator knows nothing of valid pixels
+    generated = generate_masks(model, image, settings, "material", embedding)
+    return best_masks([scored(mask) for mask in generated], nms_iou, max_masks)

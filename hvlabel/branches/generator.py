@@ -43,7 +43,8 @@ def generate_masks(
     for box, layer in crops:
         x0, y0, x1, y1 = box
         picture = image[y0:y1, x0:x1]
-        features = embedding if layer == 0 and embedding is not None else model.embed(picture)
+        at_hand = layer == 0 and embedding is not None  # layer 0 is the whole image
+        features = embedding if at_hand else model.embed(picture)
         run = CropRun(model, features, CropBox(box, (height, width)), settings)
         survivors.extend(_of_crop(run, picture, layer, known))
     if len(crops) > 1:
@@ -71,11 +72,15 @@ def crop_boxes(
     boxes = [((0, 0, width, height), 0)]  # layer 0
     for layer in range(1, n_layers + 1):
         n = 2**layer  # crops along a side
-        overlap = int(overlap_ratio * min(height, width) * (2 / n))
-        crop_w, crop_h = (ceil((overlap * (n - 1) + side) / n) for side in (width, height))
+        overlap_px = int(overlap_ratio * min(height, width) * (2 / n))
+        # n crops of which neighbours share overlap_px cover the side
+        crop_w = ceil((overlap_px * (n - 1) + width) / n)
+        crop_h = ceil((overlap_px * (n - 1) + height) / n)
         for i, j in product(range(n), range(n)):
-            x0, y0 = (crop_w - overlap) * i, (crop_h - overlap) * j
-            x1, y1 = min(x0 + crop_w, width), min(y0 + crop_h, height)
+            x0 = (crop_w - overlap_px) * i
+            y0 = (crop_h - overlap_px) * j
+            x1 = min(x0 + crop_w, width)  # rounded up, the last may reach beyond
+            y1 = min(y0 + crop_h, height)
             boxes.append(((x0, y0, x1, y1), layer))
     return boxes
 
@@ -97,10 +102,11 @@ def _of_crop(run: CropRun, picture: np.ndarray, layer: int, known: Sequence[np.n
 
 def _without_small_regions(survivors: Survivors, settings: GeneratorSettings) -> Survivors:
     """Fill small holes, drop small islands, then box NMS that prefers masks which needed neither."""
-    unchanged: list[float] = []
+    min_area_px = settings.min_mask_region_area
+    unchanged: list[float] = []  # 1 or 0, as scores of the suppression
     for k, rle in enumerate(survivors.rles):
-        mask, filled = _drop_small(decode(rle), settings.min_mask_region_area, holes=True)
-        mask, dropped = _drop_small(mask, settings.min_mask_region_area, holes=False)
+        mask, filled = _drop_small(decode(rle), min_area_px, holes=True)
+        mask, dropped = _drop_small(mask, min_area_px, holes=False)
         changed = filled or dropped
         unchanged.append(0.0 if changed else 1.0)
         if changed:

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 MAX_BANDS = 512  # more than any camera has; spectrometers in a laboratory have two thousand
 DARK = 1e-12  # share of the brightest pixel below which a spectrum has no direction
 NOISE_RIDGE = 1e-3  # share of the mean noise variance added to its diagonal, so that dead bands cannot blow up
+LEAST = 1e-12  # of variances and spreads that are divided by: a flat cube has none
 
 
 class MaterialSettings(NetworkBranchSettings):
@@ -113,7 +114,8 @@ def _on_composites(cube: Cube, settings: MaterialSettings, model: PromptModel) -
     for components, picture in composites(cube.live_values(), settings.n_composites, cube.valid):
         generated = generate_masks(model, picture, settings.generator, "material")
         extra = {"composite": list(components)}
-        per_composite.append([scored(replace(m, extra=extra)) for m in generated])
+        marked = [replace(mask, extra=extra) for mask in generated]
+        per_composite.append([scored(mask) for mask in marked])
     pooled = confirmed(per_composite, settings.link_iou)
     return best_masks(pooled, settings.nms_iou, settings.max_masks)
 
@@ -155,12 +157,14 @@ def composites(
     """
     from hvlabel.cube.render import as_picture, false_colour  # only here: it imports zarr
 
-    components = spectral_components(values, 3 * n_composites, valid)
+    components = spectral_components(values, 3 * n_composites, valid)  # (H, W, D)
     n_components = components.shape[2]
+    last = n_components - 1
     pictures: list[tuple[tuple[int, int, int], np.ndarray]] = []
     for first in range(0, n_components, 3):
-        start = max(0, min(first, n_components - 3))
-        red, green, blue = (min(start + k, n_components - 1) for k in range(3))
+        red = max(0, min(first, last - 2))  # back to where three are left
+        green = min(red + 1, last)  # fewer than three in all: the last one again
+        blue = min(red + 2, last)
         planes = np.stack([components[:, :, k] for k in (red, green, blue)])  # (3, H, W)
         picture = as_picture(false_colour(planes, valid=valid))
         pictures.append(((red + 1, green + 1, blue + 1), picture))
@@ -181,18 +185,22 @@ def spectral_components(values: np.ndarray, n_components: int, valid: np.ndarray
     known = slice(None) if valid is None else valid.ravel()
     spectra = _of_unit_length(values.reshape(n_bands, -1), known)  # (C, N)
     spectra -= spectra[:, known].mean(axis=1, keepdims=True)
-    noise = _noise_covariance(spectra.reshape(len(spectra), height, width), valid)
-    noise_variance, noise_axes = np.linalg.eigh(noise)
-    whitened = (noise_axes / np.sqrt(noise_variance)).T @ spectra
+    image = spectra.reshape(len(spectra), height, width)
+    noise_variance, noise_axes = np.linalg.eigh(_noise_covariance(image, valid))
+    whitening = noise_axes / np.sqrt(noise_variance)  # (C, C)
+    whitened = whitening.T @ spectra  # (C, N), noise of variance 1 in every direction
     of_known = whitened[:, known]
-    ratio, axes = np.linalg.eigh(of_known @ of_known.T / of_known.shape[1])  # rising
+    covariance = of_known @ of_known.T / of_known.shape[1]
+    ratio, axes = np.linalg.eigh(covariance)  # rising
     ratio = ratio[::-1][:n_components]
     axes = axes[:, ::-1][:, :n_components]
-    components = (axes.T @ whitened) / np.maximum(ratio, 1e-12)[:, None] ** 0.25  # (D, N)
+    fourth_root = np.maximum(ratio, LEAST)[:, None] ** 0.25
+    components = (axes.T @ whitened) / fourth_root  # (D, N); of the deviation, a square root, a fourth root is left
     spread = float(np.percentile(np.abs(components[:, known]), 99))
     if valid is not None:
-        components[:, ~valid.ravel()] = 0
-    scaled = components / (2 * 2**0.5 * max(spread, 1e-12)) + 0.5
+        components[:, ~valid.ravel()] = 0  # the middle value, below
+    value_range = 2 * 2**0.5 * max(spread, LEAST)  # 99 % of the values come to lie within 0.5 +- 0.354
+    scaled = components / value_range + 0.5
     return np.ascontiguousarray(scaled.T.reshape(height, width, -1), dtype=np.float32)
 
 
@@ -203,11 +211,14 @@ def _of_unit_length(spectra: np.ndarray, known: np.ndarray | slice) -> np.ndarra
     """
     tiny = np.finfo(np.float64).tiny  # against a division by zero
     wide = _fewer_bands(spectra).astype(np.float64)
+    # divided in place: no second copy of a large cube
     if len(wide) == 1:
-        wide /= max(float(np.abs(wide[:, known]).max()), tiny)  # in place: no second copy of a large cube
+        brightest = float(np.abs(wide[:, known]).max())
+        wide /= max(brightest, tiny)
         return wide
-    length = np.linalg.norm(wide, axis=0)
-    wide /= np.maximum(length, max(DARK * float(length.max()), tiny))
+    length = np.linalg.norm(wide, axis=0)  # (N,)
+    least_length = max(DARK * float(length.max()), tiny)
+    wide /= np.maximum(length, least_length)
     return wide
 
 
@@ -232,13 +243,15 @@ def _noise_covariance(image: np.ndarray, valid: np.ndarray | None) -> np.ndarray
     across = np.diff(image, axis=2).reshape(n_bands, -1)
     down = np.diff(image, axis=1).reshape(n_bands, -1)
     if valid is not None:
-        across = across[:, (valid[:, 1:] & valid[:, :-1]).ravel()]
-        down = down[:, (valid[1:] & valid[:-1]).ravel()]
+        both_across = valid[:, 1:] & valid[:, :-1]
+        both_down = valid[1:] & valid[:-1]
+        across = across[:, both_across.ravel()]
+        down = down[:, both_down.ravel()]
     differences = np.concatenate([across, down], axis=1)
     if not differences.size:  # one pixel, or no two valid ones side by side
         return np.eye(n_bands)
     strength = np.abs(differences).sum(axis=0)
-    quiet = differences[:, strength <= np.median(strength)]
+    quiet = differences[:, strength <= np.median(strength)]  # edges of objects are in the louder half
     covariance = quiet @ quiet.T / quiet.shape[1] / 2  # a difference has the noise of two pixels
     ridge = NOISE_RIDGE * np.trace(covariance) / n_bands
-    return covariance + max(ridge, 1e-12) * np.eye(n_bands)
+    return covariance + max(ridge, LEAST) * np.eye(n_bands)

@@ -36,8 +36,10 @@ def links(per_picture: Sequence[Sequence[Mask]], link_iou: float) -> list[np.nda
     """
     n_pictures = len(per_picture)
     best_iou = [np.ones((n_pictures, len(masks))) for masks in per_picture]
+    rles = [[mask.rle for mask in masks] for masks in per_picture]
     for a, b in combinations(range(n_pictures), 2):
-        iou = iou_matrix([mask.rle for mask in per_picture[a]], [mask.rle for mask in per_picture[b]])
+        iou = iou_matrix(rles[a], rles[b])  # (N of a, N of b)
+        # initial: a picture without masks confirms none
         best_iou[a][b] = iou.max(axis=1, initial=0)
         best_iou[b][a] = iou.max(axis=0, initial=0)
     for link in best_iou:
@@ -52,7 +54,8 @@ def confirmed(per_picture: Sequence[Sequence[Mask]], link_iou: float) -> list[Ma
     """
     pooled: list[Mask] = []
     for masks, link in zip(per_picture, links(per_picture, link_iou), strict=True):
-        for mask, met in zip(masks, link.T, strict=True):
+        for mask, met in zip(masks, link.T, strict=True):  # met: (T,) of this mask
+            # its own picture counts among the T: the mean is never below 1 / T
             score = mask.score * (1 + float(met.mean())) / 2
             extra = {**mask.extra, "confirmed": int(np.count_nonzero(met))}
             pooled.append(replace(mask, score=score, extra=extra))

@@ -39,17 +39,19 @@ def track_objects(
     n_objects = 0
     for key in evenly_spread(len(frames), settings.key_frames):
         generated = generate_masks(model, images[key], settings.generator, "sequence", embeddings[key])
-        covering = [mask.rle for (_, frame), mask in masks.items() if frame == key]
-        started = _uncovered(generated, covering, settings)
+        tracked = [mask.rle for (_, frame), mask in masks.items() if frame == key]
+        started = _uncovered(generated, tracked, settings)
         if not started:
             continue
-        prompts = torch.from_numpy(np.stack([decode(mask.rle) for mask in started]))  # (N, H, W)
+        decoded = np.stack([decode(mask.rle) for mask in started])
+        prompts = torch.from_numpy(decoded)  # (N, H, W)
         for frame, objects, logits, present in model.track(embeddings, key, prompts):
             for offset, carried in _carried(logits, present, settings).items():
-                k = objects.start + offset
-                origin = {"object": n_objects + k, "start_frame": frames[key].index}
+                k = objects.start + offset  # the network carries some of the N at a time
+                object_id = n_objects + k
+                origin = {"object": object_id, "start_frame": frames[key].index}
                 elsewhere = None if frame == key else carried
-                masks[n_objects + k, frame] = _at_frame(started[k], elsewhere, frames[frame], origin)
+                masks[object_id, frame] = _at_frame(started[k], elsewhere, frames[frame], origin)
         n_objects += len(started)
     return [masks[object_and_frame] for object_and_frame in sorted(masks)]
 
@@ -64,12 +66,17 @@ def _uncovered(generated: list[Mask], tracked: list[Rle], settings: SequenceSett
 
 def _carried(logits: Tensor, present: Tensor, settings: SequenceSettings) -> dict[int, tuple[np.ndarray, float]]:
     """Object -> its mask (H, W) bool and stability, for objects that are present and not empty."""
-    threshold, offset = settings.generator.mask_threshold, settings.generator.stability_score_offset
-    above = (logits > threshold + offset).flatten(1).sum(1)
-    below = (logits > threshold - offset).flatten(1).sum(1)
-    stability = (above / below.clamp(min=1)).tolist()
-    masks = (logits > threshold).cpu().numpy()
-    return {k: (mask, stability[k]) for k, mask in enumerate(masks) if bool(present[k]) and mask.any()}
+    threshold = settings.generator.mask_threshold
+    offset = settings.generator.stability_score_offset
+    # the smaller mask lies in the larger one: their areas are intersection and union
+    smaller_px = (logits > threshold + offset).flatten(1).sum(1)
+    larger_px = (logits > threshold - offset).flatten(1).sum(1)
+    stability = (smaller_px / larger_px.clamp(min=1)).tolist()
+    carried = {}
+    for k, mask in enumerate((logits > threshold).cpu().numpy()):
+        if bool(present[k]) and mask.any():
+            carried[k] = (mask, stability[k])
+    return carried
 
 
 def _at_frame(start: Mask, carried: tuple[np.ndarray, float] | None, frame: Frame, origin: dict[str, int]) -> Mask:

@@ -30,18 +30,23 @@ def multiscale_regions(image: np.ndarray, settings: RegionSettings, branch: Bran
     min_px = max(MIN_REGION_PX, round(settings.min_area_share * n_px))
     half_score_px = settings.half_score_share * n_px
     levels = [_labels(image, scale, settings.sigma_px, min_px) for scale in settings.scales]
+    max_px = settings.max_area_share * n_px
     regions: list[np.ndarray] = []  # each within its box
     masks: list[Mask] = []
     for labels, persistence in zip(levels, _persistence(levels), strict=True):
-        for label, box in enumerate(ndi.find_objects(labels + 1)):  # label 0 would be the background there
+        boxes = ndi.find_objects(labels + 1)  # label 0 would be the background there
+        for label, box in enumerate(boxes):
+            label_persistence = persistence[label]
             for region in _with_filled(labels[box] == label, min_px):
                 area_px = int(region.sum())
-                if area_px > settings.max_area_share * n_px:
+                if area_px > max_px:
                     continue
-                score = persistence[label] * area_px / (area_px + half_score_px)
-                masks.append(_mask(region, box, image.shape[:2], float(persistence[label]), float(score), branch))
+                score = label_persistence * area_px / (area_px + half_score_px)
+                masks.append(_mask(region, box, image.shape[:2], float(label_persistence), float(score), branch))
                 regions.append(region)
-    kept, _ = mask_nms([m.rle for m in masks], rank(masks), settings.nms_iou)
+    rles = [mask.rle for mask in masks]
+    kept, _ = mask_nms(rles, rank(masks), settings.nms_iou)
+    # a point inside is searched for the survivors alone: it takes a distance transform
     return [_with_point(masks[k], regions[k]) for k in kept[: settings.max_masks]]
 
 
@@ -69,8 +74,10 @@ def _label_iou(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     """(n, m) float IoU of every label of one map with every label of another, from their contingency table."""
     n, m = first.max() + 1, second.max() + 1
     pair = first.ravel().astype(np.int64) * m + second.ravel()  # int64: n * m may exceed 32 bits
-    shared = np.bincount(pair, minlength=n * m).reshape(n, m)
-    union = shared.sum(axis=1, keepdims=True) + shared.sum(axis=0, keepdims=True) - shared
+    shared = np.bincount(pair, minlength=n * m).reshape(n, m)  # px
+    first_px = shared.sum(axis=1, keepdims=True)  # (n, 1); maps label every pixel, so sums are areas
+    second_px = shared.sum(axis=0, keepdims=True)  # (1, m)
+    union = first_px + second_px - shared
     return shared / union
 
 
@@ -92,17 +99,19 @@ def _mask(
 def _with_filled(inside: np.ndarray, min_px: int) -> list[np.ndarray]:
     """A region, and the same without holes where they make at least min_px of a difference."""
     filled = _without_holes(inside)
-    return [inside, filled] if filled.sum() >= inside.sum() + min_px else [inside]
+    holes_px = filled.sum() - inside.sum()
+    return [inside, filled] if holes_px >= min_px else [inside]
 
 
 def _without_holes(inside: np.ndarray) -> np.ndarray:
     """(h, w) bool: all that the background does not reach from outside, in steps along rows and columns."""
     if max(inside.shape) > LONGEST_FLOOD_PX:
         return ndi.binary_fill_holes(inside)
+    background = (~inside).astype(np.uint8)
     # a frame of background, so that all that touches the box is reached from one corner
-    outside = cv2.copyMakeBorder((~inside).astype(np.uint8), 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=1)
-    cv2.floodFill(outside, None, (0, 0), 2)
-    return outside[1:-1, 1:-1] != 2
+    framed = cv2.copyMakeBorder(background, 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=1)
+    cv2.floodFill(framed, None, (0, 0), 2)
+    return framed[1:-1, 1:-1] != 2
 
 
 def _with_point(mask: Mask, inside: np.ndarray) -> Mask:

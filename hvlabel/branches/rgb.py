@@ -39,6 +39,6 @@ def run(cube: Cube, settings: RgbSettings, model: PromptModel | None = None) -> 
         from hvlabel.branches.generator import generate_masks
 
         masks = generate_masks(model, cube.rgb, settings.generator, "rgb")
-        if settings.backend == "sam":
-            masks = [scored(m) for m in masks]
+        if settings.backend == "sam":  # SAM2's masks keep the published score
+            masks = [scored(mask) for mask in masks]
     return ranked(masks, cube.height_px, cube.width_px)

@@ -77,8 +77,9 @@ def run(cube: Cube, settings: SequenceSettings, model: TrackModel | BoxModel | N
 
     values = cube.values()  # (C, H, W)
     of_live_bands = false_colour_frames(cube.live_wavelengths_nm, settings.max_frames)
+    # masks name bands of the whole cube, dead ones counted
     frames = [frame.of_bands(cube.live_bands) for frame in of_live_bands]
-    images = [false_colour(values[list(f.bands)], valid=cube.valid) for f in frames]  # T x (H, W, 3)
+    images = [false_colour(values[list(frame.bands)], valid=cube.valid) for frame in frames]  # T x (H, W, 3)
     if model is None:
         from hvlabel.branches.regions import multiscale_regions
 
@@ -109,18 +110,17 @@ def _discovered(
 def _linked(per_frame: Sequence[Sequence[Mask]], frames: Sequence[Frame], link_iou: float) -> list[Mask]:
     """All masks with their frame, scored by their own score times the mean link over frames, see `links`."""
     pooled: list[Mask] = []
-    for masks, frame, met in zip(per_frame, frames, links(per_frame, link_iou), strict=True):
-        for mask, link in zip(masks, met.T, strict=True):
-            stability = float(link.mean())
-            linked = [frames[j].index for j in np.flatnonzero(link).tolist()]
-            pooled.append(
-                replace(
-                    mask,
-                    score=mask.score * stability,
-                    stability_score=stability,
-                    frame=frame.index,
-                    bands=frame.bands,
-                    extra={"linked_frames": linked},
-                )
+    for masks, frame, link in zip(per_frame, frames, links(per_frame, link_iou), strict=True):
+        for mask, met in zip(masks, link.T, strict=True):  # met: (T,) of this mask
+            stability = float(met.mean())
+            linked = [frames[t].index for t in np.flatnonzero(met).tolist()]
+            placed = replace(
+                mask,
+                score=mask.score * stability,
+                stability_score=stability,
+                frame=frame.index,
+                bands=frame.bands,
+                extra={"linked_frames": linked},
             )
+            pooled.append(placed)
     return pooled

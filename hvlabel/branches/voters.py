@@ -13,7 +13,7 @@ from pydantic import Field
 from hvlabel.branches.material import spectral_components
 from hvlabel.branches.pictures import border_share
 from hvlabel.config import BranchSettings, RegionSettings, Surroundings
-from hvlabel.masks import MaskSet, decode, ranked
+from hvlabel.masks import Mask, MaskSet, decode, ranked
 
 if TYPE_CHECKING:
     from hvlabel.cube import Cube
@@ -59,7 +59,12 @@ def run(cube: Cube, settings: RegionsSettings) -> MaskSet:
     components = spectral_components(cube.live_values(), settings.n_components, cube.valid)
     regions = multiscale_regions(components, settings.regions, "regions")
     best_first = ranked(regions, cube.height_px, cube.width_px).masks
-    lasting = [m for m in best_first if m.predicted_iou >= settings.min_persistence]
-    inner = [m for m in lasting if border_share(decode(m.rle)) <= settings.max_border_share]
-    trusted = [replace(m, score=m.score * settings.trust) for m in inner[: settings.max_masks]]
-    return ranked(trusted, cube.height_px, cube.width_px)
+    voters: list[Mask] = []
+    for region in best_first:
+        if len(voters) == settings.max_masks:
+            break
+        lasts = region.predicted_iou >= settings.min_persistence  # predicted IoU of a region is its persistence
+        # decoding is the costly part: only of regions that last
+        if lasts and border_share(decode(region.rle)) <= settings.max_border_share:
+            voters.append(replace(region, score=region.score * settings.trust))
+    return ranked(voters, cube.height_px, cube.width_px)

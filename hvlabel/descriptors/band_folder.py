@@ -14,13 +14,16 @@ def band_files(folder: Path) -> list[Path]:
 
     If the names of most of them end in a number, the others are no bands: an RGB picture may lie among them.
     """
-    pictures = [p for p in folder.glob(BAND_FILES) if p.name[0] != "." and p.is_file()]
-    numbered = [p for p in pictures if p.stem[-1].isdecimal()]
+    pictures = [path for path in folder.glob(BAND_FILES) if path.name[0] != "." and path.is_file()]
+    numbered = [path for path in pictures if path.stem[-1].isdecimal()]
     most_are_numbered = 2 * len(numbered) > len(pictures)
-    return sorted(numbered if most_are_numbered else pictures, key=_order)
+    bands = numbered if most_are_numbered else pictures
+    return sorted(bands, key=_order)
 
 
 def _order(path: Path) -> list[tuple[int, str]]:
     """A name's words and numbers; a word is a 0 with a text, so that both compare."""
-    words = DIGITS.split(path.name.lower())
-    return [(int(word), "") if word.isdecimal() else (0, word) for word in words]
+    order = []
+    for word in DIGITS.split(path.name.lower()):
+        order.append((int(word), "") if word.isdecimal() else (0, word))
+    return order

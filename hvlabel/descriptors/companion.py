@@ -47,16 +47,17 @@ class Companion(Settings):
     def _other_folder(self, folder: Path) -> Path:
         """A folder with the names on its way replaced or left out."""
         parts = list(folder.parts)
-        places = {name: _last(parts, name) for name in self.folders if name in parts}
-        replaced = [at for name, at in places.items() if self.folders[name] is not None]
+        positions = {name: _last(parts, name) for name in self.folders if name in parts}
+        replaced = [position for name, position in positions.items() if self.folders[name] is not None]
         top = min(replaced, default=0)
         # from the end, so that what is left out moves nothing that comes later
-        for name in sorted(places, key=lambda name: -places[name]):
-            at, instead = places[name], self.folders[name]
+        from_the_end = sorted(positions.items(), key=lambda item: -item[1])
+        for name, position in from_the_end:
+            instead = self.folders[name]
             if instead is not None:
-                parts[at] = instead
-            elif at >= top:  # a folder of that name above the data set is none of ours
-                del parts[at]
+                parts[position] = instead
+            elif position >= top:  # a folder of that name above the data set is none of ours
+                del parts[position]
         return Path(*parts)
 
 

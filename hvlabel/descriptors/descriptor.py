@@ -45,7 +45,9 @@ class Descriptor(Form):
         if not isinstance(tree, dict) or not isinstance(tree.get("other_forms"), list | tuple):
             return tree  # nothing to inherit; what is wrong with it, pydantic says
         inherited = {name: tree[name] for name in Form.model_fields if name in tree}
-        other_forms = [{**inherited, **form} if isinstance(form, dict) else form for form in tree["other_forms"]]
+        other_forms = []
+        for form in tree["other_forms"]:
+            other_forms.append({**inherited, **form} if isinstance(form, dict) else form)
         return {**tree, "other_forms": other_forms}
 
     @property
@@ -70,11 +72,13 @@ class Descriptor(Form):
             if any(fnmatch(name, pattern.name) for name in names):
                 return form
         if is_folder:
-            return next((form for form in self.forms if form.is_folder), self)
+            of_folders = (form for form in self.forms if form.is_folder)
+            return next(of_folders, self)
         suffix = raw.suffix.lower()
         main_suffix = PurePath((self.files or "").lower()).suffix
         if main_suffix and suffix and main_suffix != suffix:
-            return next((form for form, pattern in patterns if pattern.suffix == suffix), self)
+            of_suffix = (form for form, pattern in patterns if pattern.suffix == suffix)
+            return next(of_suffix, self)
         return self
 
     def with_own(

@@ -95,11 +95,13 @@ class Form(Settings):
         # what the bounds of single fields cannot say
         if sorted(self.axes) != ["c", "x", "y"]:
             raise ValueError(f"axes must be a permutation of 'yxc', not {self.axes!r}")
-        if (self.mosaic_px is None) == (self.container == "mosaic_png"):
+        has_mosaic_px = self.mosaic_px is not None
+        if has_mosaic_px != (self.container == "mosaic_png"):
             raise ValueError("mosaic_px belongs to container mosaic_png and is required there")
         if self.rgb_companion is not None and self.rgb_variable is not None:
             raise ValueError("rgb_companion and rgb_variable exclude each other; keep one")
-        if min((*self.drop_bands, *self.drop_rows), default=0) < 0:
+        dropped = (*self.drop_bands, *self.drop_rows)
+        if min(dropped, default=0) < 0:
             raise ValueError("drop_bands and drop_rows count from 0")
         require_centres_nm(self.wavelengths_nm)
         if self.shape is not None and min(self.shape) < 1:
@@ -128,6 +130,7 @@ class Form(Settings):
     def canonical(self) -> str:
         """JSON of what a cube's content depends on: part of its cache key, and kept in the cube."""
         content = set(Form.model_fields) - {"files", "prompts"}  # neither changes a value of the cube
+        # without defaults: a field that is added later leaves the keys of older cubes as they are
         return self.model_dump_json(exclude_defaults=True, include=content)
 
     def _beside(self, rule: Companion | None, raw: Path) -> Path | None:
@@ -135,8 +138,10 @@ class Form(Settings):
         if rule is None:
             return None
         raw = raw.absolute()  # rules name folders above the raw file
-        path = rule.of(raw, raw if self.is_folder else raw.parent)
-        for suffix in (path.suffix, path.suffix.lower(), path.suffix.upper()):  # cameras write .JPG, people .jpg
+        folder = raw if self.is_folder else raw.parent
+        path = rule.of(raw, folder)
+        written = path.suffix
+        for suffix in (written, written.lower(), written.upper()):  # cameras write .JPG, people .jpg
             spelling = path.with_suffix(suffix)
             if spelling.is_file():
                 return spelling

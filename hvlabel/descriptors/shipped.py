@@ -23,9 +23,9 @@ def load_descriptor(dataset: str, named: str | Descriptor) -> Descriptor:
         return named
     path = _path(named) if is_shipped(named) else Path(named)
     if not path.is_file():
-        names = sorted(p.stem for p in SHIPPED.glob("*.yaml"))
+        known = ", ".join(sorted(path.stem for path in SHIPPED.glob("*.yaml")))
         raise ConfigError(
-            f"data set {dataset}: no descriptor {named!r}; known: {', '.join(names)}; or give the path of a YAML file"
+            f"data set {dataset}: no descriptor {named!r}; known: {known}; or give the path of a YAML file"
         )
     return validated(Descriptor, read_yaml(path), str(path))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 from pathlib import Path
@@ -60,11 +61,13 @@ def corrected(path: Path, edited: dict[str, Any]) -> dict[str, Any]:
     provenance = _provenance(edited["provenance"])
     if "foreground_share" in provenance:
         provenance["foreground_share"] = _foreground_share(kept, size)
-    image = {**edited["image"], "height": size[0], "width": size[1]}
+    height, width = size
+    image = {**edited["image"], "height": height, "width": width}
     if not isinstance(image.get("image_id"), int):  # a file of an older version, whose id was its name
         name = image_name(edited)
         image |= {"image_id": numeric_id(name), "name": name}
-    return sealed({**edited, "image": image, "annotations": kept, "suppressed": suppressed, "provenance": provenance})
+    changed = {"image": image, "annotations": kept, "suppressed": suppressed, "provenance": provenance}
+    return sealed({**edited, **changed})
 
 
 def segmentation_rle(path: Path, k: int, given: Any, size: tuple[int, int]) -> Any:
@@ -172,7 +175,8 @@ def _of_polygons(path: Path, k: int, polygons: list[Any], size: tuple[int, int])
         raise MaskFileError(f"{path}: a polygon of annotation {k} has no three points x, y; draw it again")
     # pycocotools writes beyond its memory at corners far from the image, and at what is no number
     most_px = FAR * max(size)
-    if not all(_is_number(value) and abs(value) <= most_px for polygon in polygons for value in polygon):
+    coordinates = itertools.chain.from_iterable(polygons)
+    if not all(_is_number(value) and abs(value) <= most_px for value in coordinates):
         raise MaskFileError(
             f"{path}: a polygon of annotation {k} has a corner that is no number or far outside of the image of "
             f"{size[1]} x {size[0]} px; draw it again"

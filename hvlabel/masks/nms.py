@@ -17,9 +17,9 @@ def rank(masks: Sequence[Mask]) -> np.ndarray:
     """(N,) int order, best first: score, then area, then branch name, then position; no two masks tie."""
     if not len(masks):
         return np.zeros(0, int)
-    area_px = areas([m.rle for m in masks])
-    branch = np.array([m.branch for m in masks])
-    score = np.array([m.score for m in masks])
+    area_px = areas([mask.rle for mask in masks])
+    branch = np.array([mask.branch for mask in masks])
+    score = np.array([mask.score for mask in masks])
     return np.lexsort((branch, -area_px, -score))  # the last key counts most; stable, so position decides at the end
 
 
@@ -30,7 +30,8 @@ def ranked(masks: Sequence[Mask], height_px: int, width_px: int) -> MaskSet:
 
 def best_masks(masks: Sequence[Mask], iou_threshold: float, max_masks: int) -> list[Mask]:
     """The masks left after mask-IoU NMS in rank order, at most max_masks."""
-    kept, _ = mask_nms([m.rle for m in masks], rank(masks), iou_threshold)
+    rles = [mask.rle for mask in masks]
+    kept, _ = mask_nms(rles, rank(masks), iou_threshold)
     return [masks[k] for k in kept[:max_masks]]
 
 
@@ -46,15 +47,19 @@ def nested_copies(rles: Sequence[Rle], strengths: np.ndarray, least_iou: float) 
     """
     area_px = areas(rles).astype(float)  # (N,)
     iou = iou_matrix(rles, rles)  # (N, N)
-    common_px = iou * (area_px[:, None] + area_px[None]) / (1 + iou)  # IoU = common / (sum - common)
-    smaller_px = np.maximum(np.minimum(area_px[:, None], area_px[None]), 1)
-    is_nested = (common_px >= NESTED_SHARE * smaller_px) & (iou > least_iou)
+    of_row, of_column = area_px[:, None], area_px[None]
+    common_px = iou * (of_row + of_column) / (1 + iou)  # IoU = common / (sum - common)
+    smaller_px = np.maximum(np.minimum(of_row, of_column), 1)
+    shares_most = common_px >= NESTED_SHARE * smaller_px
+    is_nested = shares_most & (iou > least_iou)  # (N, N)
     copies: dict[int, tuple[int, float]] = {}
     for k in range(len(rles)):
         clearly_better = strengths[:k] * CLEARLY_WORSE > strengths[k]
-        winners = [j for j in np.flatnonzero(is_nested[k, :k] & clearly_better).tolist() if j not in copies]
-        if winners:
-            copies[k] = (winners[0], float(iou[k, winners[0]]))
+        rivals = np.flatnonzero(is_nested[k, :k] & clearly_better).tolist()
+        standing = [j for j in rivals if j not in copies]  # a copy makes nothing a copy
+        if standing:
+            winner = standing[0]
+            copies[k] = (winner, float(iou[k, winner]))
     return copies
 
 
@@ -89,9 +94,9 @@ def mask_nms(
         # loses no pair.
         may_lose = waiting & (common >= iou_threshold * union) & (common > 0)
         candidates = np.flatnonzero(may_lose).tolist()
-        iou = iou_matrix([rles[j] for j in candidates], [rles[i]]).ravel()
-        for j, value in zip(candidates, iou.tolist(), strict=True):
-            if value > iou_threshold:
+        exact = iou_matrix([rles[j] for j in candidates], [rles[i]])  # (candidates, 1)
+        for j, iou in zip(candidates, exact.ravel().tolist(), strict=True):
+            if iou > iou_threshold:
                 waiting[j] = False
-                lost[j] = (i, value)
+                lost[j] = (i, iou)
     return kept, lost

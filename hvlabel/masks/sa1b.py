@@ -12,6 +12,7 @@ from hvlabel.masks.maskset import Mask, MaskSet, Suppressed
 from hvlabel.masks.rle import areas, boxes_xywh
 
 SEAL = "content_sha256"
+# of an annotation; what else there is is a mask's extra
 OWN_KEYS = frozenset(
     {
         "id",
@@ -28,7 +29,7 @@ OWN_KEYS = frozenset(
         "bands",
         "votes",
     }
-)  # of an annotation; what else there is is a mask's extra
+)
 ID_BITS = 53  # whole numbers up to 2**53 are exact in every JSON reader, also where all numbers are floats
 UNSEALED = (SEAL, "seconds", "batches")  # how long it took, and in what portions, is no part of the content
 
@@ -67,8 +68,12 @@ def mask_document(
     }
     boxes = boxes_xywh(masks.rles)
     area_px = areas(masks.rles)
-    annotations = [_annotation(k, m, boxes[k].tolist(), int(area_px[k]), masks) for k, m in enumerate(masks.masks)]
-    suppressed = [_suppression(s) for s in masks.suppressed]
+    whole_image_xywh = (0, 0, masks.width_px, masks.height_px)
+    annotations = []
+    for k, mask in enumerate(masks.masks):
+        crop_xywh = mask.crop_box_xywh or whole_image_xywh
+        annotations.append(_annotation(k, mask, boxes[k].tolist(), int(area_px[k]), crop_xywh))
+    suppressed = [_suppression(lost) for lost in masks.suppressed]
     document = {"image": image, "annotations": annotations, "suppressed": suppressed, "provenance": provenance}
     return sealed(document)
 
@@ -79,7 +84,8 @@ def numeric_id(name: str, dataset: str | None = None) -> int:
     Tools of SA-1B refuse ids that are no whole numbers. Among a million images two share one with probability 6e-5.
     """
     full_name = name if dataset is None else f"{dataset}/{name}"
-    digest = hashlib.sha256(full_name.encode(errors="surrogatepass")).digest()
+    encoded = full_name.encode(errors="surrogatepass")  # file names need not be Unicode
+    digest = hashlib.sha256(encoded).digest()
     return int.from_bytes(digest[:8], "big") >> (64 - ID_BITS)
 
 
@@ -91,7 +97,8 @@ def image_name(document: dict[str, Any]) -> str:
 
 def sealed(document: dict[str, Any]) -> dict[str, Any]:
     """The document with a seal in its provenance, which must hold none yet."""
-    return {**document, "provenance": {**document["provenance"], SEAL: _seal(document)}}
+    provenance = {**document["provenance"], SEAL: _seal(document)}
+    return {**document, "provenance": provenance}
 
 
 def is_sealed(document: dict[str, Any]) -> bool:
@@ -105,7 +112,8 @@ def to_bytes(document: dict[str, Any]) -> bytes:
     for name, value in document.items():
         content = _lines(value) if name in ("annotations", "suppressed") else json.dumps(value)
         parts.append(f'"{name}": {content}')
-    return ("{" + ",\n".join(parts) + "}\n").encode()
+    text = "{" + ",\n".join(parts) + "}\n"
+    return text.encode()
 
 
 def read_document(path: Path | str) -> dict[str, Any]:
@@ -144,21 +152,24 @@ def read_masks(path: Path | str) -> MaskSet:
 def masks_of(document: dict[str, Any]) -> MaskSet:
     """The masks of a parsed file, in its order."""
     image = document["image"]
-    masks = tuple(_mask(a) for a in document["annotations"])
-    suppressed = tuple(_suppressed(s) for s in document["suppressed"])
+    masks = tuple(_mask(annotation) for annotation in document["annotations"])
+    suppressed = tuple(_suppressed(lost) for lost in document["suppressed"])
     return MaskSet(image["height"], image["width"], masks, suppressed)
 
 
-def _annotation(mask_id: int, mask: Mask, box: list[float], area_px: int, masks: MaskSet) -> dict[str, Any]:
+def _annotation(
+    mask_id: int, mask: Mask, box_xywh: list[float], area_px: int, crop_xywh: tuple[float, ...]
+) -> dict[str, Any]:
+    """An entry of `annotations`; the keys of SA-1B first, then our own."""
     return {
         "id": mask_id,
         "segmentation": {"size": mask.rle["size"], "counts": mask.rle["counts"].decode()},
-        "bbox": box,
+        "bbox": box_xywh,
         "area": area_px,
         "predicted_iou": round(mask.predicted_iou, 6),
         "stability_score": round(mask.stability_score, 6),
         "point_coords": [list(mask.point_xy)],
-        "crop_box": list(mask.crop_box_xywh or (0, 0, masks.width_px, masks.height_px)),
+        "crop_box": list(crop_xywh),
         "score": round(mask.score, 6),
         "branch": mask.branch,
         "frame": mask.frame,
@@ -169,6 +180,7 @@ def _annotation(mask_id: int, mask: Mask, box: list[float], area_px: int, masks:
 
 
 def _suppression(lost: Suppressed) -> dict[str, Any]:
+    """An entry of `suppressed`."""
     iou = None if lost.iou is None else round(lost.iou, 6)
     quality = None if lost.quality is None else round(lost.quality, 4)
     return {
@@ -181,34 +193,46 @@ def _suppression(lost: Suppressed) -> dict[str, Any]:
     }
 
 
-def _suppressed(s: dict[str, Any]) -> Suppressed:
-    return Suppressed(s["id"], s["branch"], s["by"], s["iou"], s.get("reason", ""), s.get("quality"))
+def _suppressed(entry: dict[str, Any]) -> Suppressed:
+    """The mask of an entry; files of older versions have neither reason nor quality."""
+    return Suppressed(
+        mask_id=entry["id"],
+        branch=entry["branch"],
+        by=entry["by"],
+        iou=entry["iou"],
+        reason=entry.get("reason", ""),
+        quality=entry.get("quality"),
+    )
 
 
-def _mask(a: dict[str, Any]) -> Mask:
-    segmentation = a["segmentation"]
-    x, y = a["point_coords"][0][:2]
+def _mask(annotation: dict[str, Any]) -> Mask:
+    """The mask of an entry of `annotations`."""
+    segmentation, bands = annotation["segmentation"], annotation["bands"]
+    x, y = annotation["point_coords"][0][:2]
     return Mask(
         rle={"size": segmentation["size"], "counts": segmentation["counts"].encode()},
-        score=a["score"],
-        branch=a["branch"],
+        score=annotation["score"],
+        branch=annotation["branch"],
         point_xy=(x, y),
-        predicted_iou=a["predicted_iou"],
-        stability_score=a["stability_score"],
-        crop_box_xywh=tuple(a["crop_box"]),
-        frame=a["frame"],
-        bands=tuple(a["bands"]) if a["bands"] else None,
-        votes=tuple(a["votes"]),
-        extra={k: v for k, v in a.items() if k not in OWN_KEYS},
+        predicted_iou=annotation["predicted_iou"],
+        stability_score=annotation["stability_score"],
+        crop_box_xywh=tuple(annotation["crop_box"]),
+        frame=annotation["frame"],
+        bands=tuple(bands) if bands else None,
+        votes=tuple(annotation["votes"]),
+        extra={name: value for name, value in annotation.items() if name not in OWN_KEYS},
     )
 
 
 def _seal(document: dict[str, Any]) -> str:
     """sha256 of the document without its seal and its seconds, as canonical JSON."""
-    provenance = {k: v for k, v in document["provenance"].items() if k not in UNSEALED}
-    content = json.dumps({**document, "provenance": provenance}, sort_keys=True, separators=(",", ":"))
+    provenance = {name: value for name, value in document["provenance"].items() if name not in UNSEALED}
+    unsealed = {**document, "provenance": provenance}
+    content = json.dumps(unsealed, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(content.encode()).hexdigest()
 
 
 def _lines(items: list[Any]) -> str:
-    return "[" + ",".join("\n" + json.dumps(item) for item in items) + "]"
+    """A JSON list with one item per line."""
+    lines = ["\n" + json.dumps(item) for item in items]
+    return "[" + ",".join(lines) + "]"

@@ -23,7 +23,10 @@ def on_valid(masks: MaskSet, valid: np.ndarray | None) -> MaskSet:
     for mask in masks.masks:
         inside = decode(mask.rle)
         sound = inside & valid
-        if sound.sum() < MIN_VALID_SHARE * inside.sum() or not sound.any():
+        area_px, sound_px = inside.sum(), sound.sum()
+        if sound_px < MIN_VALID_SHARE * area_px or not sound_px:
             continue
-        kept.append(mask if sound.sum() == inside.sum() else replace(mask, rle=encode(sound)))
+        if sound_px < area_px:
+            mask = replace(mask, rle=encode(sound))
+        kept.append(mask)
     return replace(masks, masks=tuple(kept))

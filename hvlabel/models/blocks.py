@@ -65,8 +65,9 @@ class RelPosAttention(nn.Module):
         self.num_heads = num_heads
         self.qkv = nn.Linear(dim, 3 * dim)
         self.proj = nn.Linear(dim, dim)
-        self.rel_pos_h = nn.Parameter(torch.zeros(2 * table_side - 1, dim // num_heads))
-        self.rel_pos_w = nn.Parameter(torch.zeros(2 * table_side - 1, dim // num_heads))
+        n_offsets = 2 * table_side - 1  # from one end of a side to the other, both ways
+        self.rel_pos_h = nn.Parameter(torch.zeros(n_offsets, dim // num_heads))
+        self.rel_pos_w = nn.Parameter(torch.zeros(n_offsets, dim // num_heads))
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, H, W, D) -> (B, H, W, D)."""
@@ -80,8 +81,10 @@ class RelPosAttention(nn.Module):
     def _position_bias(self, q: Tensor, height: int, width: int) -> Tensor:
         """(B, heads, H*W, H*W) from the queries before they are scaled, as published."""
         grid = q.unflatten(2, (height, width))  # (B, heads, H, W, hd)
-        rows = torch.einsum("bnhwc,hkc->bnhwk", grid, _relative_table(self.rel_pos_h, height))
-        columns = torch.einsum("bnhwc,wkc->bnhwk", grid, _relative_table(self.rel_pos_w, width))
+        of_rows = _relative_table(self.rel_pos_h, height)  # (H, H, hd)
+        of_columns = _relative_table(self.rel_pos_w, width)
+        rows = torch.einsum("bnhwc,hkc->bnhwk", grid, of_rows)
+        columns = torch.einsum("bnhwc,wkc->bnhwk", grid, of_columns)
         bias = rows[..., :, None] + columns[..., None, :]  # (B, heads, H, W, H, W)
         return bias.flatten(4).flatten(2, 3)
 
@@ -126,7 +129,8 @@ class Block(nn.Module):
         windows = x.reshape(batch, rows, w, columns, w, dim).transpose(2, 3)  # (B, rows, columns, w, w, D)
         attended = self.attn(windows.reshape(-1, w, w, dim))
         merged = attended.reshape(batch, rows, columns, w, w, dim).transpose(2, 3)
-        return merged.reshape(batch, rows * w, columns * w, dim)[:, :height, :width]
+        whole = merged.reshape(batch, rows * w, columns * w, dim)
+        return whole[:, :height, :width]
 
 
 def rel_pos_lengths(state: Mapping[str, Tensor], encoder: str) -> list[int]:

@@ -25,7 +25,8 @@ class PositionCode(nn.Module):
     def forward(self, xy: Tensor) -> Tensor:
         """(..., 2) positions x, y in [0, 1] -> (..., 2 * features)."""
         with torch.autocast(xy.device.type, enabled=False):  # half precision would move a point by a pixel
-            angle = 2 * math.pi * ((2 * xy - 1) @ self.positional_encoding_gaussian_matrix)
+            centred = 2 * xy - 1  # in [-1, 1]
+            angle = 2 * math.pi * (centred @ self.positional_encoding_gaussian_matrix)
         return torch.cat([angle.sin(), angle.cos()], dim=-1)
 
 
@@ -67,8 +68,9 @@ class PromptEncoder(nn.Module):
         if points_xy is not None and labels is not None:
             sparse.append(self._embed_points(points_xy, labels, pad=boxes_xyxy is None))
         if boxes_xyxy is not None:
-            corners = self._code(boxes_xyxy.reshape(-1, 2, 2))
-            sparse.append(corners + torch.cat([self._label_embedding(2), self._label_embedding(3)]))  # (N, 2, D)
+            corners = self._code(boxes_xyxy.reshape(-1, 2, 2))  # (N, 2, D)
+            kinds = torch.cat([self._label_embedding(2), self._label_embedding(3)])  # (2, D)
+            sparse.append(corners + kinds)
         if not sparse:
             sparse.append(no_mask.new_zeros(n, 0, no_mask.shape[1]))
         if masks is not None:
@@ -82,20 +84,24 @@ class PromptEncoder(nn.Module):
         token = torch.arange(self.grid, dtype=torch.float32, device=self.no_mask_embed.weight.device)
         centre = (token + 0.5) / self.grid
         y, x = torch.meshgrid(centre, centre, indexing="ij")
-        return self.pe_layer(torch.stack([x, y], dim=-1)).permute(2, 0, 1)[None]
+        code = self.pe_layer(torch.stack([x, y], dim=-1))  # (g, g, D)
+        return code.permute(2, 0, 1)[None]
 
     def _code(self, xy_px: Tensor) -> Tensor:
         """(..., D) of positions (..., 2); a pixel's centre is half a pixel from its corner."""
-        return self.pe_layer((xy_px + 0.5).to(torch.float32) / self.image_size_px)
+        centre = (xy_px + 0.5).to(torch.float32)
+        return self.pe_layer(centre / self.image_size_px)
 
     def _embed_points(self, points_xy: Tensor, labels: Tensor, *, pad: bool) -> Tensor:
         """(N, P, D), with one more token for padding, as published, where no box stands beside the points."""
         if pad:
-            points_xy = torch.cat([points_xy, points_xy.new_zeros(len(points_xy), 1, 2)], dim=1)
-            labels = torch.cat([labels, -labels.new_ones(len(labels), 1)], dim=1)
+            anywhere = points_xy.new_zeros(len(points_xy), 1, 2)
+            no_point = -labels.new_ones(len(labels), 1)
+            points_xy = torch.cat([points_xy, anywhere], dim=1)
+            labels = torch.cat([labels, no_point], dim=1)
         code = self._code(points_xy)
         kind = labels[..., None]  # (N, P, 1)
-        code = torch.where(kind == -1, self.not_a_point_embed.weight, code)
+        code = torch.where(kind == -1, self.not_a_point_embed.weight, code)  # padding has no position
         code = code + torch.where(kind == 0, self._label_embedding(0), 0.0)
         return code + torch.where(kind == 1, self._label_embedding(1), 0.0)
 
@@ -120,10 +126,15 @@ class DownAttention(nn.Module):
 
     def forward(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """(B, Nq, D), (B, Nk, D), (B, Nk, D) -> (B, Nq, D)."""
-        projected = self.q_proj(q), self.k_proj(k), self.v_proj(v)
-        heads = [x.unflatten(-1, (self.num_heads, -1)).transpose(1, 2) for x in projected]  # (B, heads, N, d)
-        context = F.scaled_dot_product_attention(*heads)
+        queries = self._heads(self.q_proj(q))
+        keys = self._heads(self.k_proj(k))
+        values = self._heads(self.v_proj(v))
+        context = F.scaled_dot_product_attention(queries, keys, values)  # (B, heads, Nq, d)
         return self.out_proj(context.transpose(1, 2).flatten(2))
+
+    def _heads(self, x: Tensor) -> Tensor:
+        """(B, N, heads * d) -> (B, heads, N, d)."""
+        return x.unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
 
 
 class TwoWayBlock(nn.Module):
@@ -152,9 +163,12 @@ class TwoWayBlock(nn.Module):
             coded = tokens + token_code
             tokens = tokens + self.self_attn(coded, coded, tokens)
         tokens = self.norm1(tokens)
-        tokens = self.norm2(tokens + self.cross_attn_token_to_image(tokens + token_code, image + image_code, image))
+        # codes go into queries and keys, never into values
+        read = self.cross_attn_token_to_image(tokens + token_code, image + image_code, image)
+        tokens = self.norm2(tokens + read)
         tokens = self.norm3(tokens + self.mlp(tokens))
-        image = self.norm4(image + self.cross_attn_image_to_token(image + image_code, tokens + token_code, tokens))
+        read_back = self.cross_attn_image_to_token(image + image_code, tokens + token_code, tokens)
+        image = self.norm4(image + read_back)
         return tokens, image
 
 
@@ -169,9 +183,10 @@ class TwoWayTransformer(nn.Module):
 
     def forward(self, image: Tensor, image_code: Tensor, prompts: Tensor) -> tuple[Tensor, Tensor]:
         """image (N, D, g, g), image_code (1, D, g, g), prompts (N, T, D) -> tokens (N, T, D), image (N, g*g, D)."""
-        source, code = image.flatten(2).transpose(1, 2), image_code.flatten(2).transpose(1, 2)
+        source = image.flatten(2).transpose(1, 2)  # (N, g*g, D)
+        code = image_code.flatten(2).transpose(1, 2)
         tokens = prompts
-        for layer in self.layers:
+        for layer in self.layers:  # the prompts as they came are also the tokens' code
             tokens, source = layer(tokens, source, prompts, code)
         read = self.final_attn_token_to_image(tokens + prompts, source + code, source)
         return self.norm_final_attn(tokens + read), source

@@ -9,7 +9,9 @@ from torch import Tensor
 def resized_hw(height_px: int, width_px: int, side_px: int) -> tuple[int, int]:
     """(height, width) after scaling the longest side to side_px, rounded half up as published; at least one px."""
     scale = side_px / max(height_px, width_px)
-    return max(1, int(height_px * scale + 0.5)), max(1, int(width_px * scale + 0.5))
+    height = int(height_px * scale + 0.5)
+    width = int(width_px * scale + 0.5)
+    return max(1, height), max(1, width)
 
 
 def fitted(image: Tensor, side_px: int) -> tuple[Tensor, tuple[int, int]]:
@@ -18,7 +20,8 @@ def fitted(image: Tensor, side_px: int) -> tuple[Tensor, tuple[int, int]]:
     image : (1, C, H, W)
     """
     size = resized_hw(image.shape[2], image.shape[3], side_px)
-    return F.interpolate(image, size=size, mode="bilinear", align_corners=False, antialias=True), size
+    resized = F.interpolate(image, size=size, mode="bilinear", align_corners=False, antialias=True)
+    return resized, size
 
 
 def padded(image: Tensor, side_px: int) -> Tensor:

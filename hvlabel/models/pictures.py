@@ -8,7 +8,8 @@ from torch import Tensor
 from torchvision.transforms.functional import normalize, resize
 
 # of red, green and blue, values in [0, 1]
-IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 def network_input(rgb: np.ndarray, side_px: int, device: torch.device) -> Tensor:
@@ -16,7 +17,10 @@ def network_input(rgb: np.ndarray, side_px: int, device: torch.device) -> Tensor
 
     rgb : (H, W, 3) uint8, or float in [0, 1]
     """
-    x = torch.as_tensor(np.ascontiguousarray(rgb), device=device).permute(2, 0, 1)
-    x = x.float() / 255 if rgb.dtype == np.uint8 else x.float()
+    image = torch.as_tensor(np.ascontiguousarray(rgb), device=device)  # torch takes no negative strides
+    x = image.permute(2, 0, 1).float()
+    if rgb.dtype == np.uint8:
+        x = x / 255
     stretched = resize(x, [side_px, side_px], antialias=True)
-    return normalize(stretched, list(IMAGENET_MEAN), list(IMAGENET_STD))[None]
+    normal = normalize(stretched, list(IMAGENET_MEAN), list(IMAGENET_STD))
+    return normal[None]

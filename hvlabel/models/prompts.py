@@ -126,7 +126,7 @@ class PaddedPredictor:
 
         masks : (N, H, W) bool of the original image
         """
-        whole = torch.as_tensor(masks, device=embedding.features.device)[:, None].float()
+        whole = torch.as_tensor(masks, device=embedding.features.device)[:, None].float()  # (N, 1, H, W)
         rows, columns = (max(1, round(n * self.cells / self.side_px)) for n in embedding.resized_hw)
         share = F.interpolate(whole, size=(rows, columns), mode="area")[:, 0]  # of each cell that is inside
         prompt = share.new_full((len(masks), self.cells, self.cells), -SURE_LOGIT)
@@ -146,9 +146,9 @@ class PaddedPredictor:
             return rows @ logits @ columns.T
         full = F.interpolate(logits[:, None], (side, side), mode="bilinear", align_corners=False)
         height, width = embedding.resized_hw
-        return F.interpolate(full[..., :height, :width], embedding.original_hw, mode="bilinear", align_corners=False)[
-            :, 0
-        ]
+        cropped = full[..., :height, :width]
+        enlarged = F.interpolate(cropped, embedding.original_hw, mode="bilinear", align_corners=False)
+        return enlarged[:, 0]
 
     def covered_hw(self, logits: Tensor, embedding: PaddedEmbedding) -> tuple[float, float]:
         """Rows and columns of low-resolution logits that the image takes."""
@@ -168,10 +168,12 @@ class PaddedPredictor:
         prior = None if masks is None else masks[:, None].float().clamp(-LOW_RES_CLAMP, LOW_RES_CLAMP)
         sparse, dense = self.prompt_encoder(None, None, boxes, prior)
         dtype = self._decoder.iou_token.weight.dtype
+        # a prior differs from box to box, and with it the image that the decoder sees
         images = (embedding.features + dense).flatten(2).transpose(1, 2).to(dtype)  # (n, g*g, D)
         code = self.prompt_encoder.dense_code()[0].flatten(1).T.to(dtype)  # (g*g, D)
         grid = self.prompt_encoder.grid
-        return clear_masks(self._decoder, ImageSide(images.contiguous(), code, (grid, grid)), sparse)
+        side = ImageSide(images.contiguous(), code, (grid, grid))
+        return clear_masks(self._decoder, side, sparse)
 
     def _points(
         self, embedding: PaddedEmbedding, points_xy: np.ndarray, labels: np.ndarray | None

@@ -39,10 +39,11 @@ def picture_tokens(teacher: Teacher, rgb: np.ndarray, tile_px: int) -> np.ndarra
 
     rgb : (H, W, 3) uint8
     """
+    height, width = rgb.shape[:2]
     rows = []
-    for y0, y1 in _tiles(rgb.shape[0], tile_px):
-        row = [teacher.tokens(rgb[y0:y1, x0:x1]) for x0, x1 in _tiles(rgb.shape[1], tile_px)]
-        rows.append(np.concatenate(row, axis=1))
+    for y0, y1 in _tiles(height, tile_px):
+        of_tiles = [teacher.tokens(rgb[y0:y1, x0:x1]) for x0, x1 in _tiles(width, tile_px)]
+        rows.append(np.concatenate(of_tiles, axis=1))
     return np.concatenate(rows)
 
 

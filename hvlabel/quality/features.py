@@ -18,7 +18,9 @@ RING_SHARE, RING_PX = 0.15, (2, 12)  # width of the ring around a mask: share of
 SPECTRA = 48  # of each, inside and in the ring, whose angle is taken
 INSIDE = 0.9  # share of a mask that lies in another one which contains it
 LARGER = 1.2  # times a mask's area, from which another one is more than the same mask again
+MOST_COVER = 3  # children of children count again: their shares may add up to any number
 MET_IOU = 0.7
+LEAST, LEAST_CONTRAST = 1e-6, 1e-3  # added before a logarithm: a flat piece of image has neither spread nor edges
 
 SHAPE = ("log_area", "fill", "aspect", "border", "compactness", "solidity", "holes", "pieces")
 SIGHT = ("spread", "ring_spread", "contrast", "own", "foreign", "edge")
@@ -51,36 +53,44 @@ def mask_features(masks: Sequence[Mask], view: View) -> np.ndarray:
     """
     if not masks:
         return np.zeros((0, len(NAMES)), np.float32)
-    rles = [m.rle for m in masks]
+    rles = [mask.rle for mask in masks]
     area_px = areas(rles).astype(float)  # (N,)
     boxes = boxes_xyxy(rles).astype(int)  # (N, 4)
     overlap = iou_matrix(rles, rles)  # (N, N)
-    sight = np.stack([_look(mask, box, view) for mask, box in zip(masks, boxes, strict=True)])
-    of_network = np.array([[m.predicted_iou, m.stability_score, m.score, _confirmed(m)] for m in masks], np.float32)
-    groups = [sight, of_network, _agreement(overlap, masks), _nesting(overlap, area_px)]  # in the order of NAMES
+    looks = [_look(mask, box, view) for mask, box in zip(masks, boxes, strict=True)]
+    # in the order of NAMES
+    groups = [
+        np.stack(looks),
+        np.array([_own_word(mask) for mask in masks], np.float32),
+        _agreement(overlap, masks),
+        _nesting(overlap, area_px),
+    ]
     return np.concatenate(groups, axis=1, dtype=np.float32)
 
 
-def _confirmed(mask: Mask) -> float:
-    """On how many pictures or frames a mask was met, at least its own."""
+def _own_word(mask: Mask) -> list[float]:
+    """Predicted IoU, stability and score; on how many pictures or frames it was met, at least its own."""
     n_linked = len(mask.extra.get("linked_frames", ()))
-    return float(mask.extra.get("confirmed", n_linked or 1))
+    confirmed = float(mask.extra.get("confirmed", n_linked or 1))
+    return [mask.predicted_iou, mask.stability_score, mask.score, confirmed]
 
 
 def _look(mask: Mask, box_xyxy: np.ndarray, view: View) -> np.ndarray:
     """Shape, sight of components and picture, and spectral angle of one mask, judged on a piece around it."""
     whole = decode(mask.rle)  # (H, W)
-    x0, y0, x1, y1 = (int(v) for v in box_xyxy)
-    n_px = float(np.count_nonzero(whole[y0:y1, x0:x1]))
-    size_px = max(1.0, n_px) ** 0.5
+    x0, y0, x1, y1 = (int(edge) for edge in box_xyxy)
+    area_px = float(np.count_nonzero(whole[y0:y1, x0:x1]))  # in the box alone: images are large
+    size_px = max(1.0, area_px) ** 0.5
     ring_px = int(np.clip(round(RING_SHARE * size_px), *RING_PX))
-    piece, step = _piece(whole, (x0 - ring_px, y0 - ring_px, x1 + ring_px, y1 + ring_px))
-    inside = np.ascontiguousarray(whole[piece])  # (h, w)
+    with_ring = (x0 - ring_px, y0 - ring_px, x1 + ring_px, y1 + ring_px)
+    piece, step = _piece(whole, with_ring)
+    inside = np.ascontiguousarray(whole[piece])  # (h, w); OpenCV takes no views with steps
     outline, ring = _edge_and_ring(inside, max(1, ring_px // step))
-    sound = inside
+    sound = inside  # the shape is the mask's, values count where there are some
     if view.valid is not None:
-        ring &= view.valid[piece]
-        sound = inside & view.valid[piece]
+        valid = view.valid[piece]
+        ring &= valid
+        sound = inside & valid
     spectral = _sight(view.components[piece], view.component_edges[piece], sound, ring, outline)
     picture = _sight(view.picture[piece], view.picture_edges[piece], sound, ring, outline)
     angle = _angle(view.values, piece, sound, ring)
@@ -95,8 +105,9 @@ def _piece(whole: np.ndarray, around_xyxy: tuple[int, int, int, int]) -> tuple[t
     around_xyxy : its box and the ring around it, px; may reach beyond the image
     """
     height, width = whole.shape
-    left, top = max(0, around_xyxy[0]), max(0, around_xyxy[1])
-    right, bottom = min(width, around_xyxy[2]), min(height, around_xyxy[3])
+    x0, y0, x1, y1 = around_xyxy
+    left, top = max(0, x0), max(0, y0)
+    right, bottom = min(width, x1), min(height, y1)
     longest_px = max(bottom - top, right - left)
     step = max(1, -(-longest_px // MOST_SIDE_PX))  # rounded up
     piece = np.s_[top:bottom:step, left:right:step]
@@ -108,35 +119,36 @@ def _piece(whole: np.ndarray, around_xyxy: tuple[int, int, int, int]) -> tuple[t
 def _edge_and_ring(inside: np.ndarray, reach_px: int) -> tuple[np.ndarray, np.ndarray]:
     """(h, w) bool pixels along a mask's outline, and those around it up to a distance."""
     in_bytes = inside.view(np.uint8)
-    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * reach_px + 1, 2 * reach_px + 1))
+    width_px = 2 * reach_px + 1
+    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (width_px, width_px))
+    square = np.ones((3, 3), np.uint8)
     grown = cv2.dilate(in_bytes, disc).view(bool)
-    shrunk = cv2.erode(in_bytes, np.ones((3, 3), np.uint8)).view(bool)
+    shrunk = cv2.erode(in_bytes, square).view(bool)
     return inside & ~shrunk, grown & ~inside
 
 
 def _shape(inside: np.ndarray, whole: np.ndarray, box_xyxy: tuple[int, int, int, int]) -> list[float]:
     """SHAPE. inside: the mask on its thinned piece; whole: (H, W) bool."""
     x0, y0, x1, y1 = box_xyxy
-    area_px = int(np.count_nonzero(whole[y0:y1, x0:x1]))
     rows, columns = y1 - y0, x1 - x0
+    area_px = int(np.count_nonzero(whole[y0:y1, x0:x1]))
     border = np.concatenate([whole[0], whole[-1], whole[1:-1, 0], whole[1:-1, -1]])
-    pieces, _ = cv2.findContours(inside.view(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-    filled = cv2.drawContours(np.zeros(inside.shape, np.uint8), pieces, -1, 1, cv2.FILLED)
+    contours, _ = cv2.findContours(inside.view(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    filled = cv2.drawContours(np.zeros(inside.shape, np.uint8), contours, -1, 1, cv2.FILLED)
     n_inside = int(np.count_nonzero(inside))
     n_filled = max(1, int(np.count_nonzero(filled)))  # with its holes
-    perimeter = sum(cv2.arcLength(c, closed=True) for c in pieces)
-    hull = cv2.contourArea(cv2.convexHull(np.concatenate(pieces)))
-    piece_areas = [cv2.contourArea(c) for c in pieces]
-    return [
-        np.log(max(area_px, 1) / whole.size),
-        area_px / max(rows * columns, 1),
-        abs(np.log(max(rows, 1) / max(columns, 1))),
-        float(border.mean()),
-        4 * np.pi * n_filled / max(perimeter, 1.0) ** 2,
-        min(1.0, n_filled / max(hull, 1.0)),
-        1 - n_inside / n_filled,
-        max(piece_areas) / max(sum(piece_areas), 1.0),
-    ]
+    perimeter = sum(cv2.arcLength(contour, closed=True) for contour in contours)
+    hull = cv2.convexHull(np.concatenate(contours))
+    hull_area = cv2.contourArea(hull)
+    contour_areas = [cv2.contourArea(contour) for contour in contours]
+    log_area = np.log(max(area_px, 1) / whole.size)
+    fill = area_px / max(rows * columns, 1)
+    aspect = abs(np.log(max(rows, 1) / max(columns, 1)))  # 0 of a square, the same lying and standing
+    compactness = 4 * np.pi * n_filled / max(perimeter, 1.0) ** 2  # 1 of a disc, less of all else
+    solidity = min(1.0, n_filled / max(hull_area, 1.0))  # a contour runs through centres: its area is a bit small
+    holes = 1 - n_inside / n_filled
+    pieces = max(contour_areas) / max(sum(contour_areas), 1.0)
+    return [log_area, fill, aspect, float(border.mean()), compactness, solidity, holes, pieces]
 
 
 def _sight(
@@ -145,51 +157,53 @@ def _sight(
     """SIGHT of a mask on an (h, w, D) image.
 
     spread, ring_spread : log of the mean deviation inside and in the ring
-    contrast            : log of the distance between both means, in deviations inside
-    own                 : share of pixels inside that are nearer to their own mean
-    foreign             : share of pixels of the ring that are nearer to the mask's mean
+    contrast            : log of the distance between both centres, in deviations inside
+    own                 : share of pixels inside that are nearer to their own centre
+    foreign             : share of pixels of the ring that are nearer to the mask's centre
     edge                : log of the gradient along the outline over that inside
     """
-    mine, theirs = image[inside], image[ring]  # (n, D), (m, D)
-    if not len(mine) or not len(theirs):
+    of_mask = image[inside]  # (n, D)
+    of_ring = image[ring]  # (m, D)
+    if not len(of_mask) or not len(of_ring):
         return [0.0] * len(SIGHT)
-    centre, outer = np.median(mine, axis=0), np.median(theirs, axis=0)
-    spread = float(np.abs(mine - centre).mean()) + 1e-6
-    ring_spread = float(np.abs(theirs - outer).mean()) + 1e-6
-    gap = float(np.linalg.norm(centre - outer))
-    # a pixel is nearer to the mask's mean than to the ring's on one side of the plane half way between them
-    towards, middle = centre - outer, (centre + outer) / 2
-    own = (mine - middle) @ towards > 0
-    foreign = (theirs - middle) @ towards > 0
+    mask_centre = np.median(of_mask, axis=0)  # medians: a mask that is a little off holds some of the ring
+    ring_centre = np.median(of_ring, axis=0)
+    spread = float(np.abs(of_mask - mask_centre).mean()) + LEAST
+    ring_spread = float(np.abs(of_ring - ring_centre).mean()) + LEAST
+    distance = float(np.linalg.norm(mask_centre - ring_centre))
+    # a pixel is nearer to the mask's centre than to the ring's on one side of the plane half way between them
+    towards_mask = mask_centre - ring_centre
+    half_way = (mask_centre + ring_centre) / 2
+    own = (of_mask - half_way) @ towards_mask > 0
+    foreign = (of_ring - half_way) @ towards_mask > 0
     interior = inside & ~outline
-    calm = float(edges[interior].mean()) if interior.any() else float(edges[inside].mean())
-    edge = float(edges[outline].mean()) if outline.any() else calm
-    return [
-        np.log(spread),
-        np.log(ring_spread),
-        np.log(gap / spread + 1e-3),
-        float(own.mean()),
-        float(foreign.mean()),
-        np.log((edge + 1e-6) / (calm + 1e-6)),
-    ]
+    calm = edges[interior] if interior.any() else edges[inside]
+    calm_gradient = float(calm.mean())
+    edge_gradient = float(edges[outline].mean()) if outline.any() else calm_gradient
+    contrast = np.log(distance / spread + LEAST_CONTRAST)
+    edge = np.log((edge_gradient + LEAST) / (calm_gradient + LEAST))
+    return [np.log(spread), np.log(ring_spread), contrast, float(own.mean()), float(foreign.mean()), edge]
 
 
 def _angle(values: np.ndarray, piece: tuple[slice, slice], inside: np.ndarray, ring: np.ndarray) -> float:
     """Angle between the mean spectra of some pixels inside and in the ring, radians."""
     if not inside.any() or not ring.any():
         return 0.0
-    mine, theirs = (_mean_spectrum(values, piece, marked) for marked in (inside, ring))
-    lengths = np.linalg.norm(mine) * np.linalg.norm(theirs)
-    cosine = mine @ theirs / max(lengths, 1e-300)
-    return float(np.arccos(np.clip(cosine, -1, 1)))
+    of_mask = _mean_spectrum(values, piece, inside)
+    of_ring = _mean_spectrum(values, piece, ring)
+    lengths = np.linalg.norm(of_mask) * np.linalg.norm(of_ring)
+    cosine = of_mask @ of_ring / max(lengths, 1e-300)
+    return float(np.arccos(np.clip(cosine, -1, 1)))  # rounding may take it a little beyond 1
 
 
 def _mean_spectrum(values: np.ndarray, piece: tuple[slice, slice], marked: np.ndarray) -> np.ndarray:
     """(C,) float64 mean of at most SPECTRA spectra, evenly spread over the marked pixels of a piece."""
     y, x = np.nonzero(marked)
-    some = np.linspace(0, len(y) - 1, min(SPECTRA, len(y))).astype(int)
-    rows = y[some] * (piece[0].step or 1) + piece[0].start
-    columns = x[some] * (piece[1].step or 1) + piece[1].start
+    chosen = np.linspace(0, len(y) - 1, min(SPECTRA, len(y))).astype(int)
+    of_rows, of_columns = piece
+    # back from the thinned piece to the image
+    rows = y[chosen] * (of_rows.step or 1) + of_rows.start
+    columns = x[chosen] * (of_columns.step or 1) + of_columns.start
     return values[:, rows, columns].mean(axis=1, dtype=np.float64)
 
 
@@ -199,22 +213,26 @@ def _agreement(overlap: np.ndarray, masks: Sequence[Mask]) -> np.ndarray:
 
     overlap : (N, N) IoU of all masks
     """
-    branch = np.array([m.branch for m in masks])
+    n_masks = len(masks)
+    branch = np.array([mask.branch for mask in masks])
     names = sorted(set(branch.tolist()))
-    apart = overlap - np.eye(len(masks))  # a mask does not confirm itself
-    best = np.stack([apart[:, branch == name].max(axis=1, initial=0) for name in names])  # (branches, N)
+    apart = overlap - np.eye(n_masks)  # a mask does not confirm itself
+    best_in = [apart[:, branch == name].max(axis=1, initial=0) for name in names]
+    best = np.stack(best_in)  # (branches, N)
     if len(names) == 1:
-        nobody = np.zeros(len(masks))
+        nobody = np.zeros(n_masks)
         return np.stack([nobody, nobody, nobody, nobody, best[0]], axis=1)
     is_own = branch[None] == np.array(names)[:, None]  # (branches, N)
-    others = np.where(is_own, np.nan, best)
-    met = (apart >= MET_IOU) & (branch[:, None] != branch[None])
+    in_others = np.where(is_own, np.nan, best)
+    of_another = branch[:, None] != branch[None]  # (N, N)
+    met = (apart >= MET_IOU) & of_another
+    own_branch = is_own.argmax(axis=0)  # (N,)
     columns = [
-        np.nanmean(others, axis=0),
-        np.nanmin(others, axis=0),
-        np.nanmax(others, axis=0),
+        np.nanmean(in_others, axis=0),
+        np.nanmin(in_others, axis=0),
+        np.nanmax(in_others, axis=0),
         np.log1p(met.sum(axis=1)),
-        best[is_own.argmax(axis=0), np.arange(len(masks))],
+        best[own_branch, np.arange(n_masks)],
     ]
     return np.stack(columns, axis=1)
 
@@ -226,19 +244,21 @@ def _nesting(overlap: np.ndarray, area_px: np.ndarray) -> np.ndarray:
     overlap : (N, N) IoU of all masks
     area_px : (N,)
     """
-    common_px = overlap * (area_px[:, None] + area_px[None]) / (1 + overlap)  # IoU = common / (sum - common)
-    share = common_px / np.maximum(area_px[:, None], 1)  # [i, j]: of mask i that lies in mask j
-    larger = area_px[None] > LARGER * area_px[:, None]
-    contains = (share >= INSIDE) & larger  # [i, j]: j contains i
-    parent_px = np.where(contains, area_px[None], np.inf).min(axis=1)  # inf: nothing contains it
+    of_row, of_column = area_px[:, None], area_px[None]  # areas of masks i and j, below
+    common_px = overlap * (of_row + of_column) / (1 + overlap)  # IoU = common / (sum - common)
+    share = common_px / np.maximum(of_row, 1)  # [i, j]: of mask i that lies in mask j
+    is_larger = of_column > LARGER * of_row
+    contains = (share >= INSIDE) & is_larger  # [i, j]: j contains i
+    parent_px = np.where(contains, of_column, np.inf).min(axis=1)  # inf: nothing contains it
     has_parent = np.isfinite(parent_px)
-    parent_area = np.where(has_parent, np.log(np.where(has_parent, parent_px, 1) / area_px), 0)
-    child_share = np.where(contains.T, area_px[None] / area_px[:, None], 0)
+    finite_px = np.where(has_parent, parent_px, 1)  # the logarithm is taken of all
+    parent_area = np.where(has_parent, np.log(finite_px / area_px), 0)
+    child_share = np.where(contains.T, of_column / of_row, 0)
     columns = [
         np.log1p(contains.sum(axis=1)),
         parent_area,
         np.log1p(contains.sum(axis=0)),
         child_share.max(axis=1, initial=0),
-        np.minimum(child_share.sum(axis=1), 3),
+        np.minimum(child_share.sum(axis=1), MOST_COVER),
     ]
     return np.stack(columns, axis=1)

@@ -34,7 +34,8 @@ def judge(branches: Sequence[MaskSet], cube: Cube) -> Judged:
     predictor = load_predictor()
     expected_iou = predictor.quality(features)  # (N,)
     known = predictor.is_known(features)  # (N,)
-    judged_masks = [_with_quality(*of_mask) for of_mask in zip(pool, features, expected_iou, known, strict=True)]
+    rows = zip(pool, features, expected_iou, known, strict=True)
+    judged_masks = [_with_quality(*row) for row in rows]
     # the pool holds one branch after the other: cut it where they end
     judged = Judged([], [])
     end = 0

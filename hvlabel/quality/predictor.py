@@ -43,24 +43,34 @@ class Predictor:
     @classmethod
     def of(cls, content: dict[str, Any]) -> Predictor:
         """The predictor of a file's parsed content."""
-        low, high, centre, spread = (np.array(content[name]) for name in ("low", "high", "centre", "spread"))
-        members = tuple(_layers(stored) for stored in content["members"])
-        return cls(low, high, centre, spread, members, np.array(content["knots"]))
+        return cls(
+            low=np.array(content["low"]),
+            high=np.array(content["high"]),
+            centre=np.array(content["centre"]),
+            spread=np.array(content["spread"]),
+            members=tuple(_layers(stored) for stored in content["members"]),
+            knots=np.array(content["knots"]),
+        )
 
     def quality(self, features: np.ndarray) -> np.ndarray:
         """(N,) float64 in [0, 1] for (N, F) features."""
         if not len(features):
             return np.zeros(0)
-        # a network says nothing sensible beyond what it has seen, so features are clipped to that
-        x = (np.clip(features, self.low, self.high) - self.centre) / self.spread
-        raw = np.mean([_forward(x, layers) for layers in self.members], axis=0)  # (N,)
-        return np.interp(raw, self.knots[:, 0], self.knots[:, 1])
+        # a network says nothing sensible beyond what it was trained on, so features are clipped to that
+        within = np.clip(features, self.low, self.high)
+        x = (within - self.centre) / self.spread
+        per_member = [_forward(x, layers) for layers in self.members]
+        raw = np.mean(per_member, axis=0)  # (N,)
+        predicted, observed = self.knots.T
+        return np.interp(raw, predicted, observed)
 
     def is_known(self, features: np.ndarray) -> np.ndarray:
         """(N,) bool: whether features lie in the range that training saw, but for a few."""
         margin = MARGIN * (self.high - self.low)
-        strange = (features < self.low - margin) | (features > self.high + margin)  # (N, F)
-        return np.asarray(strange.sum(axis=1) <= MOST_STRANGE)
+        below = features < self.low - margin
+        above = features > self.high + margin
+        n_strange = (below | above).sum(axis=1)  # (N,)
+        return np.asarray(n_strange <= MOST_STRANGE)
 
 
 def _layers(stored: Any) -> Layers:

@@ -44,7 +44,14 @@ def make_view(values: np.ndarray, rgb: np.ndarray, valid: np.ndarray | None = No
     """The view of (C, H, W) float32 values and an (H, W, 3) uint8 picture."""
     components = whitened_components(values, valid)
     picture = rgb.astype(np.float32) / 255
-    return View(components, _edges(components, valid), picture, _edges(picture, valid), values, valid)
+    return View(
+        components=components,
+        component_edges=_edges(components, valid),
+        picture=picture,
+        picture_edges=_edges(picture, valid),
+        values=values,
+        valid=valid,
+    )
 
 
 def whitened_components(values: np.ndarray, valid: np.ndarray | None = None) -> np.ndarray:
@@ -63,19 +70,29 @@ def whitened_components(values: np.ndarray, valid: np.ndarray | None = None) -> 
     variance, axes = np.linalg.eigh(_noise_covariance(sample - neighbours))
     whitening = (axes / np.sqrt(variance)).T  # (C, C)
     centre = sample.mean(axis=1, keepdims=True)  # (C, 1)
-    known = whitening @ (sample - centre)
-    _, turned = np.linalg.eigh(known @ known.T / known.shape[1])  # weakest first
+    whitened = whitening @ (sample - centre)  # (C, n)
+    covariance = whitened @ whitened.T / whitened.shape[1]
+    _, turned = np.linalg.eigh(covariance)  # weakest first
     strongest = turned[:, ::-1][:, :N_COMPONENTS].T  # (D, C)
+    # both steps in one matrix, so that the whole image is multiplied once
     projection = (strongest @ whitening).astype(np.float32)  # (D, C)
-    offset = projection @ centre.astype(np.float32)
+    offset = projection @ centre.astype(np.float32)  # (D, 1)
     flat = values.reshape(n_bands, -1)
     components = np.empty((len(projection), height * width), np.float32)  # (D, H * W)
     for start in range(0, height * width, BLOCK_PX):
         block = flat[:, start : start + BLOCK_PX]
-        length = np.sqrt(np.einsum("cn,cn->n", block, block)) if n_bands > 1 else np.ones(block.shape[1], np.float32)
-        projected = (projection @ block) / np.maximum(length, np.float32(1e-30))
+        # of length 1 after the projection: it has fewer rows to divide than there are bands
+        projected = (projection @ block) / _lengths(block)
         components[:, start : start + BLOCK_PX] = projected - offset
     return np.ascontiguousarray(components.T).reshape(height, width, -1)
+
+
+def _lengths(spectra: np.ndarray) -> np.ndarray:
+    """(N,) float32 of (C, N) float32 spectra, above 0; of a single band 1, as it has no shape."""
+    if len(spectra) == 1:
+        return np.ones(spectra.shape[1], np.float32)
+    squares = np.einsum("cn,cn->n", spectra, spectra)  # without a (C, N) array of squares
+    return np.maximum(np.sqrt(squares), np.float32(1e-30))
 
 
 def _neighbours(values: np.ndarray, valid: np.ndarray | None) -> tuple[np.ndarray, np.ndarray] | None:
@@ -101,8 +118,9 @@ def _noise_covariance(change: np.ndarray) -> np.ndarray:
     n_bands = len(change)
     strength = np.abs(change).sum(axis=0)
     quiet = change[:, strength <= np.median(strength)]  # the rest are edges
-    noise = quiet @ quiet.T / quiet.shape[1] / 2
-    noise += np.eye(n_bands) * max(NOISE_RIDGE * np.trace(noise) / n_bands, 1e-12)
+    noise = quiet @ quiet.T / quiet.shape[1] / 2  # a difference has the noise of two pixels
+    ridge = NOISE_RIDGE * np.trace(noise) / n_bands
+    noise += np.eye(n_bands) * max(ridge, 1e-12)  # also where all values are equal
     return noise
 
 

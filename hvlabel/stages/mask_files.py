@@ -43,7 +43,8 @@ def keep_edit(path: Path, layout: Layout) -> Path | None:
         target = first.with_name(f"{path.stem}-{n}{path.suffix}")
     make_folder(target.parent)
     path.rename(target)
-    print(f"{path}: was edited and not accepted; moved to {target}", file=sys.stderr, flush=True)  # noqa: T201 (the log)
+    sentence = f"{path}: was edited and not accepted; moved to {target}"
+    print(sentence, file=sys.stderr, flush=True)  # noqa: T201 (the log of the job)
     return target
 
 

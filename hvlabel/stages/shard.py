@@ -115,7 +115,8 @@ def _ending_at_sigterm(job: str) -> Iterator[None]:
     """
 
     def end(number: int, _frame: object) -> None:
-        print(f"{job}: terminated; what is made is kept, the next run goes on", file=sys.stderr, flush=True)  # noqa: T201
+        sentence = f"{job}: terminated; what is made is kept, the next run goes on"
+        print(sentence, file=sys.stderr, flush=True)  # noqa: T201 (the log of the job)
         sys.exit(128 + number)  # as a shell says it; on its way out every half made output is removed
 
     if threading.current_thread() is not threading.main_thread():  # only that one may set handlers
@@ -140,7 +141,8 @@ class _lock:  # noqa: N801 (used as a statement)
         try:
             self._lock.acquire(timeout=1)
         except Timeout:
-            print(f"{self._job}: another process works on this shard; waiting for it", file=sys.stderr, flush=True)  # noqa: T201
+            sentence = f"{self._job}: another process works on this shard; waiting for it"
+            print(sentence, file=sys.stderr, flush=True)  # noqa: T201 (the log of the job)
             self._lock.acquire()
         except OSError as error:
             raise ResultsError(

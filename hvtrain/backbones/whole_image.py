@@ -41,7 +41,8 @@ class ImageMaps:
             # grid_sample counts from -1 to 1 over all cells, of which the last may be cut by the image's edge
             grid.append(2 * middle_px / (self.strides_px[k] * n_cells) - 1)
         y, x = torch.meshgrid(*grid, indexing="ij")
-        places = torch.stack([x, y], dim=-1).to(of_cells.dtype).expand(len(of_cells), -1, -1, -1)  # (B, H, W, 2)
+        xy = torch.stack([x, y], dim=-1).to(of_cells.dtype)
+        places = xy.expand(len(of_cells), -1, -1, -1)  # (B, H, W, 2)
         return F.grid_sample(of_cells, places, align_corners=False, padding_mode="border")
 
 
@@ -56,8 +57,9 @@ def maps_of_images(network: Backbone, images: Tensor, wavelengths_nm: Sequence[f
     side_px = network.side_px
     longest_px = max(images.shape[2:])
     x, (height, width) = fitted(images, side_px)
-    x = padded(in_range(x, network.input_range), side_px)
-    maps = network.encode(x, wavelengths_nm, [gsd_m * longest_px / side_px] * len(x))
+    x = padded(in_range(x, network.input_range), side_px)  # in range first: padding shall not count
+    input_gsd_m = gsd_m * longest_px / side_px
+    maps = network.encode(x, wavelengths_nm, [input_gsd_m] * len(x))
     cut = []
     for whole in maps:
         # cells that the image reaches into, rounded up

@@ -99,32 +99,16 @@ def read_corpus(
     _require_known_datasets(data.unseen, labels)
     teacher = _entries(layout, "teacher") if distill else {}
     cameras = _Cameras(require_bands)
-    images: list[TrainImage] = []
     left_out: list[str] = []
-    for (dataset, image_id), digest in labels.items():
-        cube = layout.cube(dataset, image_id)
-        camera = cameras.number_of(dataset, cube)
+    images: list[TrainImage] = []
+    for (dataset, image_id), label_digest in labels.items():
+        camera = cameras.number_of(dataset, layout.cube(dataset, image_id))
         if distill and (dataset, image_id) not in teacher:
             left_out.append(f"{dataset}/{image_id}")
             continue
-        images.append(
-            TrainImage(
-                dataset=dataset,
-                image_id=image_id,
-                camera=camera,
-                split="unseen" if dataset in data.unseen else "train",
-                cube=cube,
-                label=layout.label(dataset, image_id),
-                features=layout.teacher(dataset, image_id) if distill else None,
-                label_digest=digest,
-            )
-        )
-    if len(left_out) > MAX_LEFT_OUT * len(labels):
-        raise ResultsError(
-            f"{layout.root}: no teacher features of {len(left_out)} of {len(labels)} labelled images, "
-            f"e.g. {left_out[0]}; run `snakemake pretrain`, it makes them, and look at the logs of the teacher "
-            "where it cannot"
-        )
+        image = _image(layout, dataset, image_id, camera, label_digest, unseen=data.unseen, distill=distill)
+        images.append(image)
+    _require_few_left_out(layout, left_out, len(labels))
     images = _hold_out(images, data.holdout_share)
     trained = [image for image in images if image.split == "train"]
     if not trained:
@@ -139,6 +123,40 @@ def read_corpus(
         teacher_centre=centre,
         identity=_identity(trained, teacher),
         left_out=tuple(left_out),
+    )
+
+
+def _image(
+    layout: Layout,
+    dataset: str,
+    image_id: str,
+    camera: int,
+    label_digest: str,
+    *,
+    unseen: Sequence[str],
+    distill: bool,
+) -> TrainImage:
+    """A labelled image; none is held out yet."""
+    return TrainImage(
+        dataset=dataset,
+        image_id=image_id,
+        camera=camera,
+        split="unseen" if dataset in unseen else "train",
+        cube=layout.cube(dataset, image_id),
+        label=layout.label(dataset, image_id),
+        features=layout.teacher(dataset, image_id) if distill else None,
+        label_digest=label_digest,
+    )
+
+
+def _require_few_left_out(layout: Layout, left_out: Sequence[str], n_labels: int) -> None:
+    """ResultsError where too many of the labelled images have no teacher features."""
+    if len(left_out) <= MAX_LEFT_OUT * n_labels:
+        return
+    raise ResultsError(
+        f"{layout.root}: no teacher features of {len(left_out)} of {n_labels} labelled images, "
+        f"e.g. {left_out[0]}; run `snakemake pretrain`, it makes them, and look at the logs of the teacher "
+        "where it cannot"
     )
 
 

@@ -21,10 +21,13 @@ def main() -> None:
     if a.network == "memory" and (a.start is None or not a.start.is_file()):
         parser.error(f"memory needs --start, the .safetensors file of a SAM2; found {a.start}")
     try:
-        if a.network == "memory":
-            sam2_memory.train(a.start, a.out, a.threads, a.workers)
-        else:
-            {"sam2": sam2_image.train, "hyperfree": hyperfree_small.train}[a.network](a.out, a.threads, a.workers)
+        match a.network:
+            case "memory":
+                sam2_memory.train(a.start, a.out, a.threads, a.workers)
+            case "sam2":
+                sam2_image.train(a.out, a.threads, a.workers)
+            case "hyperfree":
+                hyperfree_small.train(a.out, a.threads, a.workers)
     except HvError as error:
         parser.exit(2, f"{error}\n")
 

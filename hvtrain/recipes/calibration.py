@@ -19,7 +19,8 @@ def monotone(predicted: np.ndarray, observed: np.ndarray) -> np.ndarray:
     for rows in np.array_split(order, KNOTS):
         if not len(rows):  # of fewer examples than knots
             continue
-        pools.append(_Pool(float(predicted[rows].mean()), float(observed[rows].mean()), float(len(rows))))
+        pool = _Pool(float(predicted[rows].mean()), float(observed[rows].mean()), n=float(len(rows)))
+        pools.append(pool)
         # a step down is levelled; that may make one before it
         while len(pools) > 1 and pools[-2].observed > pools[-1].observed:
             last = pools.pop()
@@ -39,11 +40,9 @@ class _Pool:
     observed: float
     n: float
 
-    def with_next(self, other: _Pool) -> _Pool:
-        """Both as one."""
-        n = self.n + other.n
-        return _Pool(
-            predicted=(self.predicted * self.n + other.predicted * other.n) / n,
-            observed=(self.observed * self.n + other.observed * other.n) / n,
-            n=n,
-        )
+    def with_next(self, following: _Pool) -> _Pool:
+        """Both as one: means, each weighed by its examples."""
+        n = self.n + following.n
+        predicted = self.predicted * self.n + following.predicted * following.n
+        observed = self.observed * self.n + following.observed * following.n
+        return _Pool(predicted / n, observed / n, n)

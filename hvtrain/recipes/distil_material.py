@@ -14,16 +14,13 @@ import json
 import math
 import time
 from collections import defaultdict
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import cv2
 import safetensors.torch
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, IterableDataset
 
 from hvlabel.cache.publish import publish_bytes, temporary_beside
 from hvlabel.config import LossSettings, SamModel
@@ -34,7 +31,7 @@ from hvlabel.models.sam.spectral import SpectralEncoder, SpectralTopology
 from hvtrain.engine.optimiser import moving_average
 from hvtrain.objectives.losses import mask_loss
 from hvtrain.recipes.frozen_decoder import FrozenDecoder
-from hvtrain.recipes.material_plans import BOX, NOTHING, Plan, Shape, plan_batch
+from hvtrain.recipes.material_plans import BOX, NOTHING, Plan, Shape, plan_loader
 from hvtrain.recipes.material_rendering import Rendered, flat_picture, render
 
 WEIGHTS, CHECKPOINT, LOG = "material_distilled.safetensors", "checkpoint.pt", "log.jsonl"
@@ -79,9 +76,10 @@ class Objective(nn.Module):
             features = self.network(scene.spectra, scene.light, scene.valid, scene.centres_nm).float()
         terms = self.answers(features, scene.masks, plan)
         taught = slice(0, max(1, len(features) // TAUGHT_PART))
-        target = self.teach(scene, taught)
-        terms["distil"] = (features[taught] - target).square().mean() / target.var()
-        terms["cosine"] = F.cosine_similarity(features[taught], target, dim=1).mean().detach()
+        ours, target = features[taught], self.teach(scene, taught)
+        cosine = F.cosine_similarity(ours, target, dim=1)
+        terms["distil"] = (ours - target).square().mean() / target.var()  # 1: no better than the mean
+        terms["cosine"] = cosine.mean().detach()
         terms["loss"] = terms["mask"] + IOU_WEIGHT * terms["iou"] + distil_weight * terms["distil"]
         return terms
 
@@ -90,36 +88,42 @@ class Objective(nn.Module):
         """(B, 256, g, g) float32 SAM's embedding of the flat pictures of some images."""
         sam = self._teacher[0]
         picture = flat_picture(scene)[taught] * 255
-        mean, std = (picture.new_tensor(levels).view(3, 1, 1) for levels in (PIXEL_MEAN, PIXEL_STD))
-        normal = (picture - mean) / std * scene.valid[taught, None]
+        mean = picture.new_tensor(PIXEL_MEAN).view(3, 1, 1)
+        std = picture.new_tensor(PIXEL_STD).view(3, 1, 1)
+        normal = (picture - mean) / std * scene.valid[taught, None]  # SAM pads after this: with zeros
+        enlarged = F.interpolate(normal, (sam.input_px, sam.input_px), mode="bilinear")
         with _bfloat16(picture):
-            return sam.encode(F.interpolate(normal, (sam.input_px, sam.input_px), mode="bilinear")).float()
+            return sam.encode(enlarged).float()
 
     def answers(self, features: Tensor, masks: Tensor, plan: Plan) -> dict[str, Tensor]:
         """Terms of the prompts on an embedding. features : (B, 256, g, g); masks : (B, M, P, P) bool."""
-        boxed, real = plan["kinds"] == BOX, plan["targets"] != NOTHING  # (B, K)
-        logits, iou = self.decoder.masks(features, plan["points_xy"], plan["boxes_xyxy"], boxed)  # (B*K, 4, P, P)
-        index = plan["targets"].clamp(min=0)
-        target = masks.gather(1, index[..., None, None].expand(-1, -1, *masks.shape[2:]))
-        losses = mask_loss(logits, target.flatten(0, 1)[:, None].float(), LOSS)
-        boxed, real, index = boxed.flatten(), real.flatten(), index.flatten()
-        best_loss, best = losses[:, 1:].min(dim=1)
-        of_prompt = torch.where(boxed, losses[:, 0], best_loss)
+        is_box = plan["kinds"] == BOX  # (B, K)
+        logits, iou = self.decoder.masks(features, plan["points_xy"], plan["boxes_xyxy"], is_box)  # (B*K, 4, P, P)
+        target_idx = plan["targets"].clamp(min=0)  # of prompts without a target any: they do not count
+        target = masks.gather(1, target_idx[..., None, None].expand(-1, -1, *masks.shape[2:]))
+        losses = mask_loss(logits, target.flatten(0, 1)[:, None].float(), LOSS)  # (B*K, 4)
 
-        every = _iou_with_all(logits, masks)  # (B*K, 4, M)
-        asked = every.gather(2, index[:, None, None].expand(-1, 4, 1))[..., 0] * real[:, None]
+        is_box, target_idx = is_box.flatten(), target_idx.flatten()  # (B*K,)
+        on_object = (plan["targets"] != NOTHING).flatten()
+        # a box has one answer, the first; a point the three others
+        best_loss, best = losses[:, 1:].min(dim=1)
+        of_prompt = torch.where(is_box, losses[:, 0], best_loss)
+        counts = torch.cat([is_box[:, None], ~is_box[:, None].expand(-1, 3)], dim=1)  # (B*K, 4)
+
+        with_all = _iou_with_all(logits, masks)  # (B*K, 4, M)
+        with_target = with_all.gather(2, target_idx[:, None, None].expand(-1, 4, 1))[..., 0]
+        with_target = with_target * on_object[:, None]
         # a point may mean whatever it lies on, a box one object alone
-        truth = torch.where(boxed[:, None], asked, every.amax(dim=2))
-        # a box has one answer, a point the three others
-        counts = torch.cat([boxed[:, None], ~boxed[:, None].expand(-1, 3)], dim=1)
+        true_iou = torch.where(is_box[:, None], with_target, with_all.amax(dim=2))
+        of_three = with_target[:, 1:]
         trusted = iou[:, 1:].argmax(dim=1)
-        point = real & ~boxed
+        is_click = on_object & ~is_box
         return {
-            "mask": _mean(of_prompt, real),
-            "iou": _mean((iou - truth).square(), counts),
-            "best_of_three": _mean(_at(asked[:, 1:], best), point),
-            "trusted": _mean(_at(asked[:, 1:], trusted), point),
-            "boxed": _mean(asked[:, 0], real & boxed),
+            "mask": _mean(of_prompt, on_object),
+            "iou": _mean((iou - true_iou).square(), counts),
+            "best_of_three": _mean(_at(of_three, best), is_click),
+            "trusted": _mean(_at(of_three, trusted), is_click),
+            "boxed": _mean(with_target[:, 0], on_object & is_box),
         }
 
 
@@ -142,14 +146,15 @@ class Training:
     def run(self, shape: Shape, seconds: float, workers: int, max_steps: int | None = None) -> None:
         """Steps until so many seconds were trained in all, or so many steps; then the weights are saved."""
         noise = torch.Generator(self.device).manual_seed(self.step)
-        batches = iter(_loader(shape, self.step, workers))
+        batches = iter(plan_loader(shape, self.step, workers))
         sums: dict[str, list[Tensor]] = defaultdict(list)
         before = saved = time.monotonic()
         while self.seconds < seconds and self.step != max_steps:
             plan = {name: tensor.to(self.device) for name, tensor in next(batches).items()}
             scene = render(plan, shape.input_px, noise)
-            for name, value in self.learn(scene, plan, self.seconds / seconds).items():
-                sums[name].append(value)
+            terms = self.learn(scene, plan, self.seconds / seconds)
+            for name, value in terms.items():
+                sums[name].append(value)  # on the device: reading one would wait for the step
             now = time.monotonic()
             self.seconds, before = self.seconds + now - before, now
             if self.step % LOG_EVERY_STEPS == 0:
@@ -199,58 +204,43 @@ class Training:
         temporary.replace(path)
         averaged: Any = self.average.module.state_dict()
         half = {name: tensor.half().cpu().contiguous() for name, tensor in averaged.items()}
-        publish_bytes(self.out / WEIGHTS, safetensors.torch.save(half))
+        content = safetensors.torch.save(half)
+        publish_bytes(self.out / WEIGHTS, content)
 
     def _log(self, sums: dict[str, list[Tensor]]) -> None:
         """Means since the last row."""
-        means = {name: round(float(torch.stack(values).mean()), 4) for name, values in sums.items()}
-        row = json.dumps({"step": self.step, "seconds": round(self.seconds, 1), **means})
+        row: dict[str, float] = {"step": self.step, "seconds": round(self.seconds, 1)}
+        for name, values in sums.items():
+            mean = torch.stack(values).mean()
+            row[name] = round(float(mean), 4)
         with (self.out / LOG).open("a") as file:
-            file.write(row + "\n")
-
-
-class Plans(IterableDataset[Plan]):
-    """The plans of all steps from one on, without end; worker k of n makes every n-th."""
-
-    def __init__(self, shape: Shape, first_step: int) -> None:
-        self.shape, self.first_step = shape, first_step
-
-    def __iter__(self) -> Iterator[Plan]:
-        info = torch.utils.data.get_worker_info()
-        start, stride = (info.id, info.num_workers) if info else (0, 1)
-        if info:
-            torch.set_num_threads(1)
-            cv2.setNumThreads(1)
-        step = self.first_step + start
-        while True:
-            yield plan_batch(self.shape, step)
-            step += stride
-
-
-def _loader(shape: Shape, first_step: int, workers: int) -> DataLoader[Plan]:
-    """Plans, made in the background where there are workers."""
-    background: dict[str, Any] = {"prefetch_factor": 4, "multiprocessing_context": "forkserver"} if workers else {}
-    return DataLoader(Plans(shape, first_step), batch_size=None, num_workers=workers, **background)
+            file.write(json.dumps(row) + "\n")
 
 
 def _optimiser(network: nn.Module) -> torch.optim.AdamW:
     """AdamW without decay on vectors."""
     parameters = list(network.parameters())
-    wide = [p for p in parameters if p.ndim > 1]
-    narrow = [p for p in parameters if p.ndim <= 1]
-    groups = [{"params": wide, "weight_decay": WEIGHT_DECAY}, {"params": narrow, "weight_decay": 0.0}]
-    return torch.optim.AdamW(groups, lr=PEAK_RATE, betas=BETAS, fused=parameters[0].is_cuda)
+    matrices = [parameter for parameter in parameters if parameter.ndim > 1]
+    vectors = [parameter for parameter in parameters if parameter.ndim <= 1]
+    groups = [
+        {"params": matrices, "weight_decay": WEIGHT_DECAY},
+        {"params": vectors, "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(groups, lr=PEAK_RATE, betas=BETAS, fused=matrices[0].is_cuda)
 
 
 @torch.no_grad()
 def _iou_with_all(logits: Tensor, masks: Tensor) -> Tensor:
     """(B*K, A, M) IoU of answers (B*K, A, P, P) with all masks (B, M, P, P) of their image."""
-    n_answers = logits.shape[1]
-    answers = (logits > 0).view(len(masks), -1, masks[0, 0].numel()).float()  # (B, K*A, P*P)
-    objects = masks.flatten(2).float()
-    common = answers @ objects.mT  # (B, K*A, M) px
-    either = answers.sum(dim=2)[..., None] + objects.sum(dim=2)[:, None] - common
-    return (common / either.clamp(min=1)).view(-1, n_answers, masks.shape[1])
+    n_answers, n_objects = logits.shape[1], masks.shape[1]
+    n_px = masks[0, 0].numel()
+    answers = (logits > 0).view(len(masks), -1, n_px).float()  # (B, K*A, P*P)
+    objects = masks.flatten(2).float()  # (B, M, P*P)
+    common = answers @ objects.mT  # (B, K*A, M) px; exact up to 2**24
+    areas = answers.sum(dim=2)[..., None] + objects.sum(dim=2)[:, None]
+    union = areas - common
+    iou = common / union.clamp(min=1)
+    return iou.view(-1, n_answers, n_objects)
 
 
 def _at(values: Tensor, index: Tensor) -> Tensor:

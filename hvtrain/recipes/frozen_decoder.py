@@ -38,30 +38,30 @@ class FrozenDecoder:
         boxed      : (B, K) bool, which of the two is asked
         """
         n_prompts = boxed.shape[1]
-        _, dense = self.prompts(None, None, None, None)
-        image = (features + dense).to(self.dtype).repeat_interleave(n_prompts, dim=0)
+        _, dense = self.prompts(None, None, None, None)  # of no mask prompt
+        image = (features + dense).to(self.dtype)
+        per_prompt = image.repeat_interleave(n_prompts, dim=0)  # (B*K, D, g, g)
         code = self.prompts.dense_code().to(self.dtype)
         tokens = self._tokens(points_xy, boxes_xyxy, boxed)
-        tokens, source = self.decoder.transformer(image, code, tokens)
-        cells = self._cells(source)
-        vectors = [mlp(tokens[:, 1 + k]) for k, mlp in enumerate(self.decoder.output_hypernetworks_mlps)]
-        logits = cells @ torch.stack(vectors, dim=2)  # (B*K, g*g*16, 4)
-        grid = self.prompts.grid
-        # a token's cells: row and column of the first doubling, then of the second
-        apart = logits.view(-1, grid, grid, 2, 2, 2, 2, N_MASKS).permute(0, 7, 1, 3, 5, 2, 4, 6)
-        iou = self.decoder.iou_prediction_head(tokens[:, 0])
-        return apart.reshape(-1, N_MASKS, 4 * grid, 4 * grid).float(), iou.float()
+        tokens, source = self.decoder.transformer(per_prompt, code, tokens)
+        iou_token, mask_tokens = tokens[:, 0], tokens[:, 1 : 1 + N_MASKS]
+        vectors = [mlp(mask_tokens[:, k]) for k, mlp in enumerate(self.decoder.output_hypernetworks_mlps)]
+        logits = self._cells(source) @ torch.stack(vectors, dim=2)  # (B*K, g*g*16, 4)
+        iou = self.decoder.iou_prediction_head(iou_token)
+        return _side_by_side(logits, self.prompts.grid).float(), iou.float()
 
     def _tokens(self, points_xy: Tensor, boxes_xyxy: Tensor, boxed: Tensor) -> Tensor:
         """(B*K, T, D): the decoder's own tokens, then two of the prompt, either a point and a filler or two corners."""
         points = points_xy.flatten(0, 1)[:, None] * self.px_per_cell
         boxes = boxes_xyxy.flatten(0, 1) * self.px_per_cell
         labels = torch.ones(len(points), 1, dtype=torch.int32, device=points.device)
-        by_point, _ = self.prompts(points, labels, None, None)
+        by_point, _ = self.prompts(points, labels, None, None)  # (B*K, 2, D)
         by_box, _ = self.prompts(None, None, boxes, None)
-        sparse = torch.where(boxed.flatten()[:, None, None], by_box, by_point).to(self.dtype)
-        first = torch.cat([self.decoder.iou_token.weight, self.decoder.mask_tokens.weight])
-        return torch.cat([first.expand(len(sparse), -1, -1), sparse], dim=1)
+        is_boxed = boxed.flatten()[:, None, None]
+        # both are computed and one is taken: prompts of either kind go through the decoder together
+        sparse = torch.where(is_boxed, by_box, by_point).to(self.dtype)
+        own = torch.cat([self.decoder.iou_token.weight, self.decoder.mask_tokens.weight])
+        return torch.cat([own.expand(len(sparse), -1, -1), sparse], dim=1)
 
     def _cells(self, source: Tensor) -> Tensor:
         """(N, g*g, D) -> (N, g*g*16, D/8) upscaled features.
@@ -71,11 +71,21 @@ class FrozenDecoder:
         """
         up1, norm, _, up2, _ = self.decoder.output_upscaling
         cells = _doubled(up1, source)  # (N, g*g, 4, D/4)
-        cells = F.gelu(F.layer_norm(cells, cells.shape[-1:], norm.weight, norm.bias, norm.eps))
-        return F.gelu(_doubled(up2, cells)).flatten(1, 3)
+        normed = F.layer_norm(cells, cells.shape[-1:], norm.weight, norm.bias, norm.eps)
+        cells = _doubled(up2, F.gelu(normed))  # (N, g*g, 4, 4, D/8)
+        return F.gelu(cells).flatten(1, 3)
+
+
+def _side_by_side(logits: Tensor, grid: int) -> Tensor:
+    """(N, 4, 4g, 4g) masks of logits (N, g*g*16, 4) whose cells lie behind their token."""
+    # a token's cells: row and column of the first doubling, then of the second
+    apart = logits.view(-1, grid, grid, 2, 2, 2, 2, N_MASKS)
+    rows_then_columns = apart.permute(0, 7, 1, 3, 5, 2, 4, 6)
+    return rows_then_columns.reshape(-1, N_MASKS, 4 * grid, 4 * grid)
 
 
 def _doubled(conv: Any, x: Tensor) -> Tensor:
     """(..., C) through a transposed convolution of 2x2 and stride 2: (..., 4, C'), the four cells row by row."""
     weight = conv.weight.permute(2, 3, 1, 0).flatten(0, 2)  # (4 * C', C)
-    return F.linear(x, weight, conv.bias.repeat(4)).unflatten(-1, (4, -1))
+    cells = F.linear(x, weight, conv.bias.repeat(4))
+    return cells.unflatten(-1, (4, -1))

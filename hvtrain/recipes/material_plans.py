@@ -6,12 +6,15 @@ network is (material_rendering).
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
 import torch
 from torch import Tensor
+from torch.utils.data import DataLoader, IterableDataset
 
 from hvlabel.demo.cameras import CAMERAS, DemoCamera, drawn_camera
 from hvlabel.demo.scenes import SceneParts, scene_parts
@@ -34,6 +37,7 @@ MIN_CELLS = 24  # px of the input of an object that can be asked for
 JITTER_PX, BOX_JITTER = 0.5, 0.04  # of a point; of a box, as a share of its sides
 POINT, BOX = 0, 1  # kinds of prompts
 NOTHING = -1  # target of a prompt beside all objects
+PLANS_AHEAD = 4  # of each worker
 
 Plan = dict[str, Tensor]
 
@@ -72,7 +76,37 @@ def plan_batch(shape: Shape, step: int) -> Plan:
     cut = side > shape.input_px and rng.random() < CUT_SHARE
     first_seed = TRAIN_SEEDS + step * shape.images
     plans = [_plan(shape, side, cut, first_seed + k, rng) for k in range(shape.images)]
-    return {name: torch.from_numpy(np.stack([plan[name] for plan in plans])) for name in plans[0]}
+    batch = {}
+    for name in plans[0]:
+        of_images = [plan[name] for plan in plans]
+        batch[name] = torch.from_numpy(np.stack(of_images))
+    return batch
+
+
+class Plans(IterableDataset[Plan]):
+    """The plans of all steps from one on, without end; worker k of n makes every n-th."""
+
+    def __init__(self, shape: Shape, first_step: int) -> None:
+        self.shape, self.first_step = shape, first_step
+
+    def __iter__(self) -> Iterator[Plan]:
+        worker = torch.utils.data.get_worker_info()
+        start, stride = (worker.id, worker.num_workers) if worker else (0, 1)
+        if worker:  # there is a process for each core
+            torch.set_num_threads(1)
+            cv2.setNumThreads(1)
+        step = self.first_step + start
+        while True:
+            yield plan_batch(self.shape, step)
+            step += stride
+
+
+def plan_loader(shape: Shape, first_step: int, workers: int) -> DataLoader[Plan]:
+    """Plans from a step on, made in the background where there are workers."""
+    background: dict[str, Any] = {}
+    if workers:
+        background = {"prefetch_factor": PLANS_AHEAD, "multiprocessing_context": "forkserver"}
+    return DataLoader(Plans(shape, first_step), batch_size=None, num_workers=workers, **background)
 
 
 def _plan(shape: Shape, side: int, cut: bool, seed: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
@@ -85,15 +119,17 @@ def _plan(shape: Shape, side: int, cut: bool, seed: int, rng: np.random.Generato
     table, n_bands, centres_nm = _signals(camera, parts, rng)
     hw = _image_hw(shape.input_px, rng)
     cells = _cells([mask[window] for mask in masks], shape.input_px, hw)
+    # of equal size for all images, so that they stack; packed, since plans travel between processes
     packed = np.zeros((MAX_OBJECTS, shape.input_px, shape.input_px // 8), np.uint8)
     packed[: len(cells)] = np.packbits(cells, axis=2)
+    noise = np.exp(rng.uniform(*np.log(NOISE_FACTORS)))  # equal chances for equal ratios
     return {
         "surface": parts.surface[window].astype(np.uint8),
         "brightness": parts.brightness[window].astype(np.float16),
         "table": table,
         "n_bands": n_bands,
         "centres_nm": centres_nm,
-        "noise": np.array(np.exp(rng.uniform(*np.log(NOISE_FACTORS))), np.float32),
+        "noise": np.array(noise, np.float32),
         "hw": np.array(hw),
         "masks": packed,
         **_prompts(shape, cells, hw, rng),
@@ -115,17 +151,22 @@ def _signals(
     shuffled = rng.permutation(n)
     n_kept = max(MIN_BANDS, round(n * rng.uniform(*KEPT_BANDS)))
     kept = np.sort(shuffled[:n_kept])
-    knots = rng.uniform(*GAIN, GAIN_KNOTS)
-    gain = np.interp(np.linspace(0, 1, n), np.linspace(0, 1, GAIN_KNOTS), knots)
-    response = (camera.response()[order] * gain[:, None])[kept]
+    gains = rng.uniform(*GAIN, GAIN_KNOTS)
+    at_bands, at_knots = np.linspace(0, 1, n), np.linspace(0, 1, GAIN_KNOTS)
+    gain = np.interp(at_bands, at_knots, gains)  # (C,)
+    response = camera.response()[order] * gain[:, None]
+    response = response[kept]
     centres_nm = _moved(camera.centres_nm[order][kept], rng)
 
     table = np.zeros((MAX_SURFACES, MAX_GROUPS), np.float32)
-    n_bands, group_nm = np.zeros(MAX_GROUPS, np.float32), np.zeros(MAX_GROUPS, np.float32)
-    for g, members in enumerate(np.array_split(np.arange(n_kept), min(MAX_GROUPS, n_kept))):
-        signal = parts.spectra @ response[members].mean(axis=0)  # (S,)
+    n_bands = np.zeros(MAX_GROUPS, np.float32)
+    group_nm = np.zeros(MAX_GROUPS, np.float32)
+    groups = np.array_split(np.arange(n_kept), min(MAX_GROUPS, n_kept))
+    for g, members in enumerate(groups):
+        signal = parts.spectra @ response[members].mean(axis=0)  # (surfaces,)
         table[: len(signal), g] = signal[:MAX_SURFACES]
-        n_bands[g], group_nm[g] = len(members), centres_nm[members].mean()
+        n_bands[g] = len(members)
+        group_nm[g] = centres_nm[members].mean()
     return table, n_bands, group_nm
 
 
@@ -136,7 +177,8 @@ def _moved(centres_nm: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     low_nm, high_nm = np.sort(rng.uniform(*MOVED_NM, 2))
     high_nm = max(high_nm, low_nm + MIN_SPAN_NM)
     span_nm = max(float(np.ptp(centres_nm)), 1.0)
-    return low_nm + (centres_nm - centres_nm[0]) / span_nm * (high_nm - low_nm)
+    share = (centres_nm - centres_nm[0]) / span_nm  # 0 to 1
+    return low_nm + share * (high_nm - low_nm)
 
 
 def _image_hw(side: int, rng: np.random.Generator) -> tuple[int, int]:
@@ -149,12 +191,14 @@ def _image_hw(side: int, rng: np.random.Generator) -> tuple[int, int]:
 
 def _cells(masks: list[np.ndarray], side: int, hw: tuple[int, int]) -> np.ndarray:
     """(M, P, P) bool masks at the input's size, those of which enough lies in the image."""
+    height, width = hw
     cells = np.zeros((len(masks), side, side), bool)
-    for cell, mask in zip(cells, masks, strict=True):
+    for of_mask, mask in zip(cells, masks, strict=True):
         fitted = mask
         if len(mask) != side:
-            fitted = cv2.resize(mask.astype(np.float32), (side, side), interpolation=cv2.INTER_AREA) >= 0.5
-        cell[: hw[0], : hw[1]] = fitted[: hw[0], : hw[1]]
+            share = cv2.resize(mask.astype(np.float32), (side, side), interpolation=cv2.INTER_AREA)
+            fitted = share >= 0.5
+        of_mask[:height, :width] = fitted[:height, :width]
     large = cells.sum(axis=(1, 2)) >= MIN_CELLS
     return cells[large][:MAX_OBJECTS]
 
@@ -163,10 +207,14 @@ def _prompts(shape: Shape, cells: np.ndarray, hw: tuple[int, int], rng: np.rando
     """Points, boxes, kinds and targets of a plan."""
     n_prompts = shape.prompts
     n_anywhere = round(n_prompts * shape.ground) if len(cells) else n_prompts
-    points, boxes = np.zeros((n_prompts, 2), np.float32), np.zeros((n_prompts, 4), np.float32)
-    kinds, targets = np.full(n_prompts, POINT), np.full(n_prompts, NOTHING)
+    height, width = hw
+    points = np.zeros((n_prompts, 2), np.float32)
+    boxes = np.zeros((n_prompts, 4), np.float32)
+    kinds = np.full(n_prompts, POINT)
+    targets = np.full(n_prompts, NOTHING)
     for k in range(n_anywhere):
-        x, y = rng.uniform(0, hw[1] - 1), rng.uniform(0, hw[0] - 1)
+        x = rng.uniform(0, width - 1)
+        y = rng.uniform(0, height - 1)
         points[k] = x, y
         holding = np.flatnonzero(cells[:, round(y), round(x)])
         if len(holding):  # a part or its whole
@@ -175,7 +223,8 @@ def _prompts(shape: Shape, cells: np.ndarray, hw: tuple[int, int], rng: np.rando
         targets[k] = rng.integers(len(cells))
         rows, columns = np.nonzero(cells[targets[k]])
         pixel = rng.integers(len(rows))
-        points[k] = np.array([columns[pixel], rows[pixel]]) + rng.uniform(-JITTER_PX, JITTER_PX, 2)
+        inside_xy = np.array([columns[pixel], rows[pixel]])
+        points[k] = inside_xy + rng.uniform(-JITTER_PX, JITTER_PX, 2)
         if rng.random() < shape.boxed:
             kinds[k] = BOX
             boxes[k] = _jittered_box(rows, columns, shape.input_px, rng)
@@ -185,5 +234,6 @@ def _prompts(shape: Shape, cells: np.ndarray, hw: tuple[int, int], rng: np.rando
 def _jittered_box(rows: np.ndarray, columns: np.ndarray, side: int, rng: np.random.Generator) -> np.ndarray:
     """(4,) x0, y0, x1, y1 px around pixels, as a hand would draw it."""
     box = np.array([columns.min(), rows.min(), columns.max() + 1, rows.max() + 1], np.float32)
-    extent = np.tile(box[2:] - box[:2], 2)
-    return np.clip(box + rng.normal(0, BOX_JITTER, 4) * extent, 0, side)
+    extent = np.tile(box[2:] - box[:2], 2)  # width, height, twice
+    jitter = rng.normal(0, BOX_JITTER, 4) * extent
+    return np.clip(box + jitter, 0, side)

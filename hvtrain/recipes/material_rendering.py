@@ -12,10 +12,10 @@ from hvlabel.demo.light import PSF_SIGMA_PX, READ_NOISE, SHOT_NOISE
 from hvlabel.models.sam.conditioning import conditioned, present
 from hvtrain.recipes.material_plans import MAX_SURFACES, Plan
 
-PSF_REACH_PX = 3
+PSF_REACH_PX = 3  # where the kernel is cut off
 COLOURS = 3
 SPREAD = 4.0  # standard deviations of a colour from black to white
-LEAST_SPREAD = 1e-6
+LEAST_SPREAD = 1e-6  # of an image of one surface
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ def render(plan: Plan, input_px: int, generator: torch.Generator) -> Rendered:
         signal = F.interpolate(signal, (input_px, input_px), mode="bilinear", antialias=True)
         surface = F.interpolate(surface[:, None].float(), (input_px, input_px))[:, 0]
     place = torch.arange(input_px, device=signal.device)
-    height, width = plan["hw"][:, :1, None], plan["hw"][:, 1:, None]
+    height, width = plan["hw"][:, :1, None], plan["hw"][:, 1:, None]  # each (B, 1, 1)
     valid = (place[:, None] < height) & (place < width)  # (B, P, P)
     spectra, light = conditioned(signal * valid[:, None], valid)
     return Rendered(spectra, light, valid, plan["centres_nm"], _unpacked(plan["masks"]), surface.long())
@@ -61,14 +61,17 @@ def flat_picture(scene: Rendered) -> Tensor:
     shadows the teacher sees in it what the student has to find.
     """
     pixels = _thirds(scene.spectra) @ scene.spectra.flatten(2)  # (B, 3, P*P)
-    inside = scene.valid.flatten(1).to(pixels.dtype)
-    which = scene.surface.flatten(1)
-    of_colour = which[:, None].expand(-1, COLOURS, -1)
-    n_images = len(which)
+    inside = scene.valid.flatten(1).to(pixels.dtype)  # (B, P*P)
+    surface = scene.surface.flatten(1)
+    of_colour = surface[:, None].expand(-1, COLOURS, -1)  # (B, 3, P*P)
+    n_images = len(surface)
+    # pixels beyond the image are 0: they add nothing to a sum
     sums = pixels.new_zeros(n_images, COLOURS, MAX_SURFACES).scatter_add_(2, of_colour, pixels)
-    count = pixels.new_zeros(n_images, MAX_SURFACES).scatter_add_(1, which, inside)
-    flat = (sums / count.clamp(min=1)[:, None]).gather(2, of_colour)
-    variance = (flat.square() * inside[:, None]).sum(dim=2) / inside.sum(dim=1, keepdim=True)
+    count = pixels.new_zeros(n_images, MAX_SURFACES).scatter_add_(1, surface, inside)
+    means = sums / count.clamp(min=1)[:, None]  # (B, 3, surfaces)
+    flat = means.gather(2, of_colour)
+    squares = (flat.square() * inside[:, None]).sum(dim=2)
+    variance = squares / inside.sum(dim=1, keepdim=True)  # conditioned spectra have mean 0
     deviation = variance.sqrt().clamp(min=LEAST_SPREAD)[..., None]
     picture = (0.5 + flat / (SPREAD * deviation)).clamp(0, 1)
     return (picture * inside[:, None]).unflatten(2, scene.valid.shape[1:])
@@ -78,15 +81,18 @@ def _exposed(plan: Plan, generator: torch.Generator) -> Tensor:
     """(B, G, S, S) what the camera records; groups that are not there stay zero."""
     surface = plan["surface"].long()
     n_groups, side = plan["table"].shape[2], surface.shape[1]
-    which = surface.flatten(1)[..., None].expand(-1, -1, n_groups)
-    clean = plan["table"].gather(1, which).mT.unflatten(2, (side, side))
-    blurred = _blurred(clean * plan["brightness"].float()[:, None])
-    sigma = READ_NOISE + SHOT_NOISE * blurred.clamp(min=0).sqrt()
+    row_of_table = surface.flatten(1)[..., None].expand(-1, -1, n_groups)  # (B, S*S, G)
+    signal = plan["table"].gather(1, row_of_table)
+    clean = signal.mT.unflatten(2, (side, side))  # (B, G, S, S)
+    lit = clean * plan["brightness"].float()[:, None]
+    blurred = _blurred(lit)
+    sigma = READ_NOISE + SHOT_NOISE * blurred.clamp(min=0).sqrt()  # of one band
     # a group's noise is that of a band, averaged
-    factor = plan["n_bands"].clamp(min=1).rsqrt() * plan["noise"][:, None]
+    factor = plan["n_bands"].clamp(min=1).rsqrt() * plan["noise"][:, None]  # (B, G)
     noise = torch.randn(blurred.shape, device=blurred.device, generator=generator)
-    there = (plan["n_bands"] > 0)[:, :, None, None]
-    return (blurred + sigma * factor[:, :, None, None] * noise).clamp(min=0) * there
+    noisy = blurred + sigma * factor[:, :, None, None] * noise
+    is_there = (plan["n_bands"] > 0)[:, :, None, None]
+    return noisy.clamp(min=0) * is_there
 
 
 def _blurred(image: Tensor) -> Tensor:
@@ -94,21 +100,25 @@ def _blurred(image: Tensor) -> Tensor:
     offset_px = torch.arange(-PSF_REACH_PX, PSF_REACH_PX + 1, device=image.device, dtype=image.dtype)
     kernel = torch.exp(-0.5 * (offset_px / PSF_SIGMA_PX) ** 2)
     kernel = kernel / kernel.sum()
-    planes = F.pad(image.flatten(0, 1)[:, None], (PSF_REACH_PX,) * 4, mode="reflect")
-    across = F.conv2d(planes, kernel.view(1, 1, 1, -1))
-    return F.conv2d(across, kernel.view(1, 1, -1, 1)).view_as(image)
+    planes = image.flatten(0, 1)[:, None]  # (B*C, 1, H, W)
+    padded = F.pad(planes, (PSF_REACH_PX,) * 4, mode="reflect")
+    across = F.conv2d(padded, kernel.view(1, 1, 1, -1))
+    blurred = F.conv2d(across, kernel.view(1, 1, -1, 1))
+    return blurred.view_as(image)
 
 
 def _unpacked(bits: Tensor) -> Tensor:
     """(..., W) bool of (..., W / 8) uint8, the highest bit first."""
-    value = 2 ** torch.arange(7, -1, -1, device=bits.device, dtype=torch.uint8)
-    return (bits[..., None] & value).ne(0).flatten(-2)
+    value = 2 ** torch.arange(7, -1, -1, device=bits.device, dtype=torch.uint8)  # of each bit
+    is_set = (bits[..., None] & value).ne(0)  # (..., W / 8, 8)
+    return is_set.flatten(-2)
 
 
 def _thirds(spectra: Tensor) -> Tensor:
     """(B, 3, G) weights that give the means of the upper, middle and lower third of an image's bands."""
-    n_bands = present(spectra).sum(dim=1).clamp(min=COLOURS)[:, None]
+    n_bands = present(spectra).sum(dim=1).clamp(min=COLOURS)[:, None]  # (B, 1)
     band = torch.arange(spectra.shape[1], device=spectra.device)
     third = (COLOURS * band).div(n_bands, rounding_mode="floor")  # (B, G); beyond the last for bands that are not there
-    member = torch.stack([third == k for k in (2, 1, 0)], dim=1).to(spectra.dtype)
+    is_member = torch.stack([third == k for k in (2, 1, 0)], dim=1)  # (B, 3, G), red first
+    member = is_member.to(spectra.dtype)
     return member / member.sum(dim=2, keepdim=True).clamp(min=1)

@@ -138,31 +138,32 @@ def corrupted(truth: MaskSet, pool: Sequence[Mask], random: np.random.Generator)
     made = []
     for k, mask in enumerate(objects):
         for _ in range(CORRUPTED_PER_OBJECT):
-            other = objects[int(random.integers(len(objects)))] if len(objects) > 1 else mask
-            spoilt = _spoil(mask, other, random)
+            partner = objects[int(random.integers(len(objects)))] if len(objects) > 1 else mask
+            spoilt = _spoil(mask, partner, random)
             if spoilt.sum() < MIN_AREA_PX:
                 continue
             # scores of another mask: of a spoilt mask they must not say how good it is
             donor = pool[int(random.integers(len(pool)))] if pool else truth.masks[k]
-            made.append(
-                Mask(
-                    encode(spoilt),
-                    donor.score,
-                    branch="corrupted",
-                    point_xy=(0.0, 0.0),
-                    predicted_iou=donor.predicted_iou,
-                    stability_score=donor.stability_score,
-                    extra=donor.extra,
-                )
+            scored_as_donor = Mask(
+                encode(spoilt),
+                donor.score,
+                branch="corrupted",
+                point_xy=(0.0, 0.0),
+                predicted_iou=donor.predicted_iou,
+                stability_score=donor.stability_score,
+                extra=donor.extra,
             )
+            made.append(scored_as_donor)
     return made
 
 
-def _spoil(mask: np.ndarray, other: np.ndarray, random: np.random.Generator) -> np.ndarray:
-    """One (H, W) bool mask grown, shrunk, shifted, cut in two, merged with another, or left as it is."""
-    max_reach_px = max(2, round(0.25 * mask.sum() ** 0.5))  # a quarter of the side of a square of its area
+def _spoil(mask: np.ndarray, partner: np.ndarray, random: np.random.Generator) -> np.ndarray:
+    """One (H, W) bool mask grown, shrunk, shifted, cut in two, merged with its partner, or left as it is."""
+    side_px = mask.sum() ** 0.5  # of a square of its area
+    max_reach_px = max(2, round(0.25 * side_px))
     reach_px = int(random.integers(1, max_reach_px + 1))
-    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * reach_px + 1, 2 * reach_px + 1))
+    width_px = 2 * reach_px + 1
+    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (width_px, width_px))
     kind = random.choice(["grow", "shrink", "shift", "cut", "merge", "keep"])
     if kind == "grow":
         return cv2.dilate(mask.astype(np.uint8), disc).astype(bool)
@@ -174,7 +175,7 @@ def _spoil(mask: np.ndarray, other: np.ndarray, random: np.random.Generator) -> 
     if kind == "cut":
         return _cut(mask, random)
     if kind == "merge":
-        return np.asarray(mask | other)
+        return np.asarray(mask | partner)
     return mask
 
 
@@ -184,9 +185,10 @@ def _cut(mask: np.ndarray, random: np.random.Generator) -> np.ndarray:
     y, x = np.nonzero(mask)
     angle = random.uniform(0, np.pi)
     cos, sin = np.cos(angle), np.sin(angle)
-    along = cos * np.arange(width)[None] + sin * np.arange(height)[:, None]  # (H, W) px across the line
-    edge = np.quantile(cos * x + sin * y, random.uniform(0.2, 0.8))
-    return np.asarray(mask & (along < edge))
+    across = cos * np.arange(width)[None] + sin * np.arange(height)[:, None]  # (H, W) px across the line
+    of_mask = cos * x + sin * y
+    edge = np.quantile(of_mask, random.uniform(0.2, 0.8))
+    return np.asarray(mask & (across < edge))
 
 
 def _truth_iou(masks: Sequence[Mask], truth: MaskSet) -> np.ndarray:

@@ -44,10 +44,8 @@ PROMPTED = (  # the rate of these is halved
     "student.sam_mask_decoder.iou_token.",
     "student.sam_mask_decoder.mask_tokens.",
 )
-STRIDE_PX, MASK_STRIDE_PX = (
-    16,
-    4,
-)  # px of the input along a side of a cell of the last map, and of a mask given as prompt
+STRIDE_PX = 16  # px of the input along a side of a cell of the last map
+MASK_STRIDE_PX = 4  # the same of a mask given as prompt
 NECK_GAIN = 0.35  # of the neck's first weights: features begin small, see size_penalty
 LAST_WEIGHT = 3  # of the last map's size beside the finer ones': it is what the position code is added to
 MAX_LAST_SQUARE, MAX_FINER_SQUARE = 0.2, 1.0  # mean square of features that costs nothing

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -72,17 +72,31 @@ class MemoryObjective(nn.Module):
             return self._carried(batch)
 
     def _carried(self, batch: Batch) -> Terms:
+        """What `forward` gives."""
+        n_frames = batch.rgb.shape[1]
+        n_carried = n_frames - 1  # the first frame's masks are given
+        target = batch.masks[:, None]  # (N, 1, L, L), N = clips * objects
+        terms: Terms = {name: target.new_zeros((), dtype=torch.float32) for name in TERMS}
+        for t, answer in self._answers(batch, target):
+            of_frame, chosen_iou = self._of_frame(answer, target, batch.present[t])
+            for name, value in of_frame.items():
+                terms[name] = terms[name] + value / n_carried
+            if chosen_iou is not None:
+                shown = {1: "second_iou", n_carried: "last_iou"}.get(t, "between_iou")
+                terms[shown] = chosen_iou
+        loss = terms["mask"] + IOU_WEIGHT * terms["iou"] + terms["presence"] + terms["mark"]
+        return {**terms, "loss": loss}
+
+    def _answers(self, batch: Batch, target: Tensor) -> Iterator[tuple[int, _Answer]]:
+        """Every frame of the clips after the first, and the network's answer there."""
         net = self.student
         n_clips, n_frames, side_px = batch.rgb.shape[:3]
-        target = batch.masks[:, None]  # (N, 1, L, L), N = clips * objects
         set_side(net, side_px)
         with torch.no_grad():  # the image encoder stays as it is
             encoded = net.forward_image(normalised(batch.rgb.flatten(0, 1)))
         _, maps, codes, sizes = net._prepare_backbone_features(encoded)
         clip = _Clip(n_clips, n_frames, n_objects=len(target) // n_clips)
         remembered: dict[str, dict[int, Any]] = {"cond_frame_outputs": {}, "non_cond_frame_outputs": {}}
-        terms: Terms = {name: target.new_zeros((), dtype=torch.float32) for name in TERMS}
-        n_carried = n_frames - 1  # the first frame's masks are given
         for t, place in enumerate(batch.places):
             is_first = t == 0
             now, now_codes = clip.frame(maps, t), clip.frame(codes, t)
@@ -112,27 +126,44 @@ class MemoryObjective(nn.Module):
             )
             kind = "cond_frame_outputs" if is_first else "non_cond_frame_outputs"
             remembered[kind][place] = current
-            if is_first:
-                continue
-            there = batch.present[t].expand_as(score).float()  # (N, 1)
-            presence = F.binary_cross_entropy_with_logits(score.float(), there)
-            terms["presence"] = terms["presence"] + presence / n_carried
-            if not batch.present[t]:  # there is no mask to compare with
-                continue
-            logits = logits.float().clamp(min=ABSENT_LOGIT)  # (N, M, L, L)
-            iou = iou.float()  # (N, M), as the network says
-            losses = mask_loss(logits, target.float(), self.loss)  # (N, M)
-            true_iou = mask_iou(logits > 0, target)
-            terms["mask"] = terms["mask"] + losses.amin(dim=1).mean() / n_carried
-            terms["iou"] = terms["iou"] + (iou - true_iou).square().mean() / n_carried
-            direct = F.interpolate(self.mark(marked).float(), size=target.shape[-2:], mode="bilinear")
-            of_mark = mask_loss(direct, target.float(), self.loss)
-            terms["mark"] = terms["mark"] + of_mark.mean() / n_carried
-            most_trusted = iou.detach().argmax(dim=1, keepdim=True)  # (N, 1)
-            shown = {1: "second_iou", n_frames - 1: "last_iou"}.get(t, "between_iou")
-            terms[shown] = true_iou.gather(1, most_trusted).mean().detach()
-        loss = terms["mask"] + IOU_WEIGHT * terms["iou"] + terms["presence"] + terms["mark"]
-        return {**terms, "loss": loss}
+            if not is_first:
+                yield t, _Answer(logits, iou, score, marked)
+
+    def _of_frame(self, answer: _Answer, target: Tensor, present: Tensor) -> tuple[Terms, Tensor | None]:
+        """A frame's terms; and, where the objects are there, the mean IoU of the masks that the network trusts most.
+
+        present : scalar bool, whether they are
+        """
+        is_there = present.expand_as(answer.score).float()  # (N, 1)
+        terms: Terms = {"presence": F.binary_cross_entropy_with_logits(answer.score.float(), is_there)}
+        if not present:  # there is no mask to compare with
+            return terms, None
+        logits = answer.logits.float().clamp(min=ABSENT_LOGIT)  # (N, M, L, L)
+        predicted_iou = answer.iou.float()  # (N, M)
+        losses = mask_loss(logits, target.float(), self.loss)  # (N, M)
+        true_iou = mask_iou(logits > 0, target)
+        terms["mask"] = losses.amin(dim=1).mean()  # the best of the M alone learns, as in SAM
+        terms["iou"] = (predicted_iou - true_iou).square().mean()
+        of_mark = F.interpolate(self.mark(answer.marked).float(), size=target.shape[-2:], mode="bilinear")
+        terms["mark"] = mask_loss(of_mark, target.float(), self.loss).mean()
+        most_trusted = predicted_iou.detach().argmax(dim=1, keepdim=True)  # (N, 1)
+        chosen_iou = true_iou.gather(1, most_trusted)
+        return terms, chosen_iou.mean().detach()
+
+
+class _Answer(NamedTuple):
+    """What the network says of a frame.
+
+    logits : (N, M, L, L)
+    iou    : (N, M), as the network expects it
+    score  : (N, 1) logit of the object being there
+    marked : (N, D, h, w) features that the memory has marked
+    """
+
+    logits: Tensor
+    iou: Tensor
+    score: Tensor
+    marked: Tensor
 
 
 class _Clip:
@@ -170,8 +201,9 @@ def given_masks(target: Tensor, uniform: Tensor, side_px: int) -> Tensor:
     narrow = 1 - F.max_pool2d(1 - exact, 3, stride=1, padding=1)
     is_left = narrow.flatten(1).any(dim=1)[:, None, None, None]  # of an object of one cell nothing is
     narrow = torch.where(is_left, narrow, exact)
-    third = uniform[:, None, None, None]
-    mask = torch.where(third < 1 / 3, wide, torch.where(third < 2 / 3, narrow, exact))  # (N, 1, L, L)
+    draw = uniform[:, None, None, None]
+    narrow_or_exact = torch.where(draw < 2 / 3, narrow, exact)
+    mask = torch.where(draw < 1 / 3, wide, narrow_or_exact)  # (N, 1, L, L)
     enlarged = F.interpolate(mask, size=(side_px, side_px), mode="bilinear")
     return (enlarged > 0.5).float()
 

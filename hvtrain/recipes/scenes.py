@@ -73,17 +73,12 @@ def cube_batch(stage: Stage, step: int) -> Batch:
         inside = np.zeros((size, size), bool)
         inside[:height, :width] = True
         lit = (scene.signal * gain[:, None, None])[bands]  # (C, s, s)
-        turned = _turned(lit.transpose(1, 2, 0), turn)  # (s, s, C)
-        signal = np.ascontiguousarray(turned.transpose(2, 0, 1))
-        signal[:, ~inside] = 0
-        x = torch.from_numpy(signal)[None]  # (1, C, s, s)
-        no_flip = torch.zeros(1, 2).bool()
-        fields["cube"].append(network_input(x, no_flip, stage.side_px)[0])
+        fields["cube"].append(_as_input(lit, turn, inside, stage.side_px))
         fields["materials"].append(_classes(scene.materials, turn, stage.logits_px, inside))
         objects = _objects(scene.instances, turn, stage.logits_px, inside)
         _add_prompts(fields, objects, inside, stage, boxed, rng)
-    # a scene's pixel is about a metre: within half an octave
-    gsd_m = np.full(stage.images, size / stage.side_px * 2 ** rng.uniform(-0.5, 0.5), np.float32)
+    octaves = rng.uniform(-0.5, 0.5)  # a scene's pixel is about a metre
+    gsd_m = np.full(stage.images, size / stage.side_px * 2**octaves, np.float32)
     batch = _batch(stage, step, f"cubes of {len(bands)} bands", fields, rng, boxed=boxed)
     batch.wavelengths_nm = tuple(camera.centres_nm[bands].tolist())
     batch.gsd_m = torch.from_numpy(gsd_m)
@@ -112,8 +107,8 @@ def clip_batch(stage: Stage, step: int) -> Batch:
         forwards_or_back = rng.choice([-1, 1])
         clip = []
         for k in chosen[::forwards_or_back]:
-            bands = list(frames[k].bands)
-            picture = (false_colour(scene.signal[bands]) * 255).astype(np.uint8)
+            colours = false_colour(scene.signal[list(frames[k].bands)])  # (s, s, 3) in [0, 1]
+            picture = (colours * 255).astype(np.uint8)
             clip.append(_resized(_turned(picture, turn), stage.side_px, cv2.INTER_LINEAR))
         fields["rgb"].append(np.stack(clip))  # (T, S, S, 3)
         whole = np.ones((size, size), bool)
@@ -138,6 +133,15 @@ def clip_batch(stage: Stage, step: int) -> Batch:
         present=present,
         **tensors,
     )
+
+
+def _as_input(signal: np.ndarray, turn: int, inside: np.ndarray, side_px: int) -> Tensor:
+    """(C, S, S) network input of a scene's signal (C, s, s), turned, and black where `inside` (s, s) is not."""
+    turned = _turned(signal.transpose(1, 2, 0), turn)  # (s, s, C)
+    cube = np.ascontiguousarray(turned.transpose(2, 0, 1))
+    cube[:, ~inside] = 0
+    no_flip = torch.zeros(1, 2).bool()  # turned already
+    return network_input(torch.from_numpy(cube)[None], no_flip, side_px)[0]
 
 
 def _batch(stage: Stage, step: int, source: str, fields: Collected, rng: np.random.Generator, *, boxed: bool) -> Batch:
@@ -190,8 +194,10 @@ def _some_bands(n_bands: int, rng: np.random.Generator) -> np.ndarray:
 
 def _developed(rgb: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """(H, W, 3) uint8 of a photograph of the same type: another colour of light, exposure and gamma."""
-    gain = rng.uniform(0.85, 1.15, 3) * rng.uniform(0.7, 1.2)
-    developed = (rgb / 255.0) ** rng.uniform(0.7, 1.4) * gain
+    light, exposure = rng.uniform(0.85, 1.15, 3), rng.uniform(0.7, 1.2)
+    gain = light * exposure  # (3,)
+    gamma = rng.uniform(0.7, 1.4)
+    developed = (rgb / 255.0) ** gamma * gain
     return (np.clip(developed, 0, 1) * 255).astype(np.uint8)
 
 
@@ -253,11 +259,12 @@ def _add_prompts(
         box = box_of(target.mask)  # (4,) xyxy px of the scene
         sides = np.ptp(box.reshape(2, 2), axis=0).repeat(2)
         box = box + rng.normal(0, BOX_JITTER, 4) * sides
+        in_input = np.clip(box * scale, 0, stage.side_px - 1)
         point = np.array(point_in(target.mask, rng), np.float32)
         fields["masks"].append(target.cells)
         fields["spectral_only"].append(target.spectral_only)
         fields["points_xy"].append(point * scale)
-        fields["boxes_xyxy"].append(np.clip(box * scale, 0, stage.side_px - 1).astype(np.float32))
+        fields["boxes_xyxy"].append(in_input.astype(np.float32))
 
 
 def _classes(materials: np.ndarray, turn: int, cells_side: int, inside: np.ndarray) -> np.ndarray:

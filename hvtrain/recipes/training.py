@@ -115,4 +115,5 @@ def _note_start(path: Path, recipe: str, step: int, stages: Sequence[Stage]) -> 
     """Add a start to the record: longer stages may be asked for than those that a checkpoint came from."""
     starts: list[dict[str, Any]] = json.loads(path.read_bytes()) if path.exists() else []
     starts.append({"step": step, "recipe": recipe, "stages": [asdict(stage) for stage in stages]})
-    publish_bytes(path, (json.dumps(starts, indent=1) + "\n").encode())
+    text = json.dumps(starts, indent=1) + "\n"
+    publish_bytes(path, text.encode())

@@ -19,10 +19,12 @@ def outer_boxes(masks: Tensor) -> Tensor:
         x0, x1 = _ends(masks.any(dim=1))
         y0, y1 = _ends(masks.any(dim=2))
         return torch.stack([x0, y0, x1, y1], dim=1).cpu()
+    as_bytes = masks.contiguous().view(torch.uint8).numpy()
     # OpenCV stops at the first and the last foreground px of each row
-    xywh = [cv2.boundingRect(mask) for mask in masks.contiguous().view(torch.uint8).numpy()]
-    boxes = torch.tensor(xywh, dtype=torch.int64).reshape(-1, 4)
-    boxes[:, 2:] = (boxes[:, :2] + boxes[:, 2:] - 1).clamp(min=0)
+    xywh = [cv2.boundingRect(mask) for mask in as_bytes]
+    boxes = torch.tensor(xywh, dtype=torch.int64).reshape(-1, 4)  # of no masks too
+    last_px = boxes[:, :2] + boxes[:, 2:] - 1
+    boxes[:, 2:] = last_px.clamp(min=0)  # OpenCV says 0, 0, 0, 0 of an empty mask
     return boxes
 
 
@@ -43,12 +45,13 @@ def box_bounds(
     """
     x0, y0, x1, y1 = box_xyxy
     rows, columns = covered_hw
-    cell_px = logits.new_tensor([(x1 - x0) / columns, (y1 - y0) / rows]).repeat(2)
+    cell_px = logits.new_tensor([(x1 - x0) / columns, (y1 - y0) / rows]).repeat(2)  # (4,) width, height, twice
     inwards = slack_cells * logits.new_tensor([1, 1, -1, -1])
-    outer = _in_image(_profile_ends(logits) - inwards, cell_px, box_xyxy)
+    outer_cells = _profile_ends(logits) - inwards
+    outer = _in_image(outer_cells, cell_px, box_xyxy)
     # of a four that is a px or more, wherever it is moved to, some pixel's centre lies in it
-    pixel_in_every_four = float(cell_px.min()) * (1 - 2 * slack_cells) >= 1
-    if not pixel_in_every_four or min(logits.shape[1:]) < 2:
+    least_side_px = float(cell_px.min()) * (1 - 2 * slack_cells)
+    if least_side_px < 1 or min(logits.shape[1:]) < 2:
         return torch.zeros_like(outer), outer
     ends, any_four = _ends_of_fours(logits)
     inner = _in_image(ends + inwards, cell_px, box_xyxy)
@@ -58,10 +61,10 @@ def box_bounds(
 
 def least_iou(box: np.ndarray, inner: np.ndarray, outer: np.ndarray) -> np.ndarray:
     """(K,) least box IoU of a box (4,) with boxes that hold the inner (K, 4) and lie within the outer ones (K, 4)."""
-    # the least common area, and the largest that a box can have beyond the given one
-    common = _overlap(inner, box)
-    beyond = _area(outer) - _overlap(outer, box)
-    return common / np.maximum(_area(box) + np.maximum(beyond, 0), 1e-6)
+    least_common = _overlap(inner, box)
+    most_beyond = _area(outer) - _overlap(outer, box)  # the largest area that a box can have outside the given one
+    largest_union = _area(box) + np.maximum(most_beyond, 0)
+    return least_common / np.maximum(largest_union, 1e-6)
 
 
 def box_iou(boxes: np.ndarray, box: np.ndarray) -> np.ndarray:
@@ -70,32 +73,38 @@ def box_iou(boxes: np.ndarray, box: np.ndarray) -> np.ndarray:
     It is nan of two empty boxes.
     """
     common = _overlap(boxes, box)
+    union = _area(boxes) + _area(box) - common
     with np.errstate(invalid="ignore"):
-        return common / (_area(boxes) + _area(box) - common)
+        return common / union
 
 
 def _ends(any_px: Tensor) -> tuple[Tensor, Tensor]:
     """(K,) first and last of (K, n) bool that is true; zeros where none is."""
-    first = any_px.int().argmax(dim=1)
-    last = any_px.shape[1] - 1 - any_px.flip(1).int().argmax(dim=1)
+    first = any_px.int().argmax(dim=1)  # argmax gives the first of equal values
+    from_the_end = any_px.flip(1).int().argmax(dim=1)
+    last = any_px.shape[1] - 1 - from_the_end
     return first, torch.where(any_px.any(dim=1), last, 0)
 
 
 def _in_image(edges: Tensor, cell_px: Tensor, box_xyxy: BoxPx) -> Tensor:
     """(K, 4) outermost pixels of the image whose centres lie between edges (K, 4) in cells of the crop."""
     x0, y0, x1, y1 = box_xyxy
-    first, last = edges.new_tensor([x0, y0, x0, y0]), edges.new_tensor([x1 - 1, y1 - 1, x1 - 1, y1 - 1])
-    px = edges * cell_px - 0.5
-    whole = torch.cat([px[:, :2].ceil(), px[:, 2:].floor()], dim=1)
+    first = edges.new_tensor([x0, y0, x0, y0])
+    last = edges.new_tensor([x1 - 1, y1 - 1, x1 - 1, y1 - 1])
+    px = edges * cell_px - 0.5  # a pixel's centre is half a px from its edge
+    begin, end = px[:, :2].ceil(), px[:, 2:].floor()
+    whole = torch.cat([begin, end], dim=1)
     return torch.minimum(whole + first, last)
 
 
 def _profile_ends(logits: Tensor) -> Tensor:
     """(K, 4) x0, y0, x1, y1: where the foreground of (K, h, w) logits begins and ends, to fractions of a cell."""
-    columns, rows = logits.amax(dim=1), logits.amax(dim=2)
     height, width = logits.shape[1:]
-    x0, x1 = _rise(columns), width - _rise(columns.flip(1))
-    y0, y1 = _rise(rows), height - _rise(rows.flip(1))
+    columns = logits.amax(dim=1)  # (K, w) profile along x
+    rows = logits.amax(dim=2)  # (K, h) profile along y
+    x0, y0 = _rise(columns), _rise(rows)
+    x1 = width - _rise(columns.flip(1))
+    y1 = height - _rise(rows.flip(1))
     return torch.stack([x0, y0, x1, y1], dim=1)
 
 
@@ -106,7 +115,9 @@ def _rise(profile: Tensor) -> Tensor:
     before = profile.gather(1, (first - 1).clamp(min=0))
     beyond = above / (above - before)  # of a cell, from the centre of the first that is foreground
     # a profile that begins above 0 stays so to the edge of its first cell
-    return (first + 0.5 - torch.where(first > 0, beyond, 0.5))[:, 0]
+    back = torch.where(first > 0, beyond, 0.5)
+    rise = first + 0.5 - back  # (K, 1)
+    return rise[:, 0]
 
 
 def _ends_of_fours(logits: Tensor) -> tuple[Tensor, Tensor]:
@@ -116,21 +127,27 @@ def _ends_of_fours(logits: Tensor) -> tuple[Tensor, Tensor]:
     """
     above = logits > 0
     pairs = above[:, 1:] & above[:, :-1]
-    fours = (pairs[:, :, 1:] & pairs[:, :, :-1]).to(torch.uint8)  # (K, h - 1, w - 1)
+    is_four = pairs[:, :, 1:] & pairs[:, :, :-1]
+    fours = is_four.to(torch.uint8)  # (K, h - 1, w - 1); bool has no argmax
     ends = logits.new_zeros(len(logits), 4)
     for axis in (0, 1):
         profile = fours.amax(dim=1 + axis)  # in which columns, in which rows
-        ends[:, axis] = profile.argmax(dim=1) + 0.5
-        ends[:, axis + 2] = profile.shape[1] - profile.flip(1).argmax(dim=1) + 0.5
+        first = profile.argmax(dim=1)
+        from_the_end = profile.flip(1).argmax(dim=1)
+        ends[:, axis] = first + 0.5
+        ends[:, axis + 2] = profile.shape[1] - from_the_end + 0.5
     return ends, fours.flatten(1).amax(dim=1) > 0
 
 
 def _overlap(boxes: np.ndarray, box: np.ndarray) -> np.ndarray:
     """(K,) common area of boxes (K, 4) and a box (4,)."""
-    low, high = np.maximum(boxes[..., :2], box[:2]), np.minimum(boxes[..., 2:], box[2:])
-    return np.clip(high - low, 0, None).prod(axis=-1)
+    low = np.maximum(boxes[..., :2], box[:2])
+    high = np.minimum(boxes[..., 2:], box[2:])
+    sides = np.clip(high - low, 0, None)
+    return sides.prod(axis=-1)
 
 
 def _area(boxes: np.ndarray) -> np.ndarray:
     """(K,) of boxes (K, 4), none below 0."""
-    return np.clip(boxes[..., 2:] - boxes[..., :2], 0, None).prod(axis=-1)
+    sides = np.clip(boxes[..., 2:] - boxes[..., :2], 0, None)
+    return sides.prod(axis=-1)

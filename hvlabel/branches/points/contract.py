@@ -77,8 +77,10 @@ class CropBox:
         """(K,) whether a box (K, 4) of the whole image comes near an edge of the crop that is no edge of the image."""
         boxes = boxes_xyxy.float()
         height, width = self.image_hw
-        near_crop = (boxes - boxes.new_tensor(self.box_xyxy)).abs() <= CROP_EDGE_TOL_PX
-        near_image = (boxes - boxes.new_tensor((0, 0, width, height))).abs() <= CROP_EDGE_TOL_PX
+        crop_edges = boxes.new_tensor(self.box_xyxy)
+        image_edges = boxes.new_tensor((0, 0, width, height))
+        near_crop = (boxes - crop_edges).abs() <= CROP_EDGE_TOL_PX  # (K, 4) per edge
+        near_image = (boxes - image_edges).abs() <= CROP_EDGE_TOL_PX
         return (near_crop & ~near_image).any(dim=1)
 
     def in_image(self, masks: np.ndarray) -> np.ndarray:
@@ -130,7 +132,8 @@ class Survivors:
     def suppressed(self, scores: Tensor, iou_threshold: float) -> Survivors:
         """Those that box NMS leaves, best score first. scores: (K,)."""
         boxes = torch.stack(self.boxes).float() if self.boxes else torch.zeros(0, 4)
-        return self._take(nms(boxes, scores, iou_threshold).tolist())
+        kept_idx = nms(boxes, scores, iou_threshold)
+        return self._take(kept_idx.tolist())
 
     def _take(self, order: list[int]) -> Survivors:
         """These alone, in this order."""

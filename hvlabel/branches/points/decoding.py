@@ -15,12 +15,15 @@ def decoded(run: CropRun, points_xy: np.ndarray) -> DecodedMasks:
     settings = run.settings
     min_iou = settings.pred_iou_thresh if settings.pred_iou_thresh > 0 else None
     if settings.multimask_output and not settings.use_m2m:
+        # the network drops masks before it makes their logits
         return run.model.decode_above(run.embedding, points_xy, min_iou)
-    logits, iou = run.model.decode(run.embedding, points_xy, multimask=settings.multimask_output)
-    prompt = torch.arange(len(points_xy), device=iou.device).repeat_interleave(logits.shape[1])  # (N*M,)
+    logits, iou = run.model.decode(run.embedding, points_xy, multimask=settings.multimask_output)  # (N, M, ...)
+    point_idx = torch.arange(len(points_xy), device=iou.device)
+    prompt = point_idx.repeat_interleave(logits.shape[1])  # (N*M,)
     logits, iou = logits.flatten(0, 1), iou.flatten(0, 1)  # (N*M, ...)
     if settings.use_m2m:
-        logits, iou = _refined(run, points_xy[prompt.cpu().numpy()], logits, at_once=len(points_xy))
+        of_mask_xy = points_xy[prompt.cpu().numpy()]  # (N*M, 2)
+        logits, iou = _refined(run, of_mask_xy, logits, at_once=len(points_xy))
     masks = DecodedMasks(logits, iou, prompt)
     return masks if min_iou is None else masks.take(iou > min_iou)
 

@@ -24,5 +24,6 @@ def exact_masks(run: CropRun, grid: np.ndarray) -> Survivors:
 
     survivors = Survivors()
     for batch in run.in_batches(len(points_xy), "points", stable):
-        survivors.extend(batch.coded(run.crop))
-    return survivors.suppressed(torch.tensor(survivors.iou), run.settings.box_nms_thresh)
+        survivors.extend(batch.coded(run.crop))  # run-length coded at once: bool masks of all points take gigabytes
+    predicted_iou = torch.tensor(survivors.iou)
+    return survivors.suppressed(predicted_iou, run.settings.box_nms_thresh)

@@ -33,11 +33,13 @@ def fast_masks(run: CropRun, grid: np.ndarray, covered: CoveredPoints | None = N
     grid    : (N, 2) x, y in (0, 1)
     covered : of the grid's points; those that settings.skip_after masks cover are left out. None: none are
     """
-    settings, points_xy = run.settings, run.crop.scaled(grid)
+    settings = run.settings
+    points_xy = run.crop.scaled(grid)
+    n_points = len(points_xy)
     survivors = Survivors()
     drafts: list[_Draft] = []
     n_held = 0  # points whose drafts wait for their suppression
-    for among in [np.arange(len(points_xy))] if covered is None else rounds(len(points_xy)):
+    for among in [np.arange(n_points)] if covered is None else rounds(n_points):
         points_idx = among if covered is None else covered.open_points(among, settings.skip_after)
         for first in range(0, len(points_idx), POINTS_BETWEEN_NMS):
             group_idx = points_idx[first : first + POINTS_BETWEEN_NMS]
@@ -90,9 +92,10 @@ class _Draft:
     def cover(self, covered: CoveredPoints, settings: GeneratorSettings) -> None:
         """Count which grid points these masks cover."""
         rows, columns = self.covered_hw
-        above = self.masks.logits[:, :rows, :columns] > settings.mask_threshold
-        iou = self.masks.iou.float()
-        covered.note(above.cpu().numpy(), iou.cpu().numpy(), self.stability, self.point_idx)
+        logits = self.masks.logits[:, :rows, :columns]
+        above = (logits > settings.mask_threshold).cpu().numpy()
+        iou = self.masks.iou.float().cpu().numpy()  # NumPy has no bfloat16
+        covered.note(above, iou, self.stability, self.point_idx)
 
 
 def _drafts(run: CropRun, points_xy: np.ndarray, group_idx: np.ndarray) -> list[_Draft]:
@@ -122,8 +125,9 @@ def _likely_stable(run: CropRun, points_xy: np.ndarray, batch_idx: np.ndarray) -
         likely = scores >= settings.stability_score_thresh - STABILITY_MARGIN
         masks, logits = masks.take(likely), logits[likely]
         stability = scores[likely].cpu().numpy()
-    bounds = box_bounds(logits - settings.mask_threshold, covered_hw, run.crop.box_xyxy, model.slack_cells)
-    inner, outer = (b.cpu().numpy() for b in bounds)
+    above_0 = logits - settings.mask_threshold
+    bounds = box_bounds(above_0, covered_hw, run.crop.box_xyxy, model.slack_cells)
+    inner, outer = (bound.cpu().numpy() for bound in bounds)
     point_idx = batch_idx[masks.prompt.cpu().numpy()]
     return _Draft(masks, points_xy[point_idx], point_idx, stability, inner, outer, (rows, columns))
 
@@ -137,13 +141,14 @@ def _unsuppressed(run: CropRun, draft: _Draft) -> Survivors:
     while len(waiting):
         next_idx, waiting = waiting[:FULL_SIZE_AT_ONCE], waiting[FULL_SIZE_AT_ONCE:]
         for batch in _enlarged(run, draft, next_idx):
-            fresh = _not_copies(batch.boxes.float().numpy(), kept_boxes, threshold)
-            fresh_boxes = batch.boxes.float().numpy()[fresh]
-            kept_boxes = np.concatenate([kept_boxes, fresh_boxes])
-            survivors.extend(batch.take(torch.tensor(fresh, dtype=torch.long)).coded(run.crop))
-            for box in fresh_boxes:
-                perhaps_others = least_iou(box, draft.inner[waiting], draft.outer[waiting]) <= threshold
-                waiting = waiting[perhaps_others]
+            boxes = batch.boxes.float().numpy()
+            fresh_idx = _not_copies(boxes, kept_boxes, threshold)
+            kept_boxes = np.concatenate([kept_boxes, boxes[fresh_idx]])
+            fresh = batch.take(torch.tensor(fresh_idx, dtype=torch.long))  # long: the list may be empty
+            survivors.extend(fresh.coded(run.crop))
+            for box in boxes[fresh_idx]:
+                at_least = least_iou(box, draft.inner[waiting], draft.outer[waiting])
+                waiting = waiting[at_least <= threshold]  # the others are copies for certain
     return survivors
 
 

@@ -63,7 +63,8 @@ def at_full_size(run: CropRun, masks: DecodedMasks, points_xy: np.ndarray) -> Fu
     logits = run.model.upscale(masks.logits, run.embedding)  # (K, h, w) of the crop
     stability = stability_scores(logits, settings)
     above = logits > settings.mask_threshold
-    boxes = outer_boxes(above) + torch.tensor([*crop.corner_xy, *crop.corner_xy])  # px of the whole image
+    corner = torch.tensor([*crop.corner_xy, *crop.corner_xy])  # for both corners of a box
+    boxes = outer_boxes(above) + corner  # (K, 4) px of the whole image
     keep = ~crop.cuts(boxes)
     if settings.stability_score_thresh > 0:
         keep &= (stability >= settings.stability_score_thresh).cpu()

@@ -13,7 +13,9 @@ def stability_scores(logits: Tensor, settings: GeneratorSettings) -> Tensor:
     """(K,) IoU of the masks of (K, h, w) logits at a higher and a lower threshold; nan where the lower one is empty."""
     threshold, offset = settings.mask_threshold, settings.stability_score_offset
     # the smaller mask lies in the larger one: their areas are intersection and union
-    return _areas_px(logits, threshold + offset) / _areas_px(logits, threshold - offset)
+    smaller_px = _areas_px(logits, threshold + offset)
+    larger_px = _areas_px(logits, threshold - offset)
+    return smaller_px / larger_px
 
 
 def _areas_px(logits: Tensor, threshold: float) -> Tensor:

@@ -107,8 +107,10 @@ def load_hyperfree(
     with torch.device("meta"):  # no time spent on initial values that the file replaces
         network = HyperFree(topology)
     expected = network.state_dict()
-    missing, unknown = sorted(expected.keys() - state.keys()), sorted(state.keys() - expected.keys())
-    wrong = [k for k in expected.keys() & state.keys() if expected[k].shape != state[k].shape]
+    missing = sorted(expected.keys() - state.keys())
+    unknown = sorted(state.keys() - expected.keys())
+    common = expected.keys() & state.keys()
+    wrong = [key for key in common if expected[key].shape != state[key].shape]
     if missing or unknown or wrong:
         raise WeightsError(
             f"{source}: does not fit its own topology: missing {missing[:3]}, unknown {unknown[:3]}, "

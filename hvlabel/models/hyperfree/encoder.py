@@ -95,7 +95,8 @@ class ImageEncoder(nn.Module):
         tokens = self.tokens(x, channels) + self.position_code(gsd_m)  # (B, g, g, E)
         recompute = self.recompute and self.training
         tapped = self._tapped_blocks()
-        maps, n_merged = [], 0
+        maps = []
+        n_merged = 0
         for i, block in enumerate(self.blocks):
             tokens = checkpoint(block, tokens, use_reentrant=False) if recompute else block(tokens)
             if i in tapped:
@@ -107,22 +108,23 @@ class ImageEncoder(nn.Module):
 
     def tokens(self, x: Tensor, channels: ChannelChoice) -> Tensor:
         """(B, g, g, E) patch embedding by the dictionary kernels of this camera; no normalisation by their number."""
-        parts = []
+        parts = []  # (B, E, g, g) each
         if channels.key_channels:  # a camera between 960 and 1230 nm has none, where the published code fails
             kernels = self.point_spectral_weight_bank_w[:, list(channels.key_slots)]
-            keys = x[:, list(channels.key_channels)]
-            parts.append(F.conv2d(keys, kernels, self.point_spectral_weight_bank_b, stride=self.patch_px))
+            of_keys = x[:, list(channels.key_channels)]
+            parts.append(F.conv2d(of_keys, kernels, self.point_spectral_weight_bank_b, stride=self.patch_px))
         if channels.cube_channels:
             kernels = self.block_spectral_weight_bank_w[:, list(channels.cube_slots)]
-            others = x[:, list(channels.cube_channels)]
-            parts.append(F.conv2d(others, kernels, self.block_spectral_weight_bank_b, stride=self.patch_px))
-        return sum(parts[1:], parts[0]).permute(0, 2, 3, 1)
+            of_cube = x[:, list(channels.cube_channels)]
+            parts.append(F.conv2d(of_cube, kernels, self.block_spectral_weight_bank_b, stride=self.patch_px))
+        tokens = sum(parts[1:], parts[0])
+        return tokens.permute(0, 2, 3, 1)
 
     def position_code(self, gsd_m: Tensor) -> Tensor:
         """(B, g, g, E): sines and cosines of column then row in metres, through the MLP."""
-        quarter = self.embed_dim // 4
-        octave = torch.arange(quarter, dtype=torch.float32, device=gsd_m.device) / quarter
-        per_metre = 1.0 / LONGEST_WAVE**octave  # (E/4,) rad
+        quarter = self.embed_dim // 4  # of the channels: sines and cosines of columns, and of rows
+        share = torch.arange(quarter, dtype=torch.float32, device=gsd_m.device) / quarter
+        per_metre = 1.0 / LONGEST_WAVE**share  # (E/4,) rad
         # as published: a token's index is taken for pixels
         index = torch.arange(self.grid, dtype=torch.float32, device=gsd_m.device)
         metres = index * gsd_m[:, None]  # (B, g)

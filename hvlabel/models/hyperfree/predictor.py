@@ -44,10 +44,11 @@ class HyperFreePredictor(PaddedPredictor):
         """
         device = next(self.network.parameters()).device
         values = torch.as_tensor(np.ascontiguousarray(image), device=device).float()
-        x, size = fitted(values.permute(2, 0, 1)[None], self.side_px)
+        cube = values.permute(2, 0, 1)[None]  # (1, C, H, W)
+        x, size = fitted(cube, self.side_px)
         peak = x.max()
-        scaled = x / torch.where(peak == 0, torch.ones_like(peak), peak)
-        return padded(scaled, self.side_px), size
+        divisor = torch.where(peak == 0, torch.ones_like(peak), peak)
+        return padded(x / divisor, self.side_px), size
 
     @torch.inference_mode()
     def embed(self, image: np.ndarray) -> PaddedEmbedding:

@@ -42,24 +42,28 @@ def conditioned(values: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
     Directions of spectra are centred and divided by the noise of each band. The principal axis of variance ratio r is
     scaled by r ** -EVENNESS, times the share of r that is no noise. Brightness is the logarithm of a spectrum's length.
     """
-    inside = valid[:, None].to(values.dtype)
+    inside = valid[:, None].to(values.dtype)  # (B, 1, H, W)
     n_inside = _sum(inside).clamp(min=1)
     tiny = torch.finfo(values.dtype).tiny
-    length = values.square().sum(dim=1, keepdim=True).sqrt()
+    length = values.square().sum(dim=1, keepdim=True).sqrt()  # (B, 1, H, W)
     middle = _median(length, inside)
 
     direction = values / (length + DARK_SHARE * middle).clamp(min=tiny)
-    direction = (direction - _sum(direction * inside) / n_inside) * inside
+    mean = _sum(direction * inside) / n_inside
+    direction = (direction - mean) * inside
     noise = _noise_variance(direction, inside)  # (B, G)
     noise = noise + NOISE_RIDGE * noise.mean(dim=1, keepdim=True) + tiny
-    pixels = (direction * noise.rsqrt()[:, :, None, None]).flatten(2)  # (B, G, H*W)
+    whitened = direction * noise.rsqrt()[:, :, None, None]
+    pixels = whitened.flatten(2)  # (B, G, H*W)
 
-    even = _evening(pixels @ pixels.mT / n_inside[:, 0]) @ pixels
-    n_bands = present(values).sum(dim=1)
-    square = even.square().sum(dim=(1, 2)) / (n_inside.flatten() * n_bands.clamp(min=1))
+    covariance = pixels @ pixels.mT / n_inside[:, 0]
+    even = _evening(covariance) @ pixels
+    n_values = n_inside.flatten() * present(values).sum(dim=1).clamp(min=1)
+    square = even.square().sum(dim=(1, 2)) / n_values
     even = even * square.clamp(min=LEAST_SQUARE).rsqrt()[:, None, None]
 
-    light = (length / middle.clamp(min=tiny)).clamp(min=LEAST_LIGHT).log()
+    brightness = length / middle.clamp(min=tiny)
+    light = brightness.clamp(min=LEAST_LIGHT).log()
     return even.view_as(values), light.clamp(-LIGHT_RANGE, LIGHT_RANGE) * inside
 
 
@@ -84,14 +88,17 @@ def _sum(image: Tensor) -> Tensor:
 def _median(image: Tensor, inside: Tensor) -> Tensor:
     """(B, 1, 1, 1) median of (B, 1, H, W) over the pixels inside; 0 where there are none."""
     known = image.masked_fill(inside == 0, float("nan")).flatten(1)
-    return torch.nan_to_num(known.nanmedian(dim=1).values)[:, None, None, None]
+    median = torch.nan_to_num(known.nanmedian(dim=1).values)  # (B,)
+    return median[:, None, None, None]
 
 
 def _noise_variance(image: Tensor, inside: Tensor) -> Tensor:
     """(B, G) half the mean square of neighbour differences, without the stronger half of them: those are edges."""
-    across = image[..., 1:] - image[..., :-1]
+    across = image[..., 1:] - image[..., :-1]  # (B, G, H, W - 1)
     both = (inside[..., 1:] * inside[..., :-1])[:, 0]
-    size = across.abs().sum(dim=1).masked_fill(both == 0, float("nan"))  # (B, H, W - 1)
-    quiet = size <= size.flatten(1).nanmedian(dim=1).values[:, None, None]  # nowhere true beside nan
+    strength = across.abs().sum(dim=1).masked_fill(both == 0, float("nan"))  # (B, H, W - 1)
+    median = strength.flatten(1).nanmedian(dim=1).values
+    quiet = strength <= median[:, None, None]  # nowhere true beside nan
     n_quiet = quiet.sum(dim=(1, 2)).clamp(min=1)
-    return (across.square() * quiet[:, None]).sum(dim=(2, 3)) / n_quiet[:, None] / 2
+    squares = (across.square() * quiet[:, None]).sum(dim=(2, 3))
+    return squares / n_quiet[:, None] / 2  # a difference has the noise of two pixels

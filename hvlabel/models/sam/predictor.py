@@ -14,7 +14,8 @@ from hvlabel.models.prompts import PaddedEmbedding, PaddedPredictor
 from hvlabel.models.sam.network import Sam
 
 # of red, green and blue of the pictures that SAM was trained on, grey levels 0..255
-PIXEL_MEAN, PIXEL_STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
+PIXEL_MEAN = (123.675, 116.28, 103.53)
+PIXEL_STD = (58.395, 57.12, 57.375)
 FLOAT_TOL = 1e-3  # by which a float picture may exceed 1
 
 
@@ -36,8 +37,10 @@ class SamPredictor(PaddedPredictor):
                 with zeros, which are the mean colour
         """
         levels = torch.as_tensor(np.ascontiguousarray(grey_levels(image)), device=self.device)
-        x, size = fitted(levels.float().permute(2, 0, 1)[None], self.side_px)
-        mean, std = (x.new_tensor(v).view(3, 1, 1) for v in (PIXEL_MEAN, PIXEL_STD))
+        picture = levels.float().permute(2, 0, 1)[None]  # (1, 3, H, W)
+        x, size = fitted(picture, self.side_px)
+        mean = x.new_tensor(PIXEL_MEAN).view(3, 1, 1)
+        std = x.new_tensor(PIXEL_STD).view(3, 1, 1)
         return padded((x - mean) / std, self.side_px), size
 
     @torch.inference_mode()

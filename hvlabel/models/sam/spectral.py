@@ -78,11 +78,15 @@ class SpectralEncoder(nn.Module):
         wavelengths_nm : (B, G); of bands without values any
         """
         n_bands = present(spectra).sum(dim=1).clamp(min=1)
-        kernels = self.dictionary(wavelengths_nm) / n_bands[:, None, None]  # the mean over a camera's bands
+        # divided: the mean over a camera's bands, so that one of many bands answers no louder
+        kernels = self.dictionary(wavelengths_nm) / n_bands[:, None, None]  # (B, G, E)
         pixels = spectra.permute(0, 2, 3, 1).flatten(1, 2) @ kernels  # (B, S*S, E)
-        beside = torch.cat([light, valid[:, None].to(light.dtype)], dim=1).permute(0, 2, 3, 1)
-        x = F.gelu(pixels.unflatten(1, spectra.shape[2:]) + self.beside(beside))
-        x = self.stem2(self.mixers(self.stem1(x)))
+        of_spectra = pixels.unflatten(1, spectra.shape[2:])
+        beside = torch.cat([light, valid[:, None].to(light.dtype)], dim=1)  # (B, 2, S, S)
+        x = F.gelu(of_spectra + self.beside(beside.permute(0, 2, 3, 1)))
+        x = self.stem1(x)
+        x = self.mixers(x)
+        x = self.stem2(x)
         for block in self.blocks:
             x = block(x)
         return self.neck(x.permute(0, 3, 1, 2))
@@ -98,7 +102,8 @@ class Dictionary(nn.Module):
         super().__init__()
         # smooth from the start: a camera never seen is then read like its neighbours
         shortest, longest = (math.log(period_nm) for period_nm in FIRST_PERIODS_NM)
-        periods_nm = torch.exp(shortest + (longest - shortest) * torch.rand(dim))
+        log_periods = shortest + (longest - shortest) * torch.rand(dim)  # equal chances for equal ratios
+        periods_nm = torch.exp(log_periods)
         phases = 2 * math.pi * torch.rand(dim)
         slots_nm = torch.tensor(CUBE_SLOTS_NM, dtype=torch.float32)
         angle = 2 * math.pi * slots_nm[:, None] / periods_nm + phases
@@ -107,8 +112,9 @@ class Dictionary(nn.Module):
     def forward(self, wavelengths_nm: Tensor) -> Tensor:
         """(B, G) nm -> (B, G, dim); beyond the first and the last slot theirs."""
         last = len(CUBE_SLOTS_NM) - 1
-        place = ((wavelengths_nm - CUBE_SLOTS_NM[0]) / SLOT_NM).clamp(0, last)
-        below = place.floor().long().clamp(max=last - 1)
+        place = (wavelengths_nm - CUBE_SLOTS_NM[0]) / SLOT_NM
+        place = place.clamp(0, last)
+        below = place.floor().long().clamp(max=last - 1)  # the last slot too has one above it
         share = (place - below)[..., None]
         return self.bank[below] * (1 - share) + self.bank[below + 1] * share
 
@@ -131,9 +137,10 @@ class Mixer(nn.Module):
 
     def __init__(self, dim: int) -> None:
         super().__init__()
+        hidden = MIXER_EXPANSION * dim
         self.local = nn.Conv2d(dim, dim, MIXER_PX, padding=MIXER_PX // 2, groups=dim)
         self.norm = nn.LayerNorm(dim)
-        self.lin1, self.lin2 = nn.Linear(dim, MIXER_EXPANSION * dim), nn.Linear(MIXER_EXPANSION * dim, dim)
+        self.lin1, self.lin2 = nn.Linear(dim, hidden), nn.Linear(hidden, dim)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, H, W, C) -> the same shape."""
@@ -149,42 +156,50 @@ class TokenBlock(nn.Module):
 
     def __init__(self, dim: int, window_px: int) -> None:
         super().__init__()
+        hidden = EXPANSION * dim
         self.window_px, self.n_heads = window_px, dim // HEAD_DIM
         self.norm1, self.norm2 = nn.LayerNorm(dim), nn.LayerNorm(dim)
         self.qkv, self.proj = nn.Linear(dim, 3 * dim), nn.Linear(dim, dim)
         self.local = nn.Conv2d(dim, dim, 3, padding=1, groups=dim)
-        self.lin1, self.lin2 = nn.Linear(dim, EXPANSION * dim), nn.Linear(EXPANSION * dim, dim)
+        self.lin1, self.lin2 = nn.Linear(dim, hidden), nn.Linear(hidden, dim)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, H, W, D) -> the same shape; H and W are multiples of the window, or even."""
         x = x + _of_planes(self.local, x)
         qkv = self.qkv(self.norm1(x))
-        x = x + self.proj(self._in_windows(qkv) if self.window_px else self._everywhere(qkv))
-        return x + self.lin2(F.gelu(self.lin1(self.norm2(x))))
+        attended = self._in_windows(qkv) if self.window_px else self._everywhere(qkv)
+        x = x + self.proj(attended)
+        hidden = self.lin1(self.norm2(x))
+        return x + self.lin2(F.gelu(hidden))
 
     def _in_windows(self, qkv: Tensor) -> Tensor:
         """(B, H, W, 3D) -> (B, H, W, D)."""
         side = self.window_px
-        windows = qkv.unflatten(2, (-1, side)).unflatten(1, (-1, side)).transpose(2, 3)  # (B, H/w, W/w, w, w, 3D)
-        rows_columns = windows.shape[:3]
-        q, k, v = self._heads(windows.flatten(3, 4).flatten(0, 2)).unbind(0)
-        seen = F.scaled_dot_product_attention(q, k, v)  # (n, heads, w*w, d)
-        grid = seen.transpose(1, 2).flatten(2).unflatten(1, (side, side)).unflatten(0, rows_columns)
+        split = qkv.unflatten(2, (-1, side)).unflatten(1, (-1, side))  # (B, H/w, w, W/w, w, 3D)
+        windows = split.transpose(2, 3)  # (B, H/w, W/w, w, w, 3D)
+        tokens = windows.flatten(3, 4).flatten(0, 2)  # (n, w*w, 3D)
+        q, k, v = self._heads(tokens).unbind(0)
+        context = F.scaled_dot_product_attention(q, k, v)  # (n, heads, w*w, d)
+        joined = context.transpose(1, 2).flatten(2)  # (n, w*w, D)
+        grid = joined.unflatten(1, (side, side)).unflatten(0, windows.shape[:3])
         return grid.transpose(2, 3).flatten(3, 4).flatten(1, 2)
 
     def _everywhere(self, qkv: Tensor) -> Tensor:
         """(B, H, W, 3D) -> (B, H, W, D)."""
         q = self._heads(qkv.flatten(1, 2))[0]
-        pooled = F.avg_pool2d(qkv.permute(0, 3, 1, 2), 2).permute(0, 2, 3, 1)
+        pooled = F.avg_pool2d(qkv.permute(0, 3, 1, 2), 2).permute(0, 2, 3, 1)  # (B, H/2, W/2, 3D)
         _, k, v = self._heads(pooled.flatten(1, 2)).unbind(0)
-        seen = F.scaled_dot_product_attention(q, k, v)  # (B, heads, H*W, d)
-        return seen.transpose(1, 2).flatten(2).unflatten(1, qkv.shape[1:3])
+        context = F.scaled_dot_product_attention(q, k, v)  # (B, heads, H*W, d)
+        joined = context.transpose(1, 2).flatten(2)  # (B, H*W, D)
+        return joined.unflatten(1, qkv.shape[1:3])
 
     def _heads(self, qkv: Tensor) -> Tensor:
         """(n, tokens, 3D) -> (3, n, heads, tokens, HEAD_DIM)."""
-        return qkv.unflatten(2, (3, self.n_heads, HEAD_DIM)).permute(2, 0, 3, 1, 4)
+        split = qkv.unflatten(2, (3, self.n_heads, HEAD_DIM))  # (n, tokens, 3, heads, HEAD_DIM)
+        return split.permute(2, 0, 3, 1, 4)
 
 
 def _of_planes(conv: nn.Conv2d, x: Tensor) -> Tensor:
     """A convolution of (B, H, W, C)."""
-    return conv(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+    planes = x.permute(0, 3, 1, 2)  # a view: in memory channels stay last
+    return conv(planes).permute(0, 2, 3, 1)

@@ -132,11 +132,13 @@ class WindowAttention(nn.Module):
             whole = self.qkv(self.norm.bias).expand(batch, rows * w, columns * w, -1).contiguous()
             whole[:, :height, :width] = qkv
             qkv = whole
-        windows = qkv.view(batch, rows, w, columns, w, self.num_heads, 3, HEAD_DIM)
         # the published layout is per head: its queries, its keys, its values
-        parts = windows.permute(6, 0, 1, 3, 5, 2, 4, 7).reshape(3, -1, self.num_heads, w * w, HEAD_DIM)
-        values = self._attend(*parts).view(batch, rows, columns, self.num_heads, w, w, HEAD_DIM)
-        grid = values.permute(0, 1, 4, 2, 5, 3, 6).reshape(batch, rows * w, columns * w, dim)
+        windows = qkv.view(batch, rows, w, columns, w, self.num_heads, 3, HEAD_DIM)
+        apart = windows.permute(6, 0, 1, 3, 5, 2, 4, 7)  # (3, B, rows, columns, heads, w, w, d)
+        q, k, v = apart.reshape(3, -1, self.num_heads, w * w, HEAD_DIM)
+        values = self._attend(q, k, v).view(batch, rows, columns, self.num_heads, w, w, HEAD_DIM)
+        merged = values.permute(0, 1, 4, 2, 5, 3, 6)  # (B, rows, w, columns, w, heads, d)
+        grid = merged.reshape(batch, rows * w, columns * w, dim)
         return self.proj(grid[:, :height, :width])
 
     def _attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
@@ -148,7 +150,8 @@ class WindowAttention(nn.Module):
 
     def expanded_biases(self) -> Tensor:
         """(heads, w*w, w*w): what is added where a token looks at another."""
-        return self.attention_biases[:, offset_index(self.window).to(self.attention_biases.device)]
+        index = offset_index(self.window).to(self.attention_biases.device)
+        return self.attention_biases[:, index]
 
 
 def offset_index(window: int) -> Tensor:
@@ -178,7 +181,8 @@ class WindowMlp(nn.Module):
         for strip in tokens.split(per_strip):
             hidden = F.gelu(self.fc1(self.norm(strip)))
             strips.append(strip + self.fc2(hidden))
-        return (strips[0] if len(strips) == 1 else torch.cat(strips)).view(x.shape)
+        joined = strips[0] if len(strips) == 1 else torch.cat(strips)
+        return joined.view(x.shape)
 
 
 class WindowBlock(nn.Module):
@@ -192,7 +196,8 @@ class WindowBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, H, W, C) -> the same shape."""
-        return self.mlp(self.local_conv(x + self.attn(x)))
+        attended = x + self.attn(x)
+        return self.mlp(self.local_conv(attended))
 
 
 class EncoderStage(nn.Module):

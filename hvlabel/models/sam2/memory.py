@@ -102,8 +102,9 @@ class MemoryNetwork:
         longest  : the distance that counts as one
         buffer   : of these objects and at least these frames; overwritten
         """
-        coded, plain = (t.to(self.dtype) for t in pointer_tokens(self.network, pointers, longest))
-        tokens = self.attention.read(frame.tokens, frame.queries, frames, (coded, plain), buffer)
+        coded, plain = pointer_tokens(self.network, pointers, longest)
+        as_tokens = coded.to(self.dtype), plain.to(self.dtype)
+        tokens = self.attention.read(frame.tokens, frame.queries, frames, as_tokens, buffer)
         logits, pointer_token, present = self._decoded(tokens, frame)
         pointer = self._pointer(pointer_token.float(), present)
         logits = torch.where(present[..., None], logits.float(), NO_OBJECT_LOGIT)
@@ -124,10 +125,10 @@ class MemoryNetwork:
         pointer = network.obj_ptr_proj(token)
         if not network.pred_obj_scores:
             return pointer
-        there = present.float()
+        is_there = present.float()
         if network.fixed_no_obj_ptr:
-            pointer = there * pointer
-        return pointer + (1 - there) * network.no_obj_ptr
+            pointer = is_there * pointer
+        return pointer + (1 - is_there) * network.no_obj_ptr
 
     def _decoded(self, tokens: Tensor, frame: FrameSide) -> tuple[Tensor, Tensor, Tensor]:
         """Logits of each object's best mask, the token of its pointer, and whether it is on the frame."""
@@ -151,5 +152,6 @@ def _no_prompt(network: Sam2Network) -> tuple[Tensor, Tensor]:
     Sparse (1, P, C) and dense (1, C, g, g).
     """
     device = network.no_mem_embed.device
-    point, padding = torch.zeros(1, 1, 2, device=device), -torch.ones(1, 1, dtype=torch.int32, device=device)
-    return network.sam_prompt_encoder(points=(point, padding), boxes=None, masks=None)
+    point = torch.zeros(1, 1, 2, device=device)
+    is_padding = -torch.ones(1, 1, dtype=torch.int32, device=device)
+    return network.sam_prompt_encoder(points=(point, is_padding), boxes=None, masks=None)

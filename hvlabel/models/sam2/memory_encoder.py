@@ -31,8 +31,9 @@ class MemoryEncoder:
         """
         x = pixels + self._downsampled(self._soft_masks(logits))
         for block in self.parts.fuser.layers:
-            normed = _channels_normed(block.norm, block.dwconv(x)).permute(0, 2, 3, 1)
-            inner = block.pwconv2(block.act(block.pwconv1(normed)))
+            normed = _channels_normed(block.norm, block.dwconv(x)).permute(0, 2, 3, 1)  # (B, h, w, C)
+            hidden = block.act(block.pwconv1(normed))
+            inner = block.pwconv2(hidden)
             scaled = inner if block.gamma is None else inner.mul_(block.gamma)
             x = x + scaled.permute(0, 3, 1, 2)
         features = self.parts.out_proj(x)
@@ -44,10 +45,11 @@ class MemoryEncoder:
 
     def _soft_masks(self, logits: Tensor) -> Tensor:
         """(B, 1, S, S) masks between bounds that the network was trained with."""
-        side, scale = self.network.image_size, self.network.sigmoid_scale_for_mem_enc
-        masks = F.interpolate(logits[:, None], (side, side), mode="bilinear", align_corners=False).sigmoid_()
+        side = self.network.image_size
+        scale, bias = self.network.sigmoid_scale_for_mem_enc, self.network.sigmoid_bias_for_mem_enc
+        enlarged = F.interpolate(logits[:, None], (side, side), mode="bilinear", align_corners=False)
         # in place: at the input's size these are the largest tensors of a step
-        return masks.mul_(scale).add_(self.network.sigmoid_bias_for_mem_enc).to(self.dtype)
+        return enlarged.sigmoid_().mul_(scale).add_(bias).to(self.dtype)
 
     def _downsampled(self, masks: Tensor) -> Tensor:
         """(B, 1, S, S) masks -> (B, C, h, w), channels last in memory."""
@@ -69,7 +71,8 @@ def _channels_normed(norm: ChannelNorm, x: Tensor) -> Tensor:
     """The package's LayerNorm2d over the channels of (B, C, h, w)."""
     if len(norm.weight) >= MIN_CHANNELS_OF_KERNEL:
         rows = x.permute(0, 2, 3, 1)  # contiguous where channels are last in memory
-        return F.layer_norm(rows, norm.weight.shape, norm.weight, norm.bias, norm.eps).permute(0, 3, 1, 2)
+        normed = F.layer_norm(rows, norm.weight.shape, norm.weight, norm.bias, norm.eps)
+        return normed.permute(0, 3, 1, 2)
     centred = x - x.mean(1, keepdim=True)
     variance = (centred * centred).mean(1, keepdim=True)
     scaled = centred.mul_(variance.add_(norm.eps).rsqrt_())

@@ -24,10 +24,11 @@ def pointer_tokens(network: Sam2Network, pointers: Sequence[tuple[int, Tensor]],
         return tokens, tokens
     n_channels = stacked.shape[2]
     width = n_channels if network.proj_tpos_enc_in_obj_ptrs else network.mem_dim
-    ages = torch.tensor([distance for distance, _ in pointers], device=stacked.device) / longest
-    code = network.obj_ptr_tpos_proj(_waves(ages, width))  # (P, mem)
+    distances = torch.tensor([distance for distance, _ in pointers], device=stacked.device)
+    code = network.obj_ptr_tpos_proj(_waves(distances / longest, width))  # (P, mem)
     tokens_per_pointer = n_channels // network.mem_dim
-    return tokens + code.repeat_interleave(tokens_per_pointer, dim=0), tokens
+    per_token = code.repeat_interleave(tokens_per_pointer, dim=0)  # all tokens of a pointer are of one age
+    return tokens + per_token, tokens
 
 
 def n_pointer_tokens(network: Sam2Network) -> int:
@@ -38,6 +39,7 @@ def n_pointer_tokens(network: Sam2Network) -> int:
 def _waves(x: Tensor, width: int) -> Tensor:
     """(P,) -> (P, width): sines, then cosines, of wavelengths that grow to LONGEST_WAVE."""
     half = width // 2
-    pair = torch.arange(half, device=x.device) // 2
-    angle = x[:, None] / LONGEST_WAVE ** (2 * pair / half)
+    pair = torch.arange(half, device=x.device) // 2  # two neighbours share a wavelength, as in the package
+    wavelength = LONGEST_WAVE ** (2 * pair / half)
+    angle = x[:, None] / wavelength
     return torch.cat([angle.sin(), angle.cos()], dim=-1)

@@ -55,7 +55,8 @@ class Sam2Predictor:
             out = self.network.forward_image(x)
         # the last levels are those that the decoder reads; the package's own trunk may give more
         levels = self.network.num_feature_levels
-        features, codes = ([f.float() for f in out[name][-levels:]] for name in ("backbone_fpn", "vision_pos_enc"))
+        features = [level.float() for level in out["backbone_fpn"][-levels:]]
+        codes = [code.float() for code in out["vision_pos_enc"][-levels:]]
         return Sam2Embedding(features, codes, (image.shape[0], image.shape[1]))
 
     def tokens(self, rgb: np.ndarray) -> np.ndarray:

@@ -26,25 +26,25 @@ MEMORY_LAYER = {
 
 def require_published(network: Sam2Network) -> None:
     """WeightsError for settings that no published config has: masks would be carried by another function."""
-    other = _unpublished(network)
-    if other:
+    unpublished = _unpublished(network)
+    if unpublished:
         raise WeightsError(
-            f"masks cannot be carried with this SAM2 config: {', '.join(other)} as in no published one; "
+            f"masks cannot be carried with this SAM2 config: {', '.join(unpublished)} as in no published one; "
             "use a published config"
         )
 
 
 def _unpublished(network: Sam2Network) -> list[str]:
     """Names of the settings that differ."""
-    other = [name for name, value in NETWORK.items() if getattr(network, name, value) != value]
+    unpublished = [name for name, value in NETWORK.items() if getattr(network, name, value) != value]
     first = network.memory_attention.layers[0]
     for name, value in MEMORY_LAYER.items():
         if getattr(first, name) != value:
-            other.append(f"{name} of memory_attention")
+            unpublished.append(f"{name} of memory_attention")
     if not all(hasattr(m, "compute_cis") for m in (first.self_attn, first.cross_attn_image)):
-        other.append("attention without rotary positions")
+        unpublished.append("attention without rotary positions")
     if not isinstance(network.memory_encoder.fuser.proj, nn.Identity):
-        other.append("input_projection of the fuser")
+        unpublished.append("input_projection of the fuser")
     if network.num_maskmem < 1:
-        other.append("num_maskmem")
-    return other
+        unpublished.append("num_maskmem")
+    return unpublished

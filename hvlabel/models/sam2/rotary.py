@@ -19,15 +19,19 @@ class RotaryAttention:
 
     def __init__(self, module: RotaryAttentionParts, grid_hw: tuple[int, int], dtype: torch.dtype) -> None:
         self.n_heads = int(module.num_heads)
-        self.to_q, self.to_k = (self._in_halves(m, dtype) for m in (module.q_proj, module.k_proj))
-        self.to_v, self.to_out = ((m.weight.to(dtype), m.bias.to(dtype)) for m in (module.v_proj, module.out_proj))
+        self.to_q = self._in_halves(module.q_proj, dtype)
+        self.to_k = self._in_halves(module.k_proj, dtype)
+        self.to_v = _weight_and_bias(module.v_proj, dtype)
+        self.to_out = _weight_and_bias(module.out_proj, dtype)
         height, width = grid_hw
-        rotations = module.compute_cis(end_x=width, end_y=height).to(module.q_proj.weight.device)  # (N, d/2)
+        rotations = module.compute_cis(end_x=width, end_y=height)  # (N, d/2) complex of length 1
+        rotations = rotations.to(module.q_proj.weight.device)
         self.cos, self.sin = rotations.real.to(dtype), rotations.imag.to(dtype)
 
     def queries(self, x: Tensor) -> Tensor:
         """(B, N, C) -> (B, heads, N, d), rotated."""
-        return self.rotated(self.heads(F.linear(x, *self.to_q)))
+        projected = self.heads(F.linear(x, *self.to_q))
+        return self.rotated(projected)
 
     def keys(self, x: Tensor, *, with_bias: bool = True) -> Tensor:
         """(B, N, C) -> (B, heads, N, d), not rotated.
@@ -62,9 +66,14 @@ class RotaryAttention:
 
     def _in_halves(self, linear: nn.Linear, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
         """Weight and bias with even channels of each head before odd ones."""
-        weight, bias = (self._evens_first(x) for x in (linear.weight, linear.bias))
+        weight, bias = self._evens_first(linear.weight), self._evens_first(linear.bias)
         return weight.to(dtype).contiguous(), bias.to(dtype)
 
     def _evens_first(self, x: Tensor) -> Tensor:
         """(heads * d, ...) with its rows put into the new order."""
-        return x.unflatten(0, (self.n_heads, -1, 2)).transpose(1, 2).flatten(0, 2)
+        pairs = x.unflatten(0, (self.n_heads, -1, 2))  # (heads, d/2, 2, ...)
+        return pairs.transpose(1, 2).flatten(0, 2)
+
+
+def _weight_and_bias(linear: nn.Linear, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    return linear.weight.to(dtype), linear.bias.to(dtype)

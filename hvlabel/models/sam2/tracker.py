@@ -90,14 +90,17 @@ class Sam2Tracker:
         self, embeddings: Sequence[Sam2Embedding], start: int, masks: Tensor, objects: slice
     ) -> Iterator[tuple[int, slice, Tensor, Tensor]]:
         """All frames of one batch of objects."""
-        n, prompts = objects.stop - objects.start, masks[objects]
+        n = objects.stop - objects.start
+        prompts = masks[objects]
         if n == 1 < len(masks) and self.network.device.type == "cpu":
             prompts = prompts.expand(2, -1, -1)  # one row goes through other products, which round otherwise
         logits, present, prompted = self._start(embeddings[start], start, prompts, len(embeddings))
         yield start, objects, embeddings[start].upscaled(logits[:n]), present[:n]
         n_remembered = min(self.memory_frames, len(embeddings) - 1)  # beside the prompted one
-        track = _Track(start, prompted, self.memory.buffer(len(prompts), 1 + n_remembered))
-        forwards, backwards = range(start + 1, len(embeddings)), range(start - 1, -1, -1)
+        buffer = self.memory.buffer(len(prompts), 1 + n_remembered)
+        track = _Track(start, prompted, buffer)
+        forwards = range(start + 1, len(embeddings))
+        backwards = range(start - 1, -1, -1)
         for frame in [*forwards, *backwards]:
             carried = self._step(embeddings, frame, track)
             yield frame, objects, embeddings[frame].upscaled(carried.logits[:n]), carried.present[:n, 0]

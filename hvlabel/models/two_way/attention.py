@@ -54,7 +54,8 @@ def read_image(attention: AttentionParts, coded_tokens: Tensor, image: Tensor, c
     queries = _heads(attention, attention.q_proj(coded_tokens))
     b, h, t, d = queries.shape
     # the bias of the keys adds the same to all scores of a token, which its softmax does not see
-    scores = _through_transposed(queries, attention.k_proj.weight) @ coded_image.transpose(1, 2)
+    folded = _through_transposed(queries, attention.k_proj.weight)  # (B, h*T, D): no keys of N tokens are made
+    scores = folded @ coded_image.transpose(1, 2)
     weights = torch.softmax(scores, dim=-1)  # (B, h*T, N)
     context = (weights @ image).reshape(b, h, t, -1)  # (B, h, T, D)
     values = torch.einsum("bhtc,hdc->bhtd", context, _by_head(attention.v_proj.weight, h))
@@ -79,7 +80,8 @@ def shared_attention_weights(attention: AttentionParts, coded_tokens: Tensor, sh
     keys = _heads(attention, attention.k_proj(coded_tokens))
     b, h, t, d = keys.shape
     together = keys.transpose(0, 1).reshape(h, b * t, d) * d**-0.5
-    scores = (together @ shared.queries.transpose(1, 2)).reshape(h, b, t, -1)
+    products = together @ shared.queries.transpose(1, 2)  # (h, B*T, N)
+    scores = products.reshape(h, b, t, -1)
     return _softmax_over_tokens(scores.transpose(0, 1))
 
 
@@ -97,7 +99,8 @@ def values_out(attention: AttentionParts, tokens: Tensor) -> Tensor:
 
 def _softmax_over_tokens(scores: Tensor) -> Tensor:
     """(B, h, T, N) -> (B, N, h*T). The softmax runs over a few tokens; with the image innermost it is vectorised."""
-    return torch.softmax(scores, dim=2).flatten(1, 2).transpose(1, 2)
+    weights = torch.softmax(scores, dim=2)
+    return weights.flatten(1, 2).transpose(1, 2)
 
 
 def _through_transposed(x: Tensor, weight: Tensor) -> Tensor:

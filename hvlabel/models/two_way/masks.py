@@ -42,11 +42,10 @@ class DecodedMasks:
     @staticmethod
     def joined(parts: Sequence[DecodedMasks]) -> DecodedMasks:
         """All of them, in their order; there is at least one part."""
-        return DecodedMasks(
-            torch.cat([p.logits for p in parts]),
-            torch.cat([p.iou for p in parts]),
-            torch.cat([p.prompt for p in parts]),
-        )
+        logits = torch.cat([part.logits for part in parts])
+        iou = torch.cat([part.iou for part in parts])
+        prompt = torch.cat([part.prompt for part in parts])
+        return DecodedMasks(logits, iou, prompt)
 
 
 def confident_masks(decoder: DecoderParts, side: ImageSide, sparse: Tensor, min_iou: float | None) -> DecodedMasks:
@@ -91,7 +90,8 @@ def best_mask(decoder: DecoderParts, side: ImageSide, sparse: Tensor) -> tuple[T
     iou = decoder.iou_prediction_head(tokens[:, first_mask - 1].float())
     best = iou[:, 1:].argmax(dim=1) + 1
     rows = torch.arange(len(best), device=best.device)
-    vectors = _vectors_of_three(decoder, tokens[:, first_mask + 1 :])[rows, best - 1]  # (B, D/8)
+    of_three = _vectors_of_three(decoder, tokens[:, first_mask + 1 :])  # (B, 3, D/8)
+    vectors = of_three[rows, best - 1]  # (B, D/8)
     cells = mask_cells(decoder, image, vectors[:, None], side.finer)
     return in_rows(cells[:, 0], side.grid_hw), tokens, best
 
@@ -138,12 +138,14 @@ def _confident_of_batch(
     keep[n:] = False  # what only filled the batch up
     used = keep.any(dim=1)  # prompts that are upscaled
     vectors = _vectors_of_three(decoder, tokens[used, 1:])
-    cells = mask_cells(decoder, image if used.all() else image[used], vectors, side.finer)
+    used_image = image if used.all() else image[used]  # indexing copies
+    cells = mask_cells(decoder, used_image, vectors, side.finer)
     logits = in_rows(cells[keep[used]], side.grid_hw)
     return DecodedMasks(logits, iou[keep], keep.nonzero()[:, 0])
 
 
 def _vectors_of_three(decoder: DecoderParts, tokens: Tensor) -> Tensor:
     """(B, 3, D/8) what the hypernetworks make of the tokens (B, 3, D) of the three masks."""
-    hypernetworks = decoder.output_hypernetworks_mlps[1:]
-    return torch.stack([hyper(tokens[:, k]) for k, hyper in enumerate(hypernetworks)], dim=1)
+    of_three = decoder.output_hypernetworks_mlps[1:]
+    vectors = [hypernetwork(tokens[:, k]) for k, hypernetwork in enumerate(of_three)]
+    return torch.stack(vectors, dim=1)

@@ -25,23 +25,27 @@ class SparseAttention(Attention):
         assert grid is not None  # tokens of unknown neighbourhood have no places to look at
         q, k, v = self.split(x)  # (B, heads, N, c)
         places = self.places(q, grid).flatten(0, 1)  # (B * heads, N, P, 2)
-        k, v = (sampled(values, places, grid) for values in (k, v))  # (B, heads, N, P, c)
-        logits = (q.unsqueeze(3) * k).sum(-1) * q.shape[-1] ** -0.5  # (B, heads, N, P)
+        keys = sampled(k, places, grid)  # (B, heads, N, P, c)
+        values = sampled(v, places, grid)
+        logits = (q.unsqueeze(3) * keys).sum(-1) * q.shape[-1] ** -0.5  # (B, heads, N, P)
         # a point outside the grid has logit 0 and value 0: it dilutes, and is not left out
-        return self.merged((logits.softmax(dim=-1).unsqueeze(-1) * v).sum(dim=3))
+        shares = logits.softmax(dim=-1).unsqueeze(-1)
+        return self.merged((shares * values).sum(dim=3))
 
     def places(self, q: Tensor, grid: Grid) -> Tensor:
         """(B, heads, N, P, 2) x and y that queries (B, heads, N, c) look at; -1 and 1 are the grid's borders."""
         batch, heads, n_tokens, _ = q.shape
         # all heads' queries choose together, and before they are scaled
-        whole = q.transpose(1, 2).flatten(2)  # (B, N, D)
-        offsets = self.sampling_offsets(whole).reshape(batch, n_tokens, heads, self.points, 2).transpose(1, 2)
+        joined = q.transpose(1, 2).flatten(2)  # (B, N, D)
+        offsets = self.sampling_offsets(joined).reshape(batch, n_tokens, heads, self.points, 2)
+        offsets = offsets.transpose(1, 2)  # (B, heads, N, P, 2), in tokens
         rows, columns = grid
         y = (torch.arange(rows, device=q.device) + 0.5) / rows
         x = (torch.arange(columns, device=q.device) + 0.5) / columns
-        centres = torch.stack(torch.meshgrid(x, y, indexing="xy"), dim=-1).reshape(n_tokens, 1, 2)
+        xy = torch.stack(torch.meshgrid(x, y, indexing="xy"), dim=-1)  # (rows, columns, 2) in [0, 1]
+        centres = xy.reshape(n_tokens, 1, 2)
         size = torch.tensor([columns, rows], dtype=offsets.dtype, device=q.device)
-        return 2 * (centres + offsets / size) - 1  # offsets are in tokens
+        return 2 * (centres + offsets / size) - 1
 
 
 def sampled(values: Tensor, places: Tensor, grid: Grid) -> Tensor:

@@ -20,8 +20,8 @@ from hvtrain.backbones.hypersigma.dictionary import DictionaryEmbed, require_slo
 from hvtrain.backbones.hypersigma.fusion import Gates, gated
 from hvtrain.backbones.hypersigma.resampling import resampled
 from hvtrain.backbones.hypersigma.sizes import Sizes, first_weights, published, quarter_taps, sparse_blocks
-from hvtrain.backbones.hypersigma.spatial import UNUSED_SPATIAL, SpatVit
-from hvtrain.backbones.hypersigma.spectral import TOKENS, UNUSED_SPECTRAL, SpecVit
+from hvtrain.backbones.hypersigma.spatial import SpatVit
+from hvtrain.backbones.hypersigma.spectral import TOKENS, SpecVit
 from hvtrain.backbones.parts.bands import RangeNm, readable, readable_of
 from hvtrain.backbones.parts.draws import drawing
 from hvtrain.backbones.parts.states import filled
@@ -32,7 +32,7 @@ from hvtrain.data.inputs import InputRange
 RANGE_NM = (400.0, 2500.0)
 DICTIONARY_NM = (390.0, 2510.0)  # its slots and their tolerance
 SMALL = Sizes(width=96, depth=4, heads=4, points=4, taps=(0, 1, 2, 3))
-SMALL_INTERVAL = 2
+SMALL_INTERVAL = 2  # every second block attends to all tokens
 PUBLISHED_SIDE_PX = 64  # of the images that the tables were made for
 SMALLEST_PATCH_PX = 4
 GATES, DICTIONARY = "fc_spec", "dictionary."
@@ -89,28 +89,35 @@ class HyperSigmaBackbone(Gates, Backbone):
     ) -> FeatureMaps:
         """As the contract says; in training skipped branches are drawn from rng. Bands out of range are left out."""
         inside = readable_of(cube.shape[1], wavelengths_nm, self.range_nm)
-        cube, centres_nm = cube[:, inside], [wavelengths_nm[k] for k in inside]
-        encoder, grid = self.spat_encoder, self.spat_encoder.grid(cube)
+        centres_nm = [wavelengths_nm[k] for k in inside]
+        cube = cube[:, inside]
         with drawing(self, rng, cube.device):
-            if self.dictionary is None:
-                patches = encoder.patch_embed(resampled(cube, centres_nm, self.fixed_nm))
-            else:
-                patches = self.dictionary(cube, centres_nm, rng)  # (B, N, D)
-            hidden = encoder.passed(encoder.placed(patches, grid), grid)
-            # as its decoder saw them in pre-training: raw tokens grow from block to block, and heads do not like that
-            hidden[-1] = encoder.norm(hidden[-1])
-            maps = encoder.tapped(hidden, grid)
+            maps = self._spatial_maps(cube, centres_nm, rng)
             if self.spec_encoder is not None:
                 x = resampled(cube, centres_nm, self.fixed_nm)
-                summary = self.spec_encoder.taps(self.pooled(x))[0]  # (B, T, 128)
-                deepest_first = self.gates_of(summary)
-                maps = [gated(m, shares) for m, shares in zip(maps, reversed(deepest_first), strict=True)]
+                summary, *_ = self.spec_encoder.taps(self.pooled(x))  # (B, T, 128)
+                shallow_first = reversed(self.gates_of(summary))
+                maps = [gated(of_tap, shares) for of_tap, shares in zip(maps, shallow_first, strict=True)]
         return FeatureMaps.of(maps, cube.shape[-1])
+
+    def _spatial_maps(self, cube: Tensor, centres_nm: Sequence[float], rng: random.Random | None) -> list[Tensor]:
+        """(B, D, h, w) after the tapped blocks, shallow ones first, of a cube of readable bands alone."""
+        encoder = self.spat_encoder
+        grid = encoder.grid(cube)
+        if self.dictionary is None:
+            patches = encoder.patch_embed(resampled(cube, centres_nm, self.fixed_nm))
+        else:
+            patches = self.dictionary(cube, centres_nm, rng)  # (B, N, D)
+        hidden = encoder.passed(encoder.placed(patches, grid), grid)
+        # as its decoder saw them in pre-training: raw tokens grow from block to block, and heads do not like that
+        hidden[-1] = encoder.norm(hidden[-1])
+        return encoder.tapped(hidden, grid)
 
     def fixed(self, cube: Tensor, wavelengths_nm: Sequence[float]) -> Tensor:
         """(B, F, S, S) in the fixed bands."""
         inside = readable_of(cube.shape[1], wavelengths_nm, self.range_nm)
-        return resampled(cube[:, inside], [wavelengths_nm[k] for k in inside], self.fixed_nm)
+        centres_nm = [wavelengths_nm[k] for k in inside]
+        return resampled(cube[:, inside], centres_nm, self.fixed_nm)
 
     def pooled(self, x: Tensor) -> Tensor:
         """(B, F, s, s) of (B, F, S, S): the size that the spectral transformer was made for."""
@@ -131,7 +138,7 @@ class HyperSigmaBackbone(Gates, Backbone):
             "side_px": self.side_px,
             "n_bands": self.n_bands,
             "patch_px": self.stride_px,
-            "made_for": list(self.spat_encoder.made_for),
+            "made_for": list(self.spat_encoder.made_for),  # JSON knows no tuples
             "range_nm": list(self.range_nm),
             "dictionary": self.dictionary is not None,
             "spectral": None if spectral is None else asdict(spectral.topology),
@@ -147,13 +154,13 @@ class HyperSigmaBackbone(Gates, Backbone):
 
     def may_be_missing(self) -> tuple[str, ...]:
         """Offsets of sparse attention, gates and dictionary: pre-training has none of them."""
-        sparse = [f"{files.SPATIAL}blocks.{i}.attn.{files.OFFSETS}" for i in self.spat_encoder.topology.sparse]
+        names = _offsets(files.SPATIAL, self.spat_encoder.topology)
         if self.dictionary is not None:
-            sparse.append(DICTIONARY)
-        if self.spec_encoder is None:
-            return tuple(sparse)
-        sparse += [f"{files.SPECTRAL}blocks.{i}.attn.{files.OFFSETS}" for i in self.spec_encoder.topology.sparse]
-        return (*sparse, GATES, f"{files.SPECTRAL}l1.")
+            names.append(DICTIONARY)
+        if self.spec_encoder is not None:
+            names += _offsets(files.SPECTRAL, self.spec_encoder.topology)
+            names += [GATES, f"{files.SPECTRAL}l1."]
+        return tuple(names)
 
     def unread(self) -> tuple[str, ...]:
         """The patch embedding, where a dictionary stands in its place."""
@@ -172,6 +179,11 @@ class HyperSigmaBackbone(Gates, Backbone):
             block.compile()
 
 
+def _offsets(encoder: str, sizes: Sizes) -> list[str]:
+    """Starts of the names of the weights by which a transformer's sparse attention chooses its places."""
+    return [f"{encoder}blocks.{block}.attn.{files.OFFSETS}" for block in sizes.sparse]
+
+
 def topologies(settings: StudentSettings) -> tuple[Sizes, Sizes]:
     """Sizes of the spatial and the spectral transformer; ConfigError for a width that its heads cannot share."""
     own = settings.hypersigma
@@ -180,8 +192,9 @@ def topologies(settings: StudentSettings) -> tuple[Sizes, Sizes]:
     spectral = replace(SMALL, taps=(1,)) if small else published(settings.size, spectral=True)
     depth = own.depth or spatial.depth
     quarters = quarter_taps(depth)
-    sparse = {"mhsa": (), "ssa": sparse_blocks(depth, SMALL_INTERVAL if small else max(1, spatial.depth // 4))}
-    both = []
+    interval = SMALL_INTERVAL if small else max(1, spatial.depth // 4)
+    sparse = {"mhsa": (), "ssa": sparse_blocks(depth, interval)}
+    of_settings = []
     for sizes, taps in ((spatial, quarters), (spectral, quarters[:1])):
         changed = replace(
             sizes,
@@ -195,8 +208,8 @@ def topologies(settings: StudentSettings) -> tuple[Sizes, Sizes]:
             raise ConfigError(
                 f"pretrain.student.hypersigma.width {changed.width} must be a multiple of its {changed.heads} heads"
             )
-        both.append(changed)
-    return both[0], both[1]
+        of_settings.append(changed)
+    return of_settings[0], of_settings[1]
 
 
 def build(settings: StudentSettings) -> HyperSigmaBackbone:
@@ -240,7 +253,7 @@ def adopt(parts: Sequence[Mapping[str, Tensor]], config: Mapping[str, Any], sour
 
     WeightsError for another network's file, or a spectral one alone.
     """
-    spatial, spectral = _both(parts, source)
+    spatial, spectral = files.of_both(parts, source)
     of_spatial = files.spatial(spatial, config, source)
     of_spectral = files.spectral(spectral, config, source, taps="spec_tap") if spectral else None
     patch_px, (rows, columns) = of_spatial.patch_px, of_spatial.made_for
@@ -262,27 +275,6 @@ def adopt(parts: Sequence[Mapping[str, Tensor]], config: Mapping[str, Any], sour
     for part in parts:
         state |= {name: tensor for name, tensor in part.items() if name.startswith(GATES)}
     return filled(network, state, source, unused=network.may_be_missing())
-
-
-def _both(parts: Sequence[Mapping[str, Tensor]], source: str) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """The weights of the spatial and of the spectral encoder, by their plain names; the latter may be empty."""
-    decoding = ("decoder_", "mask_token", "fpn")
-    spatial: dict[str, Tensor] = {}
-    spectral: dict[str, Tensor] = {}
-    for whole in parts:
-        spatial |= files.without(files.part(whole, files.SPATIAL), (*UNUSED_SPATIAL, *decoding))
-        spectral |= files.without(files.part(whole, files.SPECTRAL), UNUSED_SPECTRAL)
-        if files.part(whole, files.SPATIAL):
-            continue
-        alone = files.part(whole, files.ENCODER) or whole
-        weights = files.without(alone, (*UNUSED_SPATIAL, *UNUSED_SPECTRAL, *decoding))
-        if "spat_map.weight" in weights:
-            spectral |= weights
-        else:
-            spatial |= weights
-    if not spatial and spectral:
-        raise WeightsError(f"{source}: a spectral network alone; give the spatial one's file before it")
-    return spatial, spectral
 
 
 def require_bands(wavelengths_nm: Sequence[float]) -> None:

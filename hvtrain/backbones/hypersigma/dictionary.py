@@ -33,16 +33,17 @@ class DictionaryEmbed(nn.Module):
         """(B, N, D) of (B, C, H, W), row-major; in training slots are drawn from rng. BandError if none is a band's."""
         require_slots(wavelengths_nm)
         chosen = choose_channels(wavelengths_nm, rng)
-        key_bank = self.point_spectral_weight_bank_w, self.point_spectral_weight_bank_b
-        cube_bank = self.block_spectral_weight_bank_w, self.block_spectral_weight_bank_b
-        parts = []
-        for channels, slots, (kernels, bias) in (
-            (chosen.key_channels, chosen.key_slots, key_bank),
-            (chosen.cube_channels, chosen.cube_slots, cube_bank),
-        ):
-            if channels:  # few bands lie in one branch alone
-                parts.append(F.conv2d(cube[:, list(channels)], kernels[:, list(slots)], bias, stride=self.patch_px))
-        return sum(parts[1:], parts[0]).flatten(2).transpose(1, 2)
+        parts = []  # (B, D, h, w) each; few bands lie in one bank alone
+        if chosen.key_channels:
+            kernels = self.point_spectral_weight_bank_w[:, list(chosen.key_slots)]
+            of_keys = cube[:, list(chosen.key_channels)]
+            parts.append(F.conv2d(of_keys, kernels, self.point_spectral_weight_bank_b, stride=self.patch_px))
+        if chosen.cube_channels:
+            kernels = self.block_spectral_weight_bank_w[:, list(chosen.cube_slots)]
+            of_cube = cube[:, list(chosen.cube_channels)]
+            parts.append(F.conv2d(of_cube, kernels, self.block_spectral_weight_bank_b, stride=self.patch_px))
+        tokens = sum(parts[1:], parts[0])
+        return tokens.flatten(2).transpose(1, 2)
 
 
 def require_slots(wavelengths_nm: Sequence[float]) -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from torch import Tensor, nn
 
+from hvlabel.errors import WeightsError
 from hvtrain.backbones.hypersigma.attention import SparseAttention
 from hvtrain.backbones.hypersigma.fusion import UNUSED_OF_HEADS, PatchClassification, Segmentation
 from hvtrain.backbones.hypersigma.mae import MASK_RATIO, SpatMae, SpecMae
@@ -18,6 +19,7 @@ from hvtrain.backbones.parts.transformer import Attention, Grid
 
 SPATIAL, SPECTRAL, ENCODER = "spat_encoder.", "spec_encoder.", "encoder."
 OFFSETS = "sampling_offsets."
+DECODING = ("decoder_", "mask_token", "fpn")  # starts of names that a backbone has no use for
 State = Mapping[str, Tensor]
 Config = Mapping[str, Any]
 
@@ -53,6 +55,30 @@ def without(state: State, unused: tuple[str, ...]) -> dict[str, Tensor]:
     return {name: tensor for name, tensor in state.items() if not name.startswith(unused)}
 
 
+def of_both(parts: Sequence[State], source: str) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Weights of the spatial and of the spectral encoder in some files, by their plain names, decoders left out.
+
+    The latter may be empty; WeightsError where there is a spectral one alone.
+    """
+    of_spatial: dict[str, Tensor] = {}
+    of_spectral: dict[str, Tensor] = {}
+    for whole in parts:
+        of_head = part(whole, SPATIAL)
+        of_spatial |= without(of_head, (*UNUSED_SPATIAL, *DECODING))
+        of_spectral |= without(part(whole, SPECTRAL), UNUSED_SPECTRAL)
+        if of_head:
+            continue
+        alone = part(whole, ENCODER) or whole
+        weights = without(alone, (*UNUSED_SPATIAL, *UNUSED_SPECTRAL, *DECODING))
+        if "spat_map.weight" in weights:
+            of_spectral |= weights
+        else:
+            of_spatial |= weights
+    if not of_spatial and of_spectral:
+        raise WeightsError(f"{source}: a spectral network alone; give the spatial one's file before it")
+    return of_spatial, of_spectral
+
+
 def spatial(state: State, config: Config, source: str, *, patch_file: bool | None = None) -> SpatVit:
     """A spatial transformer of the sizes of a state dict, its weights still to be filled in.
 
@@ -60,15 +86,11 @@ def spatial(state: State, config: Config, source: str, *, patch_file: bool | Non
     """
     _, n_bands, _, patch_px = shape_of(state, "patch_embed.proj.weight", source, NETWORK)
     n_tokens = shape_of(state, "pos_embed", source, NETWORK)[1]
+    image_px = config.get("img", config.get("img_size"))
+    made_for = _grid(image_px, n_tokens, patch_px)
     if patch_file is None:
-        patch_file = "fpn2.0.weight" in state
-    return SpatVit(
-        sizes_of(state, config, source),
-        n_bands,
-        _grid(config.get("img", config.get("img_size")), n_tokens, patch_px),
-        patch_px,
-        patch_file=patch_file,
-    )
+        patch_file = "fpn2.0.weight" in state  # elsewhere the second tap stays as it is
+    return SpatVit(sizes_of(state, config, source), n_bands, made_for, patch_px, patch_file=patch_file)
 
 
 def _grid(image_px: Any, n_tokens: int, patch_px: int) -> Grid:
@@ -77,8 +99,8 @@ def _grid(image_px: Any, n_tokens: int, patch_px: int) -> Grid:
     if image_px is None:
         return side, side
     height_px, width_px = image_px if isinstance(image_px, list | tuple) else (image_px, image_px)
-    grid = height_px // patch_px, width_px // patch_px
-    return grid if grid[0] * grid[1] == n_tokens else (side, side)
+    rows, columns = height_px // patch_px, width_px // patch_px
+    return (rows, columns) if rows * columns == n_tokens else (side, side)
 
 
 def spectral(state: State, config: Config, source: str, *, taps: str = "taps") -> SpecVit:

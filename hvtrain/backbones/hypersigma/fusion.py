@@ -10,15 +10,15 @@ from torch import Tensor, nn
 from hvtrain.backbones.hypersigma.spatial import SpatVit, full_size
 from hvtrain.backbones.hypersigma.spectral import SUMMARY, SpecVit
 
-REDUCED = 128  # channels of each map in the heads
+REDUCED = 128  # channels of each map in the heads, as published
 UNUSED_OF_HEADS = ("conv_features.",)
 
 
 def gate(n_tokens: int, channels: int) -> nn.Sequential:
     """From one number per spectral token to one share per channel."""
-    return nn.Sequential(
-        nn.Linear(n_tokens, REDUCED, bias=False), nn.ReLU(), nn.Linear(REDUCED, channels, bias=False), nn.Sigmoid()
-    )
+    inner = nn.Linear(n_tokens, REDUCED, bias=False)
+    outer = nn.Linear(REDUCED, channels, bias=False)
+    return nn.Sequential(inner, nn.ReLU(), outer, nn.Sigmoid())
 
 
 class Gates(nn.Module):
@@ -34,12 +34,13 @@ class Gates(nn.Module):
     def gates_of(self, summary: Tensor) -> list[Tensor]:
         """Shares (B, channels) of the first spectral tap (B, T, 128), for the deepest map first."""
         per_token = summary.mean(dim=-1)  # (B, T)
-        return [layer(per_token) for layer in (self.fc_spec1, self.fc_spec2, self.fc_spec3, self.fc_spec4)]
+        layers = (self.fc_spec1, self.fc_spec2, self.fc_spec3, self.fc_spec4)
+        return [layer(per_token) for layer in layers]
 
 
 def gated(features: Tensor, shares: Tensor) -> Tensor:
     """(B, D, h, w) with each channel raised by its share (B, D)."""
-    return features * (1 + shares)[..., None, None]
+    return features * (1 + shares)[..., None, None]  # shares lie in (0, 1): no channel is lost, the largest doubles
 
 
 class Fused(Gates):
@@ -54,7 +55,8 @@ class Fused(Gates):
 
     def gates(self, cube: Tensor) -> list[Tensor]:
         """Shares of the channels, for the deepest map first."""
-        return self.gates_of(self.spec_encoder.taps(cube)[0])
+        summary, *_ = self.spec_encoder.taps(cube)  # the first tap alone is projected
+        return self.gates_of(summary)
 
     def reductions(self) -> Sequence[nn.Module]:
         """Layers, for the deepest map first."""
@@ -79,7 +81,8 @@ class Segmentation(Fused):
         deepest_first = self.spat_encoder.taps(cube)[::-1]
         maps = []
         for layer, tap, shares in zip(self.reductions(), deepest_first, self.gates(cube), strict=True):
-            maps.append(full_size(layer(gated(tap, shares)), cube.shape[-2:]))
+            reduced = layer(gated(tap, shares))  # (B, 128, h, w)
+            maps.append(full_size(reduced, cube.shape[-2:]))
         return maps
 
     def fused(self, cube: Tensor) -> Tensor:
@@ -118,8 +121,10 @@ class PatchClassification(Fused):
 
     def fused(self, cube: Tensor) -> Tensor:
         """(B, 512): the mean of each gated map."""
-        pairs = zip(self.reduced(cube), self.gates(cube), strict=True)
-        return torch.cat([gated(features, shares).mean(dim=(2, 3)) for features, shares in pairs], dim=1)
+        means = []
+        for features, shares in zip(self.reduced(cube), self.gates(cube), strict=True):
+            means.append(gated(features, shares).mean(dim=(2, 3)))
+        return torch.cat(means, dim=1)
 
     def forward(self, cube: Tensor) -> Tensor:
         """Logits (B, classes) of (B, C, H, W)."""

@@ -69,8 +69,10 @@ class Mae(nn.Module):
         """
         ratio = self.mask_ratio if mask_ratio is None else mask_ratio
         tokens = self.tokens(cube)
-        choice = masking(tokens.shape[1], len(cube), mask_ratio=ratio, noise=noise, mask=mask, device=cube.device)
-        prediction = self.decoded(self.latent(tokens, choice), choice)
+        n_samples, n_tokens = tokens.shape[:2]
+        choice = masking(n_tokens, n_samples, mask_ratio=ratio, noise=noise, mask=mask, device=cube.device)
+        latent = self.latent(tokens, choice)
+        prediction = self.decoded(latent, choice)
         target = self.targets(cube)
         if norm_pix:
             target = normalised(target)
@@ -87,7 +89,8 @@ class Mae(nn.Module):
 
     def decoded(self, latent: Tensor, choice: Masking) -> Tensor:
         """(B, N, numbers) of (B, K, D)."""
-        x = choice.restored(self.decoder_embed(latent), self.mask_token) + self.decoder_pos_embed
+        kept = self.decoder_embed(latent)
+        x = choice.restored(kept, self.mask_token) + self.decoder_pos_embed
         for block in self.decoder_blocks:
             x = block(x)
         return self.decoder_pred(self.decoder_norm(x))

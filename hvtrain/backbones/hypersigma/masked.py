@@ -85,38 +85,43 @@ def _autoencoder(
     """A network on a camera that is resampled to the fixed bands."""
     del heads["pos_embed"]  # in published files, where it never learns: nothing adds it
 
-    def seen(cube: Tensor, wavelengths_nm: Sequence[float]) -> Tensor:
+    def input_of(cube: Tensor, wavelengths_nm: Sequence[float]) -> Tensor:
         x = backbone.fixed(cube, wavelengths_nm)  # (B, F, S, S)
         return backbone.pooled(x) if isinstance(network, SpecMae) else x
 
     def reconstruct(cube: Tensor, wavelengths_nm: Sequence[float], gsd_m: Sequence[float], seed: int) -> Reconstruction:
-        x = seen(cube, wavelengths_nm)
+        x = input_of(cube, wavelengths_nm)
         noise = draws(seed, (len(x), network.n_tokens), x.device)
         with drawing(network, random.Random(seed), x.device):  # branches are skipped at random
             return network.reconstruct(x, mask_ratio=settings.mask_ratio, noise=noise, norm_pix=settings.norm_pix)
 
     def spectra(cube: Tensor, wavelengths_nm: Sequence[float], gsd_m: Sequence[float], seed: int) -> Spectra:
-        target = network.targets(seen(cube, wavelengths_nm))
-        target = normalised(target) if settings.norm_pix else target
-        return spectra_of(target, reconstruct(cube, wavelengths_nm, gsd_m, seed), network)
+        target = network.targets(input_of(cube, wavelengths_nm))
+        if settings.norm_pix:
+            target = normalised(target)
+        reconstruction = reconstruct(cube, wavelengths_nm, gsd_m, seed)
+        return spectra_of(target, reconstruction, network)
 
     return Autoencoder(reconstruct, spectra, heads)
 
 
-def _patches_of(target: Tensor, said: Reconstruction, network: Mae) -> Spectra:
+def _patches_of(target: Tensor, reconstruction: Reconstruction, network: Mae) -> Spectra:
     """Of patches (B, N, k * k * F)."""
     assert isinstance(network, SpatMae)
-    return patch_spectra(target, said, target.shape[-1] // network.patch_px**2)
+    n_bands = target.shape[-1] // network.patch_px**2
+    return patch_spectra(target, reconstruction, n_bands)
 
 
-def _bands_of(target: Tensor, said: Reconstruction, network: Mae) -> Spectra:
+def _bands_of(target: Tensor, reconstruction: Reconstruction, network: Mae) -> Spectra:
     """Of groups of bands (B, T, n * S * S): the middle pixel of each image."""
     assert isinstance(network, SpecMae)
     n_pixels = network.spat_map.in_features
-    both = []
-    for groups in (target, said.prediction):
+    middle = n_pixels // 2 + square_side(n_pixels) // 2  # row-major: half the rows, then half a row
+    of_middle = []
+    for groups in (target, reconstruction.prediction):
         of_bands = groups.unflatten(-1, (-1, n_pixels))  # (B, T, n, S * S)
-        middle = of_bands[..., n_pixels // 2 + square_side(n_pixels) // 2]
-        both.append(middle.flatten(1))
-    removed = said.removed[..., None].expand(-1, -1, both[0].shape[1] // network.n_tokens).flatten(1)
-    return Spectra(both[0], both[1], removed > 0)
+        of_middle.append(of_bands[..., middle].flatten(1))
+    spectra, predicted = of_middle  # (B, T * n) each
+    bands_per_token = spectra.shape[1] // network.n_tokens
+    removed = reconstruction.removed[..., None].expand(-1, -1, bands_per_token)  # (B, T, n)
+    return Spectra(spectra, predicted, removed.flatten(1) > 0)

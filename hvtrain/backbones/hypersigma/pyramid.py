@@ -19,7 +19,8 @@ class ChannelNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, D, h, w) -> same shape."""
-        return self.ln(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+        channels_last = x.permute(0, 2, 3, 1)
+        return self.ln(channels_last).permute(0, 3, 1, 2)
 
 
 def doubled(width: int) -> nn.ConvTranspose2d:
@@ -32,13 +33,14 @@ def pyramid(patch_px: int, width: int, *, patch_file: bool) -> Layers:
 
     The last, deepest tap is pooled most.
     """
+    # a lone doubling too is in a Sequential: the published names of its weights end in .0
     if patch_px in (1, 2):
         return nn.Sequential(doubled(width)), nn.Identity(), nn.MaxPool2d(2), nn.MaxPool2d(4)
     if patch_px in (4, 8):
         return nn.Identity(), nn.Identity(), nn.MaxPool2d(2), nn.MaxPool2d(4)
     if patch_px == 16 and patch_file:
-        first = nn.Sequential(doubled(width), ChannelNorm(width), nn.GELU(), doubled(width))
-        return first, nn.Sequential(doubled(width)), nn.Identity(), nn.MaxPool2d(2)
+        fourfold = nn.Sequential(doubled(width), ChannelNorm(width), nn.GELU(), doubled(width))
+        return fourfold, nn.Sequential(doubled(width)), nn.Identity(), nn.MaxPool2d(2)
     if patch_px == 16 or (patch_px == 11 and patch_file):
         return nn.Identity(), nn.Identity(), nn.Identity(), nn.Identity()
     raise ConfigError(f"HyperSIGMA has no patches of {patch_px} px; choose 1, 2, 4, 8 or 16")

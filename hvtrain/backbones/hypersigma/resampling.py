@@ -17,22 +17,25 @@ def resampling(wavelengths_nm: Sequence[float], fixed_nm: np.ndarray) -> np.ndar
     A fixed band beyond the camera's first or last one takes that one up to a step of the fixed bands, further out
     nothing: a camera is not made up where it has not looked.
     """
-    centres_nm, of_band, counts = np.unique(np.asarray(wavelengths_nm, float), return_inverse=True, return_counts=True)
-    above = np.searchsorted(centres_nm, fixed_nm).clip(1, max(1, len(centres_nm) - 1)) if len(centres_nm) > 1 else None
-    # of distinct centres: their neighbours are at a distance
+    given_nm = np.asarray(wavelengths_nm, float)
+    # distinct centres, so that neighbours are at a distance; which one each band has, and how many have it
+    centres_nm, centre_of_band, counts = np.unique(given_nm, return_inverse=True, return_counts=True)
     shares = np.zeros((len(fixed_nm), len(centres_nm)))
-    rows = np.arange(len(fixed_nm))
-    if above is None:
+    if len(centres_nm) == 1:
         shares[:, 0] = 1
     else:
+        rows = np.arange(len(fixed_nm))
+        above = np.searchsorted(centres_nm, fixed_nm).clip(1, len(centres_nm) - 1)
         low_nm, high_nm = centres_nm[above - 1], centres_nm[above]
         upper = ((fixed_nm - low_nm) / (high_nm - low_nm)).clip(0, 1)
         shares[rows, above] = upper
         shares[rows, above - 1] = 1 - upper
     step_nm = fixed_nm[1] - fixed_nm[0]
-    beyond = (fixed_nm < centres_nm[0] - step_nm) | (fixed_nm > centres_nm[-1] + step_nm)
-    shares[beyond] = 0
-    return (shares[:, of_band] / counts[of_band]).astype(np.float32)
+    below_first = fixed_nm < centres_nm[0] - step_nm
+    above_last = fixed_nm > centres_nm[-1] + step_nm
+    shares[below_first | above_last] = 0
+    of_bands = shares[:, centre_of_band] / counts[centre_of_band]
+    return of_bands.astype(np.float32)
 
 
 def resampled(cube: Tensor, wavelengths_nm: Sequence[float], fixed_nm: np.ndarray) -> Tensor:

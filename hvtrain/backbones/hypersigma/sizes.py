@@ -16,9 +16,9 @@ from hvtrain.backbones.parts.states import depth_of, shape_of
 from hvtrain.backbones.parts.transformer import Block
 
 NETWORK = "HyperSIGMA"
-EPS = 1e-6
+EPS = 1e-6  # of norms, as in published vision transformers; torch's own is 1e-5
 DROP_PATH = 0.1  # of the last block; it rises from 0
-TOKEN_SPREAD = 0.02
+TOKEN_SPREAD = 0.02  # standard deviation of first weights, as published
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,8 @@ class Sizes:
         blocks = nn.ModuleList()
         for i in range(self.depth):
             sparse = SparseAttention(self.width, self.heads, self.points) if i in self.sparse else None
-            blocks.append(Block(self.width, self.heads, eps=EPS, attention=sparse, drop_path=drop_path(i, self.depth)))
+            skipped = drop_path(i, self.depth)
+            blocks.append(Block(self.width, self.heads, eps=EPS, attention=sparse, drop_path=skipped))
         return blocks
 
 
@@ -138,7 +139,8 @@ def first_weights(network: nn.Module) -> None:
     with torch.no_grad():
         for name, module in network.named_modules():
             if isinstance(module, Block):
-                share = math.sqrt(2 * (int(name.rsplit(".", 1)[1]) + 1))
+                depth = int(name.rsplit(".", 1)[1]) + 1  # blocks.0 is the first
+                divisor = math.sqrt(2 * depth)  # a block adds two branches
                 attention: Any = module.attn
-                attention.proj.weight.div_(share)
-                module.mlp.fc2.weight.div_(share)
+                attention.proj.weight.div_(divisor)
+                module.mlp.fc2.weight.div_(divisor)

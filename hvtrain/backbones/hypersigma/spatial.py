@@ -77,7 +77,8 @@ class SpatVit(nn.Module):
 
     def placed(self, tokens: Tensor, grid: Grid) -> Tensor:
         """Tokens (B, N, D) of a grid with their positions."""
-        return tokens + for_grid(self.pos_embed, self.made_for, grid)
+        positions = for_grid(self.pos_embed, self.made_for, grid)
+        return tokens + positions
 
     def hidden(self, cube: Tensor) -> list[Tensor]:
         """(B, N, D) after each block."""
@@ -99,7 +100,8 @@ class SpatVit(nn.Module):
         """(B, D, h', w') after the tapped blocks, shallow ones first, at the sizes of a pyramid."""
         h, w = self.grid(cube)
         layers = (self.fpn1, self.fpn2, self.fpn3, self.fpn4)
-        if min(h, w) < 4 and any(isinstance(layer, nn.MaxPool2d) and layer.kernel_size == 4 for layer in layers):
+        pools_4 = any(isinstance(layer, nn.MaxPool2d) and layer.kernel_size == 4 for layer in layers)
+        if min(h, w) < 4 and pools_4:
             raise ConfigError(
                 f"{h} x {w} tokens are too few for a pyramid, which pools 4 x 4 of them; give an image of at least "
                 f"{4 * self.patch_px} px a side"

@@ -61,7 +61,8 @@ class HyperSlBackbone(HyperSlEncoder, Backbone):
         """(B, cells, L) mean spectra of the cells of (B, C, S, S), and the readable band centres, nm, which rise."""
         cells, centres_nm = self._cells(cube, wavelengths_nm)
         order = sorted(range(len(centres_nm)), key=centres_nm.__getitem__)
-        return cells[:, order].flatten(2).transpose(1, 2), [centres_nm[k] for k in order]
+        rising = cells[:, order]  # (B, L, h, w); kernels along the bands count on it
+        return rising.flatten(2).transpose(1, 2), [centres_nm[k] for k in order]
 
     def _cells(self, cube: Tensor, wavelengths_nm: Sequence[float]) -> tuple[Tensor, list[float]]:
         """(B, L, h, w) means of cells in the readable bands, and the bands' centres, nm."""
@@ -69,7 +70,9 @@ class HyperSlBackbone(HyperSlEncoder, Backbone):
         x = cube[:, inside]
         if self.band_minmax:
             x = bands_to_unit(x)
-        return F.avg_pool2d(x, self.stride_px), [wavelengths_nm[k] for k in inside]
+        # means, not every stride_px-th pixel: noise goes down, and small objects are not stepped over
+        cells = F.avg_pool2d(x, self.stride_px)
+        return cells, [wavelengths_nm[k] for k in inside]
 
     def require_bands(self, wavelengths_nm: Sequence[float]) -> None:
         """BandError if no band lies near those of pre-training."""

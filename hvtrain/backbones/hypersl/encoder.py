@@ -61,7 +61,8 @@ class HyperSlEncoder(nn.Module):
     def positions(self, wavelengths_nm: Wavelengths) -> Tensor:
         """(..., L, D) code of band centres (..., L), nm: sines in even places, cosines in odd ones."""
         centres_nm = torch.as_tensor(wavelengths_nm, dtype=torch.float32, device=self.div_term.device)
-        angle = ((centres_nm - FIRST_NM) / UNIT_NM)[..., None] * self.div_term  # (..., L, D / 2)
+        places = (centres_nm - FIRST_NM) / UNIT_NM
+        angle = places[..., None] * self.div_term  # (..., L, D / 2)
         return torch.stack([angle.sin(), angle.cos()], dim=-1).flatten(-2)
 
     def features(self, x: Tensor, wavelengths_nm: Wavelengths) -> Tensor:
@@ -99,7 +100,8 @@ class HyperSlEncoder(nn.Module):
                 parts.append(checkpoint(self._vectors, chunk, positions, use_reentrant=False))
             else:
                 parts.append(self._vectors(chunk, positions))
-        return torch.cat(parts).unflatten(0, picked.shape[:3]).permute(0, 3, 1, 2)
+        maps = torch.cat(parts).unflatten(0, picked.shape[:3])  # (B, h, w, D)
+        return maps.permute(0, 3, 1, 2)
 
     def _vectors(self, spectra: Tensor, positions: Tensor) -> Tensor:
         """(N, D) of spectra (N, L) and codes (L, D)."""
@@ -112,7 +114,8 @@ class HyperSlEncoder(nn.Module):
         choice : the bands that are kept; none: all
         """
         kept = tokens if choice is None else choice.kept(tokens)
-        x = torch.cat([self.global_token.expand(len(kept), -1, -1), kept], dim=1)
+        global_token = self.global_token.expand(len(kept), -1, -1)
+        x = torch.cat([global_token, kept], dim=1)
         for block in self.encoder_blocks:
             x = block(x)
         y, k, v = self.transformer_encoder_layer(x)

@@ -14,19 +14,19 @@ KERNELS = (5, 9, 13)  # bands
 
 def branch(n_in: int, width: int, kernel: int) -> nn.Sequential:
     """A convolution over the bands, batch norm and GELU."""
-    return nn.Sequential(nn.Conv1d(n_in, width, kernel, padding=kernel // 2), nn.BatchNorm1d(width), nn.GELU())
+    convolution = nn.Conv1d(n_in, width, kernel, padding=kernel // 2)
+    return nn.Sequential(convolution, nn.BatchNorm1d(width), nn.GELU())
 
 
 def through(layers: nn.Sequential, x: Tensor, *, frozen: bool) -> Tensor:
     """(N, width, L) of (N, n_in, L). frozen: the batch norm keeps to its statistics, in training too."""
-    convolution, norm, activation = layers
     if not frozen:
         return layers(x)
+    convolution, norm, activation = layers
     assert isinstance(norm, nn.BatchNorm1d)
-    x = F.batch_norm(
-        convolution(x), norm.running_mean, norm.running_var, norm.weight, norm.bias, training=False, eps=norm.eps
-    )
-    return activation(x)
+    statistics = norm.running_mean, norm.running_var
+    normed = F.batch_norm(convolution(x), *statistics, norm.weight, norm.bias, training=False, eps=norm.eps)
+    return activation(normed)
 
 
 class LastLayer(nn.Module):
@@ -64,7 +64,8 @@ class Spreading(nn.Module):
         q = self.qkv(z).unflatten(-1, (self.heads, -1)).transpose(1, 2)  # (N, heads, 1, c)
         logits = (q @ k.transpose(2, 3)) * q.shape[-1] ** -0.5  # (N, heads, 1, K)
         shares = logits.softmax(dim=-1).transpose(2, 3)  # (N, heads, K, 1)
-        return self.proj((shares * v).transpose(1, 2).flatten(2))
+        weighed = shares * v  # (N, heads, K, c)
+        return self.proj(weighed.transpose(1, 2).flatten(2))
 
 
 def first_weights(network: nn.Module) -> None:

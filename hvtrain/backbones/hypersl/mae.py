@@ -51,8 +51,10 @@ class HyperSl(HyperSlEncoder):
         positions = repeated(self.codes(x, wavelengths_nm), len(spectra))
         z, k, v = self.encoded(self.tokens(spectra) + positions, choice)
         prediction = self.decoded(z, k, v, positions, choice)
-        squared_error = F.mse_loss(prediction[:, 0], spectra)
-        cosine = (1 - F.cosine_similarity(prediction[:, 0], spectra, dim=-1)).mean()
+        predicted = prediction[:, 0]  # (N, L)
+        squared_error = F.mse_loss(predicted, spectra)
+        similarity = F.cosine_similarity(predicted, spectra, dim=-1)
+        cosine = (1 - similarity).mean()
         terms = {"squared_error": squared_error, "cosine": cosine}
         return Reconstruction(prediction, squared_error + cosine, terms, choice.removed)
 
@@ -78,7 +80,8 @@ class HyperSl(HyperSlEncoder):
         x = choice.restored(spread, self.mask_token) + positions
         for block in self.decoder_blocks:
             x = block(x)
-        return self.decoder_layer(self.norm2(x).transpose(1, 2))
+        channels_first = self.norm2(x).transpose(1, 2)  # (N, D, L), as convolutions take it
+        return self.decoder_layer(channels_first)
 
 
 def _drawn(spectra: Tensor, mask_ratio: float, noise: Tensor | None, mask: Tensor | None) -> Masking:

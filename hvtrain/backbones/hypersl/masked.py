@@ -40,20 +40,26 @@ def spectral_mae(backbone: Backbone, settings: MaskedSettings) -> Autoencoder:
     heads = decoder_around(network, backbone, ENCODER)
     ratio = settings.mask_ratio or MASK_RATIO
 
-    def both(cube: Tensor, wavelengths_nm: Sequence[float], seed: int) -> tuple[Tensor, Reconstruction]:
+    def drawn(cube: Tensor, wavelengths_nm: Sequence[float], seed: int) -> tuple[Tensor, Reconstruction]:
         spectra, centres_nm = backbone.spectra(cube, wavelengths_nm)  # (B, cells, L), rising bands
-        places = draws(seed, spectra.shape[:2], cube.device).argsort(dim=1)[:, : settings.spectra]  # (B, S)
-        x = spectra.gather(1, places[..., None].expand(-1, -1, spectra.shape[-1])).flatten(0, 1)  # (B * S, L)
-        noise = draws(seed + 1, (len(x), x.shape[1]), cube.device)
+        n_bands = spectra.shape[-1]
+        shuffled = draws(seed, spectra.shape[:2], cube.device).argsort(dim=1)
+        cells = shuffled[:, : settings.spectra, None].expand(-1, -1, n_bands)  # (B, S, L)
+        x = spectra.gather(1, cells).flatten(0, 1)  # (B * S, L)
+        # another seed: the same numbers would tie the choice of bands to that of cells
+        noise = draws(seed + 1, (len(x), n_bands), cube.device)
         return x, network.reconstruct(x, centres_nm, mask_ratio=ratio, noise=noise)
 
     def reconstruct(cube: Tensor, wavelengths_nm: Sequence[float], gsd_m: Sequence[float], seed: int) -> Reconstruction:
-        return both(cube, wavelengths_nm, seed)[1]
+        return drawn(cube, wavelengths_nm, seed)[1]
 
     def spectra_of(cube: Tensor, wavelengths_nm: Sequence[float], gsd_m: Sequence[float], seed: int) -> Spectra:
-        x, said = both(cube, wavelengths_nm, seed)
-        few = torch.arange(len(x), device=x.device)[:: len(x) // len(cube)]  # one of each image
-        return Spectra(x[few], said.prediction[few, 0], said.removed[few] > 0)
+        x, reconstruction = drawn(cube, wavelengths_nm, seed)
+        per_image = len(x) // len(cube)
+        first_idx = torch.arange(len(x), device=x.device)[::per_image]  # one of each image
+        predicted = reconstruction.prediction[first_idx, 0]
+        removed = reconstruction.removed[first_idx] > 0
+        return Spectra(x[first_idx], predicted, removed)
 
     def require_bands(wavelengths_nm: Sequence[float]) -> None:
         n_bands = len(readable(wavelengths_nm, RANGE_NM))

@@ -20,7 +20,8 @@ def scene_spectra(values: np.ndarray, no_data: float) -> tuple[np.ndarray, np.nd
     spread = np.nanmax(known, axis=(1, 2), keepdims=True) - low
     scaled = (known - low) / np.where(spread > 0, spread, 1)
     whole = ~np.isnan(scaled).any(axis=0)  # (H, W)
-    return scaled[:, whole].T.astype(np.float32), whole
+    spectra = scaled[:, whole].T
+    return spectra.astype(np.float32), whole
 
 
 def bands_to_unit(cube: Tensor) -> Tensor:

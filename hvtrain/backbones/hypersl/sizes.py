@@ -52,6 +52,9 @@ def sizes_of(state: Mapping[str, Tensor], config: Mapping[str, Any], source: str
     if width % heads:
         raise WeightsError(f"{source}: a width of {width} cannot be shared by {heads} heads; say how many there are")
     rows = state["pe"].shape[1] if "pe" in state else int(config.get("max_band", Sizes.table_bands))
-    # the layers that are counted but stand apart
-    depth, decoder_depth = depth_of(state, "encoder_blocks.") + 1, depth_of(state, "decoder_blocks.") + 1
-    return Sizes(width, depth, decoder_depth if "mask_token" in state else Sizes.decoder_depth, heads, rows)
+    # one more each: the layers that are counted but stand apart
+    depth = depth_of(state, "encoder_blocks.") + 1
+    decoder_depth = Sizes.decoder_depth
+    if "mask_token" in state:
+        decoder_depth = depth_of(state, "decoder_blocks.") + 1
+    return Sizes(width, depth, decoder_depth, heads, rows)

@@ -61,16 +61,17 @@ def decoder_around(autoencoder: nn.Module, encoder: nn.Module, own: Sequence[str
     return parts
 
 
-def patch_spectra(target: Tensor, said: Reconstruction, n_bands: int) -> Spectra:
+def patch_spectra(target: Tensor, reconstruction: Reconstruction, n_bands: int) -> Spectra:
     """Of each sample's first removed tokens the spectra of their middle pixels. target: (B, N, k * k * C)."""
-    chosen = said.removed.argsort(dim=1, descending=True, stable=True)[:, :SHOWN_TOKENS]  # (B, T)
-    both = []
-    for pixels in (target, said.prediction):
+    removed_first = reconstruction.removed.argsort(dim=1, descending=True, stable=True)
+    chosen = removed_first[:, :SHOWN_TOKENS, None].expand(-1, -1, n_bands)  # (B, T, C)
+    of_middle = []
+    for pixels in (target, reconstruction.prediction):
         of_pixel = pixels.unflatten(-1, (-1, n_bands))  # (B, N, k * k, C)
         middle = of_pixel[:, :, of_pixel.shape[2] // 2]  # (B, N, C)
-        picked = middle.gather(1, chosen[..., None].expand(-1, -1, n_bands))
-        both.append(picked.flatten(0, 1))
-    return Spectra(both[0], both[1], torch.ones_like(both[0], dtype=torch.bool))
+        of_middle.append(middle.gather(1, chosen).flatten(0, 1))
+    spectra, predicted = of_middle  # (B * T, C) each
+    return Spectra(spectra, predicted, torch.ones_like(spectra, dtype=torch.bool))
 
 
 def draws(seed: int, shape: Sequence[int], device: torch.device) -> Tensor:

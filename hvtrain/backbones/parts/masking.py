@@ -113,7 +113,8 @@ def normalised(target: Tensor) -> Tensor:
     """Tokens (B, N, P) with their own mean and (unbiased) variance taken out, as MAE's norm_pix does."""
     mean = target.mean(dim=-1, keepdim=True)
     variance = target.var(dim=-1, keepdim=True)
-    return (target - mean) / (variance + 1e-6).sqrt()
+    deviation = (variance + 1e-6).sqrt()  # also of a token of one value
+    return (target - mean) / deviation
 
 
 def masked_mean(per_token: Tensor, removed: Tensor) -> Tensor:

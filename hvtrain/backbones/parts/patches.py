@@ -10,4 +10,5 @@ def patches(cube: Tensor, patch_px: int) -> Tensor:
     n_rows, n_columns = cube.shape[-2] // patch_px, cube.shape[-1] // patch_px
     whole = cube[..., : n_rows * patch_px, : n_columns * patch_px]
     split = whole.unflatten(3, (n_columns, patch_px)).unflatten(2, (n_rows, patch_px))  # (B, C, h, k, w, k)
-    return split.permute(0, 2, 4, 3, 5, 1).flatten(3).flatten(1, 2)
+    by_patch = split.permute(0, 2, 4, 3, 5, 1)  # (B, h, w, k, k, C)
+    return by_patch.flatten(3).flatten(1, 2)

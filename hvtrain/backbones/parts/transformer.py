@@ -68,8 +68,10 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor, grid: Grid | None = None) -> Tensor:
         """(B, N, D) -> (B, N, D). grid: rows and columns of the tokens, for an attention that asks for it."""
-        x = x + self._kept(self.attn(self.norm1(x), grid))
-        return x + self._kept(self.mlp(self.norm2(x)))
+        attended = self.attn(self.norm1(x), grid)
+        x = x + self._kept(attended)
+        mixed = self.mlp(self.norm2(x))
+        return x + self._kept(mixed)
 
     def _kept(self, branch: Tensor) -> Tensor:
         """A branch (B, N, D), in training left out of some samples and larger in the others."""
@@ -77,4 +79,4 @@ class Block(nn.Module):
             return branch
         keep = 1 - self.drop_path
         kept = torch.rand(len(branch), 1, 1, device=branch.device) < keep  # one draw per sample
-        return branch * kept / keep
+        return branch * kept / keep  # divided: on average a branch adds what it adds outside of training

@@ -80,6 +80,7 @@ class SpecAwareBackbone(SpecAwareEncoder, Backbone):
             sensor=self.sensor,
             level=self.level,
         )
+        # the buffer's, which come with a run's file and move with the network
         self.patch_embed.spectral_embedding.sentences = dict(zip(SENTENCES, self.sentences, strict=True))
         return cube[:, inside], camera
 
@@ -149,7 +150,7 @@ def build(settings: StudentSettings) -> SpecAwareBackbone:
 def rebuild(sizes: dict[str, Any]) -> SpecAwareBackbone:
     """The network of recorded sizes."""
     of_encoder = {name: value for name, value in sizes.items() if name in Sizes.__dataclass_fields__}
-    of_encoder["taps"] = tuple(of_encoder["taps"])
+    of_encoder["taps"] = tuple(of_encoder["taps"])  # JSON knows no tuples
     others = {name: value for name, value in sizes.items() if name not in of_encoder}
     return SpecAwareBackbone(Sizes(**of_encoder), **others)
 

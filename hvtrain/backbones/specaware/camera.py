@@ -37,12 +37,13 @@ class Camera:
     def bands(self, batch: int, device: torch.device) -> tuple[Tensor, Tensor]:
         """Centres and widths of the bands, each (B, C) float32, nm; BandError for a centre out of range."""
         wavelengths_nm = _per_sample(self.wavelengths_nm, batch, device)
+        first_nm, last_nm = RANGE_NM
         size_nm = wavelengths_nm.abs()
-        inside = (size_nm >= RANGE_NM[0]) & (size_nm <= RANGE_NM[1])
+        inside = (size_nm >= first_nm) & (size_nm <= last_nm)
         wrong = ~inside & (size_nm != 0)
         if wrong.any():
             raise BandError(
-                f"a band at {float(wavelengths_nm[wrong][0]):g} nm is outside {RANGE_NM[0]:g}-{RANGE_NM[1]:g} nm, "
+                f"a band at {float(wavelengths_nm[wrong][0]):g} nm is outside {first_nm:g}-{last_nm:g} nm, "
                 "which the wavelength code covers; leave such bands out"
             )
         if self.fwhm_nm is None:
@@ -70,6 +71,7 @@ def spacing_nm(wavelengths_nm: Tensor) -> Tensor:
         return torch.full_like(wavelengths_nm, LONE_FWHM_NM)
     ascending, order = wavelengths_nm.sort(dim=1)
     steps = ascending.diff(dim=1)  # (B, C - 1)
+    # the first and the last band have one neighbour, whose distance counts twice
     before = torch.cat([steps[:, :1], steps], dim=1)
     after = torch.cat([steps, steps[:, -1:]], dim=1)
     spacing = (before + after) / 2

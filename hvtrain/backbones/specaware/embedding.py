@@ -54,7 +54,8 @@ class HyperEmbedding(nn.Module):
 
     def bands(self, camera: Camera, batch: int) -> Tensor:
         """(B, C, w): what is known of each band, each having looked at the others."""
-        return self.spectral_aware_transformer(self.spectral_embedding(camera, batch))
+        alone = self.spectral_embedding(camera, batch)
+        return self.spectral_aware_transformer(alone)
 
     def condition(self, cube: Tensor, bands: Tensor) -> Tensor:
         """(B, C, w): what is known of each band, and what it shows."""

@@ -13,7 +13,7 @@ from hvtrain.backbones.specaware.embedding import HyperEmbedding
 from hvtrain.backbones.specaware.sizes import Sizes
 
 BLOCK_EPS = 1e-6  # the generators' norms have torch's 1e-5
-SPREAD = 0.02
+SPREAD = 0.02  # standard deviation of first weights, as published
 
 
 class SpecAwareEncoder(nn.Module):
@@ -36,15 +36,17 @@ class SpecAwareEncoder(nn.Module):
     def taps(self, cube: Tensor, camera: Camera) -> list[Tensor]:
         """(B, E, h, w) maps after the tapped blocks, shallow ones first; only the last block's are normed."""
         tokens = self.tokens(cube, camera)
-        h, w = self.grid(cube)
-        tokens = tokens + self.positions(camera, len(cube), (h, w), tokens.shape[-1]).to(tokens)
-        x = self.with_class_token(tokens)
+        grid = self.grid(cube)
+        positions = self.positions(camera, len(cube), grid, tokens.shape[-1])
+        x = self.with_class_token(tokens + positions.to(tokens))
+        last = len(self.blocks) - 1
         maps = []
         for i, block in enumerate(self.blocks):
             x = self.passed(block, x)
             if i in self.topology.taps:
-                tapped = self.norm(x) if i == len(self.blocks) - 1 else x
-                maps.append(tapped[:, 1:].transpose(1, 2).unflatten(2, (h, w)))
+                tapped = self.norm(x) if i == last else x
+                patches = tapped[:, 1:]  # without the class token
+                maps.append(patches.transpose(1, 2).unflatten(2, grid))
         return maps
 
     def grid(self, cube: Tensor) -> tuple[int, int]:
@@ -56,12 +58,15 @@ class SpecAwareEncoder(nn.Module):
         """(B, h * w, width) float64 code of places in metres; as published, a token's index is taken for pixels."""
         device = self.cls_token.device
         gsd_m = camera.distances_m(batch, device)[:, None]  # (B, 1)
-        rows, columns = (torch.arange(n, dtype=torch.float32, device=device) * gsd_m for n in grid)
-        return grid_code(rows, columns, width)
+        n_rows, n_columns = grid
+        rows_m = torch.arange(n_rows, dtype=torch.float32, device=device) * gsd_m  # (B, h)
+        columns_m = torch.arange(n_columns, dtype=torch.float32, device=device) * gsd_m
+        return grid_code(rows_m, columns_m, width)
 
     def with_class_token(self, tokens: Tensor) -> Tensor:
         """(B, 1 + N, E) of (B, N, E); the class token has no position."""
-        return torch.cat([self.cls_token.expand(len(tokens), -1, -1), tokens], dim=1)
+        class_token = self.cls_token.expand(len(tokens), -1, -1)
+        return torch.cat([class_token, tokens], dim=1)
 
     def passed(self, block: nn.Module, x: Tensor) -> Tensor:
         """Tokens after a block; in training with little memory recomputed in the backward pass."""

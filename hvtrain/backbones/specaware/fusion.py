@@ -21,4 +21,5 @@ class Fusion(nn.Module):
         """(..., w) and (..., w) -> (..., w)."""
         first = self.modal1_proj(first)
         second = self.modal2_proj(second)
-        return self.fusion(torch.cat([first, second], dim=-1)) + first
+        both = torch.cat([first, second], dim=-1)
+        return self.fusion(both) + first

@@ -33,7 +33,8 @@ class AttentionPool(nn.Module):
     def forward(self, tokens: Tensor) -> Tensor:
         """(B, D) of (B, N, D)."""
         query = self.query_proj(tokens.mean(dim=1, keepdim=True))
-        pooled = F.scaled_dot_product_attention(query, self.key_proj(tokens), self.value_proj(tokens))
+        keys, values = self.key_proj(tokens), self.value_proj(tokens)
+        pooled = F.scaled_dot_product_attention(query, keys, values)  # (B, 1, D)
         return pooled[:, 0]
 
 
@@ -57,7 +58,8 @@ class HyperLinear(nn.Module):
         matrices = self.matrix_generator.matrices(condition)  # (B, C, k * k, D)
         bias = self.matrix_generator.bias(condition)  # (B, C, k * k)
         weight = matrices.transpose(1, 2).flatten(1, 2)  # (B, k * k * C, D)
-        return tokens @ weight.transpose(1, 2) + bias.transpose(1, 2).flatten(1)[:, None]
+        bias = bias.transpose(1, 2).flatten(1)  # (B, k * k * C)
+        return tokens @ weight.transpose(1, 2) + bias[:, None]
 
     def condition(self, tokens: Tensor, bands: Tensor) -> Tensor:
         """(B, C, w); here, unlike in the embedding, the residual is what the tokens say."""
@@ -98,11 +100,11 @@ class SpecAwareMae(SpecAwareEncoder):
         terms of the loss : spectral, and charbonnier with its weight
         """
         tokens, bands = self.patch_embed(cube, camera)
-        choice = masking(
-            tokens.shape[1], len(cube), mask_ratio=mask_ratio, noise=noise, mask=mask, device=cube.device, what="tokens"
-        )
-        latent = self.latent(tokens, camera, self.grid(cube), choice)
-        prediction = self.decoded(latent, bands, camera, self.grid(cube), choice)
+        n_samples, n_tokens = tokens.shape[:2]
+        grid = self.grid(cube)
+        choice = masking(n_tokens, n_samples, mask_ratio=mask_ratio, noise=noise, mask=mask, device=cube.device)
+        latent = self.latent(tokens, camera, grid, choice)
+        prediction = self.decoded(latent, bands, camera, grid, choice)
         target = patches(cube, self.topology.patch_px)
         if norm_pix:
             target = normalised(target)
@@ -112,8 +114,9 @@ class SpecAwareMae(SpecAwareEncoder):
 
     def latent(self, tokens: Tensor, camera: Camera, grid: tuple[int, int], choice: Masking) -> Tensor:
         """(B, 1 + K, E) of the kept tokens of (B, N, E), class token first, normed."""
-        tokens = tokens + self.positions(camera, len(tokens), grid, tokens.shape[-1]).to(tokens)
-        x = self.with_class_token(choice.kept(tokens))
+        positions = self.positions(camera, len(tokens), grid, tokens.shape[-1])
+        placed = tokens + positions.to(tokens)
+        x = self.with_class_token(choice.kept(placed))
         for block in self.blocks:
             x = self.passed(block, x)
         return self.norm(x)
@@ -121,13 +124,15 @@ class SpecAwareMae(SpecAwareEncoder):
     def decoded(self, latent: Tensor, bands: Tensor, camera: Camera, grid: tuple[int, int], choice: Masking) -> Tensor:
         """(B, N, k * k * C) pixels of all tokens."""
         x = self.decoder_embed(latent)
-        tokens = choice.restored(x[:, 1:], self.mask_token)
-        tokens = tokens + self.positions(camera, len(tokens), grid, tokens.shape[-1]).to(tokens)
-        x = torch.cat([x[:, :1], tokens], dim=1)
+        class_token, kept = x[:, :1], x[:, 1:]
+        tokens = choice.restored(kept, self.mask_token)
+        positions = self.positions(camera, len(tokens), grid, tokens.shape[-1])
+        placed = tokens + positions.to(tokens)
+        x = torch.cat([class_token, placed], dim=1)
         for block in self.decoder_blocks:
             x = self.passed(block, x)
-        # the class token is cut off last: the layer's pooling sees it
-        return self.decoder_pred(self.decoder_norm(x), bands)[:, 1:]
+        pixels = self.decoder_pred(self.decoder_norm(x), bands)
+        return pixels[:, 1:]  # the class token is cut off last: the layer's pooling sees it
 
 
 def robust_terms(prediction: Tensor, target: Tensor, removed: Tensor, n_bands: int) -> dict[str, Tensor]:
@@ -135,11 +140,12 @@ def robust_terms(prediction: Tensor, target: Tensor, removed: Tensor, n_bands: i
 
     An empty target spectrum counts as a right angle.
     """
-    ours, theirs = (x.unflatten(-1, (-1, n_bands)) for x in (prediction, target))  # (B, N, k * k, C)
-    pixels = removed[..., None].expand(ours.shape[:-1])  # (B, N, k * k)
-    n_pixels = pixels.sum() + PER_PIXEL_EPS
-    angles = 1 - F.cosine_similarity(ours, theirs, dim=-1)
-    distances = ((ours - theirs).square() + 1).sqrt() - 1
-    spectral = (angles * pixels).sum() / n_pixels
-    charbonnier = (distances.mean(dim=-1) * pixels).sum() / n_pixels
+    predicted = prediction.unflatten(-1, (-1, n_bands))  # (B, N, k * k, C)
+    true = target.unflatten(-1, (-1, n_bands))
+    counts = removed[..., None].expand(predicted.shape[:-1])  # (B, N, k * k)
+    n_pixels = counts.sum() + PER_PIXEL_EPS
+    angles = 1 - F.cosine_similarity(predicted, true, dim=-1)
+    distances = ((predicted - true).square() + 1).sqrt() - 1
+    spectral = (angles * counts).sum() / n_pixels
+    charbonnier = (distances.mean(dim=-1) * counts).sum() / n_pixels
     return {"spectral": spectral, "charbonnier": CHARBONNIER_WEIGHT * charbonnier}

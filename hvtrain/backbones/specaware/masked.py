@@ -34,16 +34,18 @@ def hyper_mae(backbone: Backbone, settings: MaskedSettings) -> Autoencoder:
     ratio = settings.mask_ratio or MASK_RATIO
 
     def reconstruct(cube: Tensor, wavelengths_nm: Sequence[float], gsd_m: Sequence[float], seed: int) -> Reconstruction:
-        seen, camera = backbone.seen(cube, wavelengths_nm, gsd_m)
+        readable_cube, camera = backbone.seen(cube, wavelengths_nm, gsd_m)
         rows, columns = backbone.grid(cube)
         noise = draws(seed, (len(cube), rows * columns), cube.device)
-        with drawing(network, random.Random(seed), cube.device):
-            return network.reconstruct(seen, camera, mask_ratio=ratio, noise=noise, norm_pix=settings.norm_pix)
+        with drawing(network, random.Random(seed), cube.device):  # dropout
+            return network.reconstruct(readable_cube, camera, mask_ratio=ratio, noise=noise, norm_pix=settings.norm_pix)
 
     def spectra(cube: Tensor, wavelengths_nm: Sequence[float], gsd_m: Sequence[float], seed: int) -> Spectra:
-        said = reconstruct(cube, wavelengths_nm, gsd_m, seed)
-        seen, _ = backbone.seen(cube, wavelengths_nm, gsd_m)
-        target = patches(seen, backbone.topology.patch_px)
-        return patch_spectra(normalised(target) if settings.norm_pix else target, said, seen.shape[1])
+        reconstruction = reconstruct(cube, wavelengths_nm, gsd_m, seed)
+        readable_cube, _ = backbone.seen(cube, wavelengths_nm, gsd_m)
+        target = patches(readable_cube, backbone.topology.patch_px)
+        if settings.norm_pix:
+            target = normalised(target)
+        return patch_spectra(target, reconstruction, n_bands=readable_cube.shape[1])
 
     return Autoencoder(reconstruct, spectra, heads)

@@ -83,7 +83,9 @@ class SpectralEmbedding(nn.Module):
         shares = self.fusion_weights.softmax(dim=0)
         low, high = FWHM_NM
         widths = (fwhm_nm[..., None] - low) / (high - low)
-        mixed = shares[0] * wavelength_code(wavelengths_nm, self.planes) + shares[1] * self.fwhm_encoder(widths)
+        of_centres = wavelength_code(wavelengths_nm, self.planes)
+        of_widths = self.fwhm_encoder(widths)
+        mixed = shares[0] * of_centres + shares[1] * of_widths
         return mixed + self.spectral_enhancement_mlp(mixed)
 
 

@@ -40,7 +40,8 @@ class Neck(nn.Module):
         levels = []
         for tap, lateral, conv, scale in zip(taps, self.lateral_convs, self.convs, SCALES, strict=True):
             size = [int(side * scale) for side in tap.shape[-2:]]
-            levels.append(conv(resized(lateral(tap), size)))
+            scaled = resized(lateral(tap), size)
+            levels.append(conv(scaled))
         return levels
 
 
@@ -90,7 +91,8 @@ class Decoder(nn.Module):
         for stage, level in zip(self.fpn_stages, reversed(levels[:-1]), strict=True):
             results.append(stage(results[-1], level))
         size = [side * self.enlarged for side in largest]
-        return self.fpn_bottleneck(torch.cat([resized(x, size) for x in results], dim=1))
+        of_one_size = [resized(result, size) for result in results]
+        return self.fpn_bottleneck(torch.cat(of_one_size, dim=1))
 
 
 class SpecAwareSegmentation(nn.Module):
