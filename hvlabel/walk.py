@@ -36,16 +36,17 @@ class Bounds:
 
     def __init__(self, root: Path) -> None:
         self._root = os.path.realpath(root)
-        self._folders: dict[Path, bool] = {}  # thousands of files share a folder: its links are followed once
+        # thousands of files share a folder: its links are followed once. As text, which is hashed at no cost
+        self._folders: dict[str, bool] = {}
 
     def hold(self, path: Path) -> bool:
         """Whether a file or folder lies below the root, whether or not it is there."""
-        folder = path.parent
+        folder = os.path.dirname(path)
         if folder not in self._folders:
             self._folders[folder] = self._is_below(folder)
-        return self._folders[folder] and (not path.is_symlink() or self._is_below(path))
+        return self._folders[folder] and (not os.path.islink(path) or self._is_below(path))
 
-    def _is_below(self, path: Path) -> bool:
+    def _is_below(self, path: Path | str) -> bool:
         return os.path.commonpath([self._root, os.path.realpath(path)]) == self._root
 
 

@@ -16,6 +16,7 @@ ROOMS = {
     "hvlabel.walk": set(),
     "hvlabel.checksummed": set(),
     "hvlabel.group_file": {"checksummed"},
+    "hvlabel.zarr_files": set(),
     "hvlabel.descriptors": {"settings", "wavelengths", "yaml_file"},
     # the circle that is none: models, then branches with their settings, then the tree that holds them all
     "hvlabel.config": {"settings", "descriptors"},
@@ -42,8 +43,8 @@ ROOMS = {
     "hvlabel.describe": {"descriptors", "readers", "walk"},
     "hvlabel.masks": set(),
     "hvlabel.prompt_files": {"masks"},
-    "hvlabel.cube": {"config", "group_file", "readers"},
-    "hvlabel.cache": {"branches.table", "checksummed", "group_file", "layout", "manifest"},
+    "hvlabel.cube": {"config", "group_file", "readers", "zarr_files"},
+    "hvlabel.cache": {"branches.table", "checksummed", "group_file", "layout", "manifest", "zarr_files"},
     "hvlabel.models": {"config", "yaml_file"},
     "hvlabel.branches": {"config", "cube", "masks", "models", "prompt_files"},
     "hvlabel.fusion": {"config.fusion", "masks"},

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -21,6 +21,7 @@ from hvlabel.layout import STAGES, Layout, before
 from hvlabel.manifest import Scan, read_manifest
 
 Status = Literal["ok", "failed", "skipped"]
+Place = tuple[str, str, str]  # of an index: stage, data set, shard
 Cause = Literal["", "input", "machine", "damage"]  # of a failure: see hvlabel/stages/failures.py
 KEYS = {"stage", "dataset", "shard", "images", FIELD}  # of the file; those of older versions have no checksum
 NOT_FINAL = ("machine", "damage")  # causes of failures that the next run tries again
@@ -158,77 +159,111 @@ def drop_untrue(
     data set, no output is opened but cubes that a later stage could not read, which go if they are damaged: cheap
     enough for every start of the workflow.
     """
-    untrue = _built_on_damage(layout, branches, dry=dry)
-    folders = _Folders()
-    for dataset, shard in shards_of(layout):
+    indexes = _Indexes(layout)
+    shards = shards_of(layout)
+    built_on = {stage: before(stage, branches) for stage in STAGES}
+    untrue = _built_on_damage(indexes, shards, built_on, dry=dry)
+    folders = _Folders(layout.root)
+    for dataset, shard in shards:
         # a stage comes after those that it builds on, so what is untrue below it is known
         for stage in STAGES:
-            path = layout.index(stage, dataset, shard)
-            if not path.exists():
+            place = (stage, dataset, shard)
+            if place in untrue or not indexes.hold(place):
                 continue
-            built_on = [layout.index(earlier, dataset, shard) for earlier in before(stage, branches)]
-            broken = [p for p in built_on if p in untrue or not p.exists()]
-            reason = f"{broken[0]} is to be made again" if broken else _untruth(layout, path, folders, retry_all)
-            if reason is not None and path not in untrue:
-                untrue[path] = reason
+            earlier = [(below, dataset, shard) for below in built_on[stage]]
+            broken = [other for other in earlier if other in untrue or not indexes.hold(other)]
+            if broken:
+                untrue[place] = f"{layout.index(*broken[0])} is to be made again"
+                continue
+            reason = _untruth(indexes.entries(place), folders, retry_all)
+            if reason is not None:
+                untrue[place] = reason
+    by_path = {layout.index(*place): reason for place, reason in untrue.items()}
     if not dry:
-        for path in untrue:
+        for path in by_path:
             path.unlink(missing_ok=True)
-    return untrue
+    return by_path
 
 
-def _built_on_damage(layout: Layout, branches: Sequence[str], *, dry: bool) -> dict[Path, str]:
+def _built_on_damage(
+    indexes: _Indexes, shards: Sequence[tuple[str, str]], built_on: Mapping[str, Sequence[str]], *, dry: bool
+) -> dict[Place, str]:
     """Indexes of stages whose outputs a later stage could not read, each with the reason; damaged cubes are removed.
 
     Mask files need not be: their stage reads them whole, seal and all, before it keeps one.
     """
-    untrue: dict[Path, str] = {}
-    for dataset, shard in shards_of(layout):
+    untrue: dict[Place, str] = {}
+    for dataset, shard in shards:
         for stage in STAGES:
-            path = layout.index(stage, dataset, shard)
-            unread = [name for name, entry in _entries(path).items() if entry.cause == "damage"]
+            entries = indexes.entries((stage, dataset, shard))
+            if isinstance(entries, ResultsError):
+                continue
+            unread = [name for name, entry in entries.items() if entry.cause == "damage"]
             if not unread:
                 continue
-            for earlier in before(stage, branches):
-                untrue[layout.index(earlier, dataset, shard)] = f"{stage} could not read what is made of {unread[0]}"
-            for cube in (layout.cube(dataset, name) for name in unread):
+            for earlier in built_on[stage]:
+                untrue[earlier, dataset, shard] = f"{stage} could not read what is made of {unread[0]}"
+            for cube in (indexes.layout.cube(dataset, name) for name in unread):
                 if not dry and cube.is_dir() and damage(cube, deep=True) is not None:
                     shutil.rmtree(cube)
     return untrue
 
 
-def _entries(path: Path) -> dict[str, Entry]:
-    """What an index lists; nothing if it is missing or damaged."""
-    try:
-        return read_index(path).images
-    except ResultsError:
-        return {}
-
-
-def _untruth(layout: Layout, path: Path, folders: _Folders, retry_all: bool) -> str | None:
-    """Why an index is not true by itself, or None."""
-    try:
-        entries = read_index(path).images.values()
-    except ResultsError as error:
-        return str(error)
-    failed = [entry for entry in entries if entry.status == "failed" and (retry_all or not entry.is_final)]
+def _untruth(entries: dict[str, Entry] | ResultsError, folders: _Folders, retry_all: bool) -> str | None:
+    """Why an index is not true by itself, or None. entries: what it lists, or why it cannot be read."""
+    if isinstance(entries, ResultsError):
+        return str(entries)
+    failed = [entry for entry in entries.values() if entry.status == "failed" and (retry_all or not entry.is_final)]
     if failed:
         return f"{len(failed)} failed, e.g. {failed[0].reason}"
     # an image that failed has no output that could be gone
-    listed = [entry.path for entry in entries if entry.status == "ok"]
-    gone = [name for name in listed if not folders.hold(layout.root / name)]
+    listed = [entry.path for entry in entries.values() if entry.status == "ok"]
+    gone = [name for name in listed if not folders.hold(name)]
     return f"{len(gone)} missing, e.g. {gone[0]}" if gone else None
+
+
+class _Indexes:
+    """The indexes of a results folder, each read once: thousands of them are looked at in every start of a run."""
+
+    def __init__(self, layout: Layout) -> None:
+        self.layout = layout
+        self._entries: dict[Place, dict[str, Entry] | ResultsError] = {}
+        self._missing: set[Place] = set()
+
+    def hold(self, place: Place) -> bool:
+        """Whether there is an index, readable or not."""
+        self.entries(place)
+        return place not in self._missing
+
+    def entries(self, place: Place) -> dict[str, Entry] | ResultsError:
+        """What an index lists, which is nothing where there is none; why it cannot be read."""
+        known = self._entries.get(place)
+        if known is not None:
+            return known
+        entries: dict[str, Entry] | ResultsError
+        try:
+            entries = read_index(self.layout.index(*place)).images
+        except ResultsError as error:
+            if isinstance(error.__cause__, FileNotFoundError):
+                self._missing.add(place)
+                entries = {}
+            else:
+                entries = error
+        self._entries[place] = entries
+        return entries
 
 
 class _Folders:
     """What folders hold; each is listed once, which is far cheaper than asking for every file on a shared disk."""
 
-    def __init__(self) -> None:
-        self._names: dict[Path, set[str]] = {}
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._names: dict[str, set[str]] = {}
 
-    def hold(self, path: Path) -> bool:
-        """Whether a file or folder is in its folder."""
-        folder = path.parent
+    def hold(self, path: str) -> bool:
+        """Whether a file or folder is in its folder. path: below the root."""
+        folder, _, name = path.rpartition("/")
         if folder not in self._names:
-            self._names[folder] = set(os.listdir(folder)) if folder.is_dir() else set()
-        return path.name in self._names[folder]
+            where = self._root / folder
+            self._names[folder] = set(os.listdir(where)) if where.is_dir() else set()
+        return name in self._names[folder]

@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import socket
+from collections.abc import Iterator
 from pathlib import Path
 
 from hvlabel.errors import ResultsError
@@ -59,15 +60,13 @@ def publish_bytes(path: Path, content: bytes) -> None:
         raise ResultsError(
             f"{path}: cannot write ({error.strerror}); check space, permissions and the setting `results`"
         ) from error
-    _sync_folder(path.parent)
+    _sync(path.parent)
 
 
 def publish_folder(temporary: Path, path: Path) -> None:
     """Move a finished folder (a Zarr group) into place; an older one of the same name is removed."""
-    for file in temporary.rglob("*"):
-        if file.is_file():
-            with file.open("rb") as handle:
-                os.fsync(handle.fileno())
+    for file in files_below(temporary):
+        _sync(file)
     if path.exists():
         # folders cannot be replaced in one step: the older one steps aside first
         grave = path.with_name(private_name(path.name, "old"))
@@ -76,12 +75,19 @@ def publish_folder(temporary: Path, path: Path) -> None:
         shutil.rmtree(grave)
     else:
         temporary.rename(path)
-    _sync_folder(path.parent)
+    _sync(path.parent)
 
 
-def _sync_folder(folder: Path) -> None:
-    """Make a rename last: it is written with the folder, not with the file."""
-    handle = os.open(folder, os.O_RDONLY)
+def files_below(folder: Path | str) -> Iterator[str]:
+    """Path of every file below a folder, in no order."""
+    for where, _, names in os.walk(folder):
+        for name in names:
+            yield os.path.join(where, name)
+
+
+def _sync(path: Path | str) -> None:
+    """Make a file's content last; of a folder its names, since a rename is written with it and not with the file."""
+    handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
     finally:

@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import google_crc32c
-import zarr
 
-from hvlabel.cache.publish import publish_bytes
+from hvlabel.cache.publish import files_below, publish_bytes
 from hvlabel.checksummed import BLANK, FIELD, stamped
 from hvlabel.errors import CubeError
 from hvlabel.group_file import GROUP_FILE, SEAL, attributes_of
+from hvlabel.zarr_files import group_metadata
 
 BLOCK_BYTES = 1 << 20  # hashed at a time: files may be larger than memory
 
@@ -28,12 +28,12 @@ def seal_folder(path: Path, attributes: dict[str, Any], known: dict[str, int]) -
     known : CRC32Cs of files that need not be read again, by relative path
     """
     receipt = {}
-    for file in _content(path):
+    for file in sorted(map(Path, files_below(path))):
         name = str(file.relative_to(path))
         checksum = known[name] if name in known else _crc32c(file)
         receipt[name] = [file.stat().st_size, checksum]
-    zarr.open_group(path, mode="r+", zarr_format=3).attrs.update({**attributes, "receipt": receipt})
-    (path / GROUP_FILE).write_bytes(_sealed(path, {}))
+    content = group_metadata({**attributes, "receipt": receipt, SEAL: {FIELD: BLANK}})
+    (path / GROUP_FILE).write_bytes(stamped(content))
 
 
 def update_attributes(path: Path, change: dict[str, Any]) -> None:
@@ -99,21 +99,16 @@ def _damage(path: Path, attributes: dict[str, Any], *, deep: bool) -> str | None
     receipt = attributes.get("receipt")
     if not isinstance(receipt, dict):
         return "unfinished: no receipt"
-    present = {str(p.relative_to(path)): p for p in _content(path)}
     for name, (size_bytes, checksum) in receipt.items():
-        if name not in present:
+        file = path / name
+        if not file.is_file():
             return f"{name} is missing"
-        found_bytes = present[name].stat().st_size
+        found_bytes = file.stat().st_size
         if found_bytes != size_bytes:
             return f"{name} has {found_bytes} bytes instead of {size_bytes}"
-        if deep and _crc32c(present[name]) != checksum:
+        if deep and _crc32c(file) != checksum:
             return f"{name} was changed"
     return None
-
-
-def _content(path: Path) -> list[Path]:
-    """Every file of a group but the one that holds the receipt itself."""
-    return sorted(p for p in path.rglob("*") if p.is_file() and p != path / GROUP_FILE)
 
 
 def _crc32c(path: Path) -> int:

@@ -15,9 +15,9 @@ from typing import BinaryIO
 import google_crc32c
 import numpy as np
 from numcodecs import blosc  # type: ignore[import-untyped]
-from zarr.codecs import BloscCodec, Crc32cCodec
 
 from hvlabel.errors import CubeError
+from hvlabel.zarr_files import CRC32C, Codec, bytes_codec
 
 CHUNK_FILE = "cube/c/0/0/0"  # below the folder of the cube
 LEVEL = 5
@@ -29,14 +29,35 @@ INDEX_ENTRY_BYTES = 16  # offset and length
 ABSENT = 2**64 - 1
 
 
-def codecs(itemsize: int) -> tuple[BloscCodec, Crc32cCodec]:
-    """What zarr is told about the encoding of a chunk; Blosc itself carries no checksum.
+def codecs(itemsize: int) -> tuple[Codec, ...]:
+    """What an array's metadata says about the encoding of a chunk; Blosc itself carries no checksum.
 
     itemsize : of its values, bytes
     """
-    shuffle = "shuffle" if itemsize >= BYTE_SHUFFLED else "bitshuffle"
-    blosc_codec = BloscCodec(cname="lz4", clevel=LEVEL, shuffle=shuffle, typesize=itemsize)  # type: ignore[arg-type]
-    return blosc_codec, Crc32cCodec()
+    blosc_codec = {
+        "name": "blosc",
+        "configuration": {
+            "typesize": itemsize,
+            "cname": "lz4",
+            "clevel": LEVEL,
+            "shuffle": "shuffle" if itemsize >= BYTE_SHUFFLED else "bitshuffle",
+            "blocksize": 0,  # Blosc chooses
+        },
+    }
+    return bytes_codec(itemsize), blosc_codec, CRC32C
+
+
+def sharding_codec(chunk_shape: tuple[int, ...], itemsize: int) -> Codec:
+    """What the metadata says about a file that holds all chunks. itemsize: of the values, bytes."""
+    return {
+        "name": "sharding_indexed",
+        "configuration": {
+            "chunk_shape": chunk_shape,
+            "codecs": codecs(itemsize),
+            "index_codecs": (bytes_codec(8), CRC32C),
+            "index_location": "end",
+        },
+    }
 
 
 def encode(chunk: np.ndarray) -> bytes:

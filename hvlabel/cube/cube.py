@@ -7,19 +7,19 @@ import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import product
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import zarr
 
 from hvlabel.cube import chunk_file
 from hvlabel.cube.chunk_file import CHUNK_FILE
 from hvlabel.errors import CubeError
 from hvlabel.group_file import array_metadata, attributes_of
 from hvlabel.readers.missing import filled, ignored, missing_values
+from hvlabel.zarr_files import read_layer
 
 ALL = slice(None)
 MAX_THREADS = 4  # of one read: more wait for memory
@@ -236,10 +236,10 @@ class Cube:
     def _layer(self, name: str) -> np.ndarray:
         """An array of the image's size."""
         try:
-            array_metadata(self.path, name, self.attributes)
-            # format 2 is never ours, and its filters may unpickle
-            return np.asarray(zarr.open_array(self.path / name, mode="r", zarr_format=3)[:])
-        except Exception as error:  # the codec pipeline raises many kinds; each means a damaged chunk
+            metadata = array_metadata(self.path, name, self.attributes)
+            return read_layer(self.path / name, metadata, partial(chunk_file.decode, self.path))
+        # RuntimeError: what Blosc says of bytes that are none of its own
+        except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
             raise CubeError(
                 f"{self.path}: its array {name} is damaged ({str(error)[:80]}); "
                 "delete the cube and run again to convert it anew"

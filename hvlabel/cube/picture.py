@@ -6,14 +6,13 @@ import os
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import zarr
 
 from hvlabel.cube import chunk_file
 from hvlabel.cube.render import Rendering, sample_step, stretch_limits, stretched
 from hvlabel.errors import RawFileError
+from hvlabel.zarr_files import ArrayLayout, GroupFiles
 
 PIXEL_BYTES = 12  # of a float32 RGB pixel
 PICTURE_CHUNK_PX = 512  # side of a chunk of the picture
@@ -70,22 +69,29 @@ class Linear:
         self._sample.clear()
 
 
-def create_layer(path: Path, name: str, shape: tuple[int, ...], dtype: str) -> zarr.Array[Any]:
+def layer_layout(name: str, shape: tuple[int, ...], dtype: str) -> ArrayLayout:
     """An array of the image's size in the group of a cube. shape: (H, W) or (H, W, channels)."""
     height, width, *channels = shape
-    group = zarr.open_group(path, mode="r+", zarr_format=3)
-    return group.create_array(
+    return ArrayLayout(
         name,
-        shape=shape,
-        dtype=dtype,
-        chunks=(min(height, PICTURE_CHUNK_PX), min(width, PICTURE_CHUNK_PX), *channels),
-        compressors=chunk_file.codecs(1),
+        shape,
+        np.dtype(dtype),
+        chunk_shape=(min(height, PICTURE_CHUNK_PX), min(width, PICTURE_CHUNK_PX), *channels),
+        codecs=chunk_file.codecs(1),
         dimension_names=("y", "x", "channel")[: len(shape)],
     )
 
 
+def write_layer(group: GroupFiles, name: str, values: np.ndarray) -> None:
+    """A whole array of the image's size. values: (H, W) bool or (H, W, channels) uint8."""
+    layout = layer_layout(name, values.shape, values.dtype.name)
+    group.add(layout)
+    group.write_rows(layout, 0, values, chunk_file.encode)
+
+
 def stretch_into(
-    picture: zarr.Array[Any],
+    group: GroupFiles,
+    layout: ArrayLayout,
     linear: Linear,
     rendering: Rendering,
     percentiles: tuple[float, float],
@@ -95,8 +101,8 @@ def stretch_into(
     limits = stretch_limits(linear.sample(), percentiles, joint=rendering.joint)
     if (limits[0] == limits[1]).all():  # a dark image with one bright object
         limits = stretch_limits(linear.sample(), WHOLE_RANGE, joint=rendering.joint)
-    starts = range(0, picture.shape[0], PICTURE_CHUNK_PX)
-    colours = list(pool.map(partial(_show, picture, linear, limits), starts))
+    starts = range(0, layout.shape[0], PICTURE_CHUNK_PX)
+    colours = list(pool.map(partial(_show, group, layout, linear, limits), starts))
     return len(set(colours)) > 1 or colours[0] is None
 
 
@@ -108,14 +114,16 @@ def flat_picture(path: Path, what: str) -> RawFileError:
     )
 
 
-def _show(picture: zarr.Array[Any], linear: Linear, limits: np.ndarray, start: int) -> tuple[int, ...] | None:
+def _show(
+    group: GroupFiles, layout: ArrayLayout, linear: Linear, limits: np.ndarray, start: int
+) -> tuple[int, ...] | None:
     """Stretch one row of chunks into the picture; the colour of its pixels if they have only one, else None.
 
     Threads may call this at once: each writes chunks of its own.
     """
-    stop = min(start + PICTURE_CHUNK_PX, picture.shape[0])
+    stop = min(start + PICTURE_CHUNK_PX, layout.shape[0])
     shown = stretched(linear.rows(start, stop), limits)
-    picture[start:stop] = shown
+    group.write_rows(layout, start, shown, chunk_file.encode)
     first = shown[0, 0]
     has_contrast = bool((shown != first).any())
     return None if has_contrast else tuple(int(v) for v in first)

@@ -11,26 +11,26 @@ import os
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
-import zarr
-from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
-from zarr.codecs import BytesCodec, ShardingCodec
+from threadpoolctl import ThreadpoolController  # type: ignore[import-untyped]
 
 from hvlabel.config import CubeSettings
 from hvlabel.cube import chunk_file
 from hvlabel.cube.chunk_file import CHUNK_FILE, ChunkFileWriter
 from hvlabel.cube.chunks import Encoded, Place, cut, encode_chunk, invalid_pixels, render_linear
 from hvlabel.cube.collected import Statistics, Valid
-from hvlabel.cube.picture import Linear, create_layer, flat_picture, stretch_into
+from hvlabel.cube.picture import Linear, flat_picture, layer_layout, stretch_into, write_layer
 from hvlabel.cube.plan import Grid, grid_of
 from hvlabel.cube.render import Rendering, choose_rendering
 from hvlabel.readers import RawImage, fit
 from hvlabel.readers.missing import missing_values
+from hvlabel.zarr_files import ArrayLayout, GroupFiles
 
+WORTH_PUSHING_BYTES = 8 << 20  # of a cube's file: below, a thread costs more than it saves
 Pending = list[tuple[Place, Future[Encoded]]]  # chunks of one strip that are being encoded
 
 
@@ -43,7 +43,7 @@ def write_cube(
     *,
     invented: bool = False,
 ) -> tuple[dict[str, Any], dict[str, int]]:
-    """Write the group at `path`; returns its facts for the attributes, and CRC32Cs of its large files.
+    """Write the group at `path`; returns its facts for the attributes, and CRC32Cs of its files.
 
     path     : must not exist
     raw      : strips of it are in memory, never the whole, see CubeSettings.memory_mib
@@ -57,9 +57,10 @@ def write_cube(
     choose = partial(choose_rendering, np.asarray(raw.wavelengths_nm), settings, invented=invented)
     rendering = choose() if rgb is None else None  # refused before anything is written, if it cannot be had
     grid = grid_of(raw.shape, raw.dtype.itemsize)
-    _create_arrays(path, raw, grid)
+    group = GroupFiles(path)
+    _create_arrays(group, raw, grid)
     image = _Image(
-        path=path,
+        group=group,
         raw=raw,
         grid=grid,
         statistics=Statistics(n_bands),
@@ -67,11 +68,9 @@ def write_cube(
         rendering=rendering,
         linear=None if rendering is None else Linear(path, height, width, memory_bytes // 4),
     )
-    target = path / CHUNK_FILE
-    target.parent.mkdir(parents=True)
     with (
-        target.open("wb") as file,
-        threadpool_limits(1, "blas"),  # the products are small, and chunks are worked on side by side already
+        group.place(CHUNK_FILE).open("wb") as file,
+        _blas().limit(limits=1, user_api="blas"),  # the products are small, and chunks already go side by side
         ThreadPoolExecutor(threads) as pool,
         ThreadPoolExecutor(1) as disk,
     ):
@@ -82,9 +81,10 @@ def write_cube(
         image.leave_out_dead_bands(choose)
         _write_picture(image, rgb, settings, pool)
         if image.valid.mask is not None:
-            create_layer(path, "valid", (height, width), "bool")[:] = image.valid.mask
+            write_layer(group, "valid", image.valid.mask)
         syncs.finish()
-    return _facts(image), {CHUNK_FILE: crc32c}
+    group.checksums[CHUNK_FILE] = crc32c
+    return _facts(image), group.checksums
 
 
 @dataclass
@@ -94,7 +94,7 @@ class _Image:
     rendering, linear : how its picture is made of the bands, and what of it is made; both None: it is given
     """
 
-    path: Path
+    group: GroupFiles
     raw: RawImage
     grid: Grid
     statistics: Statistics
@@ -138,7 +138,7 @@ class _Image:
         """Take picture and valid pixels from the chunks just written. dead: (C,) bool, bands that count as missing."""
         n_bands, height, width = self.raw.shape
         side = self.grid.side_px
-        target = self.path / CHUNK_FILE
+        target = self.group.path / CHUNK_FILE
         index = chunk_file.read_index(target, self.grid.n_chunks)
         chunk = np.empty((n_bands, side, side), self.raw.dtype)
         with target.open("rb", buffering=0) as file:
@@ -146,7 +146,7 @@ class _Image:
                 row, column = divmod(number, self.grid.n_columns)
                 y, x = row * side, column * side
                 stored = os.pread(file.fileno(), n_bytes, offset)
-                chunk_file.decode(self.path, np.frombuffer(stored, np.uint8), chunk)
+                chunk_file.decode(self.group.path, np.frombuffer(stored, np.uint8), chunk)
                 values = chunk[:, : height - y, : width - x]  # without what fills up chunks at the edge
                 missing = missing_values(values, self.raw.ignore_values)
                 if missing is not None:
@@ -157,32 +157,42 @@ class _Image:
 
 
 class _Syncs:
-    """Pushes a growing file to the disk, in a thread of its own, again as soon as the last push is done."""
+    """Pushes a growing file to the disk, in a thread of its own, again as soon as the last push is done.
+
+    A small file is never pushed: publishing it waits no longer for that.
+    """
 
     def __init__(self, disk: ThreadPoolExecutor, file: BinaryIO) -> None:
         self._disk = disk
         self._file = file
-        self._running = self._push()
-        self._last: Future[None] | None = None
+        self._pushes: list[Future[None]] = []
 
     def go_on(self) -> None:
         """Push what was written since; never waits."""
-        if self._running.done():  # else the disk is slower than we are: more pushes would only queue
-            self._running.result()
-            self._running = self._push()
+        if self._file.tell() < WORTH_PUSHING_BYTES:
+            return
+        is_idle = not self._pushes or self._pushes[-1].done()
+        if is_idle:  # else the disk is slower than we are: more pushes would only queue
+            self._push()
 
     def start_last(self) -> None:
         """Push the whole file, behind the push that may still run."""
-        self._last = self._push()
+        if self._pushes:
+            self._push()
 
     def finish(self) -> None:
         """Wait for all pushes. Each is asked for its result: a disk error is told only once."""
-        self._running.result()
-        if self._last is not None:
-            self._last.result()
+        for push in self._pushes:
+            push.result()
 
-    def _push(self) -> Future[None]:
-        return self._disk.submit(os.fdatasync, self._file.fileno())
+    def _push(self) -> None:
+        self._pushes.append(self._disk.submit(os.fdatasync, self._file.fileno()))
+
+
+@cache
+def _blas() -> ThreadpoolController:
+    """The process's libraries for products: looking for them again costs more than converting a small image."""
+    return ThreadpoolController()
 
 
 def _encode_all(
@@ -193,7 +203,7 @@ def _encode_all(
     writer = ChunkFileWriter(file, image.grid.n_chunks)
     encode = partial(encode_chunk, side=side, raw=raw, rendering=image.rendering, wavelengths_nm=image.wavelengths_nm)
     pending: Pending = []  # of the strip before
-    for strip in raw.strips(side, memory_bytes, image.path, threads):  # read while the last one is encoded
+    for strip in raw.strips(side, memory_bytes, image.group.path, threads):  # read while the last one is encoded
         image.take(writer, pending)  # in order: equal images give equal files
         syncs.go_on()
         pending = [(place, pool.submit(encode, view)) for place, view in cut(strip, side)]
@@ -207,15 +217,18 @@ def _write_picture(image: _Image, rgb: np.ndarray | None, settings: CubeSettings
     _, height, width = image.raw.shape
     path = image.raw.files[0]
     if image.rendering is not None and image.linear is not None:
-        picture = create_layer(image.path, "rgb", (height, width, 3), "u1")
-        has_contrast = stretch_into(picture, image.linear, image.rendering, settings.stretch_percentiles, pool)
+        layout = layer_layout("rgb", (height, width, 3), "u1")
+        image.group.add(layout)
+        has_contrast = stretch_into(
+            image.group, layout, image.linear, image.rendering, settings.stretch_percentiles, pool
+        )
         image.linear.close()  # before the folder is sealed: its file is no part of the cube
         if not has_contrast:
             raise flat_picture(path, "the picture of its bands")
     elif rgb is not None:
         if not (rgb != rgb[0, 0]).any():
             raise flat_picture(path, "its RGB companion, or the picture inside it,")
-        create_layer(image.path, "rgb", (height, width, 3), "u1")[:] = fit(rgb, height, width)
+        write_layer(image.group, "rgb", fit(rgb, height, width))
 
 
 def _facts(image: _Image) -> dict[str, Any]:
@@ -243,29 +256,29 @@ def _facts(image: _Image) -> dict[str, Any]:
     }
 
 
-def _create_arrays(path: Path, raw: RawImage, grid: Grid) -> None:
-    """The group with its array `cube`, without chunks yet, and its band centres."""
+def _create_arrays(group: GroupFiles, raw: RawImage, grid: Grid) -> None:
+    """The array `cube`, without chunks yet, and its band centres."""
     n_bands = raw.shape[0]
     side = grid.side_px
-    group = zarr.create_group(path)
-    inside_chunk = (BytesCodec(), *chunk_file.codecs(raw.dtype.itemsize))
-    group.create_array(
+    cube = ArrayLayout(
         "cube",
         shape=raw.shape,
         dtype=raw.dtype,
-        chunks=(n_bands, grid.n_rows * side, grid.n_columns * side),  # Zarr's outer chunk: the whole file
-        serializer=ShardingCodec(chunk_shape=(n_bands, side, side), codecs=inside_chunk),
-        filters=(),
-        compressors=(),
+        chunk_shape=(n_bands, grid.n_rows * side, grid.n_columns * side),  # Zarr's outer chunk: the whole file
+        codecs=(chunk_file.sharding_codec((n_bands, side, side), raw.dtype.itemsize),),
         dimension_names=("band", "y", "x"),
         attributes={"coordinates": "wavelength_nm"},
     )
-    wavelength = group.create_array(
+    centres_nm = np.asarray(raw.wavelengths_nm, np.float64)  # (C,)
+    wavelength = ArrayLayout(
         "wavelength_nm",
         shape=(n_bands,),
-        dtype="f8",
-        compressors=chunk_file.codecs(8),
+        dtype=centres_nm.dtype,
+        chunk_shape=(n_bands,),
+        codecs=chunk_file.codecs(8),
         dimension_names=("band",),
         attributes={"units": "nm"},
     )
-    wavelength[:] = np.asarray(raw.wavelengths_nm)
+    group.add(cube)
+    group.add(wavelength)
+    group.write(wavelength.chunk_file(0), chunk_file.encode(centres_nm))

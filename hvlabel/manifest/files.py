@@ -119,7 +119,7 @@ def _rows(name: str, root: Path, descriptor: Descriptor, paths: Sequence[Path], 
             rows.leave_out(*wrong)
             continue
         try:
-            own_files = list(path.iterdir()) if is_folder else related[path.parent, path.stem]
+            own_files = list(path.iterdir()) if is_folder else related[os.path.join(os.path.dirname(path), path.stem)]
             files = _of_image(path, descriptor.form_for(path), own_files)
         except OSError as error:  # of one image: its companion's name is too long, its folder cannot be read
             rows.leave_out("check names and permissions", f"{path}: {_printable(error.filename)} ({error.strerror})")
@@ -166,8 +166,8 @@ def _wrong_with_files(
 
 def _image_id(path: Path, root: Path, *, is_folder: bool) -> str:
     """The path below the root without a file's suffix; folders may have dots in their names."""
-    relative = path.relative_to(root)
-    return "__".join((relative if is_folder else relative.with_suffix("")).parts)
+    *folders, name = path.relative_to(root).parts
+    return "__".join((*folders, name if is_folder else path.stem))
 
 
 def _of_image(path: Path, form: Form, own_files: Sequence[Path]) -> Files:
@@ -200,6 +200,8 @@ def _is_image(path: Path, descriptor: Descriptor) -> bool:
 
 def _every(paths: Iterable[Path], n: int) -> list[Path]:
     """Every n-th path of each folder, the first included."""
+    if n == 1:
+        return list(paths)
     n_passed: Counter[Path] = Counter()
     kept = []
     for path in paths:
@@ -209,18 +211,20 @@ def _every(paths: Iterable[Path], n: int) -> list[Path]:
     return kept
 
 
-def _related(folders: Iterable[Path]) -> dict[tuple[Path, str], list[Path]]:
-    """(folder, name) -> all files that belong to an image of that stem: of this name, or with suffixes added to it.
+def _related(folders: Iterable[Path]) -> dict[str, list[Path]]:
+    """Path without suffixes -> all files that belong to an image of that stem: so called, or with suffixes added to it.
 
     So s.raw.hdr belongs to s and to s.raw; one file too many only makes a job look once more. One listing per folder.
     """
-    named: dict[tuple[Path, str], list[Path]] = defaultdict(list)
+    named: dict[str, list[Path]] = defaultdict(list)  # by text: paths are slow to compare
     for folder in folders:
         for path in folder.iterdir():
-            name = path.name
-            while name:
-                named[folder, name].append(path)
-                name = name.rpartition(".")[0]
+            stem = str(path)
+            n_dots = path.name.count(".")
+            named[stem].append(path)
+            for _ in range(n_dots):
+                stem = stem.rpartition(".")[0]
+                named[stem].append(path)
     return named
 
 

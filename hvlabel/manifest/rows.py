@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
@@ -15,6 +16,7 @@ import google_crc32c
 
 from hvlabel.errors import ResultsError
 
+_TO_QUOTE = re.compile(r'[\t"\r\n]')
 FINGERPRINT_CHARS = 16  # of a sha256: enough to tell a change
 
 
@@ -136,7 +138,7 @@ def _checksum(cells: Sequence[str]) -> str:
 
 def _quoted(cell: str) -> str:
     """A cell as csv reads it back; csv.writer would leave a carriage return without quotes."""
-    if not any(c in cell for c in '\t"\r\n'):
+    if not _TO_QUOTE.search(cell):
         return cell
     return '"' + cell.replace('"', '""') + '"'
 

@@ -195,6 +195,22 @@ def test_an_index_that_is_not_true_goes_with_all_that_builds_on_it(layout):
     assert "damaged stage index" in drop_untrue(layout)[index["cubes"]]
 
 
+def test_each_index_is_read_once_however_many_build_on_it(layout, monkeypatch):
+    walk(CopyStage(layout))
+    for stage in ("cubes", "sequence", "material", "labels"):
+        publish_bytes(layout.index(stage, "d", "0000"), StageIndex(stage, "d", "0000", {}).to_json())
+    read = []
+
+    def counted(path):
+        read.append(path)
+        return read_index(path)
+
+    monkeypatch.setattr("hvlabel.cache.index.read_index", counted)
+    assert drop_untrue(layout) == {}
+    assert layout.index("cubes", "d", "0000") in read
+    assert len(read) == len(set(read))
+
+
 def test_a_results_folder_that_cannot_be_written_is_one_sentence(tmp_path):
     (tmp_path / "results").write_text("a file where the folder should be")
     with pytest.raises(ResultsError, match="cannot make the folder"):

@@ -78,6 +78,10 @@ validate(
     config, str(REPOSITORY / "workflow/schemas/config.schema.json"), set_default=False
 )
 
+# what jobs are given, as text once: Snakemake asks for it several times a job
+SOURCES = {name: dataset.model_dump_json() for name, dataset in DATASETS.items()}
+SETTINGS = {branch: settings.to_json() for branch, settings in BRANCH_SETTINGS.items()}
+
 RESULTS = CONFIG.results
 RUN = str(LAYOUT.pretrain(CONFIG.pretrain.run))
 DISTILL = CONFIG.pretrain.follows(CONFIG.teacher.backend)

@@ -7,7 +7,7 @@ rule scenes:
     conda:
         "../envs/hvlabel.yaml"
     params:
-        source=lambda w: DATASETS[w.dataset].model_dump_json(),
+        source=lambda w: SOURCES[w.dataset],
     shell:
         "hvlabel scenes {wildcards.dataset} --source {params.source:q} 2> {log:q}"
 
@@ -25,7 +25,7 @@ rule convert:
         "../envs/hvlabel.yaml"
     threads: CONFIG.run.threads
     params:
-        source=lambda w: DATASETS[w.dataset].model_dump_json(),
+        source=lambda w: SOURCES[w.dataset],
         settings=CONFIG.cube.to_json(),
         images=images,
     shell:

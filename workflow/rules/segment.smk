@@ -13,7 +13,7 @@ rule segment:
     resources:
         **gpu_resources(lambda w: gpus_for(NETWORKS[w.branch])),
     params:
-        settings=lambda w: BRANCH_SETTINGS[w.branch].to_json(),
+        settings=lambda w: SETTINGS[w.branch],
         drawn=drawn,
     shell:
         "hvlabel segment {wildcards.branch} --shard {wildcards.dataset}/{wildcards.shard}"
