@@ -78,7 +78,7 @@ class GroupFiles:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.checksums: dict[str, int] = {}
-        path.mkdir()
+        path.mkdir(parents=True)
 
     def add(self, layout: ArrayLayout) -> None:
         """Describe an array, which has no chunk yet."""
