@@ -64,7 +64,7 @@ def adapt(
 
 def predict(
     head: Annotated[
-        Path,
+        str,
         typer.Argument(
             help="folder of an adapt run, or its head.safetensors; sam or sam:FILE: SAM follows an object untrained"
         ),
@@ -91,7 +91,7 @@ def predict(
     from hvlabel.errors import ConfigError
     from hvtrain.downstream.predict import predict as write
 
-    name, _, checkpoint = str(head).partition(":")
+    name, _, checkpoint = head.partition(":")  # a path `./sam` is a run of that name
     if name == SAM:
         from hvtrain.downstream.track_file import TrackCameraSettings
         from hvtrain.downstream.track_predict import predict_by_sam
@@ -103,7 +103,7 @@ def predict(
         return
     if descriptor is not None or frames is not None:
         raise ConfigError("--descriptor and --frames are for sam: a finished head knows its cameras; leave them out")
-    typer.echo(f"{out}: {write(head, cube, out, backbone, box)}")
+    typer.echo(f"{out}: {write(Path(head), cube, out, backbone, box)}")
 
 
 def compare(folder: Annotated[Path, typer.Argument(help="folder with runs, at any depth")]) -> None:

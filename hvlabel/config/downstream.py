@@ -11,6 +11,7 @@ from typing import Annotated, Self
 from pydantic import Field, model_validator
 
 from hvlabel.config.networks import SamModel
+from hvlabel.errors import WeightsError
 from hvlabel.settings import Settings
 
 PRETRAINED, UNTRAINED = "pretrained", "untrained"
@@ -105,12 +106,15 @@ class DownstreamRun:
     def files(self) -> list[str]:
         """The file with its backbone's weights; a run's folder holds them under one name.
 
-        WeightsError where SAM is named and is not in the cache.
+        None where SAM is named and is not there: the run itself says how it is had, and other targets need it not.
         """
         if self.folder_or_file is None:
             return []
         if is_sam(self.folder_or_file):
-            return [str(path) for path in sam_model(self.folder_or_file).files()]
+            try:
+                return [str(path) for path in sam_model(self.folder_or_file).files()]
+            except WeightsError:
+                return []
         path = Path(os.path.expanduser(self.folder_or_file))
         return [str(path if path.suffix in WEIGHTS else path / STUDENT)]
 

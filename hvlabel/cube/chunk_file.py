@@ -25,6 +25,7 @@ BYTE_SHUFFLED = 2  # bytes per value from which whole bytes are shuffled, not bi
 blosc.use_threads = False  # Blosc's own thread pool does not survive a fork; threads here each encode their own chunk
 CRC = struct.Struct("<I")
 RESIDUE = 0x48674BC7  # CRC32C of anything followed by its own CRC32C
+CONTENT_BYTES = slice(4, 8)  # of a Blosc header: length of the content, little-endian
 INDEX_ENTRY_BYTES = 16  # offset and length
 ABSENT = 2**64 - 1
 
@@ -68,10 +69,16 @@ def encode(chunk: np.ndarray) -> bytes:
 
 
 def decode(path: Path, stored: np.ndarray, chunk: np.ndarray) -> None:
-    """Fill a C-contiguous chunk from its encoded bytes (uint8); CubeError if they do not match their checksum."""
+    """Fill a C-contiguous chunk from its encoded bytes (uint8).
+
+    CubeError if they do not match their checksum, or hold another number of bytes than the chunk.
+    """
     if len(stored) <= CRC.size or google_crc32c.value(stored) != RESIDUE:
         raise CubeError(f"{path}: a chunk is damaged; delete the cube and run again to convert it anew")
-    blosc.decompress(stored, chunk)  # the length of the content stands in its header
+    # a shorter content would leave the rest of the chunk as it was in memory
+    if int.from_bytes(stored[CONTENT_BYTES].tobytes(), "little") != chunk.nbytes:
+        raise CubeError(f"{path}: a chunk has another size than its array says; delete the cube and run again")
+    blosc.decompress(stored, chunk)
 
 
 class ChunkFileWriter:

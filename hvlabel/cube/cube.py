@@ -22,6 +22,7 @@ from hvlabel.readers.missing import filled, ignored, missing_values
 from hvlabel.zarr_files import read_layer
 
 ALL = slice(None)
+MAX_LAYER_CHUNK_PX = 4096  # side of a chunk of picture or valid pixels; ours have 512
 MAX_THREADS = 4  # of one read: more wait for memory
 WORTH_THREADS_BYTES = 1 << 20
 
@@ -64,7 +65,7 @@ class Cube:
     @cached_property
     def rgb(self) -> np.ndarray:
         """(H, W, 3) uint8."""
-        return self._layer("rgb")
+        return self._layer("rgb", (self.height_px, self.width_px, 3), "uint8")
 
     def read(
         self,
@@ -147,7 +148,9 @@ class Cube:
     @cached_property
     def valid(self) -> np.ndarray | None:
         """(H, W) bool, pixels that hold some value; None: all do."""
-        return self._layer("valid") if self.attributes.get("n_invalid_px") else None
+        if not self.attributes.get("n_invalid_px"):
+            return None
+        return self._layer("valid", (self.height_px, self.width_px), "bool")
 
     def plain(self, stored: np.ndarray) -> np.ndarray:
         """A box of all bands with whatever is no measurement replaced in place by the cube's minimum.
@@ -233,10 +236,17 @@ class Cube:
         low, high = max(pixels[0], chunk_start), min(pixels[1], chunk_start + self.chunk_side_px)
         return slice(low - chunk_start, high - chunk_start), slice(low - pixels[0], high - pixels[0])
 
-    def _layer(self, name: str) -> np.ndarray:
-        """An array of the image's size."""
+    def _layer(self, name: str, shape: tuple[int, ...], dtype: str) -> np.ndarray:
+        """An array of the image's size; CubeError where it is none: what a file says must not fill the memory."""
         try:
             metadata = array_metadata(self.path, name, self.attributes)
+            chunk_shape = metadata["chunk_grid"]["configuration"]["chunk_shape"]
+            as_written = metadata["data_type"] == dtype and tuple(metadata["shape"]) == shape
+            fits = len(chunk_shape) == len(shape) and all(
+                1 <= side <= max(n, MAX_LAYER_CHUNK_PX) for side, n in zip(chunk_shape, shape, strict=True)
+            )
+            if not (as_written and fits):
+                raise ValueError(f"not {dtype} of {shape}")
             return read_layer(self.path / name, metadata, partial(chunk_file.decode, self.path))
         # RuntimeError: what Blosc says of bytes that are none of its own
         except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:

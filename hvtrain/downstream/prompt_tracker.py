@@ -46,7 +46,7 @@ class PromptTracker(Tracker):
 
     def follow(self, frame: np.ndarray) -> np.ndarray:
         """The box around the mask; the last box where there is no mask to speak of."""
-        levels = np.clip(frame / self._brightest, 0, 1) ** GAMMA
+        levels = np.clip(np.nan_to_num(frame) / self._brightest, 0, 1) ** GAMMA
         embedding = self._predictor.embed(levels.transpose(1, 2, 0))
         x, y, width, height = self._box
         grown = np.array([x - GROWN * width, y - GROWN * height, x + (1 + GROWN) * width, y + (1 + GROWN) * height])

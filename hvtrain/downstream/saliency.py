@@ -104,7 +104,9 @@ class Saliency(Task):
         """Of every image: content, truth and part; and of the decoder's first weights."""
         rows = identity_rows(self.parts, self._images)
         start = file_sha256(self._decoder) if self._decoder else "random"
-        return [hashlib.sha256(json.dumps([rows, start]).encode()).hexdigest()]
+        # the choice names a share; which images these are belongs to the run too
+        few = [self.train] if self.choice.labels < 100 else []
+        return [hashlib.sha256(json.dumps([rows, start, *few]).encode()).hexdigest()]
 
     def batch(self, step: int) -> Batch:
         """Images of one size, or parts of them, some mirrored."""

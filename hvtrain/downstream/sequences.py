@@ -25,7 +25,7 @@ from hvtrain.downstream.track_file import TrackCameraSettings, TrackSettings
 
 BOXES_FILE = "groundtruth_rect.txt"
 CUBES = "*.zarr"
-LARGEST = 4  # sides of a box, in longest sides of the frame: a crop around it has to fit into memory
+LARGEST = 2  # sides of a box, in longest sides of the frame
 BRIGHT = 0.999  # quantile of the first frame that is 1 for a network that takes values up to 1
 MEMORY_BYTES = 1 << 30  # of frames kept; what does not fit is read again
 

@@ -54,6 +54,9 @@ TRACK_HEADS = {
 }
 
 
+FOLLOWING = tuple(name for name, row in TRACK_HEADS.items() if row.follow is not None)  # that have constants
+
+
 def track_head(name: str) -> TrackHead:
     """The row of a name; ConfigError for a name that no row has."""
     if name not in TRACK_HEADS:

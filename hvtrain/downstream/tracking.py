@@ -26,7 +26,7 @@ from hvtrain.downstream.place import Place
 from hvtrain.downstream.sequences import Frames, Shown, Track, parts_of_tracks, require_sizes, tracks_of
 from hvtrain.downstream.splits import PARTS, labelled_share
 from hvtrain.downstream.track_file import TrackSettings
-from hvtrain.downstream.track_heads import CENTER, answer_of, track_head, tracker_of
+from hvtrain.downstream.track_heads import CENTER, FOLLOWING, answer_of, track_head, tracker_of
 from hvtrain.downstream.tracker import CropEncoder, Stay, track
 from hvtrain.heads.table import build_head
 from hvtrain.metrics.tracking import SequenceScores, mean_scores, sequence_scores
@@ -60,6 +60,13 @@ class Tracking(Task):
         self._row = track_head(choice.head)
         if place.data is None:
             raise ConfigError(f"task {place.task}: where are its sequences? give their folder with --data")
+        if backbone.network.input_range == "photograph":
+            raise ConfigError(
+                f"backbone {backbone.name} sees photographs, a tracking head is shown crops of measured values; "
+                "`hvtrain predict sam` follows without a head"
+            )
+        if settings.follow is not None and self._row.follow is None:
+            raise ConfigError(f"`follow` of a task file is for heads {', '.join(FOLLOWING)}, not for {choice.head}")
         self.settings, self.choice, self.backbone = settings, choice, backbone
         self.frames = Frames(shown_of(choice.input))
         self.parts = parts_of_tracks(tracks_of(place.data, settings), settings)
@@ -118,6 +125,9 @@ class Tracking(Task):
                 content = file_sha256(first) if first.is_file() else cube_identity(open_cube(first))
                 names = [path.name for path in sequence.frames]
                 rows.append([part, sequence.name, sequence.camera, sequence.boxes_xywh.tolist(), names, content])
+        if self.choice.labels < 100:
+            # the choice names a share; which sequences these are belongs to the run too
+            rows.append([sequence.name for sequence in self.train])
         return [hashlib.sha256(json.dumps(rows).encode()).hexdigest()]
 
     def batch(self, step: int) -> Batch:

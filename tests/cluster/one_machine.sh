@@ -7,11 +7,15 @@ set -euo pipefail
 CONF=/etc/slurm STATE=/var/lib/one-machine
 MARK="# written by one_machine.sh"
 
-start() {
+require_ours() {
     if [ -e $CONF/slurm.conf ] && ! grep -qx "$MARK" $CONF/slurm.conf; then
-        echo "$CONF/slurm.conf is another cluster's: nothing started" >&2
+        echo "$CONF/slurm.conf is another cluster's: nothing done" >&2
         exit 2
     fi
+}
+
+start() {
+    require_ours
     mkdir -p $CONF $STATE/ctld $STATE/slurmd /run/munge /var/log/munge
     local name memory_mb
     name=$(hostname -s)
@@ -44,7 +48,10 @@ END
     # any two character devices will do: nothing opens them
     printf 'NodeName=%s Name=gpu File=%s Count=1\n' "$name" /dev/null "$name" /dev/zero > $CONF/gres.conf
     chown munge:munge /run/munge /var/log/munge /var/lib/munge /etc/munge /etc/munge/munge.key
-    pgrep -x munged > /dev/null || runuser -u munge -- /usr/sbin/munged
+    if ! pgrep -x munged > /dev/null; then
+        runuser -u munge -- /usr/sbin/munged
+        touch $STATE/munged  # it is ours to end
+    fi
     slurmctld
     slurmd
     for _ in $(seq 30); do
@@ -55,8 +62,9 @@ END
 }
 
 stop() {
+    require_ours
     scontrol shutdown || true
-    pkill -x munged || true
+    [ ! -e $STATE/munged ] || pkill -x munged || true
     rm -rf $STATE $CONF/slurm.conf $CONF/gres.conf
 }
 

@@ -59,6 +59,23 @@ def test_sam_follows_what_can_be_seen(sam):
 # ------------------------------------------------------------------------------------------------------- the command
 
 
+def test_a_pixel_without_a_value_is_black():
+    """SAM refuses a picture with one."""
+    seen = []
+
+    class Watched(Bright):
+        def embed(self, image):
+            seen.append(image)
+            return image
+
+    tracker = PromptTracker(Watched(), 1.0)
+    frame = frame_of(10, 8)
+    tracker.start(frame, np.array([10, 8, 12, 12]))
+    frame[:, 0, 0] = np.nan
+    assert tracker.follow(frame).tolist() == [10, 8, 12, 12]
+    assert not seen[0][0, 0].any()
+
+
 @pytest.fixture(scope="module")
 def frames(tmp_path_factory):
     """Three mosaics of HOT's kind and their boxes. Only to be read."""
@@ -103,6 +120,7 @@ def test_sam_follows_from_the_file_or_from_a_box(quick, frames, tmp_path):
         ("nowhere", ("--descriptor", "hotvis"), "--descriptor and --frames are for sam"),
         ("nowhere", ("--frames", "*.tif"), "--descriptor and --frames are for sam"),
         ("nowhere", ("--box", 1, 2, 3, 4), "no such head"),
+        ("./sam", (), "sam: no such head"),
     ],
 )
 def test_what_cannot_be_followed_is_one_sentence(quick, frames, tmp_path, head, options, sentence):

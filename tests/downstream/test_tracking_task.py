@@ -162,6 +162,11 @@ def test_pysots_way_counts_the_given_frame(adapt, task):
         ({"width": 12}, (), "no multiple of 8"),
         ({"follow": {"penalty": -1, "window": 0.4, "rate": 0.3}}, (), "follow.penalty"),
         ({"follow": {"window": 0.4, "rate": 0.3}}, (), "follow.penalty: Field required"),
+        (
+            {"follow": {"penalty": 0.1, "window": 0.4, "rate": 0.3}},
+            (),
+            "`follow` of a task file is for heads xcorr, car",
+        ),
         ({"pairs": {"negative": 1}}, (), "pairs.negative"),
         ({"pairs": {"scale": 50}}, (), "pairs.scale"),
         ({"pairs": {"shift": float("inf")}}, (), "pairs.shift"),
@@ -199,6 +204,13 @@ def test_a_damaged_sequence_is_one_sentence(adapt, task, data, tmp_path, change,
     assert said.status == 2
     assert sentence in said.err
     assert "Traceback" not in said.err
+
+
+def test_sam_is_no_backbone_of_a_tracking_head(adapt, task):
+    """Its photographs are not what a crop of measured values is."""
+    said = adapt(task(), "--input", "features-rgb", source="sam:random:0")
+    assert said.status == 2
+    assert "`hvtrain predict sam` follows without a head" in said.err
 
 
 def test_few_labels_are_few_sequences(adapt, task):

@@ -183,3 +183,8 @@ def drawn(wildcards):
     if not row_of(wildcards.branch).reads_prompts:
         return ""
     return SCAN.drawn_fingerprint(wildcards.dataset, wildcards.shard)
+
+
+def backbone_files(run):
+    """What a downstream run reads its backbone from; the pre-training run is made where it is missing."""
+    return [f"{RUN}/run.json"] if run.folder_or_file == RUN else as_inputs(run.files)

@@ -6,17 +6,10 @@ DOWNSTREAM_RUNS = {
 }
 
 
-# what each reads its backbone from; the pre-training run is made where it is missing
-BACKBONE_FILES = {
-    names: ([f"{RUN}/run.json"] if run.folder_or_file == RUN else as_inputs(run.files))
-    for names, run in DOWNSTREAM_RUNS.items()
-}
-
-
 # A frozen backbone and a task to a head; a run that was interrupted goes on where it was.
 rule adapt:
     input:
-        lambda w: BACKBONE_FILES[w.task, w.run],
+        lambda w: backbone_files(DOWNSTREAM_RUNS[w.task, w.run]),
     output:
         f"{DOWNSTREAM}/{{task}}/{{run}}/run.json",
     log:
