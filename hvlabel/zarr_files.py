@@ -21,6 +21,7 @@ Codec = dict[str, Any]  # as it stands in an array's metadata
 
 CRC32C: Codec = {"name": "crc32c"}  # of the encoded bytes, behind them
 METADATA_FILE = "zarr.json"
+MAX_CHUNK_PX = 4096  # side of a chunk of a layer; ours have 512
 INDENT = 2  # of an array's metadata: people read it
 
 
@@ -125,6 +126,17 @@ class GroupFiles:
 def group_metadata(attributes: dict[str, Any]) -> bytes:
     """Content of the file that makes a folder a group."""
     return json.dumps({"attributes": attributes, "zarr_format": 3, "node_type": "group"}).encode()
+
+
+def require_layer(metadata: dict[str, Any], shape: tuple[int, ...], dtype: str) -> None:
+    """ValueError, KeyError or TypeError unless an array is of this shape and type: a file must not fill the memory."""
+    chunk_shape = metadata["chunk_grid"]["configuration"]["chunk_shape"]
+    as_written = metadata["data_type"] == dtype and tuple(metadata["shape"]) == shape
+    fits = len(chunk_shape) == len(shape) and all(
+        1 <= side <= max(n, MAX_CHUNK_PX) for side, n in zip(chunk_shape, shape, strict=True)
+    )
+    if not (as_written and fits):
+        raise ValueError(f"not {dtype} of {shape}")
 
 
 def read_layer(path: Path, metadata: dict[str, Any], decode: Callable[[np.ndarray, np.ndarray], None]) -> np.ndarray:

@@ -19,10 +19,9 @@ from hvlabel.cube.chunk_file import CHUNK_FILE
 from hvlabel.errors import CubeError
 from hvlabel.group_file import array_metadata, attributes_of
 from hvlabel.readers.missing import filled, ignored, missing_values
-from hvlabel.zarr_files import read_layer
+from hvlabel.zarr_files import read_layer, require_layer
 
 ALL = slice(None)
-MAX_LAYER_CHUNK_PX = 4096  # side of a chunk of picture or valid pixels; ours have 512
 MAX_THREADS = 4  # of one read: more wait for memory
 WORTH_THREADS_BYTES = 1 << 20
 
@@ -237,16 +236,10 @@ class Cube:
         return slice(low - chunk_start, high - chunk_start), slice(low - pixels[0], high - pixels[0])
 
     def _layer(self, name: str, shape: tuple[int, ...], dtype: str) -> np.ndarray:
-        """An array of the image's size; CubeError where it is none: what a file says must not fill the memory."""
+        """An array of the image's size; CubeError where it is none."""
         try:
             metadata = array_metadata(self.path, name, self.attributes)
-            chunk_shape = metadata["chunk_grid"]["configuration"]["chunk_shape"]
-            as_written = metadata["data_type"] == dtype and tuple(metadata["shape"]) == shape
-            fits = len(chunk_shape) == len(shape) and all(
-                1 <= side <= max(n, MAX_LAYER_CHUNK_PX) for side, n in zip(chunk_shape, shape, strict=True)
-            )
-            if not (as_written and fits):
-                raise ValueError(f"not {dtype} of {shape}")
+            require_layer(metadata, shape, dtype)
             return read_layer(self.path / name, metadata, partial(chunk_file.decode, self.path))
         # RuntimeError: what Blosc says of bytes that are none of its own
         except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
