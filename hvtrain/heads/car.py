@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hvtrain.heads.correlation import laid_over
-from hvtrain.heads.levels import Levels
+from hvtrain.heads.levels import LevelHead
 from hvtrain.heads.sides import (
     OBJECT,
     SideMaps,
@@ -33,7 +33,7 @@ CROP_PX = 255  # side of the published crops: areas in the overlap's loss are in
 BOX_WEIGHT = 3.0  # of the overlap, beside 1 of the scores and of the centreness
 
 
-class CarHead(nn.Module):
+class CarHead(LevelHead):
     """The first tower says which points are on the object and how central they are, the second where the sides are.
 
     ConfigError as Levels.
@@ -43,9 +43,7 @@ class CarHead(nn.Module):
     """
 
     def __init__(self, widths: Sequence[int], grid: int, *, width: int = WIDTH) -> None:
-        super().__init__()
-        self.widths, self.grid = tuple(widths), grid
-        self.levels = Levels(widths, grid, width)
+        super().__init__(widths, grid, width)
         self.related = nn.Conv2d(len(self.widths) * width, width, 1)
         self.score_tower, self.side_tower = _tower(width), _tower(width)
         self.score = nn.Conv2d(width, 2, 3, padding=1)
@@ -59,10 +57,6 @@ class CarHead(nn.Module):
             assert self.score.bias is not None
             self.score.bias[OBJECT] = FIRST_OBJECT
         nn.init.constant_(self.side.bias, FIRST_SIDE)  # type: ignore[arg-type]
-
-    def template(self, maps: Sequence[Tensor]) -> list[Tensor]:
-        """(B, D, k, k) per level, of templates' maps (B, D_i, h, w): made once for a sequence."""
-        return self.levels.template(maps)
 
     def forward(self, template: Sequence[Tensor], maps: Sequence[Tensor]) -> SideMaps:
         """Of what `template` gave and the maps of search crops (B, D_i, h, w)."""

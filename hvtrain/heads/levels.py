@@ -49,6 +49,22 @@ class Levels(nn.Module):
         return [level[:, :, inner, inner] for level in self.search(maps)]
 
 
+class LevelHead(nn.Module):
+    """What heads over such levels have in common; what they make of them is their own.
+
+    widths, grid, width : as of Levels
+    """
+
+    def __init__(self, widths: Sequence[int], grid: int, width: int) -> None:
+        super().__init__()
+        self.widths, self.grid = tuple(widths), grid
+        self.levels = Levels(widths, grid, width)
+
+    def template(self, maps: Sequence[Tensor]) -> list[Tensor]:
+        """(B, D, k, k) per level, of templates' maps (B, D_i, h, w): made once for a sequence."""
+        return self.levels.template(maps)
+
+
 def kernel_of(grid: int) -> int:
     """Cells along a side of a template that is cut out of a grid: about a quarter, its middle the crop's own."""
     least = max(LEAST_KERNEL, grid // 4)  # the box fills about a quarter of the crop's side

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from hvtrain.heads.correlation import laid_over
-from hvtrain.heads.levels import Levels
+from hvtrain.heads.levels import LevelHead
 from hvtrain.heads.sides import (
     BACKGROUND,
     IGNORED,
@@ -51,7 +51,7 @@ class _Branch(nn.Module):
         return self.out(self.mixed(likeness))
 
 
-class XCorrHead(nn.Module):
+class XCorrHead(LevelHead):
     """Every level answers by itself; learnt weights mix the levels.
 
     ConfigError as Levels.
@@ -61,9 +61,7 @@ class XCorrHead(nn.Module):
     """
 
     def __init__(self, widths: Sequence[int], grid: int, *, width: int = WIDTH) -> None:
-        super().__init__()
-        self.widths, self.grid = tuple(widths), grid
-        self.levels = Levels(widths, grid, width)
+        super().__init__(widths, grid, width)
         n = len(self.widths)
         self.score = nn.ModuleList(_Branch(width, 2) for _ in range(n))
         self.side = nn.ModuleList(_Branch(width, 4) for _ in range(n))
@@ -72,10 +70,6 @@ class XCorrHead(nn.Module):
             branch.begin_with(FIRST_SIDE)
         self.scale = nn.Parameter(torch.ones(n))  # of the sides' logarithms, per level
         self.score_mix, self.side_mix = nn.Parameter(torch.zeros(n)), nn.Parameter(torch.zeros(n))
-
-    def template(self, maps: Sequence[Tensor]) -> list[Tensor]:
-        """(B, D, k, k) per level, of templates' maps (B, D_i, h, w): made once for a sequence."""
-        return self.levels.template(maps)
 
     def forward(self, template: Sequence[Tensor], maps: Sequence[Tensor]) -> SideMaps:
         """Of what `template` gave and the maps of search crops (B, D_i, h, w)."""
