@@ -21,6 +21,11 @@ class SpecAwareSettings(Settings):
     depth: Size = Field(None, description="blocks; none: those of the size")
     heads: Size = Field(None, description="heads of a block, a divisor of the width; none: those of the size")
     patch_px: int = Field(8, ge=4, le=16, description="side of a token, px")
+    condition: Annotated[Literal["both", "metadata", "content"], LeftOutAt("both")] = Field(
+        "both",
+        description="what the kernels of a band are generated from: metadata, its wavelength and the sensor; content, "
+        "its picture; both, as published",
+    )
     sensor: SENSORS = Field("others", description="which sensor the images are of: AVIRIS Classic, NG, 3, or any other")
     level: LEVELS = Field("others", description="L1 radiance, L2 reflectance, others: not known")
     nominal_gsd_m: float | None = Field(

@@ -80,8 +80,9 @@ class SpecAwareBackbone(SpecAwareEncoder, Backbone):
             sensor=self.sensor,
             level=self.level,
         )
-        # the buffer's, which come with a run's file and move with the network
-        self.patch_embed.spectral_embedding.sentences = dict(zip(SENTENCES, self.sentences, strict=True))
+        if self.topology.condition != "content":
+            # the buffer's, which come with a run's file and move with the network
+            self.patch_embed.spectral_embedding.sentences = dict(zip(SENTENCES, self.sentences, strict=True))
         return cube[:, inside], camera
 
     def require_bands(self, wavelengths_nm: Sequence[float]) -> None:
@@ -124,6 +125,7 @@ def topology(settings: StudentSettings) -> Sizes:
         heads=own.heads or sizes.heads,
         taps=quarters(depth),
         patch_px=own.patch_px,
+        condition=own.condition,
     )
     if changed.width % changed.heads or changed.width % 4:
         raise ConfigError(

@@ -22,6 +22,8 @@ class HyperEmbedding(nn.Module):
     The published code multiplies each patch with U and V of its band, which holds a number for every token, band and
     channel of the width at once. U V is a kernel: one convolution per sample gives the same and holds a number for
     every band, channel and pixel of a patch.
+
+    A network of one condition alone lacks the modules of the other: it is there to ask what each is worth.
     """
 
     def __init__(self, sizes: Sizes) -> None:
@@ -29,11 +31,15 @@ class HyperEmbedding(nn.Module):
         planes, patch_px = sizes.planes, sizes.patch_px
         self.patch_px = patch_px
         self.scaler = nn.Parameter(torch.tensor(FIRST_SCALE))
-        self.spectral_embedding = SpectralEmbedding(planes)
-        self.spectral_aware_transformer = BandTransformer(planes)
-        self.content_feature_extractor = ContentExtractor(planes, sizes.thumbnail_px)
+        self.condition_of = sizes.condition
+        if sizes.condition != "content":
+            self.spectral_embedding = SpectralEmbedding(planes)
+            self.spectral_aware_transformer = BandTransformer(planes)
+        if sizes.condition != "metadata":
+            self.content_feature_extractor = ContentExtractor(planes, sizes.thumbnail_px)
         self.matrix_generator = MatrixGenerator(planes, rows=sizes.width, columns=patch_px**2, rank=sizes.rank)
-        self.feature_fusion = Fusion(planes)
+        if sizes.condition == "both":
+            self.feature_fusion = Fusion(planes)
 
     def forward(self, cube: Tensor, camera: Camera) -> tuple[Tensor, Tensor]:
         """Tokens (B, h * w, E), row-major, and the vectors of the bands (B, C, w) that a decoder reads.
@@ -41,7 +47,7 @@ class HyperEmbedding(nn.Module):
         cube : (B, C, H, W) float32; rows and columns beyond whole patches are dropped
         Tokens are sums over bands: they grow with the number of bands, as published.
         """
-        bands = self.bands(camera, len(cube))
+        bands = None if self.condition_of == "content" else self.bands(camera, len(cube))
         condition = self.condition(cube, bands)
         kernels = self.kernels(condition)  # (B, E, C, k, k)
         batch, width, n_bands = kernels.shape[:3]
@@ -50,17 +56,19 @@ class HyperEmbedding(nn.Module):
         maps = F.conv2d(as_groups, kernels.flatten(0, 1), stride=self.patch_px, groups=batch)  # (1, B * E, h, w)
         tokens = maps.reshape(batch, width, -1).transpose(1, 2)
         bias = self.matrix_generator.bias(condition.mean(dim=1))  # (B, E)
-        return self.scaler * (tokens + bias[:, None]), bands
+        return self.scaler * (tokens + bias[:, None]), condition if bands is None else bands
 
     def bands(self, camera: Camera, batch: int) -> Tensor:
         """(B, C, w): what is known of each band, each having looked at the others."""
         alone = self.spectral_embedding(camera, batch)
         return self.spectral_aware_transformer(alone)
 
-    def condition(self, cube: Tensor, bands: Tensor) -> Tensor:
-        """(B, C, w): what is known of each band, and what it shows."""
+    def condition(self, cube: Tensor, bands: Tensor | None) -> Tensor:
+        """(B, C, w): what is known of each band (bands; none in a network of content alone) and what it shows."""
+        if bands is not None and self.condition_of == "metadata":
+            return bands
         content = self.content_feature_extractor(cube)
-        return self.feature_fusion(bands, content) + bands
+        return content if bands is None else self.feature_fusion(bands, content) + bands
 
     def kernels(self, condition: Tensor) -> Tensor:
         """(B, E, C, k, k) of (B, C, w)."""

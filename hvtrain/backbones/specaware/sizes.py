@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from torch import Tensor
 
@@ -27,6 +27,7 @@ class Sizes:
     thumbnail_px  : side of the thumbnails that a band's content is read from
     taps          : blocks whose tokens are maps; after the last one of the network they are normed
     decoder_width, decoder_depth, decoder_heads : of the autoencoder's decoder
+    condition     : what the kernels of a band are generated from: what is known of it, what it shows, or both
     """
 
     patch_px: int = 8
@@ -40,6 +41,7 @@ class Sizes:
     decoder_width: int = 512
     decoder_depth: int = 8
     decoder_heads: int = 16
+    condition: Literal["both", "metadata", "content"] = "both"
 
 
 def quarters(depth: int) -> tuple[int, ...]:

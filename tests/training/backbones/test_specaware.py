@@ -1,16 +1,20 @@
 """SpecAware against recorded output of the published classes, and laws that need no recording."""
 
 import json
+import random
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
+from hvlabel.config import StudentSettings
 from hvlabel.errors import BandError, ConfigError, WeightsError
 from hvtrain.backbones import load_backbone
 from hvtrain.backbones.parts.masking import normalised
 from hvtrain.backbones.parts.patches import patches
 from hvtrain.backbones.specaware import PUBLISHED, Camera, Sizes, SpecAwareEncoder, SpecAwareMae, SpecAwareSegmentation
+from hvtrain.backbones.specaware.backbone import build, rebuild
 from hvtrain.backbones.specaware.camera import spacing_nm
 from hvtrain.backbones.specaware.encoder import first_weights
 from hvtrain.backbones.specaware.files import resized_rows
@@ -194,6 +198,37 @@ def test_a_network_is_read_back_from_its_own_state_dict():
     assert again.topology == SMALL
     with torch.no_grad():
         assert torch.equal(again.tokens(cube_of(), camera), network.tokens(cube_of(), camera))
+
+
+@torch.no_grad()
+def test_one_condition_alone_does_not_see_the_other():
+    x, other = cube_of(seed=0), cube_of(seed=1)
+    here, there = Camera(NM), Camera(NM + 100)
+
+    def alike(condition, first, second):
+        embed = small(lambda sizes: SpecAwareEncoder(replace(sizes, condition=condition))).patch_embed
+        kernels = []
+        for cube, camera in (first, second):
+            bands = embed.bands(camera, 2) if condition != "content" else None
+            kernels.append(embed.kernels(embed.condition(cube, bands)))
+        return torch.equal(*kernels)
+
+    assert alike("metadata", (x, here), (other, here)) and not alike("metadata", (x, here), (x, there))
+    assert alike("content", (x, here), (x, there)) and not alike("content", (x, here), (other, here))
+    assert not alike("both", (x, here), (x, there)) and not alike("both", (x, here), (other, here))
+
+
+@pytest.mark.parametrize("condition", ["both", "metadata", "content"])
+def test_a_network_of_either_condition_trains_whole_and_is_rebuilt_from_its_sizes(condition):
+    settings = StudentSettings(backbone="specaware", size="small", crop_px=64, specaware={"condition": condition})
+    network, cube = build(settings), torch.rand(2, 7, 64, 64, generator=torch.Generator().manual_seed(0))
+    maps = network.encode(cube, NM.tolist(), [0.01, 0.01], rng=random.Random(0))
+    maps.maps[-1].sum().backward()
+    unused = [name for name, parameter in network.patch_embed.named_parameters() if parameter.grad is None]
+    assert not unused, "parameters that no loss reaches"
+    again = rebuild(json.loads(json.dumps(network.sizes())))
+    again.load_state_dict(network.state_dict())
+    assert again.topology.condition == condition
 
 
 def test_refusals():
