@@ -146,6 +146,7 @@ def build(settings: StudentSettings) -> SpecAwareBackbone:
         sentences=SHIPPED if own.sentences is None else Path(own.sentences).expanduser(),
     )
     first_weights(network)
+    network.patch_embed.matrix_generator.keep_scale()
     return network
 
 

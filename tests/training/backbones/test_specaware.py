@@ -231,6 +231,18 @@ def test_a_network_of_either_condition_trains_whole_and_is_rebuilt_from_its_size
     assert again.topology.condition == condition
 
 
+@pytest.mark.parametrize("size", ["small", "b"])
+@torch.no_grad()
+def test_tokens_of_a_network_to_train_are_no_smaller_than_a_tenth_of_their_positions(size):
+    network = build(StudentSettings(backbone="specaware", size=size, crop_px=64))
+    cube = torch.rand(1, 7, 64, 64, generator=torch.Generator().manual_seed(0))
+    readable, camera = network.seen(cube, NM.tolist(), [0.01])
+    tokens = network.tokens(readable, camera)
+    positions = network.positions(camera, 1, network.grid(cube), tokens.shape[-1])
+    size_of = [x.square().mean().sqrt().item() for x in (tokens, positions)]
+    assert 0.1 < size_of[0] / size_of[1] < 10
+
+
 def test_refusals():
     network = small()
     with pytest.raises(BandError, match=r"a band at 3000 nm is outside 350-2550 nm"):

@@ -26,6 +26,15 @@ def test_rates_rise_and_fall_and_depend_on_inputs():
     assert found == {(0.25, True): 1, (1.0, True): 1, (1.0, False): 2, (0.5, True): 1}
 
 
+@pytest.mark.parametrize(("first", "share"), [(0.02, 0.02), (-0.5, 0.5), (0.0, 1.0), (3.0, 1.0)])
+def test_a_gate_moves_in_proportion_to_its_first_value(first, share):
+    settings = tiny().optimiser
+    module = torch.nn.Module()
+    module.gate = torch.nn.Parameter(torch.tensor(first))
+    (group,) = parameter_groups(module, settings)
+    assert group["peak_lr"] / settings.lr == pytest.approx(share)
+
+
 def test_averaged_weights_forget_the_first_ones_and_follow_slowly():
     network = torch.nn.Linear(1, 1, bias=False)
     average = moving_average(network, 0.99)
