@@ -54,13 +54,13 @@ class Trained:
 
 SIGMA = {"backbone": "hypersigma"}
 AWARE = {"backbone": "specaware"}
-AWARE_RATE = {"lr": 5e-4}  # at the recipe's rate its tokens fade within a hundred steps
+AWARE_RATE = {"lr": 5e-4}  # of masks; at the recipe's rate its tokens fade within a hundred steps
 TRAINED = {
     "hyperfree, masks+distil": Trained("masks+distil"),
     "specaware, masks+distil": Trained("masks+distil", AWARE, AWARE_RATE),
     "hypersigma, masks+distil": Trained("masks+distil", SIGMA),
     "hypersl, masks+distil": Trained("masks+distil", {"backbone": "hypersl"}),
-    "specaware, hyper_mae": Trained("hyper_mae", AWARE, AWARE_RATE),
+    "specaware, hyper_mae": Trained("hyper_mae", AWARE),
     "hypersigma, spatial_mae": Trained("spatial_mae", SIGMA),
     "hypersl, spectral_mae": Trained("spectral_mae", {"backbone": "hypersl"}),
     "specaware of metadata, masks+distil": Trained(

@@ -20,13 +20,13 @@ import cv2
 import ledger
 import numpy as np
 import torch
-from hvlabel.evaluation import score
 
 from hvlabel.branches import material
 from hvlabel.branches.distilled import distilled_masks
 from hvlabel.config import MaterialSettings, SamModel
 from hvlabel.demo.cameras import CAMERAS
 from hvlabel.demo.scenes import Scene, make_scene
+from hvlabel.inspect.scores import score
 from hvlabel.masks import Mask, MaskSet, decode, encode, ranked
 from hvlabel.models.device import choose_device, computes_in_bfloat16
 from hvlabel.models.sam import SamPredictor, sam_of

@@ -17,11 +17,11 @@ import numpy as np
 from scipy.stats import spearmanr
 
 from hvlabel.config.fusion import FusionSettings
-from hvlabel.cube import open_cube
+from hvlabel.cube import Cube, open_cube
 from hvlabel.fusion import fuse
 from hvlabel.inspect.scores import score
 from hvlabel.layout import Layout
-from hvlabel.masks import MaskSet, iou_matrix
+from hvlabel.masks import Mask, MaskSet, iou_matrix
 from hvlabel.quality import NAMES, Predictor, load_predictor, mask_features, view_of
 from hvtrain.recipes import quality as recipe
 
@@ -31,7 +31,7 @@ RIGHT_IOU = 0.5
 class Scene:
     """Masks of the branches of one labelled image, their features, and the truth."""
 
-    def __init__(self, results: Path, dataset: str, image_id: str, pool: Sequence, truth: MaskSet) -> None:
+    def __init__(self, dataset: str, cube: Cube, pool: Sequence[Mask], truth: MaskSet) -> None:
         self.dataset, self.truth = dataset, truth
         names = list(dict.fromkeys(m.branch for m in pool))
         self.branches = [
@@ -39,7 +39,7 @@ class Scene:
         ]
         ordered = [m for b in self.branches for m in b.masks]
         start = time.perf_counter()
-        self.features = mask_features(ordered, view_of(open_cube(Layout(results).cube(dataset, image_id))))
+        self.features = mask_features(ordered, view_of(cube))
         self.seconds = time.perf_counter() - start
         self.ends = np.cumsum([len(b) for b in self.branches])[:-1]
 
@@ -49,7 +49,10 @@ class Scene:
 
 
 def scenes_of(results: Path) -> list[Scene]:
-    return [Scene(results, *row) for row in recipe.labelled_scenes(results)]
+    return [
+        Scene(dataset, open_cube(Layout(results).cube(dataset, image_id)), pool, truth)
+        for dataset, image_id, pool, truth in recipe.labelled_scenes(results)
+    ]
 
 
 def row(name: str, scenes: Sequence[Scene], settings: FusionSettings, predictor: Predictor) -> dict[str, object]:
@@ -130,10 +133,7 @@ def without(folders: Sequence[Path]) -> None:
     for name, rows in by_dataset.items():
         others = recipe.joined([part for other, part in parts.items() if other != name])
         predictor = Predictor.of(recipe.fit(others))
-        wanted = {(d, i) for _, d, i in rows}
-        scenes = [
-            Scene(rows[0][0], *scene) for scene in recipe.labelled_scenes(rows[0][0]) if (scene[0], scene[1]) in wanted
-        ]
+        scenes = [scene for scene in scenes_of(rows[0][0]) if f"{rows[0][0].name}/{scene.dataset}" == name]
         lines.append(row(f"{name}, never seen", scenes, FusionSettings(ranking="quality"), predictor))
     show(lines)
 

@@ -69,7 +69,7 @@ def adapt(
     files = HeadFiles(place.runs / _folder_name(backbone, choice))
     key = _key(settings, choice, backbone, task)
     make_folder(files.folder.parent)
-    with only_one(files, first=True, agree=lambda busy: busy):
+    with only_one(files, first=True, agree=lambda holder: holder):
         move_aside(files, key)
         if is_complete(files, key):
             publish_bytes(files.facts, pretty(read_identity(files)["facts"]))

@@ -13,6 +13,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from hvlabel.cache.at_work import Holder
 from hvlabel.errors import ResultsError
 from hvlabel.models.weights import file_sha256
 
@@ -111,20 +112,26 @@ def only_one(files: RunFiles, *, first: bool, agree: Any) -> Iterator[None]:
     """
     # beside the folder, which may be moved aside while the lock is held
     lock = FileLock(files.folder.with_name(f".{files.folder.name}.lock"))
-    busy = False
+    # not in the lock's file, which whoever tries to lock it empties
+    who = files.folder.with_name(f".{files.folder.name}.holder")
+    holder = ""  # of the lock, if it is not this process
     if first:
         try:
             lock.acquire(timeout=0)
+            who.write_text(str(Holder.this()))
         except Timeout:
-            busy = True
-    if agree(busy):
+            holder = who.read_text() if who.is_file() else "which left no name"
+    holder = agree(holder)
+    if holder:
         raise ResultsError(
-            f"{files.folder}: another process is training a run of this name; wait for it, "
+            f"{files.folder}: another process is training a run of this name ({holder}); wait for it, stop it, "
             "or give this one another pretrain.run"
         )
     try:
         yield
     finally:
+        if first:
+            who.unlink(missing_ok=True)
         lock.release()
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 
 from hvtrain.backbones.specaware.fusion import DROPOUT
@@ -35,22 +34,16 @@ class MatrixGenerator(nn.Module):
         """(..., rows) of (..., w)."""
         return self.bias_generator(vector)
 
-    @torch.no_grad()
-    def keep_scale(self, summed: int = 1) -> None:
+    def keep_scale(self) -> None:
         """Draw weights by which what U V makes is about as large as what it is made of; the bias is left as it is.
 
         With the published ones each of the six layers makes its input smaller: tokens begin at 1e-7 (small) or 1e-5
-        (b) of their positions, and learn nothing for thousands of steps.
-
-        summed : inputs that a row of U V sums up; 1 where a learned scale follows
+        (b) of their positions, and learn nothing for hundreds of steps.
         """
         for generator in (self.u_generator, self.v_generator):
             for layer in generator:
                 if isinstance(layer, nn.Linear):
                     nn.init.normal_(layer.weight, std=layer.in_features**-0.5)
-        if summed > 1:
-            last = self.v_generator[-1]
-            last.weight *= (self.rank * summed) ** -0.5
 
 
 def _matrix(planes: int, numbers: int) -> nn.Sequential:

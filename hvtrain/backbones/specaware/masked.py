@@ -30,7 +30,6 @@ def hyper_mae(backbone: Backbone, settings: MaskedSettings) -> Autoencoder:
         sizes = replace(sizes, decoder_width=sizes.width, decoder_depth=2, decoder_heads=sizes.heads)
     network = SpecAwareMae(sizes)
     first_weights(network)
-    network.decoder_pred.matrix_generator.keep_scale(summed=sizes.decoder_width)
     heads = decoder_around(network, backbone, ENCODER)
     ratio = settings.mask_ratio or MASK_RATIO
 

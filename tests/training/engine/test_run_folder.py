@@ -1,5 +1,8 @@
 """Whose a folder is: nothing of another run is overwritten."""
 
+import subprocess
+import sys
+
 import pytest
 from filelock import FileLock
 
@@ -51,13 +54,41 @@ def test_runs_moved_aside_do_not_meet(tmp_path):
 
 def test_the_lock_is_asked_for_by_the_first_process_and_all_learn_of_it(tmp_path):
     files = RunFiles(tmp_path / "run")
-    with only_one(files, first=True, agree=lambda busy: busy), FileLock(tmp_path / ".other.lock"):
+    with only_one(files, first=True, agree=lambda holder: holder), FileLock(tmp_path / ".other.lock"):
         pass
     with (
-        pytest.raises(ResultsError, match="another process is training a run of this name"),
-        only_one(files, first=False, agree=lambda _: True),
+        pytest.raises(ResultsError, match=r"another process is training a run of this name \(process 7\)"),
+        only_one(files, first=False, agree=lambda _: "process 7"),
     ):
         pass
+
+
+def test_who_holds_the_lock_is_named_and_one_that_was_killed_stands_in_nobodys_way(tmp_path):
+    files = RunFiles(tmp_path / "run")
+    program = (
+        "import sys, time, pathlib\n"
+        "from hvtrain.engine.run_folder import RunFiles, only_one\n"
+        "with only_one(RunFiles(pathlib.Path(sys.argv[1])), first=True, agree=lambda holder: holder):\n"
+        "    print('at work', flush=True)\n"
+        "    time.sleep(600)\n"
+    )
+    command = [sys.executable, "-c", program, str(files.folder)]
+    other = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    try:
+        assert other.stdout.readline() == "at work\n"
+        for _ in range(2):  # the first refused one does not wipe the name out
+            with (
+                pytest.raises(ResultsError, match=rf"process {other.pid}, since .*wait for it, stop it"),
+                only_one(files, first=True, agree=lambda holder: holder),
+            ):
+                pass
+    finally:
+        other.kill()
+        other.wait()
+        other.stdout.close()
+    with only_one(files, first=True, agree=lambda holder: holder):
+        pass
+    assert not list(tmp_path.glob(".run.holder"))
 
 
 def test_no_metrics_are_no_rows(tmp_path):
