@@ -161,7 +161,8 @@ def _signals(
     table = np.zeros((MAX_SURFACES, MAX_GROUPS), np.float32)
     n_bands = np.zeros(MAX_GROUPS, np.float32)
     group_nm = np.zeros(MAX_GROUPS, np.float32)
-    groups = np.array_split(np.arange(n_kept), min(MAX_GROUPS, n_kept))
+    n_groups = min(MAX_GROUPS, n_kept)
+    groups = np.array_split(np.arange(n_kept), n_groups)
     for g, members in enumerate(groups):
         signal = parts.spectra @ response[members].mean(axis=0)  # (surfaces,)
         table[: len(signal), g] = signal[:MAX_SURFACES]
@@ -233,7 +234,9 @@ def _prompts(shape: Shape, cells: np.ndarray, hw: tuple[int, int], rng: np.rando
 
 def _jittered_box(rows: np.ndarray, columns: np.ndarray, side: int, rng: np.random.Generator) -> np.ndarray:
     """(4,) x0, y0, x1, y1 px around pixels, as a hand would draw it."""
-    box = np.array([columns.min(), rows.min(), columns.max() + 1, rows.max() + 1], np.float32)
+    left, right = columns.min(), columns.max() + 1  # the far edge of the last pixel
+    top, bottom = rows.min(), rows.max() + 1
+    box = np.array([left, top, right, bottom], np.float32)
     extent = np.tile(box[2:] - box[:2], 2)  # width, height, twice
     jitter = rng.normal(0, BOX_JITTER, 4) * extent
     return np.clip(box + jitter, 0, side)

@@ -70,11 +70,12 @@ def flat_picture(scene: Rendered) -> Tensor:
     count = pixels.new_zeros(n_images, MAX_SURFACES).scatter_add_(1, surface, inside)
     means = sums / count.clamp(min=1)[:, None]  # (B, 3, surfaces)
     flat = means.gather(2, of_colour)
-    squares = (flat.square() * inside[:, None]).sum(dim=2)
+    squares = (flat.square() * inside[:, None]).sum(dim=2)  # (B, 3)
     variance = squares / inside.sum(dim=1, keepdim=True)  # conditioned spectra have mean 0
-    deviation = variance.sqrt().clamp(min=LEAST_SPREAD)[..., None]
+    deviation = variance.sqrt().clamp(min=LEAST_SPREAD)[..., None]  # (B, 3, 1)
     picture = (0.5 + flat / (SPREAD * deviation)).clamp(0, 1)
-    return (picture * inside[:, None]).unflatten(2, scene.valid.shape[1:])
+    in_image = picture * inside[:, None]
+    return in_image.unflatten(2, scene.valid.shape[1:])
 
 
 def _exposed(plan: Plan, generator: torch.Generator) -> Tensor:
