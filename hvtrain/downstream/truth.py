@@ -89,7 +89,10 @@ def _matlab_map(path: Path, variable: str) -> np.ndarray:
     if not known.is_matrix:
         raise RawFileError(f"{path}: {variable!r} has shape {known.shape} of {known.kind}, expected a map (H, W)")
     flat = known.flat()
-    return flat.reshape(known.shape[::-1]).T if known.reversed else flat.reshape(known.shape)
+    if known.reversed:
+        # columns lie one after another, as MATLAB keeps them
+        return flat.reshape(known.shape[::-1]).T
+    return flat.reshape(known.shape)
 
 
 def remapped(stored: np.ndarray, mapping: Mapping[int, int]) -> np.ndarray:
@@ -103,7 +106,8 @@ def remapped(stored: np.ndarray, mapping: Mapping[int, int]) -> np.ndarray:
 def require_classes(name: str, classes: np.ndarray, n_classes: int, ignored: Sequence[int]) -> None:
     """RawFileError if a map (H, W) holds a value that is neither a class in [0, K) nor ignored."""
     present = np.unique(classes)
-    strange = [int(value) for value in present if not 0 <= value < n_classes and value not in ignored]
+    outside = [int(value) for value in present if not 0 <= value < n_classes]
+    strange = [value for value in outside if value not in ignored]
     if strange:
         raise RawFileError(
             f"image {name}: class {strange[0]} in its truth, expected 0 to {n_classes - 1} or {ignored[0]}; give it a "
