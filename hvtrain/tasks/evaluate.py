@@ -82,7 +82,8 @@ def evaluate(layout: Layout, settings: PretrainSettings, *, distill: bool) -> li
             groups.append((test, fit))
     scores = []
     for test, fit in tqdm(groups, desc="evaluation", unit="camera", disable=None):
-        scores.append(_camera_scores(layout, settings, corpus, networks, test=test, fit=fit))
+        of_camera = _camera_scores(layout, settings, corpus, networks, test=test, fit=fit)
+        scores.append(of_camera)
     return scores
 
 
@@ -135,8 +136,9 @@ def _camera_scores(
         if is_test and len(crop.masks):
             constants.append(constant_iou(crop.masks))
             for name, network in networks.items():
-                neck = maps[name][-1]
-                clicks[name].append(click_iou(decoder_of(network), neck, crop.masks, numbers))
+                neck = maps[name][-1]  # (1, D, g, g)
+                iou = click_iou(decoder_of(network), neck, crop.masks, numbers)
+                clicks[name].append(iou)
         if crop.materials is None:
             continue
         for name, features in _probed(trained, maps, crop, settings).items():
@@ -175,7 +177,8 @@ def _probed(
     features["trained, RGB only"] = of_picture[-1][0].cpu()
     if crop.tokens is not None:
         features["teacher"] = crop.tokens
-    features["mean spectrum"] = F.adaptive_avg_pool2d(crop.values[0], grid_of(trained))
+    grid = grid_of(trained)
+    features["mean spectrum"] = F.adaptive_avg_pool2d(crop.values[0], grid)  # what needs no network
     return features
 
 
