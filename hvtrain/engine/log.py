@@ -34,14 +34,16 @@ class Log:
         if not active:
             return
         # an interrupted run may have gone on beyond its checkpoint; rows may be of a version with other columns
-        kept = [row for row in read_metrics(files.metrics) if int(row["step"]) <= first_step]
+        rows = read_metrics(files.metrics)
+        kept = [row for row in rows if int(row["step"]) <= first_step]
         text = io.StringIO()
         writer = csv.DictWriter(text, self._columns, restval="", extrasaction="ignore")
         writer.writeheader()
         writer.writerows(kept)
         publish_bytes(files.metrics, text.getvalue().encode())
         self._board = SummaryWriter(str(files.folder / "tensorboard"), purge_step=first_step)
-        self._bar = tqdm(total=n_steps, initial=first_step, unit="step", disable=not sys.stderr.isatty())
+        is_terminal = sys.stderr.isatty()
+        self._bar = tqdm(total=n_steps, initial=first_step, unit="step", disable=not is_terminal)
         self._shown_step = first_step
 
     def _start_row(self) -> None:
@@ -73,7 +75,8 @@ class Log:
             row[name] = f"{value:.6g}"
         # opened for each row: a killed run leaves whole rows
         with self._files.metrics.open("a", newline="") as file:
-            csv.DictWriter(file, self._columns, restval="").writerow(row)
+            writer = csv.DictWriter(file, self._columns, restval="")
+            writer.writerow(row)
         self._show(step, means)
         self._start_row()
 

@@ -68,8 +68,11 @@ def is_complete(files: RunFiles, key: str) -> bool:
     """Whether the run of this key is finished: its weights are those that its identity names."""
     identity = read_identity(files)
     try:
-        return identity["key"] == key and identity["facts"]["weights_sha256"] == file_sha256(files.weights)
-    except (OSError, TypeError, KeyError):
+        if identity["key"] != key:
+            return False
+        weights = identity["facts"]["weights_sha256"]
+        return bool(weights == file_sha256(files.weights))
+    except (OSError, TypeError, KeyError):  # a run that goes on has no facts, or no weights
         return False
 
 
@@ -137,7 +140,8 @@ def only_one(files: RunFiles, *, first: bool, agree: Any) -> Iterator[None]:
 
 def pretty(content: dict[str, Any]) -> bytes:
     """JSON for people."""
-    return (json.dumps(content, indent=1) + "\n").encode()
+    text = json.dumps(content, indent=1) + "\n"
+    return text.encode()
 
 
 def read_metrics(path: Path) -> list[dict[str, str]]:
