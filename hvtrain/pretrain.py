@@ -129,7 +129,8 @@ def _train(
     _require_something_left(objective, corpus)
     crops = _crops(corpus, pack, settings, student, objective)
     # a camera that is only held out or unseen has no image to train on
-    images_of = [crops.by_camera.get(camera, []) for camera in range(len(corpus.cameras))]
+    n_cameras = len(corpus.cameras)
+    images_of = [crops.by_camera.get(camera, []) for camera in range(n_cameras)]
     schedule = Schedule(
         images_of,
         batch=optimiser.batch_images,
@@ -139,7 +140,8 @@ def _train(
     )
     pace = _pace(optimiser, hardware)
     draw = partial(_draw, settings=settings, student=student, objective=objective)
-    facts = {"key": key, "backbone": student.name, "topology": _plain(student.sizes())}
+    sizes = _plain(student.sizes())
+    facts = {"key": key, "backbone": student.name, "topology": sizes}
     loop = Loop(
         fabric,
         objective,
@@ -251,6 +253,7 @@ def _hand_on(loop: Loop, settings: PretrainSettings, corpus: Corpus, files: RunF
         "weights_sha256": file_sha256(files.weights),
         "hvlabel_version": __version__,
     }
+    # run.json, which a workflow waits for, comes last: whoever sees it finds a complete run
     finished = {"key": key, "facts": facts}
     publish_bytes(files.identity, pretty(finished))
     publish_bytes(files.facts, pretty(facts))

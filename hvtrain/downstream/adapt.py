@@ -72,7 +72,7 @@ def adapt(
     files = HeadFiles(place.runs / _folder_name(backbone, choice))
     key = _key(settings, choice, backbone, task)
     make_folder(files.folder.parent)
-    with only_one(files, first=True, agree=lambda holder: holder):
+    with only_one(files, first=True, agree=lambda holder: holder):  # a single process agrees with itself
         move_aside(files, key)
         if is_complete(files, key):
             # killed in between, a run has its facts in the identity and no file of them

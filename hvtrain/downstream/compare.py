@@ -16,7 +16,7 @@ from hvlabel.errors import ResultsError
 from hvtrain.downstream.plots import draw_label_curves
 from hvtrain.engine.run_folder import RunFiles
 
-TELL_APART = ("task", "backbone", "head", "input", "labels")
+TELL_APART = ("task", "backbone", "head", "input", "labels")  # of rows: runs that differ in the seed share one
 NAN = float("nan")
 NOTHING = "-"  # in a cell
 

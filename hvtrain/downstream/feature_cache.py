@@ -96,6 +96,7 @@ def _read(path: Path, key: str) -> FeatureMaps | None:
             maps = tuple(file.get_tensor(f"map{k}") for k in range(n_maps))
     except (OSError, ValueError, KeyError, TypeError, safetensors.SafetensorError):
         return None  # as if it were not there: it is made again
+    # of another image, backbone or setting, or with a bit that the disk has lost
     if facts["key"] != key or facts["crc32c"] != _checksum(maps):
         return None
     return FeatureMaps(maps, tuple(facts["strides_px"]))

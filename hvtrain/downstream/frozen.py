@@ -120,6 +120,7 @@ def _file(path: Path) -> Path:
 def weights_sha256(network: nn.Module) -> str:
     """sha256 (hex) over the names, types, shapes and bytes of a network's state dict, in the order of the names."""
     digest = hashlib.sha256()
+    # by name: modules may be registered in another order one day, their weights stay what they are
     for name, tensor in sorted(network.state_dict().items()):
         values = tensor.detach().cpu().contiguous()
         shape = tuple(values.shape)

@@ -97,7 +97,7 @@ class _Objective(nn.Module):
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """Scalars of a batch."""
         parameter = next(self.head.parameters())
-        devices = [parameter.device] if parameter.is_cuda else []
+        devices = [parameter.device] if parameter.is_cuda else []  # whose generators are put back afterwards
         with torch.random.fork_rng(devices=devices):
             torch.manual_seed(self._seed * STEP_SEEDS + batch.step)
             return self._task.losses(self.head, batch)
@@ -139,7 +139,7 @@ class HeadRun:
         loop.resume()
         rate = partial(cosine_rate, settings=optimiser)
         log = _Log(self.files, self.task.terms, first_step=loop.step, n_steps=recipe.steps, active=True)
-        with closing(log):
+        with closing(log):  # the curves of a run that fails, too
             validated_at = self._play(loop, rate, log)
         self._hand_on(loop.seconds, validated_at)
 

@@ -132,6 +132,7 @@ class TaskImages:
         # equal settings give equal files: they are written once, and anew when the task file changes
         if not written.exists() or written.read_text() != recipe:
             write_scenes(self._place.task, demo, self._place.root)
+            # noted last: a process that was killed meanwhile leaves no note, and the scenes are written again
             written.parent.mkdir(parents=True, exist_ok=True)
             written.write_text(recipe)
         assert demo.demo is not None  # the settings' validator

@@ -84,4 +84,4 @@ def _jittered(
         window = window_around(centre_xy, (drawn_width, drawn_height), factor)
         if window.touches(size_px):
             return window
-    return window_of(box, factor)
+    return window_of(box, factor)  # not off at all: a crop beside the frame would be zeros

@@ -20,7 +20,7 @@ Row = tuple[str, np.ndarray, np.ndarray, np.ndarray]  # name, picture (H, W, 3) 
 
 def coloured(labels: np.ndarray, colours: Sequence[Sequence[int]]) -> np.ndarray:
     """(H, W, 3) uint8 of labels (H, W)."""
-    table = np.full((256, 3), NO_CLASS, np.uint8)
+    table = np.full((256, 3), NO_CLASS, np.uint8)  # a colour for every byte: what is no class is grey
     table[: len(colours)] = np.array(colours, np.uint8)
     return table[labels.astype(np.uint8)]
 
@@ -31,8 +31,9 @@ def draw_examples(out: Path, rows: Sequence[Row], names: Sequence[str], colours:
     size_in = (3 * PANEL_IN, len(rows) * PANEL_IN + 0.8)  # a strip for the classes below
     figure, axes = plt.subplots(len(rows), 3, figsize=size_in, squeeze=False, layout="constrained")
     for line, (name, picture, truth, predicted) in zip(axes, rows, strict=True):
-        shown = (picture, coloured(truth, colours), coloured(predicted, colours))
-        for axis, panel, title in zip(line, shown, (name, "truth", "prediction"), strict=True):
+        panels = (picture, coloured(truth, colours), coloured(predicted, colours))
+        titles = (name, "truth", "prediction")
+        for axis, panel, title in zip(line, panels, titles, strict=True):
             axis.imshow(panel)
             axis.set_title(title, fontsize=8)
             axis.set_axis_off()

@@ -67,5 +67,6 @@ class PromptTracker(Tracker):
             return self._box
         mask_width, mask_height = np.ptp(columns) + 1, np.ptp(rows) + 1
         box = np.array([columns.min(), rows.min(), mask_width, mask_height], np.float64)
-        self._box = clipped(box, (frame.shape[1], frame.shape[2]))
+        _, frame_height, frame_width = frame.shape
+        self._box = clipped(box, (frame_height, frame_width))
         return self._box

@@ -84,7 +84,7 @@ class Saliency(Task):
         network = backbone.network
         last = self._sample(self.parts["train"][0]).last  # (D, h, w)
         self._sizes = {"width": last.shape[0]}
-        self._sizes["grid"] = network.side_px // network.stride_px
+        self._sizes["grid"] = network.side_px // network.stride_px  # of a square picture, whatever form these have
 
     # ------------------------------------------------------------------------------------------ what the engine asks
 
@@ -129,7 +129,8 @@ class Saliency(Task):
             parts = self._cut_out(drawn, rng)
         else:
             flips = rng.random(len(drawn)) < augment.flip
-            samples = [self._sample(name, flipped=bool(flip)) for name, flip in zip(drawn, flips, strict=True)]
+            pairs = zip(drawn, flips, strict=True)
+            samples = [self._sample(name, flipped=bool(flip)) for name, flip in pairs]
             last = torch.stack([sample.last for sample in samples]).float()
             truth = torch.stack([sample.truth for sample in samples])
             parts = CutOut(last, first.stride_px, truth)

@@ -89,6 +89,7 @@ class Frames:
             self._kept.move_to_end(key)
             return self._kept[key]
         values, bands_nm = track.read(k)
+        # remembered apart from the frames, which may be dropped: each is compared with the first
         first_nm = self._bands.setdefault(track.name, bands_nm)
         if not np.array_equal(first_nm, bands_nm):
             raise RawFileError(f"{track.frames[k]}: has other bands than the frames before it; restore it")

@@ -40,7 +40,8 @@ class SideTracker(Tracker):
         centre = box[:2] + box[2:] / 2
         # the place is taken as it is, the size only in part: one wrong box would spoil every crop after it
         size = (1 - rate) * size + rate * box[2:]
-        size_px = (frame.shape[1], frame.shape[2])
+        _, height, width = frame.shape
+        size_px = (height, width)
         # kept whole, said clipped: an object that leaves the frame in part keeps its size
         self._box = _bounded(centre, size, size_px)
         return clipped(self._box, size_px)

@@ -99,9 +99,10 @@ def _drawn(names: Sequence[str], shares: Mapping[Part, float], seed: int) -> Par
 
 def scenes_of(names: Sequence[str], order: OrderSettings) -> list[list[str]]:
     """Frames in their order, cut where the gap between neighbours is larger than order.scene_gap."""
+    # with the name: frames of one position come in one order
     placed = sorted((order.position(name), name) for name in names)
     scenes: list[list[str]] = []
-    before = -np.inf
+    before = -np.inf  # so that the first frame begins a scene
     for position, name in placed:
         if position - before > order.scene_gap:
             scenes.append([])

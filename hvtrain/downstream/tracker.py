@@ -30,7 +30,8 @@ class Tracker(ABC):
 def track(sequence: Track, frames: Frames, tracker: Tracker) -> np.ndarray:
     """(T, 4) float64 boxes of all frames, the first as given; RawFileError if that lies outside the frame."""
     first = frames.of(sequence, 0)
-    require_inside(sequence, (first.shape[1], first.shape[2]))
+    _, height, width = first.shape
+    require_inside(sequence, (height, width))
     boxes = [sequence.boxes_xywh[0]]
     tracker.start(first, boxes[0])
     for k in range(1, len(sequence)):
@@ -103,5 +104,6 @@ class CentreTracker(Tracker):
         best = weighted.flatten(1).argmax(dim=1)
         shares = maps.boxes_at(best)[0].cpu().numpy()
         box = window.in_frame(shares)
-        self._box = clipped(box, (frame.shape[1], frame.shape[2]))
+        _, height, width = frame.shape
+        self._box = clipped(box, (height, width))
         return self._box

@@ -35,6 +35,7 @@ class TruthFiles:
         """The file of an image."""
         end = self.pattern.replace(NAME, name)
         candidates = self._by_file_name.get(Path(end).name, [])
+        # from a slash on: masks/1.png is no end of old_masks/1.png
         matches = [path for path in candidates if f"/{path.as_posix()}".endswith(f"/{end}")]
         if len(matches) != 1:
             what = "no truth" if not matches else f"{len(matches)} truth files"
@@ -70,7 +71,7 @@ def read_map(path: Path, variable: str | None = None) -> np.ndarray:
 def _picture(path: Path) -> np.ndarray:
     """Of a PNG, TIFF or other picture of one number a pixel."""
     if path.suffix.lower() in TIFFS:
-        return np.squeeze(tifffile.imread(path))
+        return np.squeeze(tifffile.imread(path))  # a page, or a band, of one is no axis
     with Picture.open(path) as picture:
         if picture.mode not in PICTURE_MODES:
             raise RawFileError(

@@ -36,7 +36,7 @@ def draw_curves(metrics: Path, out: Path) -> None:
     figure.tight_layout()
     content = io.BytesIO()
     figure.savefig(content, format="png", dpi=90)
-    plt.close(figure)
+    plt.close(figure)  # pyplot would keep it
     publish_bytes(out, content.getvalue())
 
 

@@ -41,7 +41,9 @@ class Log:
         writer.writeheader()
         writer.writerows(kept)
         publish_bytes(files.metrics, text.getvalue().encode())
-        self._board = SummaryWriter(str(files.folder / "tensorboard"), purge_step=first_step)
+        folder = files.folder / "tensorboard"
+        # purged: what the run had shown beyond its checkpoint comes again
+        self._board = SummaryWriter(str(folder), purge_step=first_step)
         is_terminal = sys.stderr.isatty()
         self._bar = tqdm(total=n_steps, initial=first_step, unit="step", disable=not is_terminal)
         self._shown_step = first_step
@@ -66,7 +68,9 @@ class Log:
         """Means since the last row."""
         if not self._active:
             return
-        means = {name: sum(values) / len(values) for name, values in self._values.items()}
+        means = {}
+        for name, values in self._values.items():
+            means[name] = sum(values) / len(values)  # over the steps that gave it: not every step does
         means["samples_per_s"] = self._n_samples / self._took_s
         means["waiting_share"] = self._waited_s / self._took_s
         row: dict[str, object] = {"step": step, "camera": self._source}

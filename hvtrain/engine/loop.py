@@ -163,7 +163,7 @@ class Loop:
             }
             write_checkpoint(self.files.checkpoint, content)
         self._saved_step = self.step
-        self.fabric.barrier()
+        self.fabric.barrier()  # nobody goes on before it is on the disk
 
     def _step(self, coming: Iterator[Batch], scale: float, rate: float) -> tuple[dict[str, float], float, Batch]:
         """Scalars to log, seconds spent waiting for data, and the last batch."""

@@ -76,4 +76,4 @@ def moving_average(network: nn.Module, decay: float) -> AveragedModel:
         now = min(decay, (1 + n) / (10 + n))
         get_ema_multi_avg_fn(now)(average, current, n_steps)
 
-    return AveragedModel(network, multi_avg_fn=update, use_buffers=True)
+    return AveragedModel(network, multi_avg_fn=update, use_buffers=True)  # statistics of norms follow the weights

@@ -93,7 +93,8 @@ def read_identity(files: RunFiles) -> dict[str, Any]:
 
 def move_aside(files: RunFiles, key: str) -> None:
     """Keep a run of another key under another name. An empty folder, as a workflow engine makes one, is no run."""
-    is_run = files.identity.exists() or files.checkpoint.exists() or files.weights.exists()
+    signs = (files.identity, files.checkpoint, files.weights)
+    is_run = any(path.exists() for path in signs)
     other = read_identity(files).get("key", "unknown") if is_run else key
     if other == key:
         return

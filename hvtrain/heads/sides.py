@@ -155,6 +155,10 @@ def shared_and_union(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
     high = torch.minimum(first[:, 2:], second[:, 2:])
     sides = (high - low).clamp(min=0)  # of boxes that do not meet one is 0
     shared = sides.prod(dim=1)
-    first_area = (first[:, 2:] - first[:, :2]).prod(dim=1)
-    second_area = (second[:, 2:] - second[:, :2]).prod(dim=1)
-    return shared, first_area + second_area - shared
+    return shared, _area(first) + _area(second) - shared
+
+
+def _area(boxes: Tensor) -> Tensor:
+    """(N,) of x1, y1, x2, y2 (N, 4)."""
+    sides = boxes[:, 2:] - boxes[:, :2]
+    return sides.prod(dim=1)

@@ -20,11 +20,11 @@ def pysod(p: np.ndarray, inside: np.ndarray, *, stretched: bool) -> OfMap:
     n_object = int(inside.sum())
     true_above, false_above = _above(p, inside)
     adaptive = p >= min(2 * p.mean(), 1)
-    # a curve of one threshold
-    n_true = np.array([float(np.count_nonzero(adaptive & inside))])
-    n_false = np.array([float(np.count_nonzero(adaptive & ~inside))])
-    adaptive_f = _f(n_true, n_false, n_object)
-    adaptive_e = _alignment(n_true, n_false, inside)
+    n_true = np.count_nonzero(adaptive & inside)
+    n_false = np.count_nonzero(adaptive & ~inside)
+    one_true, one_false = np.array([n_true], float), np.array([n_false], float)  # as curves of one threshold
+    adaptive_f = _f(one_true, one_false, n_object)
+    adaptive_e = _alignment(one_true, one_false, inside)
     return OfMap(
         mae=float(np.abs(p - inside).mean()),
         f_curve=_f(true_above, false_above, n_object),
@@ -81,9 +81,9 @@ def _alignment(true_above: np.ndarray, false_above: np.ndarray, inside: np.ndarr
 
 def _structure(p: np.ndarray, inside: np.ndarray) -> float:
     """Structure measure."""
-    u = float(inside.mean())
+    u = float(inside.mean())  # share of the object
     if u == 0:
-        return 1 - float(p.mean())
+        return 1 - float(p.mean())  # the darker the better
     if u == 1:
         return float(p.mean())
     of_object = u * _likeness(p[inside])

@@ -108,7 +108,7 @@ def _means(images: Sequence[OfMap], rates: np.ndarray, correlations: np.ndarray)
         max_e=float(e_curve.max()),
         mean_e=float(e_curve.mean()),
         adaptive_e=float(np.mean([of_one.adaptive_e for of_one in images])),
-        auc=float(np.trapezoid(tpr, fpr)),
+        auc=float(np.trapezoid(tpr, fpr)),  # fpr rises: thresholds fall
         cc=float(correlations.mean()),
         cc_per_image=correlations,
         f_curve=f_curve,

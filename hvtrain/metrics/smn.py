@@ -69,7 +69,7 @@ def _structure(p: np.ndarray, g: np.ndarray) -> float:
     """Structure measure; nan where a part that it needs holds no pixel, or one pixel of which a spread is asked."""
     share = float(g.mean(dtype=np.float64))
     if share == 0:
-        return 1 - float(p.mean())
+        return 1 - float(p.mean())  # no object: the darker the better
     if share == 1:
         return float(p.mean())
     inside = g >= 0.5

@@ -78,7 +78,8 @@ class Objective(nn.Module):
         taught = slice(0, max(1, len(features) // TAUGHT_PART))
         ours, target = features[taught], self.teach(scene, taught)
         cosine = F.cosine_similarity(ours, target, dim=1)
-        terms["distil"] = (ours - target).square().mean() / target.var()  # 1: no better than the mean
+        error = (ours - target).square().mean()
+        terms["distil"] = error / target.var()  # 1: no better than the mean
         terms["cosine"] = cosine.mean().detach()
         terms["loss"] = terms["mask"] + IOU_WEIGHT * terms["iou"] + distil_weight * terms["distil"]
         return terms
@@ -154,7 +155,8 @@ class Training:
         sums: dict[str, list[Tensor]] = defaultdict(list)
         before = saved = time.monotonic()
         while self.seconds < seconds and self.step != max_steps:
-            plan = {name: tensor.to(self.device) for name, tensor in next(batches).items()}
+            made = next(batches)
+            plan = {name: tensor.to(self.device) for name, tensor in made.items()}
             scene = render(plan, shape.input_px, noise)
             terms = self.learn(scene, plan, self.seconds / seconds)
             for name, value in terms.items():
@@ -207,7 +209,9 @@ class Training:
         torch.save(state, temporary)
         temporary.replace(path)
         averaged: Any = self.average.module.state_dict()
-        half = {name: tensor.half().cpu().contiguous() for name, tensor in averaged.items()}
+        half = {}
+        for name, tensor in averaged.items():
+            half[name] = tensor.half().cpu().contiguous()
         content = safetensors.torch.save(half)
         publish_bytes(self.out / WEIGHTS, content)
 

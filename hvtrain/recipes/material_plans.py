@@ -149,10 +149,12 @@ def _signals(
     order = np.argsort(camera.centres_nm, kind="stable")
     n = len(order)
     shuffled = rng.permutation(n)
-    n_kept = max(MIN_BANDS, round(n * rng.uniform(*KEPT_BANDS)))
+    share = rng.uniform(*KEPT_BANDS)
+    n_kept = max(MIN_BANDS, round(n * share))
     kept = np.sort(shuffled[:n_kept])
     gains = rng.uniform(*GAIN, GAIN_KNOTS)
-    at_bands, at_knots = np.linspace(0, 1, n), np.linspace(0, 1, GAIN_KNOTS)
+    at_bands = np.linspace(0, 1, n)
+    at_knots = np.linspace(0, 1, GAIN_KNOTS)
     gain = np.interp(at_bands, at_knots, gains)  # (C,)
     response = camera.response()[order] * gain[:, None]
     response = response[kept]
@@ -197,7 +199,8 @@ def _cells(masks: list[np.ndarray], side: int, hw: tuple[int, int]) -> np.ndarra
     for of_mask, mask in zip(cells, masks, strict=True):
         fitted = mask
         if len(mask) != side:
-            share = cv2.resize(mask.astype(np.float32), (side, side), interpolation=cv2.INTER_AREA)
+            values = mask.astype(np.float32)
+            share = cv2.resize(values, (side, side), interpolation=cv2.INTER_AREA)
             fitted = share >= 0.5
         of_mask[:height, :width] = fitted[:height, :width]
     large = cells.sum(axis=(1, 2)) >= MIN_CELLS

@@ -89,7 +89,8 @@ def _exposed(plan: Plan, generator: torch.Generator) -> Tensor:
     blurred = _blurred(lit)
     sigma = READ_NOISE + SHOT_NOISE * blurred.clamp(min=0).sqrt()  # of one band
     # a group's noise is that of a band, averaged
-    factor = plan["n_bands"].clamp(min=1).rsqrt() * plan["noise"][:, None]  # (B, G)
+    of_mean = plan["n_bands"].clamp(min=1).rsqrt()
+    factor = of_mean * plan["noise"][:, None]  # (B, G)
     noise = torch.randn(blurred.shape, device=blurred.device, generator=generator)
     noisy = blurred + sigma * factor[:, :, None, None] * noise
     is_there = (plan["n_bands"] > 0)[:, :, None, None]
@@ -117,9 +118,11 @@ def _unpacked(bits: Tensor) -> Tensor:
 
 def _thirds(spectra: Tensor) -> Tensor:
     """(B, 3, G) weights that give the means of the upper, middle and lower third of an image's bands."""
-    n_bands = present(spectra).sum(dim=1).clamp(min=COLOURS)[:, None]  # (B, 1)
+    n_present = present(spectra).sum(dim=1)
+    n_bands = n_present.clamp(min=COLOURS)[:, None]  # (B, 1)
     band = torch.arange(spectra.shape[1], device=spectra.device)
     third = (COLOURS * band).div(n_bands, rounding_mode="floor")  # (B, G); beyond the last for bands that are not there
     is_member = torch.stack([third == k for k in (2, 1, 0)], dim=1)  # (B, 3, G), red first
     member = is_member.to(spectra.dtype)
-    return member / member.sum(dim=2, keepdim=True).clamp(min=1)
+    n_members = member.sum(dim=2, keepdim=True).clamp(min=1)
+    return member / n_members

@@ -43,13 +43,17 @@ class SparseAttention(Attention):
         offsets = chosen.reshape(batch, n_tokens, heads, self.points, 2)
         offsets = offsets.transpose(1, 2)  # (B, heads, N, P, 2), in tokens
         rows, columns = grid
-        y = (torch.arange(rows, device=q.device) + 0.5) / rows
-        x = (torch.arange(columns, device=q.device) + 0.5) / columns
+        y, x = _middles(rows, q.device), _middles(columns, q.device)
         x_and_y = torch.meshgrid(x, y, indexing="xy")
         xy = torch.stack(x_and_y, dim=-1)  # (rows, columns, 2) in [0, 1]
         centres = xy.reshape(n_tokens, 1, 2)
         size = torch.tensor([columns, rows], dtype=offsets.dtype, device=q.device)
         return 2 * (centres + offsets / size) - 1
+
+
+def _middles(n: int, device: torch.device) -> Tensor:
+    """(n,) middles of cells that share an axis, in [0, 1]."""
+    return (torch.arange(n, device=device) + 0.5) / n
 
 
 def sampled(values: Tensor, places: Tensor, grid: Grid) -> Tensor:

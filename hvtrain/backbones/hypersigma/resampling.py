@@ -25,7 +25,8 @@ def resampling(wavelengths_nm: Sequence[float], fixed_nm: np.ndarray) -> np.ndar
         shares[:, 0] = 1
     else:
         rows = np.arange(len(fixed_nm))
-        above = np.searchsorted(centres_nm, fixed_nm).clip(1, len(centres_nm) - 1)
+        first_above = np.searchsorted(centres_nm, fixed_nm)
+        above = first_above.clip(1, len(centres_nm) - 1)  # there is always one below it
         low_nm, high_nm = centres_nm[above - 1], centres_nm[above]
         place = (fixed_nm - low_nm) / (high_nm - low_nm)  # 0 at the lower neighbour, 1 at the upper
         upper = place.clip(0, 1)  # beyond the camera's range its last band alone

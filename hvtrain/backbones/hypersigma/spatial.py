@@ -77,7 +77,8 @@ class SpatVit(nn.Module):
 
     def tokens(self, cube: Tensor) -> Tensor:
         """(B, N, D) of (B, C, H, W), with positions: the input of the first block."""
-        return self.placed(self.patch_embed(cube), self.grid(cube))
+        tokens = self.patch_embed(cube)
+        return self.placed(tokens, self.grid(cube))
 
     def placed(self, tokens: Tensor, grid: Grid) -> Tensor:
         """Tokens (B, N, D) of a grid with their positions."""
@@ -86,15 +87,18 @@ class SpatVit(nn.Module):
 
     def hidden(self, cube: Tensor) -> list[Tensor]:
         """(B, N, D) after each block."""
-        return self.passed(self.tokens(cube), self.grid(cube))
+        tokens = self.tokens(cube)
+        return self.passed(tokens, self.grid(cube))
 
     def passed(self, tokens: Tensor, grid: Grid) -> list[Tensor]:
         """(B, N, D) after each block, of tokens (B, N, D) with positions."""
-        return passed(self.blocks, tokens, grid, recompute=self.recompute and self.training)
+        recompute = self.recompute and self.training
+        return passed(self.blocks, tokens, grid, recompute=recompute)
 
     def tap_maps(self, cube: Tensor) -> list[Tensor]:
         """(B, D, h, w) after the tapped blocks, shallow ones first, as they are."""
-        return self.tapped(self.hidden(cube), self.grid(cube))
+        hidden = self.hidden(cube)
+        return self.tapped(hidden, self.grid(cube))
 
     def tapped(self, hidden: list[Tensor], grid: Grid) -> list[Tensor]:
         """(B, D, h, w) of the tapped ones of (B, N, D) after each block."""
@@ -118,7 +122,8 @@ class SpatVit(nn.Module):
         deepest_first = self.taps(cube)[::-1]
         if self.patch_file:
             return deepest_first
-        return [full_size(tap, cube.shape[-2:]) for tap in deepest_first]
+        size = cube.shape[-2:]
+        return [full_size(tap, size) for tap in deepest_first]
 
 
 def full_size(tap: Tensor, size: Sequence[int]) -> Tensor:

@@ -64,8 +64,10 @@ class Spreading(nn.Module):
     def forward(self, z: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """(N, K, D) of vectors (N, 1, D) and of keys and values (N, heads, K, c) of the kept bands."""
         query = self.qkv(z)  # (N, 1, D)
-        q = query.unflatten(-1, (self.heads, -1)).transpose(1, 2)  # (N, heads, 1, c)
-        logits = (q @ k.transpose(2, 3)) * q.shape[-1] ** -0.5  # (N, heads, 1, K)
+        by_head = query.unflatten(-1, (self.heads, -1))
+        q = by_head.transpose(1, 2)  # (N, heads, 1, c)
+        products = q @ k.transpose(2, 3)
+        logits = products * q.shape[-1] ** -0.5  # (N, heads, 1, K)
         shares = logits.softmax(dim=-1).transpose(2, 3)  # (N, heads, K, 1)
         weighed = shares * v  # (N, heads, K, c)
         side_by_side = weighed.transpose(1, 2).flatten(2)  # (N, K, D)
