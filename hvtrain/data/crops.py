@@ -238,8 +238,9 @@ class Crops(Dataset[Batch]):
         y, x, side = box
         best = self.pack.boxes(k)[: self.settings.data.best_masks]  # (n, 4) xywh
         left, top, width, height = best.T
-        overlap_x = np.minimum(left + width, x + side) - np.maximum(left, x)
-        overlap_y = np.minimum(top + height, y + side) - np.maximum(top, y)
+        right, bottom = left + width, top + height
+        overlap_x = np.minimum(right, x + side) - np.maximum(left, x)
+        overlap_y = np.minimum(bottom, y + side) - np.maximum(top, y)
         return np.flatnonzero((overlap_x > 0) & (overlap_y > 0))
 
 

@@ -110,7 +110,9 @@ def _write(path: Path, images: list[TrainImage]) -> None:
         starts.append(starts[-1] + len(masks))
         sizes.append((masks.height_px, masks.width_px))
         boxes.append(boxes_xywh(masks.rles))
-        qualities += [float(mask.extra.get("quality", mask.score)) for mask in masks.masks]
+        for mask in masks.masks:
+            expected = mask.extra.get("quality", mask.score)
+            qualities.append(float(expected))
         counts += [rle["counts"] for rle in masks.rles]
     lengths = [len(of_mask) for of_mask in counts]
     ends = np.cumsum(lengths)

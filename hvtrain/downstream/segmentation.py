@@ -203,8 +203,9 @@ class Segmentation(Task):
         for name, image in self._images.items():
             labels[name] = self.classes.labels(name, image.classes(), self.settings.truth.ignore_index)
         self._full_labels = dict(labels)
-        by_part = {part: [labels[name] for name in self.parts[part]] for part in PARTS}
-        self.classes.require_work(by_part["train"], by_part["test"])
+        train = [labels[name] for name in self.parts["train"]]
+        test = [labels[name] for name in self.parts["test"]]
+        self.classes.require_work(train, test)
         return labels
 
     def _thin_out(self) -> None:
@@ -223,7 +224,7 @@ class Segmentation(Task):
         """Training images that can be in one batch; all samples are made on the way: nothing is encoded later."""
         groups: dict[Any, list[str]] = defaultdict(list)
         channels: dict[int, str] = {}
-        for name in dict.fromkeys([*self.train, *(n for part in PARTS for n in self.parts[part])]):
+        for name in dict.fromkeys([*self.train, *self._images]):
             sample = self.samples.of(name)
             if sample.picture is not None:
                 channels.setdefault(len(sample.picture), name)

@@ -79,7 +79,10 @@ def _require_ending(out: Path) -> None:
 
 def _write(boxes: np.ndarray, sequence: Track, out: Path) -> str:
     """Publish boxes (T, 4), px; says how many, and beside the true ones how good."""
-    lines = ["\t".join(f"{value:.2f}" for value in box) + "\n" for box in boxes]
+    lines = []
+    for box in boxes:
+        fields = [f"{value:.2f}" for value in box]
+        lines.append("\t".join(fields) + "\n")
     publish_bytes(out, "".join(lines).encode())
     return f"{len(boxes)} boxes{_beside_truth(sequence, boxes)}"
 

@@ -197,7 +197,7 @@ class Tracking(Task):
     def notes(self) -> dict[str, Any]:
         """Sequences and frames per part, and which frames count."""
         counts = {part: len(self.parts[part]) for part in PARTS}
-        frames = {part: sum(len(sequence) for sequence in self.parts[part]) for part in PARTS}
+        frames = {part: sum(map(len, self.parts[part])) for part in PARTS}
         counted = "all frames, as pysot" if self.settings.pysot_compat else "frames with a true box, but the first"
         few = {"trained_on": [sequence.name for sequence in self.train]} if self.choice.labels < 100 else {}
         return {"sequences": counts, "frames": frames, "scores": counted} | few

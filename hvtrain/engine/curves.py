@@ -44,5 +44,9 @@ def _with_curve(rows: Sequence[Mapping[str, str]]) -> list[str]:
     """Columns that have a value in some row."""
     if not rows:
         return []
-    candidates = [name for name in rows[0] if name not in NO_CURVE]
-    return [name for name in candidates if any(row[name] for row in rows)]
+    names = []
+    for name in rows[0]:
+        has_value = any(row[name] for row in rows)
+        if has_value and name not in NO_CURVE:
+            names.append(name)
+    return names

@@ -134,7 +134,8 @@ def _focal(p: Tensor, target: Tensor) -> Tensor:
     """
     is_centre = target == 1
     at_centre = (1 - p) ** NEAR * p.log()
-    elsewhere = (1 - target) ** FAR * p**NEAR * (1 - p).log()
+    weight = (1 - target) ** FAR * p**NEAR
+    elsewhere = weight * (1 - p).log()
     total = torch.where(is_centre, at_centre, elsewhere).sum()
     n_centres = is_centre.sum().clamp(min=1)  # a batch may show none
     return -total / n_centres

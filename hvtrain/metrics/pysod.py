@@ -15,8 +15,9 @@ def pysod(p: np.ndarray, inside: np.ndarray, *, stretched: bool) -> OfMap:
 
     stretched : the map is first brought to [0, 1], unless it is constant
     """
-    if stretched and p.max() > p.min():
-        p = (p - p.min()) / (p.max() - p.min())
+    low, high = p.min(), p.max()
+    if stretched and high > low:
+        p = (p - low) / (high - low)
     n_object = int(inside.sum())
     true_above, false_above = _above(p, inside)
     adaptive = p >= min(2 * p.mean(), 1)

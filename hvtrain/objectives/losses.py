@@ -27,7 +27,8 @@ def dice_loss(logits: Tensor, target: Tensor) -> Tensor:
     """(N, M) dice loss with 1 added above and below, of logits (N, M, h, w) against targets (N, 1, h, w) in {0, 1}."""
     p = logits.sigmoid()
     overlap = (p * target).sum(dim=(2, 3))  # (N, M)
-    areas = p.sum(dim=(2, 3)) + target.sum(dim=(2, 3))
+    mask_px, target_px = p.sum(dim=(2, 3)), target.sum(dim=(2, 3))
+    areas = mask_px + target_px
     alike = (2 * overlap + DICE_SMOOTHING) / (areas + DICE_SMOOTHING)
     return 1 - alike
 

@@ -202,7 +202,8 @@ class PromptObjective(Objective):
         self, prompts: Prompts, logits: Tensor, best: Tensor, target: Tensor, uniform: Tensor, side_px: int
     ) -> Prompts:
         """The next round: one more point where the best answer is wrong, and that answer as a mask."""
-        index = best[..., None, None].expand(-1, -1, *logits.shape[2:])
+        of_best = best[..., None, None]  # (N, 1, 1, 1)
+        index = of_best.expand(-1, -1, *logits.shape[2:])
         answer = logits.detach().gather(1, index)  # (N, 1, L, L); no gradient from round to round
         mask = answer[:, 0] > 0  # (N, L, L)
         point, label = correction(mask, target[:, 0], uniform, side_px)
@@ -247,6 +248,7 @@ def correction(mask: Tensor, target: Tensor, uniform: Tensor, side_px: int) -> t
     # the first cell of that rank; past the end where an empty target has no candidate
     cell = torch.searchsorted(rank, chosen_rank.long()[:, None])
     cell = cell.clamp(max=rank.shape[1] - 1)  # (N, 1)
-    xy = torch.stack([cell % side, cell // side], dim=-1).float()  # (N, 1, 2) cells
+    column, row = cell % side, cell // side
+    xy = torch.stack([column, row], dim=-1).float()  # (N, 1, 2) cells
     point = (xy + 0.5) * (side_px / side) - 0.5  # from the middle of a cell to the middle of a pixel
     return point, inside.gather(1, cell).long()

@@ -119,7 +119,8 @@ class Objective(nn.Module):
         with_target = with_all.gather(2, of_target)[..., 0]  # (B*K, 4)
         with_target = with_target * on_object[:, None]  # beside all objects there is nothing to meet
         # a point may mean whatever it lies on, a box one object alone
-        true_iou = torch.where(is_box[:, None], with_target, with_all.amax(dim=2))
+        with_any = with_all.amax(dim=2)  # (B*K, 4)
+        true_iou = torch.where(is_box[:, None], with_target, with_any)
         of_three = with_target[:, 1:]
         trusted = iou[:, 1:].argmax(dim=1)
         is_click = on_object & ~is_box
@@ -142,7 +143,8 @@ class Training:
         torch.manual_seed(SEED)
         out.mkdir(parents=True, exist_ok=True)
         self.out, self.device = out, next(sam.parameters()).device
-        self.objective = Objective(SpectralEncoder(topology).to(self.device), sam)
+        encoder = SpectralEncoder(topology).to(self.device)
+        self.objective = Objective(encoder, sam)
         self.average = moving_average(self.objective.network, AVERAGED)
         self.optimiser = _optimiser(self.objective.network)
         self.step, self.seconds = 0, 0.0
@@ -242,7 +244,8 @@ def _iou_with_all(logits: Tensor, masks: Tensor) -> Tensor:
     """(B*K, A, M) IoU of answers (B*K, A, P, P) with all masks (B, M, P, P) of their image."""
     n_answers, n_objects = logits.shape[1], masks.shape[1]
     n_px = masks[0, 0].numel()
-    answers = (logits > 0).view(len(masks), -1, n_px).float()  # (B, K*A, P*P)
+    is_in = logits > 0  # (B*K, A, P, P)
+    answers = is_in.view(len(masks), -1, n_px).float()  # (B, K*A, P*P)
     objects = masks.flatten(2).float()  # (B, M, P*P)
     common = answers @ objects.mT  # (B, K*A, M) px; exact up to 2**24
     answer_px = answers.sum(dim=2)[..., None]  # (B, K*A, 1)

@@ -72,7 +72,8 @@ def plan_batch(shape: Shape, step: int) -> Plan:
     targets    : (B, K) which of the masks is asked for, or NOTHING
     """
     rng = np.random.default_rng([step, 81])
-    side = int(rng.choice(SCENE_SIDES, p=SCENE_SHARES) * shape.input_px)
+    in_inputs = rng.choice(SCENE_SIDES, p=SCENE_SHARES)
+    side = int(in_inputs * shape.input_px)
     cut = side > shape.input_px and rng.random() < CUT_SHARE
     first_seed = TRAIN_SEEDS + step * shape.images
     plans = [_plan(shape, side, cut, first_seed + k, rng) for k in range(shape.images)]
@@ -118,7 +119,8 @@ def _plan(shape: Shape, side: int, cut: bool, seed: int, rng: np.random.Generato
     window = _window(side, shape.input_px, rng) if cut else np.s_[:, :]
     table, n_bands, centres_nm = _signals(camera, parts, rng)
     hw = _image_hw(shape.input_px, rng)
-    cells = _cells([mask[window] for mask in masks], shape.input_px, hw)
+    in_window = [mask[window] for mask in masks]
+    cells = _cells(in_window, shape.input_px, hw)
     # of equal size for all images, so that they stack; packed, since plans travel between processes
     packed = np.zeros((MAX_OBJECTS, shape.input_px, shape.input_px // 8), np.uint8)
     packed[: len(cells)] = np.packbits(cells, axis=2)
@@ -220,7 +222,8 @@ def _prompts(shape: Shape, cells: np.ndarray, hw: tuple[int, int], rng: np.rando
         x = rng.uniform(0, width - 1)
         y = rng.uniform(0, height - 1)
         points[k] = x, y
-        holding = np.flatnonzero(cells[:, round(y), round(x)])
+        is_there = cells[:, round(y), round(x)]  # (M,)
+        holding = np.flatnonzero(is_there)
         if len(holding):  # a part or its whole
             targets[k] = rng.choice(holding)
     for k in range(n_anywhere, n_prompts):

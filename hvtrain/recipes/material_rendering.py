@@ -45,12 +45,15 @@ def render(plan: Plan, input_px: int, generator: torch.Generator) -> Rendered:
     surface = plan["surface"]
     if signal.shape[-1] != input_px:
         signal = F.interpolate(signal, (input_px, input_px), mode="bilinear", antialias=True)
-        surface = F.interpolate(surface[:, None].float(), (input_px, input_px))[:, 0]
+        numbers = surface[:, None].float()
+        surface = F.interpolate(numbers, (input_px, input_px))[:, 0]  # nearest: numbers have no mean
     place = torch.arange(input_px, device=signal.device)
-    height, width = plan["hw"][:, :1, None], plan["hw"][:, 1:, None]  # each (B, 1, 1)
+    height = plan["hw"][:, :1, None]  # (B, 1, 1)
+    width = plan["hw"][:, 1:, None]
     valid = (place[:, None] < height) & (place < width)  # (B, P, P)
     spectra, light = conditioned(signal * valid[:, None], valid)
-    return Rendered(spectra, light, valid, plan["centres_nm"], _unpacked(plan["masks"]), surface.long())
+    masks = _unpacked(plan["masks"])
+    return Rendered(spectra, light, valid, plan["centres_nm"], masks, surface.long())
 
 
 @torch.no_grad()
@@ -81,9 +84,11 @@ def flat_picture(scene: Rendered) -> Tensor:
 def _exposed(plan: Plan, generator: torch.Generator) -> Tensor:
     """(B, G, S, S) what the camera records; groups that are not there stay zero."""
     surface = plan["surface"].long()
-    n_groups, side = plan["table"].shape[2], surface.shape[1]
-    row_of_table = surface.flatten(1)[..., None].expand(-1, -1, n_groups)  # (B, S*S, G)
-    signal = plan["table"].gather(1, row_of_table)
+    side = surface.shape[1]
+    table = plan["table"]  # (B, surfaces, G)
+    of_pixel = surface.flatten(1)[..., None]  # (B, S*S, 1)
+    row_of_table = of_pixel.expand(-1, -1, table.shape[2])
+    signal = table.gather(1, row_of_table)  # (B, S*S, G)
     clean = signal.mT.unflatten(2, (side, side))  # (B, G, S, S)
     lit = clean * plan["brightness"].float()[:, None]
     blurred = _blurred(lit)
@@ -93,8 +98,8 @@ def _exposed(plan: Plan, generator: torch.Generator) -> Tensor:
     factor = of_mean * plan["noise"][:, None]  # (B, G)
     noise = torch.randn(blurred.shape, device=blurred.device, generator=generator)
     noisy = blurred + sigma * factor[:, :, None, None] * noise
-    is_there = (plan["n_bands"] > 0)[:, :, None, None]
-    return noisy.clamp(min=0) * is_there
+    is_there = plan["n_bands"] > 0  # (B, G)
+    return noisy.clamp(min=0) * is_there[:, :, None, None]
 
 
 def _blurred(image: Tensor) -> Tensor:
@@ -104,8 +109,10 @@ def _blurred(image: Tensor) -> Tensor:
     kernel = kernel / kernel.sum()
     planes = image.flatten(0, 1)[:, None]  # (B*C, 1, H, W)
     padded = F.pad(planes, (PSF_REACH_PX,) * 4, mode="reflect")
-    across = F.conv2d(padded, kernel.view(1, 1, 1, -1))
-    blurred = F.conv2d(across, kernel.view(1, 1, -1, 1))
+    # a Gaussian is separable: a row of weights, then a column
+    row, column = kernel.view(1, 1, 1, -1), kernel.view(1, 1, -1, 1)
+    across = F.conv2d(padded, row)
+    blurred = F.conv2d(across, column)
     return blurred.view_as(image)
 
 

@@ -67,7 +67,8 @@ def cube_batch(stage: Stage, step: int) -> Batch:
     gain = _gain(camera.centres_nm, rng)
     fields: Collected = defaultdict(list)
     boxed = bool(rng.random() < stage.boxed)
-    size = int(min(stage.scene_px) if len(bands) > MANY_BANDS else rng.choice(stage.scene_px))
+    has_many = len(bands) > MANY_BANDS
+    size = int(min(stage.scene_px) if has_many else rng.choice(stage.scene_px))
     for seed in stage.seeds(step):
         scene = make_scene(camera, size, seed)
         turn = int(rng.integers(8))
@@ -245,7 +246,8 @@ def _drawn(objects: list[_Object], n: int, share: float, rng: np.random.Generato
     of_visible = (1 - share) / max(1, (~hidden).sum())
     weight = np.where(hidden, of_hidden, of_visible)
     # divided again: where there is one kind only, its weights add up to its share
-    chosen = rng.choice(len(objects), n, p=weight / weight.sum())
+    chances = weight / weight.sum()
+    chosen = rng.choice(len(objects), n, p=chances)
     return [objects[k] for k in chosen]
 
 
