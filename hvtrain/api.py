@@ -69,7 +69,8 @@ class Backbone(nn.Module):
         self.network.require_bands(bands)
         device = next(self.parameters()).device
         with nullcontext() if self.learns else torch.no_grad():
-            return maps_of_images(self.network, finite(values.to(device).float()), bands, gsd_m)
+            numbers = finite(values.to(device).float())  # (B, C, H, W)
+            return maps_of_images(self.network, numbers, bands, gsd_m)
 
     forward = features
 
@@ -89,8 +90,9 @@ def _image(image: Image, wavelengths_nm: Sequence[float] | np.ndarray | None) ->
         # torch does not compute with unsigned integers of two bytes, which is what cameras store
         # nor with another machine's byte order, or more than eight bytes
         is_torch = image.dtype in (np.float16, np.float32, np.float64)
-        number = image if is_torch else image.astype(np.float32)
-        values = torch.from_numpy(np.ascontiguousarray(number.transpose(2, 0, 1)))[None]
+        numbers = image if is_torch else image.astype(np.float32)
+        channels_first = np.ascontiguousarray(numbers.transpose(2, 0, 1))
+        values = torch.from_numpy(channels_first)[None]  # (1, C, H, W)
     elif isinstance(image, Tensor):
         values = image
     else:

@@ -70,7 +70,8 @@ def evaluate(
     scores = scores_of(layout, run, distill=distill)
     rows = table(scores, run.evaluation.clicks)
     for_people = markdown(rows)
-    for_programs = "".join("\t".join(row) + "\n" for row in rows)
+    lines = ["\t".join(row) + "\n" for row in rows]
+    for_programs = "".join(lines)
     out = RunFiles(layout.pretrain(run.run)).evaluation
     publish_bytes(out.with_suffix(".md"), for_people.encode())
     publish_bytes(out, for_programs.encode())
@@ -97,7 +98,8 @@ def features(
 
     shapes = write_maps(cube, out, checkpoint, merge_blocks=merge_blocks, image_size_px=image_size_px, gsd_m=gsd_m)
     sizes = [" x ".join(map(str, shape)) for shape in shapes]
-    typer.echo(f"{out}: " + ", ".join(sizes))
+    of_scales = ", ".join(sizes)
+    typer.echo(f"{out}: {of_scales}")
 
 
 @app.command()
@@ -159,12 +161,17 @@ def cost(
     from hvtrain.tasks.cost import Asked, cost_table, costs
     from hvtrain.tasks.table import lined
 
-    student = validated(StudentSettings, {"backbone": backbone, "size": size, "crop_px": side_px}, "hvtrain cost")
+    given = {"backbone": backbone, "size": size, "crop_px": side_px}
+    student = validated(StudentSettings, given, "hvtrain cost")
     counts = [part.strip() for part in bands.split(",")]
     if not all(count.isdigit() and int(count) for count in counts):
         raise ConfigError(f"--bands {bands!r}: expected numbers joined by commas, e.g. 25,128,204")
-    asked = [Asked(student, int(count), bf16=bf16, compile=compiled, threads=threads) for count in counts]
-    typer.echo(lined(cost_table(costs(asked))).rstrip())
+    measurements = []
+    for count in counts:
+        one = Asked(student, int(count), bf16=bf16, compile=compiled, threads=threads)
+        measurements.append(one)
+    rows = cost_table(costs(measurements))
+    typer.echo(lined(rows).rstrip())
 
 
 register_downstream(app)
@@ -180,7 +187,9 @@ def _settings(
     tree = None if settings and teacher and results else load_config(config)
     run = parse_stage(PretrainSettings, settings) if settings else _of(tree).pretrain
     teacher_settings = parse_stage(TeacherSettings, teacher) if teacher else _of(tree).teacher.resolved()
-    return run, run.follows(teacher_settings.backend), results or Path(_of(tree).results)
+    distill = run.follows(teacher_settings.backend)
+    root = results or Path(_of(tree).results)
+    return run, distill, root
 
 
 def _of(tree: Config | None) -> Config:

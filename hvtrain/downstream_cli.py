@@ -58,8 +58,9 @@ def adapt(
     leak = facts["notes"].get("leak")
     if leak:
         typer.echo(leak["says"], err=True)
-    figures = ", ".join(f"{name} {value:.4f}" for name, value in facts["scores"]["test"].items())
-    typer.echo(f"{folder}: {figures}")
+    scores = facts["scores"]["test"]
+    figures = [f"{name} {value:.4f}" for name, value in scores.items()]
+    typer.echo(f"{folder}: {', '.join(figures)}")
 
 
 def predict(
@@ -99,11 +100,13 @@ def predict(
         if backbone is not None:
             raise ConfigError("--backbone is for heads that were trained on one; sam has its own: leave it out")
         camera = TrackCameraSettings(descriptor=descriptor, frames=frames or "*.png")
-        typer.echo(f"{out}: {predict_by_sam(checkpoint, cube, out, camera, box)}")
+        answer = predict_by_sam(checkpoint, cube, out, camera, box)
+        typer.echo(f"{out}: {answer}")
         return
     if descriptor is not None or frames is not None:
         raise ConfigError("--descriptor and --frames are for sam: a finished head knows its cameras; leave them out")
-    typer.echo(f"{out}: {write(Path(head), cube, out, backbone, box)}")
+    answer = write(Path(head), cube, out, backbone, box)
+    typer.echo(f"{out}: {answer}")
 
 
 def compare(folder: Annotated[Path, typer.Argument(help="folder with runs, at any depth")]) -> None:

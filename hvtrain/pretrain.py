@@ -59,7 +59,8 @@ def run_key(settings: PretrainSettings, corpus: Corpus) -> str:
     """Identity of a run: settings, everything it reads, and the weights it starts from."""
     start = start_file(settings.student)
     weights = file_sha256(start) if start else ""  # a file of the same name may change
-    content = json.dumps([settings.canonical(), corpus.identity, weights])
+    depends_on = [settings.canonical(), corpus.identity, weights]
+    content = json.dumps(depends_on)
     return hashlib.sha256(content.encode()).hexdigest()
 
 
@@ -89,7 +90,8 @@ def pretrain(layout: Layout, settings: PretrainSettings, *, distill: bool) -> Pa
         if problem:
             raise ResultsError(problem)
         if not complete:
-            _train(fabric, settings, corpus, files, key, open_pack(packs, corpus.of("train")))
+            pack = open_pack(packs, corpus.of("train"))
+            _train(fabric, settings, corpus, files, key, pack)
     return files.folder
 
 
@@ -105,7 +107,8 @@ def _prepare(files: RunFiles, key: str, packs: Path, corpus: Corpus) -> bool:
         return True
     make_folder(files.folder)
     sweep(files.checkpoint)
-    publish_bytes(files.identity, pretty({"key": key, "facts": None}))
+    unfinished = {"key": key, "facts": None}
+    publish_bytes(files.identity, pretty(unfinished))
     open_pack(packs, corpus.of("train"))  # made by one process, then opened by all
     return False
 
@@ -121,11 +124,13 @@ def _train(
         student.require_bands(camera.wavelengths_nm)  # sizes may narrow what a backbone of its kind can read
     if hardware.checkpoint_blocks:
         student.save_memory()
-    objective = make_objective(student, settings, torch.from_numpy(corpus.teacher_centre))
+    centre = torch.from_numpy(corpus.teacher_centre)  # (D,)
+    objective = make_objective(student, settings, centre)
     _require_something_left(objective, corpus)
     crops = _crops(corpus, pack, settings, student, objective)
     # a camera that is only held out or unseen has no image to train on
-    images_of = [crops.by_camera.get(camera, []) for camera in range(len(corpus.cameras))]
+    n_cameras = len(corpus.cameras)
+    images_of = [crops.by_camera.get(camera, []) for camera in range(n_cameras)]
     schedule = Schedule(
         images_of,
         batch=optimiser.batch_images,
@@ -135,7 +140,8 @@ def _train(
     )
     pace = _pace(optimiser, hardware)
     draw = partial(_draw, settings=settings, student=student, objective=objective)
-    facts = {"key": key, "backbone": student.name, "topology": _plain(student.sizes())}
+    sizes = _plain(student.sizes())
+    facts = {"key": key, "backbone": student.name, "topology": sizes}
     loop = Loop(
         fabric,
         objective,
@@ -156,7 +162,8 @@ def _train(
         world=fabric.world_size,
         parts=optimiser.accumulate,
     )
-    loader = make_loader(crops, order, hardware, pin=fabric.device.type == "cuda")
+    on_gpu = fabric.device.type == "cuda"
+    loader = make_loader(crops, order, hardware, pin=on_gpu)  # pinned: the copy to the GPU does not wait
     rate = partial(cosine_rate, settings=optimiser)
     log = Log(files, objective.names, first_step=loop.step, n_steps=pace.steps, active=fabric.is_global_zero)
     loop.play(loader, rate, until=pace.steps, log=log, n_images=len(crops.images))
@@ -199,7 +206,8 @@ def _draw(
         draw_predictions(out, batch, student, settings.student.crop_px)
     for part in objective.objectives:
         if isinstance(part, MaskedObjective):
-            draw_spectra(out.with_stem(f"{out.stem}_{part.name}"), part.spectra(batch))
+            beside = out.with_stem(f"{out.stem}_{part.name}")
+            draw_spectra(beside, part.spectra(batch))
 
 
 def _require_equal_parts(batch_images: int, world_size: int, accumulate: int) -> None:
@@ -245,10 +253,15 @@ def _hand_on(loop: Loop, settings: PretrainSettings, corpus: Corpus, files: RunF
         "weights_sha256": file_sha256(files.weights),
         "hvlabel_version": __version__,
     }
-    publish_bytes(files.identity, pretty({"key": key, "facts": facts}))
+    # run.json, which a workflow waits for, comes last: whoever sees it finds a complete run
+    finished = {"key": key, "facts": facts}
+    publish_bytes(files.identity, pretty(finished))
     publish_bytes(files.facts, pretty(facts))
 
 
 def _plain(sizes: dict[str, Any]) -> dict[str, Any]:
     """Sizes as a checkpoint may hold them: lists, no tuples."""
-    return {name: list(value) if isinstance(value, tuple) else value for name, value in sizes.items()}
+    plain = {}
+    for name, value in sizes.items():
+        plain[name] = list(value) if isinstance(value, tuple) else value
+    return plain

@@ -42,7 +42,8 @@ def make_student(settings: StudentSettings, seed: int) -> Backbone:
 
 def _holder(student: Backbone, state: Mapping[str, Tensor]) -> Backbone:
     """What a state dict is of: the student, or, in a file that was imported, its backbone alone."""
-    if isinstance(student, PromptedBackbone) and not any(name.startswith(OF_BACKBONE) for name in state):
+    is_whole = any(name.startswith(OF_BACKBONE) for name in state)
+    if isinstance(student, PromptedBackbone) and not is_whole:
         return student.backbone
     return student
 

@@ -54,7 +54,8 @@ class HyperFreeBackbone(HyperFree, Backbone):
         rng: random.Random | None = None,
     ) -> FeatureMaps:
         """As the contract says; in training slots of the dictionary are drawn from rng."""
-        maps = super().encode(cube, wavelengths_nm, gsd_m, test_mode=rng is None, rng=rng)
+        in_test = rng is None
+        maps = super().encode(cube, wavelengths_nm, gsd_m, test_mode=in_test, rng=rng)
         return FeatureMaps.of(maps, cube.shape[-1])
 
     def require_bands(self, wavelengths_nm: Sequence[float]) -> None:

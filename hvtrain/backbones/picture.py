@@ -30,7 +30,8 @@ class SamPicture(Backbone):
     def __init__(self, network: Sam) -> None:
         super().__init__()
         self.network = network.image_encoder
-        self.dim, self.side_px, self.stride_px = OUT_DIM, network.input_px, STRIDE_PX
+        self.dim, self.stride_px = OUT_DIM, STRIDE_PX
+        self.side_px = network.input_px
 
     def encode(
         self,

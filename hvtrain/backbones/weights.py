@@ -31,7 +31,8 @@ def load_into(network: Backbone, state: Mapping[str, Tensor], source: str) -> No
     """
     expected = network.state_dict()
     optional = network.may_be_missing()
-    absent = {name for name in expected if name not in state and name.startswith(optional)}
+    missing = [name for name in expected if name not in state]
+    absent = {name for name in missing if name.startswith(optional)}
     expected = {name: tensor for name, tensor in expected.items() if name not in absent}
     tables = network.position_tables()
     wrong = []
@@ -55,7 +56,8 @@ def _fitted(given: Tensor, expected: Tensor) -> Tensor:
     if given.shape == expected.shape:
         return given
     along = given.T[None]  # (1, d, 2g - 1): interpolate works on the last axis
-    return F.interpolate(along, size=expected.shape[0], mode="linear")[0].T
+    resized = F.interpolate(along, size=expected.shape[0], mode="linear")
+    return resized[0].T
 
 
 def export(
@@ -65,7 +67,9 @@ def export(
 
     sizes, name : of the backbone; written beside the tensors of a .safetensors file, which alone do not tell all sizes
     """
-    whole = {key: tensor.detach().cpu().contiguous() for key, tensor in state.items()}  # safetensors refuses views
+    whole = {}
+    for key, tensor in state.items():
+        whole[key] = tensor.detach().cpu().contiguous()  # safetensors refuses views
     if path.suffix == ".safetensors":
         facts = None if sizes is None else {SIZES: json.dumps(sizes)}
         if facts is not None and name != DEFAULT:
@@ -87,4 +91,5 @@ def recorded_sizes(path: Path) -> tuple[str, dict[str, Any]] | None:
         facts = file.metadata() or {}
     if SIZES not in facts:
         return None
-    return facts.get(NAME, DEFAULT), json.loads(facts[SIZES])
+    name = facts.get(NAME, DEFAULT)
+    return name, json.loads(facts[SIZES])

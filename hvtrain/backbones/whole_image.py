@@ -39,10 +39,11 @@ class ImageMaps:
         for n_pixels, n_cells in zip(self.size_px, of_cells.shape[2:], strict=True):
             middle_px = torch.arange(n_pixels, device=of_cells.device) + 0.5
             # grid_sample counts from -1 to 1 over all cells, of which the last may be cut by the image's edge
-            grid.append(2 * middle_px / (self.strides_px[k] * n_cells) - 1)
-        y, x = torch.meshgrid(*grid, indexing="ij")
-        xy = torch.stack([x, y], dim=-1).to(of_cells.dtype)
-        places = xy.expand(len(of_cells), -1, -1, -1)  # (B, H, W, 2)
+            covered_px = self.strides_px[k] * n_cells
+            grid.append(2 * middle_px / covered_px - 1)
+        y, x = torch.meshgrid(*grid, indexing="ij")  # (H, W) each
+        xy = torch.stack([x, y], dim=-1)  # (H, W, 2); grid_sample takes x first
+        places = xy.to(of_cells.dtype).expand(len(of_cells), -1, -1, -1)  # (B, H, W, 2)
         return F.grid_sample(of_cells, places, align_corners=False, padding_mode="border")
 
 
@@ -59,15 +60,15 @@ def maps_of_images(network: Backbone, images: Tensor, wavelengths_nm: Sequence[f
     x, (height, width) = fitted(images, side_px)
     x = padded(in_range(x, network.input_range), side_px)  # in range first: padding shall not count
     input_gsd_m = gsd_m * longest_px / side_px
-    maps = network.encode(x, wavelengths_nm, [input_gsd_m] * len(x))
+    of_images = [input_gsd_m] * len(x)
+    maps = network.encode(x, wavelengths_nm, of_images)
     cut = []
     for whole in maps:
         # cells that the image reaches into, rounded up
         rows = -(-height * whole.shape[2] // side_px)
         columns = -(-width * whole.shape[3] // side_px)
         cut.append(whole[:, :, :rows, :columns])
-    return ImageMaps(
-        maps=tuple(cut),
-        strides_px=tuple(longest_px / whole.shape[2] for whole in maps),
-        size_px=(images.shape[2], images.shape[3]),
-    )
+    # the longest side fills the whole input, so that it alone tells the stride
+    strides_px = tuple(longest_px / whole.shape[2] for whole in maps)
+    size_px = (images.shape[2], images.shape[3])
+    return ImageMaps(maps=tuple(cut), strides_px=strides_px, size_px=size_px)

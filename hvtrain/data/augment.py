@@ -33,14 +33,17 @@ def augmented(
         return x, bands
     random = rng(seed, NETWORK, step, 1)  # (NETWORK, step) alone is the network's own
     if data.spectral_jitter:
-        knots = torch.from_numpy(random.normal(0, data.spectral_jitter, (1, 1, GAIN_KNOTS))).float()
-        gain = 1 + F.interpolate(knots, size=len(bands), mode="linear", align_corners=True)[0, 0]  # (C,)
+        drawn = random.normal(0, data.spectral_jitter, (1, 1, GAIN_KNOTS))
+        knots = torch.from_numpy(drawn).float()
+        smooth = F.interpolate(knots, size=len(bands), mode="linear", align_corners=True)
+        gain = 1 + smooth[0, 0]  # (C,) in the order of wavelengths
         rank = torch.tensor(bands).argsort().argsort()  # channels may be stored in any order of wavelength
         of_channel = gain[rank].clamp(min=MIN_GAIN).to(x.device)  # (C,)
         x = x * of_channel[None, :, None, None]
     order = random.permutation(len(bands))
     n_left_out = int(random.random() * data.band_dropout * len(bands))
-    kept = sorted(order[: len(bands) - n_left_out])  # in the order of the channels
+    n_kept = len(bands) - n_left_out
+    kept = sorted(order[:n_kept])  # in the order of the channels
     fewer = tuple(bands[k] for k in kept)
     if not fits(fewer):
         return x, bands

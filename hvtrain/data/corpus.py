@@ -169,7 +169,8 @@ class _Cameras:
 
     def number_of(self, dataset: str, cube: Path) -> int:
         """Position of a cube's camera; BandError if the backbone cannot read it."""
-        bands = tuple(float(nm) for nm in read_attributes(cube)["wavelengths_nm"])
+        recorded = read_attributes(cube)["wavelengths_nm"]
+        bands = tuple(float(nm) for nm in recorded)
         if bands not in self.known:
             if self._require_bands is not None:
                 self._check(dataset, bands)
@@ -204,7 +205,8 @@ def _identity(trained: Sequence[TrainImage], teacher: Mapping[tuple[str, str], s
         cube_key = read_attributes(image.cube).get("key")
         teacher_key = teacher.get((image.dataset, image.image_id), "")
         content.append([image.name, image.label_digest, cube_key, teacher_key])
-    return hashlib.sha256(json.dumps(content).encode()).hexdigest()
+    text = json.dumps(content)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _entries(layout: Layout, stage: str) -> dict[tuple[str, str], str]:
@@ -225,13 +227,20 @@ def _hold_out(images: list[TrainImage], share: float) -> list[TrainImage]:
             by_camera[image.camera].append(image)
     held_out: set[str] = set()
     for group in by_camera.values():
-        # by a hash of the name: the same images stay held out when others are added
-        ranked = sorted(group, key=lambda image: hashlib.sha256(image.name.encode()).digest())
+        ranked = sorted(group, key=_rank)
         n_held_out = round(share * len(group))
         if share > 0 and len(group) >= MIN_FOR_HELD_OUT:
             n_held_out = max(n_held_out, 1)
         held_out |= {image.name for image in ranked[:n_held_out]}
-    return [replace(image, split="heldout") if image.name in held_out else image for image in images]
+    marked = []
+    for image in images:
+        marked.append(replace(image, split="heldout") if image.name in held_out else image)
+    return marked
+
+
+def _rank(image: TrainImage) -> bytes:
+    """By a hash of the name: the same images stay held out when others are added."""
+    return hashlib.sha256(image.name.encode()).digest()
 
 
 def _teacher_facts(images: Sequence[TrainImage]) -> tuple[int, np.ndarray]:
@@ -265,4 +274,5 @@ def _teacher_facts(images: Sequence[TrainImage]) -> tuple[int, np.ndarray]:
         mean = np.asarray(features.attributes["mean"], np.float64)  # float64: sums of many images
         total = mean if total is None else total + mean
     assert total is not None
-    return len(total), (total / len(images)).astype(np.float32)
+    centre = total / len(images)
+    return len(centre), centre.astype(np.float32)

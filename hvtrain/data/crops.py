@@ -79,7 +79,8 @@ class Crops(Dataset[Batch]):
         camera = self.cameras[self.images[first].camera]
         side_px = self._side_px(step)
         dtype = _stored_type([self.images[k] for _, _, k in places])
-        cubes = _empty((len(places), len(camera.wavelengths_nm), side_px, side_px), dtype)  # (B, C, s, s)
+        shape = (len(places), len(camera.wavelengths_nm), side_px, side_px)
+        cubes = _empty(shape, dtype)  # (B, C, s, s)
         problems: list[str] = []
         samples = []
         for place, out in zip(places, cubes.numpy(), strict=True):
@@ -99,14 +100,16 @@ class Crops(Dataset[Batch]):
         if self.with_masks:
             rounds_and_masks = settings.prompts.corrections, settings.data.masks_per_image
             batch.boxed = begins_with_boxes(settings.seed, step, settings.prompts.box_share)
-            batch.uniform = correction_draws(settings.seed, step, batch.position.tolist(), rounds_and_masks)
+            positions = batch.position.tolist()
+            batch.uniform = correction_draws(settings.seed, step, positions, rounds_and_masks)
         return batch
 
     def _side_px(self, step: int) -> int:
         """Side of a step's crops in px of the cube: one zoom for all, so that they stack."""
         low, high = self.settings.data.scale
         # equal chances for equal ratios: half and double are as far from 1
-        zoom = low * (high / low) ** rng(self.settings.seed, CROP, step).random()
+        draw = rng(self.settings.seed, CROP, step).random()
+        zoom = low * (high / low) ** draw
         return max(1, round(self.settings.student.crop_px * zoom))
 
     def bytes_of(self, n_samples: int) -> int:
@@ -163,14 +166,16 @@ class Crops(Dataset[Batch]):
         if side == out.shape[-1]:
             cube.plain(cube.read(*box, threads=1, out=out))
         else:  # an image smaller than the crop: brought to the size of the others
-            out[:] = _enlarged(cube.plain(cube.read(*box, threads=1)), out.shape[-1])
+            values = cube.plain(cube.read(*box, threads=1))
+            out[:] = _enlarged(values, out.shape[-1])
         input_per_cube = crop_px / side  # px of the network's input per px of the cube
         sample: dict[str, Any] = {"flips": flips, "zoom": np.float32(1 / input_per_cube), "name": image.name}
         if self.with_masks:
             sample |= self._masks(k, (y, x, side), flips, random)
         if self.with_tokens:
             assert image.features is not None
-            tokens = tokens_of_box(_open_features(image.features), (y, x, side), self.grid)
+            features = _open_features(image.features)
+            tokens = tokens_of_box(features, (y, x, side), self.grid)
             sample["teacher"] = np.ascontiguousarray(mirrored(tokens, flips))
         return sample
 
@@ -201,11 +206,13 @@ class Crops(Dataset[Batch]):
         y, x, side = box
         data, jitter = self.settings.data, self.settings.prompts.box_jitter
         qualities = self.pack.quality(k)  # (n,)
-        candidates = in_drawn_order(self._in_box(k, box), qualities, data.draw_temperature, random)
+        reaching = self._in_box(k, box)
+        candidates = in_drawn_order(reaching, qualities, data.draw_temperature, random)
         masks, points, boxes, weights = [], [], [], []
         for mask in candidates[: TRIES * data.masks_per_image]:
             whole = decode(self.pack.rle(k, int(mask)))  # (H, W)
-            cropped = mirrored(whole[y : y + side, x : x + side], flips)  # (side, side)
+            part = whole[y : y + side, x : x + side]
+            cropped = mirrored(part, flips)  # (side, side)
             cells = covered_cells(cropped, self.logits_px)  # (L, L)
             if not can_be_asked_for(cells, data.max_area_share):
                 continue
@@ -231,14 +238,16 @@ class Crops(Dataset[Batch]):
         y, x, side = box
         best = self.pack.boxes(k)[: self.settings.data.best_masks]  # (n, 4) xywh
         left, top, width, height = best.T
-        overlap_x = np.minimum(left + width, x + side) - np.maximum(left, x)
-        overlap_y = np.minimum(top + height, y + side) - np.maximum(top, y)
+        right, bottom = left + width, top + height
+        overlap_x = np.minimum(right, x + side) - np.maximum(left, x)
+        overlap_y = np.minimum(bottom, y + side) - np.maximum(top, y)
         return np.flatnonzero((overlap_x > 0) & (overlap_y > 0))
 
 
 def _scaled(px: np.ndarray, scale: float) -> np.ndarray:
     """Places in px, float32, on a grid `scale` times as fine: the centre of pixel 0 lies half a pixel from the edge."""
-    return ((px + 0.5) * scale - 0.5).astype(np.float32)
+    scaled = (px + 0.5) * scale - 0.5
+    return scaled.astype(np.float32)
 
 
 def _origin(size: int, side: int, chunk: int, random: np.random.Generator) -> int:
@@ -250,7 +259,8 @@ def _origin(size: int, side: int, chunk: int, random: np.random.Generator) -> in
 def _enlarged(values: np.ndarray, side_px: int) -> np.ndarray:
     """(C, side, side) in the stored type, of values (C, s, s)."""
     x = torch.from_numpy(values.astype(np.float32))[None]  # (1, C, s, s)
-    return resized(finite(x), side_px)[0].numpy().astype(values.dtype)
+    enlarged = resized(finite(x), side_px)[0]
+    return enlarged.numpy().astype(values.dtype)
 
 
 def _empty(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Tensor:
@@ -259,8 +269,10 @@ def _empty(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Tensor:
     if get_worker_info() is None:
         return torch.empty(shape, dtype=torch_dtype)
     # as torch's own collating does: what a worker hands over in such memory is not copied
-    shared: Any = torch.UntypedStorage._new_shared(math.prod(shape) * torch_dtype.itemsize)
-    return torch.empty(0, dtype=torch_dtype).set_(shared).reshape(shape)
+    n_bytes = math.prod(shape) * torch_dtype.itemsize
+    shared: Any = torch.UntypedStorage._new_shared(n_bytes)
+    flat = torch.empty(0, dtype=torch_dtype).set_(shared)
+    return flat.reshape(shape)
 
 
 def _stored_type(images: list[TrainImage]) -> np.dtype[Any]:

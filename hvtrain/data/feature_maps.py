@@ -32,9 +32,11 @@ class FeatureMaps(Sequence[Tensor]):
     @property
     def side_px(self) -> int:
         """Side of the network's input."""
-        return round(self.strides_px[-1] * self.maps[-1].shape[-1])
+        n_cells = self.maps[-1].shape[-1]
+        return round(self.strides_px[-1] * n_cells)  # rounded: a stride may be a fraction that no float holds
 
     @classmethod
     def of(cls, maps: Sequence[Tensor], side_px: int) -> FeatureMaps:
         """Maps of a square input of side_px."""
-        return cls(tuple(maps), tuple(side_px / m.shape[-1] for m in maps))
+        strides_px = tuple(side_px / of_scale.shape[-1] for of_scale in maps)
+        return cls(tuple(maps), strides_px)

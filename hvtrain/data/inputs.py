@@ -25,7 +25,8 @@ def resized(x: Tensor, side_px: int) -> Tensor:
     """(B, C, S, S) of (B, C, s, s) float32, bilinear with antialiasing."""
     if x.shape[-1] == side_px:
         return x
-    return F.interpolate(x, size=(side_px, side_px), mode="bilinear", align_corners=False, antialias=True)
+    size = (side_px, side_px)
+    return F.interpolate(x, size=size, mode="bilinear", align_corners=False, antialias=True)
 
 
 def network_input(cube: Tensor, flips: Tensor, side_px: int, input_range: InputRange = "unit_max") -> Tensor:
@@ -50,8 +51,10 @@ def in_range(x: Tensor, input_range: InputRange) -> Tensor:
     if input_range == "stored":
         return x
     if input_range == "photograph":
-        mean, deviation = (x.new_tensor(levels).view(3, 1, 1) for levels in (PIXEL_MEAN, PIXEL_STD))
+        mean = x.new_tensor(PIXEL_MEAN).view(3, 1, 1)
+        deviation = x.new_tensor(PIXEL_STD).view(3, 1, 1)
         return (x - mean) / deviation
     peak = x.amax(dim=(1, 2, 3), keepdim=True)  # (B, 1, 1, 1)
     # an image of zeros stays one: a camera of which nothing can be read is shown so
-    return x / torch.where(peak > 0, peak, torch.ones_like(peak))
+    divisor = torch.where(peak > 0, peak, torch.ones_like(peak))
+    return x / divisor

@@ -61,7 +61,8 @@ class LabelPack:
 
     def _of(self, image: int) -> slice:
         """Where an image's masks are among those of all images."""
-        return slice(int(self.starts[image]), int(self.starts[image + 1]))
+        first, end = self.starts[image], self.starts[image + 1]
+        return slice(int(first), int(end))
 
     def rle(self, image: int, mask: int) -> Rle:
         """Run lengths of an image's mask, counted from 0 within the image."""
@@ -77,7 +78,8 @@ def open_pack(folder: Path, images: list[TrainImage]) -> LabelPack:
     ResultsError if a label does not belong to its cube, its index, or the run of the others; MaskFileError if one is
     damaged.
     """
-    content = "\n".join([FORMAT, *(f"{image.name} {image.label_digest}" for image in images)])
+    rows = [f"{image.name} {image.label_digest}" for image in images]
+    content = "\n".join([FORMAT, *rows])
     digest = hashlib.sha256(content.encode()).hexdigest()
     path = folder / f"labels-{digest[:DIGEST_DIGITS]}"
     if not path.is_dir():
@@ -108,10 +110,13 @@ def _write(path: Path, images: list[TrainImage]) -> None:
         starts.append(starts[-1] + len(masks))
         sizes.append((masks.height_px, masks.width_px))
         boxes.append(boxes_xywh(masks.rles))
-        qualities += [float(mask.extra.get("quality", mask.score)) for mask in masks.masks]
+        for mask in masks.masks:
+            expected = mask.extra.get("quality", mask.score)
+            qualities.append(float(expected))
         counts += [rle["counts"] for rle in masks.rles]
     lengths = [len(of_mask) for of_mask in counts]
-    offsets = np.concatenate([[0], np.cumsum(lengths)])
+    ends = np.cumsum(lengths)
+    offsets = np.concatenate([[0], ends])  # (N + 1,): each mask begins where the one before ends
     arrays: dict[str, np.ndarray] = {
         "starts": np.array(starts, np.int64),
         "sizes": np.array(sizes, np.int64),
@@ -142,5 +147,7 @@ def _require_listed(image: TrainImage, provenance: Mapping[str, Any]) -> None:
 
 def _recipe(provenance: Mapping[str, Any]) -> dict[str, object]:
     """How a label was made, as far as all labels of a pack must agree."""
-    branches = {name: (made["backend"], made.get("recipe")) for name, made in provenance["branches"].items()}
+    branches = {}
+    for name, made in provenance["branches"].items():
+        branches[name] = (made["backend"], made.get("recipe"))
     return {"settings": provenance["settings"], "branches": branches}

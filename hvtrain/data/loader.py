@@ -21,7 +21,8 @@ SHARED_MEMORY = Path("/dev/shm")  # where workers put batches; absent where the 
 def make_loader(crops: Crops, order: BatchOrder, hardware: HardwareSettings, *, pin: bool) -> DataLoader[Any]:
     """Batches in the sampler's order, prepared ahead by workers that are started afresh (never forked)."""
     workers = hardware.workers
-    prefetch = batches_ahead(crops.bytes_of(order.size), hardware) if workers else None
+    batch_bytes = crops.bytes_of(order.size)
+    prefetch = batches_ahead(batch_bytes, hardware) if workers else None
     return DataLoader(
         crops,
         batch_sampler=order,

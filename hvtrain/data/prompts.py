@@ -15,7 +15,8 @@ MIN_CELLS = 4  # of the decoder's output that a mask must cover to be asked for:
 
 def covered_cells(mask: np.ndarray, side_cells: int) -> np.ndarray:
     """(side, side) bool of an (h, w) bool mask: cells of the decoder's output that it covers by at least half."""
-    share = cv2.resize(mask.astype(np.float32), (side_cells, side_cells), interpolation=cv2.INTER_AREA)
+    size = (side_cells, side_cells)
+    share = cv2.resize(mask.astype(np.float32), size, interpolation=cv2.INTER_AREA)
     return share >= 0.5
 
 
@@ -36,7 +37,8 @@ def in_drawn_order(
     if temperature is None or not len(masks):
         return random.permutation(masks)
     # logarithms: a small temperature would take every chance to 0
-    log_chance = np.log(np.maximum(qualities[masks], LEAST_QUALITY)) / temperature
+    expected = np.maximum(qualities[masks], LEAST_QUALITY)  # (m,)
+    log_chance = np.log(expected) / temperature
     # the largest of log chance + Gumbel noise is a draw by those chances, the next one a draw of what is left
     keys = log_chance + random.gumbel(size=len(masks))
     return masks[np.argsort(-keys, kind="stable")]
@@ -54,13 +56,16 @@ def box_of(mask: np.ndarray) -> np.ndarray:
     """(4,) float64 xyxy px of a non-empty (h, w) bool mask: its first and last pixel."""
     rows = np.flatnonzero(mask.any(axis=1))
     columns = np.flatnonzero(mask.any(axis=0))
-    return np.array([columns[0], rows[0], columns[-1], rows[-1]], np.float64)
+    left, right = columns[0], columns[-1]
+    top, bottom = rows[0], rows[-1]
+    return np.array([left, top, right, bottom], np.float64)
 
 
 def jittered(box: np.ndarray, jitter: float, side_px: int, random: np.random.Generator) -> np.ndarray:
     """(4,) xyxy px: corners moved by a normal of `jitter` times the box's sides, kept inside the crop and in order."""
     sides = np.tile(box[2:] - box[:2] + 1, 2)  # width, height, width, height; + 1: corners are pixels of the mask
-    moved = np.clip(box + random.normal(0, jitter, 4) * sides, 0, side_px - 1)
+    offset = random.normal(0, jitter, 4) * sides
+    moved = np.clip(box + offset, 0, side_px - 1)
     # of a small box corners may change sides
     top_left = np.minimum(moved[:2], moved[2:])
     bottom_right = np.maximum(moved[:2], moved[2:])
@@ -81,5 +86,6 @@ def correction_draws(seed: int, step: int, positions: list[int], shape: tuple[in
     drawn = []
     for position in positions:
         random = rng(seed, PROMPT, step, position + 1)  # (PROMPT, step) alone is begins_with_boxes'
-        drawn.append(torch.from_numpy(random.random(shape)))  # (R, K)
+        of_sample = random.random(shape)  # (R, K)
+        drawn.append(torch.from_numpy(of_sample))
     return torch.cat(drawn, dim=1).float()

@@ -25,11 +25,14 @@ class Schedule:
     def __init__(
         self, images_of: Sequence[Sequence[int]], batch: int, steps: int, seed: int, temperature: float
     ) -> None:
-        self._images_of, self.batch, self.steps, self._seed = images_of, batch, steps, seed
+        self._images_of, self._seed = images_of, seed
+        self.batch, self.steps = batch, steps
         n_images = np.array([len(images) for images in images_of], float)
         share = n_images ** (1 / temperature)
         share[n_images == 0] = 0  # a power of 0 would make it 1
-        self.cameras = rng(seed, CAMERA).choice(len(images_of), size=steps, p=share / share.sum())  # (steps,)
+        chances = share / share.sum()
+        # all at once: the camera of a step does not depend on where a run began
+        self.cameras = rng(seed, CAMERA).choice(len(images_of), size=steps, p=chances)  # (steps,)
         self._earlier = np.zeros(steps, np.int64)  # batches of the same camera before each step
         for camera in range(len(images_of)):
             is_its = self.cameras == camera
@@ -45,12 +48,14 @@ class Schedule:
         images = []
         for k in range(first, first + self.batch):
             epoch, place = divmod(k, n)
-            images.append(int(self._order(camera, epoch)[place]))
+            order = self._order(camera, epoch)
+            images.append(int(order[place]))
         return images
 
     def _shuffled(self, camera: int, epoch: int) -> np.ndarray:
         """(n,) a camera's images in the order of one epoch."""
-        return rng(self._seed, ORDER, camera, epoch).permutation(np.asarray(self._images_of[camera]))
+        images = np.asarray(self._images_of[camera])
+        return rng(self._seed, ORDER, camera, epoch).permutation(images)
 
 
 Sample = tuple[int, int, int]  # step, position in the step's batch, image
@@ -77,5 +82,7 @@ class BatchOrder:
         for step in range(self.first_step, self.schedule.steps):
             images = self.schedule.images(step)
             for part in range(self.parts):
+                # part by part, process by process: together a step's images, however many there are of either
                 first = (part * self.world + self.rank) * self.size
-                yield [(step, k, images[k]) for k in range(first, first + self.size)]
+                positions = range(first, first + self.size)
+                yield [(step, k, images[k]) for k in positions]

@@ -56,12 +56,15 @@ def adapt(
     """
     path = task_path(request.task)
     row, settings = open_file(path, request.steps)
-    choice = Choice(request.head or settings.head, request.input or settings.input, request.labels, request.seed)
+    head = request.head or settings.head
+    input_name = request.input or settings.input
+    choice = Choice(head, input_name, request.labels, request.seed)
     place = place_of(path.stem, request.data)
     keep_sums_the_same()
-    hardware = HardwareSettings.model_validate({"accelerator": device, "threads": threads, "devices": 1})
-    fabric = launched(hardware)
-    backbone = _backbone(request.backbone, row.needs_backbone(settings, choice), choice, fabric)
+    one_device = {"accelerator": device, "threads": threads, "devices": 1}
+    fabric = launched(HardwareSettings.model_validate(one_device))
+    needs_backbone = row.needs_backbone(settings, choice)
+    backbone = _backbone(request.backbone, needs_backbone, choice, fabric)
     make_folder(place.root)
     # runs of one task share its cubes and maps: the first of them makes them, others wait
     with FileLock(place.lock):
@@ -69,15 +72,19 @@ def adapt(
     files = HeadFiles(place.runs / _folder_name(backbone, choice))
     key = _key(settings, choice, backbone, task)
     make_folder(files.folder.parent)
-    with only_one(files, first=True, agree=lambda holder: holder):
+    with only_one(files, first=True, agree=lambda holder: holder):  # a single process agrees with itself
         move_aside(files, key)
         if is_complete(files, key):
-            publish_bytes(files.facts, pretty(read_identity(files)["facts"]))
+            # killed in between, a run has its facts in the identity and no file of them
+            facts = read_identity(files)["facts"]
+            publish_bytes(files.facts, pretty(facts))
             return files.folder
         make_folder(files.folder)
         sweep(files.checkpoint)
-        publish_bytes(files.identity, pretty({"key": key, "facts": None}))
-        plan = Plan(key, path.stem, settings, choice, backbone, None if backbone is None else backbone.source)
+        unfinished = {"key": key, "facts": None}
+        publish_bytes(files.identity, pretty(unfinished))
+        source = None if backbone is None else backbone.source
+        plan = Plan(key, path.stem, settings, choice, backbone, source)
         HeadRun(fabric, files, task, plan).finish()
     return files.folder
 
@@ -91,7 +98,9 @@ def open_file(path: Path, steps: int | None = None) -> tuple[Row, TaskSettings]:
     row = kind_row(tree.get("kind"))
     settings = validated(row.settings, tree, str(path))
     if steps is not None:
-        recipe = validated(RecipeSettings, {**settings.recipe.model_dump(), "steps": steps}, "--steps")
+        of_recipe = settings.recipe.model_dump() | {"steps": steps}
+        # validated again: model_copy would take any number
+        recipe = validated(RecipeSettings, of_recipe, "--steps")
         settings = settings.model_copy(update={"recipe": recipe})
     return row, settings
 
@@ -122,5 +131,6 @@ def _key(settings: TaskSettings, choice: Choice, backbone: Frozen | None, task: 
     places: Any = {"title": True, "split": True, "images": {"descriptor", "glob", "cubes", "dataset"}}
     of_settings = settings.model_dump(mode="json", exclude=places)
     weights = backbone.sha256 if backbone else None
-    content = json.dumps([VERSION, of_settings, asdict(choice), weights, task.identity()], sort_keys=True)
+    depends_on = [VERSION, of_settings, asdict(choice), weights, task.identity()]
+    content = json.dumps(depends_on, sort_keys=True)
     return hashlib.sha256(content.encode()).hexdigest()

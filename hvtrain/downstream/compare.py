@@ -16,7 +16,7 @@ from hvlabel.errors import ResultsError
 from hvtrain.downstream.plots import draw_label_curves
 from hvtrain.engine.run_folder import RunFiles
 
-TELL_APART = ("task", "backbone", "head", "input", "labels")
+TELL_APART = ("task", "backbone", "head", "input", "labels")  # of rows: runs that differ in the seed share one
 NAN = float("nan")
 NOTHING = "-"  # in a cell
 
@@ -44,21 +44,27 @@ def table(runs: Sequence[Mapping[str, Any]]) -> list[list[str]]:
     """
     groups: dict[tuple[Any, ...], list[Mapping[str, Any]]] = defaultdict(list)
     for run in runs:
-        groups[tuple(run[name] for name in TELL_APART)].append(run)
-    names = list(dict.fromkeys(name for run in runs for name in run["scores"]["test"]))
+        of_run = tuple(run[name] for name in TELL_APART)
+        groups[of_run].append(run)
+    names: dict[str, None] = {}  # each once, in the order of their first run
+    for run in runs:
+        names |= dict.fromkeys(run["scores"]["test"])
     header = [*TELL_APART, "seeds"]
     for name in names:
         header += [name, f"{name} sd"]
     header += ["trainable", "total", "seconds"]
     rows = [header]
-    for group in sorted(groups, key=lambda g: (*map(str, g[:-1]), g[-1])):
+    for group in sorted(groups, key=_place):
         of_group = groups[group]
-        row = [*map(str, group[:-1]), f"{group[-1]:g}", str(len(of_group))]
+        *words, labels = group
+        row = [*map(str, words), f"{labels:g}", str(len(of_group))]
         for name in names:
-            mean, deviation = spread([run["scores"]["test"].get(name, NAN) for run in of_group])
+            values = [run["scores"]["test"].get(name, NAN) for run in of_group]  # kinds have figures of their own
+            mean, deviation = spread(values)
             row += [_figure(mean), _figure(deviation)]
         seconds = np.mean([run["seconds"] for run in of_group])
-        row += [str(of_group[0]["trainable_parameters"]), str(of_group[0]["total_parameters"]), f"{seconds:.1f}"]
+        first = of_group[0]  # seeds have networks of one size
+        row += [str(first["trainable_parameters"]), str(first["total_parameters"]), f"{seconds:.1f}"]
         rows.append(row)
     return rows
 
@@ -66,15 +72,18 @@ def table(runs: Sequence[Mapping[str, Any]]) -> list[list[str]]:
 def spread(values: Sequence[float]) -> tuple[float, float]:
     """Mean and standard deviation of a sample; nan for the second of a single value."""
     mean = float(np.mean(values))
+    if len(values) < 2:
+        return mean, NAN
     # of a sample: three seeds stand for all that there could be
-    return mean, float(np.std(values, ddof=1)) if len(values) > 1 else NAN
+    return mean, float(np.std(values, ddof=1))
 
 
 def markdown(rows: Sequence[Sequence[str]]) -> str:
     """A table for people, figures to the right."""
     header, *lines = ["| " + " | ".join(row) + " |" for row in rows]
-    n_words = len(TELL_APART) - 1
-    alignment = "|" + "---|" * n_words + "---:|" * (len(rows[0]) - n_words)
+    n_words = len(TELL_APART) - 1  # the share of labels is a figure
+    n_figures = len(rows[0]) - n_words
+    alignment = "|" + "---|" * n_words + "---:|" * n_figures
     return "\n".join([header, alignment, *lines]) + "\n"
 
 
@@ -83,7 +92,8 @@ def compare(folder: Path) -> str:
     runs = runs_below(folder)
     rows = table(runs)
     for_people = markdown(rows)
-    publish_bytes(folder / "compare.tsv", "".join("\t".join(row) + "\n" for row in rows).encode())
+    lines = ["\t".join(row) + "\n" for row in rows]
+    publish_bytes(folder / "compare.tsv", "".join(lines).encode())
     publish_bytes(folder / "compare.md", for_people.encode())
     for task in dict.fromkeys(run["task"] for run in runs):
         of_task = [run for run in runs if run["task"] == task]
@@ -93,15 +103,23 @@ def compare(folder: Path) -> str:
     return for_people
 
 
+def _place(group: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Of a group among the rows: by its words, then by its share of labels, which is a number: 5 before 10."""
+    *words, labels = group
+    return (*map(str, words), labels)
+
+
 def _curves(runs: Sequence[Mapping[str, Any]], figure: str) -> dict[str, list[tuple[float, float, float]]]:
     """Score by share of labels of each way to see a task."""
     values: dict[str, dict[float, list[float]]] = defaultdict(lambda: defaultdict(list))
     for run in runs:
         name = f"{run['backbone']}, {run['input']}, {run['head']}"
-        values[name][run["labels"]].append(run["scores"]["test"][figure])
+        score = run["scores"]["test"][figure]
+        values[name][run["labels"]].append(score)
     curves = {}
     for name, by_share in values.items():
-        curves[name] = [(share, *spread(by_share[share])) for share in sorted(by_share)]
+        rising = sorted(by_share.items())
+        curves[name] = [(share, *spread(of_seeds)) for share, of_seeds in rising]
     return curves
 
 

@@ -43,27 +43,33 @@ def cut_out(
     """
     height, width = truths[0].shape
     share = rng.uniform(augment.crop, 1)
-    size_px = max(1, round(share * height)), max(1, round(share * width))
+    part_height = max(1, round(share * height))
+    part_width = max(1, round(share * width))
     lasts, cut_truths = [], []
     stride_px = 1.0
     for image, truth in zip(images, truths, strict=True):
-        box = _somewhere(size_px, (height, width), rng)
+        box = _somewhere((part_height, part_width), (height, width), rng)
         every = image.settings.every_px
         values, wavelengths_nm = network_values(image.cube, shown, every, box)
         # another light, or another camera of the same bands
-        gains = rng.normal(1.0, augment.gain_sd, (len(values), 1, 1)).astype(np.float32)
-        part, of_part = values * gains, truth[box]
+        gains = rng.normal(1.0, augment.gain_sd, (len(values), 1, 1))
+        part = values * gains.astype(np.float32)  # (C, H', W')
+        of_part = truth[box]
         if rng.random() < augment.flip:
-            part, of_part = part[:, :, ::-1], of_part.flip(-1)
+            part = part[:, :, ::-1]
+            of_part = of_part.flip(-1)
         maps = backbone.maps(part, wavelengths_nm, image.settings.gsd_m * every)
         lasts.append(maps[-1][0].half())  # the precision in which all other images are seen
         cut_truths.append(of_part)
         stride_px = maps.strides_px[-1]  # parts of one size have one
-    return CutOut(torch.stack(lasts).float(), stride_px, torch.stack(cut_truths))
+    last = torch.stack(lasts).float()  # (B, D, h, w)
+    return CutOut(last, stride_px, torch.stack(cut_truths))
 
 
 def _somewhere(size_px: tuple[int, int], of_px: tuple[int, int], rng: np.random.Generator) -> tuple[slice, slice]:
     """Rows and columns of a part of a size (h, w) at a random place in an image (H, W)."""
-    top = int(rng.integers(of_px[0] - size_px[0] + 1))
-    left = int(rng.integers(of_px[1] - size_px[1] + 1))
-    return slice(top, top + size_px[0]), slice(left, left + size_px[1])
+    height, width = size_px
+    last_top, last_left = of_px[0] - height, of_px[1] - width
+    top = int(rng.integers(last_top + 1))
+    left = int(rng.integers(last_left + 1))
+    return slice(top, top + height), slice(left, left + width)

@@ -36,7 +36,8 @@ class HeadPlan:
     def build(self) -> DenseHead:
         """The head with first weights drawn from torch's generator."""
         network = build_head(self.head, self.n_channels, self.n_classes, **self.options)
-        return DenseHead(network, self.pooled_px, takes_picture=head_row(self.head).takes == "picture")
+        takes_picture = head_row(self.head).takes == "picture"
+        return DenseHead(network, self.pooled_px, takes_picture=takes_picture)
 
     def require_samples(self, batch_images: int) -> None:
         """ConfigError for a batch that the head's norms cannot learn from."""
@@ -58,7 +59,8 @@ class DenseHead(nn.Module):
         """Logits of all pixels."""
         if self.takes_picture:
             # vectors of all pixels are a picture of many channels
-            return self.network(view.maps[-1] if view.picture is None else view.picture)
+            picture = view.maps[-1] if view.picture is None else view.picture
+            return self.network(picture)
         if self.pooled_px:
             assert view.picture is not None
             # means of the pixels that are there: cells reach beyond the image as those of a backbone do
@@ -97,8 +99,9 @@ def head_plan(choice: Choice, example: Sample, n_classes: int, pooled_px: int) -
     if choice.head == "linear":
         if chosen.shown and chosen.picture:
             raise ConfigError("head linear sees no picture beside its maps; choose input features, or head ladder")
-        widths = [len(m) for m in example.maps] or [n_channels]
-        return HeadPlan("linear", 0, n_classes, 0 if example.maps else pooled_px, {"widths": widths})
+        widths = [len(of_scale) for of_scale in example.maps] or [n_channels]
+        cell_px = 0 if example.maps else pooled_px
+        return HeadPlan("linear", 0, n_classes, cell_px, {"widths": widths})
     if chosen.shown == PIXELS:
         raise ConfigError(
             f"head {choice.head} makes maps of cells finer, input {choice.input} is as fine as the image; choose head "

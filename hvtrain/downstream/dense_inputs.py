@@ -84,8 +84,9 @@ def picture_of(cube: Cube, kind: str, every_px: int, rgb: PseudoRgbSettings | No
     ConfigError for bands that the cube has not.
     """
     if kind == "rgb" and rgb is None:
-        whole = cube.rgb[::every_px, ::every_px].transpose(2, 0, 1)
-        return np.ascontiguousarray(whole, np.float32)
+        thinned = cube.rgb[::every_px, ::every_px]  # (H, W, 3)
+        channels_first = thinned.transpose(2, 0, 1)
+        return np.ascontiguousarray(channels_first, np.float32)
     values = cube.values()[:, ::every_px, ::every_px]
     if kind == "pca1":
         return pictures.pca1(values)
@@ -109,12 +110,14 @@ def network_values(
     box : rows and columns of what is shown, counted after every n-th pixel was taken
     """
     if shown == "rgb":
-        return picture_of(cube, "rgb", every_px, None)[:, *box], PICTURE_NM
+        picture = picture_of(cube, "rgb", every_px, None)
+        return picture[:, *box], PICTURE_NM
     wavelengths_nm = cube.live_wavelengths_nm.tolist()
     if box == (slice(None), slice(None)):
         # a dead band has nothing to tell
-        return cube.live_values()[:, ::every_px, ::every_px], wavelengths_nm
-    # only the chunks of the box are read
+        whole = cube.live_values()
+        return whole[:, ::every_px, ::every_px], wavelengths_nm
+    # in px of the cube; only the chunks of the box are read
     rows, columns = (slice(part.start * every_px, part.stop * every_px) for part in box)
     values = cube.values(rows, columns)[cube.live_bands]
     return values[:, ::every_px, ::every_px], wavelengths_nm

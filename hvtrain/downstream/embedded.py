@@ -16,7 +16,8 @@ def principal(features: np.ndarray, n: int = 2) -> np.ndarray:
     centred = features - features.mean(axis=0)
     _, _, directions = np.linalg.svd(centred, full_matrices=False)
     places = centred @ directions[:n].T
-    return np.pad(places, ((0, 0), (0, n - places.shape[1])))
+    n_missing = n - places.shape[1]  # fewer cells than n have fewer components
+    return np.pad(places, ((0, 0), (0, n_missing)))
 
 
 def has_tsne() -> bool:
@@ -32,9 +33,13 @@ def neighbourhoods(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """
     from sklearn.manifold import TSNE
 
-    n = len(features)
-    cells = np.sort(np.random.default_rng(0).choice(n, size=min(n, CELLS), replace=False))
-    reduced = principal(features[cells].astype(np.float64), COMPONENTS)
+    rng = np.random.default_rng(0)
+    n_drawn = min(len(features), CELLS)
+    drawn = rng.choice(len(features), size=n_drawn, replace=False)
+    cells = np.sort(drawn)
+    of_cells = features[cells].astype(np.float64)
+    reduced = principal(of_cells, COMPONENTS)
     # it has to be below the number of cells; a third leaves each some that are far
     perplexity = min(PERPLEXITY, (len(cells) - 1) / 3)
-    return cells, TSNE(perplexity=perplexity, init="pca", random_state=0).fit_transform(reduced)
+    placing = TSNE(perplexity=perplexity, init="pca", random_state=0)
+    return cells, placing.fit_transform(reduced)

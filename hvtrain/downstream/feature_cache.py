@@ -55,9 +55,10 @@ class FeatureCache:
         key = cache_key("features", [image.identity], settings.canonical(), self._backbone.sha256)
         if flipped and self._shown == PIXELS:  # a spectrum has no sides: what is kept once is mirrored
             plain = self.maps(image, flipped=False)
-            return FeatureMaps(tuple(m.flip(-1) for m in plain), plain.strides_px)
-        mirrored = ".flipped" if flipped else ""
-        path = self._folder / f"{image.name}.{self._shown}{mirrored}.safetensors"
+            mirrored = tuple(of_scale.flip(-1) for of_scale in plain)
+            return FeatureMaps(mirrored, plain.strides_px)
+        suffix = ".flipped" if flipped else ""
+        path = self._folder / f"{image.name}.{self._shown}{suffix}.safetensors"
         kept = _read(path, key)
         if kept is not None:
             return kept
@@ -65,20 +66,23 @@ class FeatureCache:
         # the image is mirrored, not its maps: position codes are not symmetric
         if flipped:
             values = values[:, :, ::-1]
-        gsd_m = image.settings.gsd_m * image.settings.every_px
+        gsd_m = image.settings.gsd_m * image.settings.every_px  # of what is shown: thinned pixels lie farther apart
         maps = shown_maps(self._backbone, self._shown, values, wavelengths_nm, gsd_m)
         self.n_encoded += 1
         # half precision: what later heads read is what the first one was trained on
-        halved = FeatureMaps(tuple(m.half() for m in maps), maps.strides_px)
+        in_half = tuple(of_scale.half() for of_scale in maps)
+        halved = FeatureMaps(in_half, maps.strides_px)
         _write(path, key, halved)
         return halved
 
 
 def _write(path: Path, key: str, maps: FeatureMaps) -> None:
     """Publish maps with their key and a checksum."""
-    state = {f"map{k}": m.contiguous() for k, m in enumerate(maps)}
-    facts = {"key": key, "strides_px": maps.strides_px, "crc32c": _checksum(maps.maps)}
-    publish_bytes(path, safetensors.torch.save(state, metadata={FACTS: json.dumps(facts)}))
+    state = {f"map{k}": of_scale.contiguous() for k, of_scale in enumerate(maps)}
+    checksum = _checksum(maps.maps)
+    facts = {"key": key, "strides_px": maps.strides_px, "crc32c": checksum}
+    content = safetensors.torch.save(state, metadata={FACTS: json.dumps(facts)})
+    publish_bytes(path, content)
 
 
 def _read(path: Path, key: str) -> FeatureMaps | None:
@@ -88,9 +92,11 @@ def _read(path: Path, key: str) -> FeatureMaps | None:
     try:
         with safetensors.safe_open(path, framework="pt") as file:
             facts = json.loads(file.metadata()[FACTS])
-            maps = tuple(file.get_tensor(f"map{k}") for k in range(len(facts["strides_px"])))
+            n_maps = len(facts["strides_px"])
+            maps = tuple(file.get_tensor(f"map{k}") for k in range(n_maps))
     except (OSError, ValueError, KeyError, TypeError, safetensors.SafetensorError):
         return None  # as if it were not there: it is made again
+    # of another image, backbone or setting, or with a bit that the disk has lost
     if facts["key"] != key or facts["crc32c"] != _checksum(maps):
         return None
     return FeatureMaps(maps, tuple(facts["strides_px"]))
@@ -99,7 +105,8 @@ def _read(path: Path, key: str) -> FeatureMaps | None:
 def _checksum(maps: tuple[Tensor, ...]) -> int:
     """CRC32C over the bytes of all maps."""
     checksum = 0
-    for m in maps:
-        content = m.contiguous().view(torch.uint8).numpy()
-        checksum = google_crc32c.extend(checksum, np.ascontiguousarray(content).tobytes())
+    for of_scale in maps:
+        values = of_scale.contiguous().view(torch.uint8).numpy()
+        content = np.ascontiguousarray(values).tobytes()
+        checksum = google_crc32c.extend(checksum, content)
     return checksum

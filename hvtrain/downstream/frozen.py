@@ -55,9 +55,13 @@ class Frozen:
         BandError where no feature can be made from these bands.
         """
         self.network.require_bands(wavelengths_nm)
-        image = torch.from_numpy(np.ascontiguousarray(values)).float()[None]  # (1, C, H, W)
-        whole = maps_of_images(self.network, finite(image).to(self.device), list(wavelengths_nm), gsd_m)
-        return FeatureMaps(tuple(of_scale.float().cpu() for of_scale in whole.maps), whole.strides_px)
+        # copied where it is mirrored: torch has no negative strides
+        in_rows = np.ascontiguousarray(values)
+        image = torch.from_numpy(in_rows).float()[None]  # (1, C, H, W)
+        on_device = finite(image).to(self.device)
+        whole = maps_of_images(self.network, on_device, list(wavelengths_nm), gsd_m)
+        on_cpu = tuple(of_scale.float().cpu() for of_scale in whole.maps)
+        return FeatureMaps(on_cpu, whole.strides_px)
 
     @property
     def has_neck(self) -> bool:
@@ -85,18 +89,20 @@ def load_frozen(source: str, seed: int = 0) -> Frozen:
         model = sam_model(source)
         network: Backbone = sam_picture(model).requires_grad_(False)
         path = model.path()
-        found_at = source if model.is_fetched or path is None else f"{SAM}:{path.resolve()}"
-        return Frozen(network, weights_sha256(network), backbone_name(source), found_at)
+        absolute = source if model.is_fetched or path is None else f"{SAM}:{path.resolve()}"
+        return Frozen(network, weights_sha256(network), backbone_name(source), absolute)
     path = _file(Path(source.removeprefix(FIRST_WEIGHTS)).expanduser())
     is_untrained = source.startswith(FIRST_WEIGHTS)
     network = load_exported(path)
     if is_untrained:
+        # in a fork: the draws of whoever calls stay as they are
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             network = rebuilt(network.name, network.sizes()).eval()
     network.requires_grad_(False)
-    found_at = f"{FIRST_WEIGHTS if is_untrained else ''}{path.resolve()}"
-    return Frozen(network, weights_sha256(network), backbone_name(source), found_at)
+    prefix = FIRST_WEIGHTS if is_untrained else ""
+    absolute = f"{prefix}{path.resolve()}"
+    return Frozen(network, weights_sha256(network), backbone_name(source), absolute)
 
 
 def _file(path: Path) -> Path:
@@ -114,8 +120,14 @@ def _file(path: Path) -> Path:
 def weights_sha256(network: nn.Module) -> str:
     """sha256 (hex) over the names, types, shapes and bytes of a network's state dict, in the order of the names."""
     digest = hashlib.sha256()
+    # by name: modules may be registered in another order one day, their weights stay what they are
     for name, tensor in sorted(network.state_dict().items()):
         values = tensor.detach().cpu().contiguous()
-        digest.update(f"{name}\0{values.dtype}\0{tuple(values.shape)}\0".encode())
-        digest.update(values.flatten().view(torch.uint8).numpy().tobytes())
+        shape = tuple(values.shape)
+        # each ends with a byte that none of them holds: no two lists of tensors read alike
+        header = f"{name}\0{values.dtype}\0{shape}\0"
+        digest.update(header.encode())
+        # flat: a tensor without dimensions cannot be viewed as bytes
+        content = values.flatten().view(torch.uint8)
+        digest.update(content.numpy().tobytes())
     return digest.hexdigest()

@@ -9,7 +9,7 @@ from typing import Any
 
 import safetensors
 import safetensors.torch
-from torch import nn
+from torch import Tensor, nn
 
 from hvlabel.cache.publish import publish_bytes
 from hvlabel.errors import WeightsError
@@ -34,8 +34,17 @@ class FinishedHead:
 
 def write_head(path: Path, head: nn.Module, facts: dict[str, Any]) -> None:
     """Publish a head's weights with facts as JSON; `backbone_sha256` and `backbone` among them are None without one."""
-    state = {name: tensor.detach().cpu().contiguous() for name, tensor in head.state_dict().items()}
-    publish_bytes(path, safetensors.torch.save(state, metadata={FACTS: json.dumps(facts, sort_keys=True)}))
+    metadata = {FACTS: json.dumps(facts, sort_keys=True)}
+    content = safetensors.torch.save(plain_state(head), metadata=metadata)
+    publish_bytes(path, content)
+
+
+def plain_state(head: nn.Module) -> dict[str, Tensor]:
+    """A head's state dict as safetensors takes it: on the CPU, no views."""
+    state = {}
+    for name, tensor in head.state_dict().items():
+        state[name] = tensor.detach().cpu().contiguous()
+    return state
 
 
 def read_facts(path: Path) -> dict[str, Any]:

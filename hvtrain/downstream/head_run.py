@@ -26,7 +26,7 @@ from hvlabel.models.weights import file_sha256
 from hvtrain.data.batch import Batch
 from hvtrain.downstream.contract import Choice, Scores, Task, TaskSettings
 from hvtrain.downstream.frozen import Frozen
-from hvtrain.downstream.head_file import FILE, write_head
+from hvtrain.downstream.head_file import FILE, plain_state, write_head
 from hvtrain.downstream.plots import draw_confusion
 from hvtrain.engine.log import Log
 from hvtrain.engine.loop import Loop, Pace
@@ -97,7 +97,7 @@ class _Objective(nn.Module):
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """Scalars of a batch."""
         parameter = next(self.head.parameters())
-        devices = [parameter.device] if parameter.is_cuda else []
+        devices = [parameter.device] if parameter.is_cuda else []  # whose generators are put back afterwards
         with torch.random.fork_rng(devices=devices):
             torch.manual_seed(self._seed * STEP_SEEDS + batch.step)
             return self._task.losses(self.head, batch)
@@ -139,7 +139,7 @@ class HeadRun:
         loop.resume()
         rate = partial(cosine_rate, settings=optimiser)
         log = _Log(self.files, self.task.terms, first_step=loop.step, n_steps=recipe.steps, active=True)
-        with closing(log):
+        with closing(log):  # the curves of a run that fails, too
             validated_at = self._play(loop, rate, log)
         self._hand_on(loop.seconds, validated_at)
 
@@ -147,16 +147,20 @@ class HeadRun:
         """The steps that are left, with a validation where one is due; score by step."""
         recipe = self.plan.settings.recipe
         validated_at = self._validations(loop.step)
-        batches = (self.task.batch(step) for step in range(loop.step, recipe.steps))
+        left = range(loop.step, recipe.steps)
+        batches = (self.task.batch(step) for step in left)
         while True:
-            is_due = loop.step == recipe.steps or loop.step % recipe.validate_every == 0
+            is_last = loop.step == recipe.steps
+            is_due = is_last or loop.step % recipe.validate_every == 0
             # a run may have been killed between a checkpoint and its validation
             if loop.step and is_due and loop.step not in validated_at:
                 self._validate(loop.step, validated_at)
-            if loop.step == recipe.steps:
+            if is_last:
                 return validated_at
-            following = (loop.step // recipe.validate_every + 1) * recipe.validate_every
-            loop.play(batches, rate, until=min(following, recipe.steps), log=log)
+            n_before = loop.step // recipe.validate_every
+            following = (n_before + 1) * recipe.validate_every
+            until = min(following, recipe.steps)
+            loop.play(batches, rate, until=until, log=log)
 
     def _validations(self, step: int) -> dict[int, float]:
         """Score by step of the validations up to a step."""
@@ -172,17 +176,22 @@ class HeadRun:
         score = scores.figures[self.task.figure]
         # nan: nothing is labelled, as in HS3-Bench
         earlier = [-math.inf if math.isnan(value) else value for value in validated_at.values()]
+        # the first is kept whatever its score: there is always a head to hand on
         if not earlier or score > max(earlier):
-            publish_bytes(self.files.folder / BEST, safetensors.torch.save(_state(self.head)))
+            best = safetensors.torch.save(plain_state(self.head))
+            publish_bytes(self.files.folder / BEST, best)
         validated_at[step] = score
         rows = [{"step": at, "score": value} for at, value in validated_at.items()]
-        publish_bytes(self.files.validations, (json.dumps(rows, indent=1) + "\n").encode())
+        text = json.dumps(rows, indent=1) + "\n"
+        # after the head: a run killed between the two validates this step again
+        publish_bytes(self.files.validations, text.encode())
         say(f"step {step}: validation {self.task.figure} {score:.4f}")
 
     def _hand_on(self, seconds: float, validated_at: Mapping[int, float]) -> None:
         """The best head with what it is for, its scores, and at last the facts."""
         # not the last step's: validation has chosen
-        self.head.load_state_dict(safetensors.torch.load_file(self.files.folder / BEST))
+        best = safetensors.torch.load_file(self.files.folder / BEST)
+        self.head.load_state_dict(best)
         self.head.eval()
         start = time.monotonic()
         test = self.task.scores(self.head, "test")
@@ -190,19 +199,25 @@ class HeadRun:
         self.task.pictures(self.head, self.files.folder)
         self._keep_tables(test)
         # before anything is handed on: a head whose backbone moved would score what nobody can repeat
-        if self.plan.backbone is not None:
-            self.plan.backbone.require_unchanged()
+        backbone = self.plan.backbone
+        if backbone is not None:
+            backbone.require_unchanged()
         write_head(self.files.weights, self.head, self._head_facts())
-        n_head = sum(p.numel() for p in self.head.parameters())
-        n_backbone = sum(p.numel() for p in self.plan.backbone.network.parameters()) if self.plan.backbone else 0
-        # the first of equal ones; a score that is no number is worse than any other
-        best_step = max(validated_at, key=lambda step: (not math.isnan(validated_at[step]), validated_at[step], -step))
+        n_head = _n_parameters(self.head)
+        n_backbone = _n_parameters(backbone.network) if backbone else 0
+
+        def worth(step: int) -> tuple[bool, float, int]:
+            # a score that is no number is worse than any other; of equal ones the first step counts
+            score = validated_at[step]
+            return not math.isnan(score), score, -step
+
+        best_step = max(validated_at, key=worth)
         facts = {
             "key": self.plan.key,
             "task": self.plan.name,
             "kind": self.task.kind,
             "title": self.plan.settings.title,
-            "backbone": self.plan.backbone.name if self.plan.backbone else NO_BACKBONE,
+            "backbone": backbone.name if backbone else NO_BACKBONE,
             **asdict(self.plan.choice),
             "scores": {"test": test.figures},
             "figure": self.task.figure,
@@ -214,35 +229,38 @@ class HeadRun:
             "notes": self.task.notes(),
             "settings": self.plan.settings.model_dump(mode="json"),
             "weights_sha256": file_sha256(self.files.weights),
-            "backbone_sha256": self.plan.backbone.sha256 if self.plan.backbone else None,
+            "backbone_sha256": backbone.sha256 if backbone else None,
             "hvlabel_version": __version__,
         }
-        publish_bytes(self.files.identity, pretty({"key": self.plan.key, "facts": facts}))
+        finished = {"key": self.plan.key, "facts": facts}
+        publish_bytes(self.files.identity, pretty(finished))
         publish_bytes(self.files.facts, pretty(facts))
 
     def _keep_tables(self, test: Scores) -> None:
         """Arrays behind the scores, and the confusion matrix drawn."""
         if not test.tables:
             return
-        with (self.files.folder / f".{self.files.tables.name}").open("wb") as file:
+        temporary = self.files.folder / f".{self.files.tables.name}"
+        with temporary.open("wb") as file:
             np.savez_compressed(file, **test.tables)  # type: ignore[arg-type]
-        (self.files.folder / f".{self.files.tables.name}").replace(self.files.tables)
+        temporary.replace(self.files.tables)
         names = self.task.head_facts().get("classes")
         if "confusion" in test.tables and names:
-            draw_confusion(self.files.folder / "confusion.png", test.tables["confusion"], names)
+            confusion = test.tables["confusion"]
+            draw_confusion(self.files.folder / "confusion.png", confusion, names)
 
     def _head_facts(self) -> dict[str, Any]:
         """What the head's file says about itself."""
+        backbone = self.plan.backbone
         return {
             "kind": self.task.kind,
             "task": self.plan.name,
-            "seed": self.plan.choice.seed,
-            "backbone": self.plan.source if self.plan.backbone else None,
-            "backbone_sha256": self.plan.backbone.sha256 if self.plan.backbone else None,
+            "seed": self.plan.choice.seed,  # untrained: the backbone's first weights are drawn from it
+            "backbone": self.plan.source if backbone else None,
+            "backbone_sha256": backbone.sha256 if backbone else None,
             **self.task.head_facts(),
         }
 
 
-def _state(head: nn.Module) -> dict[str, Tensor]:
-    """A head's state dict as safetensors takes it: on the CPU, no views."""
-    return {name: tensor.detach().cpu().contiguous() for name, tensor in head.state_dict().items()}
+def _n_parameters(network: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in network.parameters())

@@ -52,7 +52,8 @@ class TaskImage:
     def truth_sha256(self) -> str:
         """Of the truth file and how it is read."""
         made_by = self.truth_settings.model_dump_json()
-        return hashlib.sha256(f"{file_sha256(self.truth)}|{made_by}".encode()).hexdigest()
+        content = f"{file_sha256(self.truth)}|{made_by}"
+        return hashlib.sha256(content.encode()).hexdigest()
 
     def classes(self) -> np.ndarray:
         """(H, W) int64 mapped truth of the pixels that images.every_px leaves; RawFileError as truth_of."""
@@ -76,8 +77,10 @@ def identity_rows(parts: Parts, images: Mapping[str, TaskImage]) -> list[list[st
 def cube_identity(cube: Cube) -> str:
     """sha256 (hex) over a cube's receipt, which holds a checksum of each of its files, and its band centres."""
     # not the key: cubes may be made by other versions, and what counts is what they hold
-    content = [cube.attributes.get("receipt"), cube.wavelengths_nm.tolist(), cube.shape]
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+    receipt = cube.attributes.get("receipt")
+    content = [receipt, cube.wavelengths_nm.tolist(), cube.shape]
+    text = json.dumps(content, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 class TaskImages:
@@ -102,7 +105,10 @@ class TaskImages:
             )
             self._list_raw(dataset, dataset.described(place.task))
         else:
-            folder = place.data if settings.cubes else place.layout.cube(str(settings.dataset), "any").parent
+            folder = place.data
+            if not settings.cubes:
+                # all cubes of a data set lie in the folder of any of them
+                folder = place.layout.cube(str(settings.dataset), "any").parent
             self._list_cubes(folder)
 
     @property
@@ -115,7 +121,8 @@ class TaskImages:
         images = {}
         for name in tqdm(names, desc="cubes", unit="image", disable=None):
             cube = open_cube(self._cube(name))
-            images[name] = TaskImage(name, cube, self._truth_file(name, cube), self._settings, self._truth)
+            truth = self._truth_file(name, cube)
+            images[name] = TaskImage(name, cube, truth, self._settings, self._truth)
         return images
 
     def _generate(self, demo: Dataset) -> None:
@@ -125,6 +132,7 @@ class TaskImages:
         # equal settings give equal files: they are written once, and anew when the task file changes
         if not written.exists() or written.read_text() != recipe:
             write_scenes(self._place.task, demo, self._place.root)
+            # noted last: a process that was killed meanwhile leaves no note, and the scenes are written again
             written.parent.mkdir(parents=True, exist_ok=True)
             written.write_text(recipe)
         assert demo.demo is not None  # the settings' validator
@@ -185,7 +193,8 @@ class TaskImages:
             dataset = self._settings.dataset
             if dataset is not None:
                 return self._place.layout.materials(dataset, cube.image_id)
-            return Layout(self._place.root).materials(self._place.task, cube.image_id)
+            own = Layout(self._place.root)
+            return own.materials(self._place.task, cube.image_id)
         if self._truth.file is not None:
             return self._truth_files.of(name)
         # the variable of a MATLAB file that holds the cube too

@@ -38,27 +38,36 @@ def draw_pair(
     """A pair of two frames in which the object is; the search crop is off by a random shift and scale."""
     first = int(rng.choice(track.visible))
     # far apart an object may look like another one
-    near = track.visible[np.abs(track.visible - first) <= settings.apart]
+    n_apart = np.abs(track.visible - first)
+    near = track.visible[n_apart <= settings.apart]
     second = int(rng.choice(near))
-    template = cut(frames.of(track, first), window_of(track.boxes_xywh[first], factor), side_px)
-    frame, box = frames.of(track, second), track.boxes_xywh[second]
-    window = _jittered(box, settings, factor, (frame.shape[1], frame.shape[2]), rng)
+    around = window_of(track.boxes_xywh[first], factor)
+    template = cut(frames.of(track, first), around, side_px)
+    frame = frames.of(track, second)
+    box = track.boxes_xywh[second]
+    size_px = (frame.shape[1], frame.shape[2])
+    window = _jittered(box, settings, factor, size_px, rng)
     search = cut(frame, window, side_px)
     shares = window.shares(box)
     if rng.random() < settings.flip:
-        template, search = template.flip(-1), search.flip(-1)
-        shares[0] = 1 - shares[0]
+        template = template.flip(-1)
+        search = search.flip(-1)
+        shares[0] = 1 - shares[0]  # of the centre x; sizes stay
     n_bands = len(search)
     # gains per band are another camera or light, the same in both frames; the common one is a cloud between them
-    band_gain = torch.from_numpy(rng.normal(1, settings.band_gain_sd, (n_bands, 1, 1))).float()
+    of_bands = rng.normal(1, settings.band_gain_sd, (n_bands, 1, 1))
+    band_gain = torch.from_numpy(of_bands).float()
     gain = float(rng.uniform(1 - settings.gain, 1 + settings.gain))
     level = frames.brightest(track)
-    return Pair(template * band_gain, search * band_gain * gain, shares, (level, level))
+    template = template * band_gain
+    search = search * band_gain * gain
+    return Pair(template, search, shares, (level, level))
 
 
 def with_template_of(pair: Pair, other: Pair) -> Pair:
     """A search crop beside the template of another sequence's pair: nothing in it is to be followed."""
-    return replace(pair, template=other.template, levels=(other.levels[0], pair.levels[1]), is_same=False)
+    levels = (other.levels[0], pair.levels[1])  # each crop keeps the scale of its sequence
+    return replace(pair, template=other.template, levels=levels, is_same=False)
 
 
 def _jittered(
@@ -68,10 +77,11 @@ def _jittered(
     x, y, width, height = (float(value) for value in box)
     for _ in range(TRIES):
         scale_x, scale_y = np.exp(rng.normal(0, settings.scale, 2))
-        size = (width * scale_x, height * scale_y)
-        reach = settings.shift * np.sqrt(size[0] * size[1])
-        shift_x, shift_y = (rng.random(2) - 0.5) * reach
-        window = window_around((x + width / 2 + shift_x, y + height / 2 + shift_y), size, factor)
+        drawn_width, drawn_height = width * scale_x, height * scale_y
+        reach_px = settings.shift * np.sqrt(drawn_width * drawn_height)
+        shift_x, shift_y = (rng.random(2) - 0.5) * reach_px
+        centre_xy = (x + width / 2 + shift_x, y + height / 2 + shift_y)
+        window = window_around(centre_xy, (drawn_width, drawn_height), factor)
         if window.touches(size_px):
             return window
-    return window_of(box, factor)
+    return window_of(box, factor)  # not off at all: a crop beside the frame would be zeros

@@ -16,13 +16,17 @@ def pca1(cube: np.ndarray) -> np.ndarray:
 
     cube : (C, H, W)
     """
-    pixels = cube.reshape(len(cube), -1).astype(np.float64)  # (C, H*W)
+    flat = cube.reshape(len(cube), -1)
+    pixels = flat.astype(np.float64)  # (C, H*W)
     centred = pixels - pixels.mean(axis=1, keepdims=True)
     # of the bands' covariance, at most some hundred a side; all pixels count, none is drawn at random
-    _, vectors = np.linalg.eigh(centred @ centred.T)  # values rise: the last one is the first component
+    covariance = centred @ centred.T  # (C, C), not divided: a factor moves no vector
+    _, vectors = np.linalg.eigh(covariance)  # values rise: the last one is the first component
     loading = vectors[:, -1]
-    loading = loading * np.sign(loading[np.abs(loading).argmax()])
-    return (loading @ centred).reshape(1, *cube.shape[1:]).astype(np.float32)
+    largest = np.abs(loading).argmax()
+    loading = loading * np.sign(loading[largest])
+    scores = loading @ centred  # (H*W,)
+    return scores.reshape(1, *cube.shape[1:]).astype(np.float32)
 
 
 def mean_band(cube: np.ndarray) -> np.ndarray:
@@ -42,7 +46,8 @@ def pseudo_rgb(
     colours = []
     for k, band in enumerate(bands):
         values = cube[band].astype(np.float32)
-        low, high = ranges[k] if ranges else (float(values.min()), float(values.max()))
+        own_range = (float(values.min()), float(values.max()))
+        low, high = ranges[k] if ranges else own_range
         span = high - low
         share = (values - low) / span if span > 0 else np.zeros_like(values)  # a flat band is dark
         colours.append(np.clip(share, 0, 1) * FULL)

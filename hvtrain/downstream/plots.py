@@ -20,7 +20,7 @@ Row = tuple[str, np.ndarray, np.ndarray, np.ndarray]  # name, picture (H, W, 3) 
 
 def coloured(labels: np.ndarray, colours: Sequence[Sequence[int]]) -> np.ndarray:
     """(H, W, 3) uint8 of labels (H, W)."""
-    table = np.full((256, 3), NO_CLASS, np.uint8)
+    table = np.full((256, 3), NO_CLASS, np.uint8)  # a colour for every byte: what is no class is grey
     table[: len(colours)] = np.array(colours, np.uint8)
     return table[labels.astype(np.uint8)]
 
@@ -28,18 +28,18 @@ def coloured(labels: np.ndarray, colours: Sequence[Sequence[int]]) -> np.ndarray
 def draw_examples(out: Path, rows: Sequence[Row], names: Sequence[str], colours: Sequence[Sequence[int]]) -> None:
     """PNG with a line per image: picture, truth, prediction; the classes below."""
     plt = _pyplot()
-    figure, axes = plt.subplots(
-        len(rows), 3, figsize=(3 * PANEL_IN, len(rows) * PANEL_IN + 0.8), squeeze=False, layout="constrained"
-    )
+    size_in = (3 * PANEL_IN, len(rows) * PANEL_IN + 0.8)  # a strip for the classes below
+    figure, axes = plt.subplots(len(rows), 3, figsize=size_in, squeeze=False, layout="constrained")
     for line, (name, picture, truth, predicted) in zip(axes, rows, strict=True):
-        shown = (picture, coloured(truth, colours), coloured(predicted, colours))
-        for axis, panel, title in zip(line, shown, (name, "truth", "prediction"), strict=True):
+        panels = (picture, coloured(truth, colours), coloured(predicted, colours))
+        titles = (name, "truth", "prediction")
+        for axis, panel, title in zip(line, panels, titles, strict=True):
             axis.imshow(panel)
             axis.set_title(title, fontsize=8)
             axis.set_axis_off()
     handles = []
     for name, colour in zip(names, colours, strict=True):
-        handles.append(plt.Rectangle((0, 0), 1, 1, color=[c / 255 for c in colour], label=name))
+        handles.append(plt.Rectangle((0, 0), 1, 1, color=_unit(colour), label=name))
     figure.legend(handles=handles, loc="outside lower center", ncols=5, fontsize=7)
     _publish(figure, out)
 
@@ -53,8 +53,10 @@ def draw_confusion(out: Path, confusion: np.ndarray, names: Sequence[str]) -> No
     side_in = 1.5 + 0.42 * len(names)
     figure, axis = plt.subplots(figsize=(side_in + 0.6, side_in), layout="constrained")
     drawn = axis.imshow(shares, vmin=0, vmax=1, cmap="viridis")
-    for i, j in zip(*np.nonzero(shares >= 0.05), strict=True):
-        axis.text(j, i, f"{shares[i, j]:.2f}".lstrip("0"), ha="center", va="center", fontsize=6, color="white")
+    for row, column in zip(*np.nonzero(shares >= 0.05), strict=True):
+        text = f"{shares[row, column]:.2f}".lstrip("0")
+        # x is the column
+        axis.text(column, row, text, ha="center", va="center", fontsize=6, color="white")
     axis.set_xticks(range(len(names)), names, rotation=90, fontsize=7)
     axis.set_yticks(range(len(names)), names, fontsize=7)
     axis.set_xlabel("predicted")
@@ -72,7 +74,8 @@ def draw_label_curves(out: Path, curves: dict[str, list[tuple[float, float, floa
     figure, axis = plt.subplots(figsize=(6, 4), layout="constrained")
     for name, points in curves.items():
         per_cent, means, deviations = zip(*points, strict=True)
-        axis.errorbar(per_cent, means, yerr=np.nan_to_num(deviations), marker="o", capsize=3, label=name)
+        bars = np.nan_to_num(deviations)  # of a single seed there is no deviation
+        axis.errorbar(per_cent, means, yerr=bars, marker="o", capsize=3, label=name)
     axis.set_xscale("log")
     axis.set_xlabel("labels used, %")
     axis.set_ylabel(figure_name)
@@ -87,22 +90,29 @@ def draw_features(
 
     features : (n, D) float; labels : (n,) whole numbers, the class in the middle of each cell
     """
-    shown = [("first component of the features", "second", np.arange(len(features)), principal(features))]
+    every_cell = np.arange(len(features))
+    shown = [("first component of the features", "second", every_cell, principal(features))]
     if has_tsne() and len(features) >= LEAST_CELLS:
         shown.append(("t-SNE of the features", "", *neighbourhoods(features)))
     plt = _pyplot()
-    figure, axes = plt.subplots(1, len(shown), figsize=(5.5 * len(shown), 4.5), squeeze=False, layout="constrained")
+    size_in = (5.5 * len(shown), 4.5)
+    figure, axes = plt.subplots(1, len(shown), figsize=size_in, squeeze=False, layout="constrained")
     for axis, (x_label, y_label, cells, places) in zip(axes[0], shown, strict=True):
         of_cells = labels[cells]
         for k, (name, colour) in enumerate(zip(names, colours, strict=True)):
             x, y = places[of_cells == k].T
-            if len(x):
-                axis.scatter(x, y, s=5, color=[[c / 255 for c in colour]], label=name)
+            if len(x):  # a class without cells has no place in the legend
+                axis.scatter(x, y, s=5, color=[_unit(colour)], label=name)
         axis.set_xlabel(x_label)
         axis.set_ylabel(y_label)
         axis.set_facecolor("lightgrey")  # classes may be white
     axes[0, 0].legend(fontsize=6, markerscale=2)
     _publish(figure, out)
+
+
+def _unit(colour: Sequence[int]) -> list[float]:
+    """A colour as matplotlib takes it: (3,) in [0, 1]."""
+    return [level / 255 for level in colour]
 
 
 def _pyplot() -> Any:

@@ -24,7 +24,8 @@ def load_finished(path: Path, backbone: str | None = None) -> FinishedHead:
     facts = read_facts(file)
     network = kind_row(facts.get("kind")).rebuild(facts)
     network.load_state_dict(read_state_dict(file))
-    return FinishedHead(network.eval(), facts, backbone_of(file, facts, backbone))
+    of_head = backbone_of(file, facts, backbone)
+    return FinishedHead(network.eval(), facts, of_head)
 
 
 def predict(

@@ -46,19 +46,27 @@ class PromptTracker(Tracker):
 
     def follow(self, frame: np.ndarray) -> np.ndarray:
         """The box around the mask; the last box where there is no mask to speak of."""
-        levels = np.clip(np.nan_to_num(frame) / self._brightest, 0, 1) ** GAMMA
-        embedding = self._predictor.embed(levels.transpose(1, 2, 0))
+        linear = np.nan_to_num(frame) / self._brightest
+        levels = np.clip(linear, 0, 1) ** GAMMA
+        picture = levels.transpose(1, 2, 0)  # (H, W, 3)
+        embedding = self._predictor.embed(picture)
         x, y, width, height = self._box
-        grown = np.array([x - GROWN * width, y - GROWN * height, x + (1 + GROWN) * width, y + (1 + GROWN) * height])
+        first_xy = x - GROWN * width, y - GROWN * height
+        last_xy = x + (1 + GROWN) * width, y + (1 + GROWN) * height
+        grown = np.array([*first_xy, *last_xy])
         logits, _ = self._predictor.decode_clear(embedding, grown[None])
-        mask = self._predictor.upscale(logits, embedding)[0].cpu().numpy() > 0  # (H, W)
-        left, top, right, bottom = np.round(grown).astype(int)
+        at_size = self._predictor.upscale(logits, embedding)
+        mask = at_size[0].cpu().numpy() > 0  # (H, W)
+        # a negative end would be counted from the far side
+        left, top, right, bottom = np.round(grown).astype(int).clip(min=0)
         # what lies beyond the prompt is another thing of the same colour
         near = np.zeros_like(mask)
-        near[max(top, 0) : max(bottom, 0), max(left, 0) : max(right, 0)] = True
+        near[top:bottom, left:right] = True
         rows, columns = np.nonzero(mask & near)
         if len(rows) < LEAST_SHARE * width * height:
             return self._box
-        box = np.array([columns.min(), rows.min(), np.ptp(columns) + 1, np.ptp(rows) + 1], np.float64)
-        self._box = clipped(box, (frame.shape[1], frame.shape[2]))
+        mask_width, mask_height = np.ptp(columns) + 1, np.ptp(rows) + 1
+        box = np.array([columns.min(), rows.min(), mask_width, mask_height], np.float64)
+        _, frame_height, frame_width = frame.shape
+        self._box = clipped(box, (frame_height, frame_width))
         return self._box

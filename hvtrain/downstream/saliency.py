@@ -67,19 +67,24 @@ class Saliency(Task):
         require_maps(choice.input)
         self.settings, self.choice, self.backbone = settings, choice, backbone
         self._decoder = _first_decoder(settings.decoder)
-        images = TaskImages(settings.images, TruthSettings(file=settings.truth.file), place)
+        truth = TruthSettings(file=settings.truth.file)
+        images = TaskImages(settings.images, truth, place)
         self.parts = parts_of(images.names, settings, choice.seed)
         # an object has no half of a truth: below one image it is one image
         self.train, _ = labelled_share(self.parts["train"], choice.labels, choice.seed)
-        self._images = images.prepared([name for part in PARTS for name in self.parts[part]])
-        self._cache = FeatureCache(backbone, place.features(backbone.sha256), choice.input)
+        used = [name for part in PARTS for name in self.parts[part]]
+        self._images = images.prepared(used)
+        folder = place.features(backbone.sha256)
+        self._cache = FeatureCache(backbone, folder, choice.input)
         self._samples: dict[tuple[str, bool], _Sample] = {}
         for name in self._images:
             self._sample(name)  # what cannot be read is said before the start
-        require_objects([self._sample(name).truth.numpy() for name in self.train])
+        truths = [self._sample(name).truth.numpy() for name in self.train]
+        require_objects(truths)
         network = backbone.network
-        self._sizes = {"width": self._sample(self.parts["train"][0]).last.shape[0]}
-        self._sizes["grid"] = network.side_px // network.stride_px
+        last = self._sample(self.parts["train"][0]).last  # (D, h, w)
+        self._sizes = {"width": last.shape[0]}
+        self._sizes["grid"] = network.side_px // network.stride_px  # of a square picture, whatever form these have
 
     # ------------------------------------------------------------------------------------------ what the engine asks
 
@@ -106,7 +111,8 @@ class Saliency(Task):
         start = file_sha256(self._decoder) if self._decoder else "random"
         # the choice names a share; which images these are belongs to the run too
         few = [self.train] if self.choice.labels < 100 else []
-        return [hashlib.sha256(json.dumps([rows, start, *few]).encode()).hexdigest()]
+        content = json.dumps([rows, start, *few])
+        return [hashlib.sha256(content.encode()).hexdigest()]
 
     def batch(self, step: int) -> Batch:
         """Images of one size, or parts of them, some mirrored."""
@@ -114,16 +120,20 @@ class Saliency(Task):
         names = self.train
         # images of a batch have one size: that of the one that is drawn first
         first = self._sample(names[rng.integers(len(names))])
-        alike = [name for name in names if self._sample(name).truth.shape == first.truth.shape]
-        drawn = [alike[k] for k in rng.integers(len(alike), size=self.settings.recipe.batch_images)]
+        size_px = first.truth.shape
+        alike = [name for name in names if self._sample(name).truth.shape == size_px]
+        chosen = rng.integers(len(alike), size=self.settings.recipe.batch_images)
+        drawn = [alike[k] for k in chosen]
         augment = self.settings.augment
         if augment.encodes:
             parts = self._cut_out(drawn, rng)
         else:
             flips = rng.random(len(drawn)) < augment.flip
-            samples = [self._sample(name, flipped=bool(flip)) for name, flip in zip(drawn, flips, strict=True)]
+            pairs = zip(drawn, flips, strict=True)
+            samples = [self._sample(name, flipped=bool(flip)) for name, flip in pairs]
             last = torch.stack([sample.last for sample in samples]).float()
-            parts = CutOut(last, first.stride_px, torch.stack([sample.truth for sample in samples]))
+            truth = torch.stack([sample.truth for sample in samples])
+            parts = CutOut(last, first.stride_px, truth)
         return Batch(
             step=step,
             source=self.settings.title,
@@ -138,15 +148,20 @@ class Saliency(Task):
         """Cross entropy, dice and mean absolute error."""
         fields: Any = batch
         view = View(fields.truth.shape[1:], maps=(fields.last,), stride_px=fields.stride_px)
-        return saliency_losses(head(view).float(), view, fields.truth.float() / 255)
+        logits = head(view).float()
+        truth = fields.truth.float() / 255  # grey values in between are targets in between
+        return saliency_losses(logits, view, truth)
 
     def scores(self, head: nn.Module, part: Part) -> Scores:
         """Of a part; the training images stand in where there is no validation part."""
         names = self.parts[part] or self.train
         truths = [self._sample(name).truth.numpy() for name in names]
-        scores = saliency_scores([self._map(head, name) for name in names], truths, self.settings.variant)
+        maps = [self._map(head, name) for name in names]
+        scores = saliency_scores(maps, truths, self.settings.variant)
         figures = {name: getattr(scores, name) for name in ("mae", "max_f", "s", "max_e", "auc", "cc")}
-        figures["mae_of_nothing"] = float(np.mean([truth.mean() / 255 for truth in truths]))
+        # the error of maps that are black everywhere: small objects make it small without any work
+        of_black = [truth.mean() / 255 for truth in truths]
+        figures["mae_of_nothing"] = float(np.mean(of_black))
         tables = {"f_curve": scores.f_curve, "tpr": scores.tpr, "fpr": scores.fpr, "cc": scores.cc_per_image}
         return Scores(figures, tables)
 
@@ -162,9 +177,10 @@ class Saliency(Task):
         for name in self.parts["test"][:N_EXAMPLES]:
             every = self.settings.images.every_px
             picture = self._images[name].cube.rgb[::every, ::every]
-            grey = [self._sample(name).truth.numpy(), self._map(head, name)]
-            panels = [picture, *(np.repeat(values[:, :, None], 3, axis=2) for values in grey)]
-            publish_bytes(folder / f"example_{name}.png", _png(np.concatenate(panels, axis=1)))
+            greys = [self._sample(name).truth.numpy(), self._map(head, name)]
+            as_colours = [np.repeat(grey[:, :, None], 3, axis=2) for grey in greys]  # (H, W, 3) each
+            strip = np.concatenate([picture, *as_colours], axis=1)
+            publish_bytes(folder / f"example_{name}.png", _png(strip))
 
     # ------------------------------------------------------------------------------------------ samples
 
@@ -175,10 +191,14 @@ class Saliency(Task):
             return kept
         image = self._images[name]
         maps = self._cache.maps(image, flipped=flipped)
-        whole = read_truth(name, image.truth, (image.cube.height_px, image.cube.width_px))
+        size_px = (image.cube.height_px, image.cube.width_px)
+        whole = read_truth(name, image.truth, size_px)
         every = image.settings.every_px
-        truth = torch.from_numpy(whole[::every, ::every].copy())
-        sample = _Sample(maps[-1][0], maps.strides_px[-1], truth.flip(-1) if flipped else truth)
+        thinned = whole[::every, ::every]
+        truth = torch.from_numpy(thinned.copy())
+        if flipped:
+            truth = truth.flip(-1)
+        sample = _Sample(maps[-1][0], maps.strides_px[-1], truth)
         self._samples[name, flipped] = sample
         return sample
 
@@ -192,9 +212,8 @@ class Saliency(Task):
     def _map(self, head: nn.Module, name: str) -> np.ndarray:
         """(H, W) uint8 of an image."""
         sample = self._sample(name)
-        view = View(
-            (sample.truth.shape[0], sample.truth.shape[1]), maps=(sample.last[None],), stride_px=sample.stride_px
-        )
+        height, width = sample.truth.shape
+        view = View((height, width), maps=(sample.last[None],), stride_px=sample.stride_px)
         return _grey(head, view)
 
 
@@ -221,12 +240,15 @@ def predict_saliency(head: FinishedHead, cube_path: Path, out: Path) -> str:
     facts = head.facts
     every = facts["every_px"]
     cube = open_cube(cube_path)
-    values, wavelengths_nm = network_values(cube, input_of(facts["input"]).shown, every)
+    shown = input_of(facts["input"]).shown
+    values, wavelengths_nm = network_values(cube, shown, every)
     maps = head.backbone.maps(values, wavelengths_nm, facts["gsd_m"] * every)
     last = maps[-1].half()  # the cache holds half precision: what a head was trained on
-    view = View((values.shape[1], values.shape[2]), maps=(last,), stride_px=maps.strides_px[-1])
+    _, height, width = values.shape
+    view = View((height, width), maps=(last,), stride_px=maps.strides_px[-1])
     grey = _grey(head.network, view)
-    whole = grey.repeat(every, axis=0).repeat(every, axis=1)[: cube.height_px, : cube.width_px]
+    enlarged = grey.repeat(every, axis=0).repeat(every, axis=1)
+    whole = enlarged[: cube.height_px, : cube.width_px]  # the last row and column may stand for fewer
     publish_bytes(out, _png(whole))
     return f"{whole.shape[0]} x {whole.shape[1]} px, {(whole > 127).mean():.0%} of them salient"
 
@@ -235,9 +257,11 @@ def predict_saliency(head: FinishedHead, cube_path: Path, out: Path) -> str:
 def _grey(head: nn.Module, view: View) -> np.ndarray:
     """(H, W) uint8 of a view of one image."""
     device = next(head.parameters()).device
-    on_device = View(view.size_px, maps=[m.to(device).float() for m in view.maps], stride_px=view.stride_px)
-    p = saliency(head(on_device), on_device)[0]
-    return (p.cpu().numpy() * 255 + 0.5).astype(np.uint8)
+    maps = [of_scale.to(device).float() for of_scale in view.maps]
+    on_device = View(view.size_px, maps=maps, stride_px=view.stride_px)
+    shares = saliency(head(on_device), on_device)[0]  # (H, W) in [0, 1]
+    levels = shares.cpu().numpy() * 255 + 0.5  # astype cuts off: this rounds
+    return levels.astype(np.uint8)
 
 
 def _first_decoder(decoder: str) -> Path | None:

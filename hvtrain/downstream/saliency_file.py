@@ -73,7 +73,7 @@ class SaliencySettings(TaskSettings):
         """Older files say `flip` beside the groups."""
         if not isinstance(tree, dict) or "flip" not in tree:
             return tree
-        groups = {name: value for name, value in tree.items() if name != "flip"}
+        groups = {name: group for name, group in tree.items() if name != "flip"}
         augment = groups.get("augment", {})
         if not isinstance(augment, dict) or "flip" in augment:
             raise ValueError("flip is part of augment: give it once, there")
@@ -95,8 +95,9 @@ def parts_of(names: Sequence[str], settings: SaliencySettings, seed: int) -> Par
     if len(names) < settings.folds:
         raise ConfigError(f"folds: {settings.folds} of {len(names)} images; give more images, or set fewer folds")
     parts: Parts = {part: [] for part in PARTS}
+    tested = seed % settings.folds
     for k, name in enumerate(sorted(names)):
-        part = parts["test"] if k % settings.folds == seed % settings.folds else parts["train"]
+        part = parts["test"] if k % settings.folds == tested else parts["train"]
         part.append(name)
     return parts
 

@@ -35,19 +35,24 @@ class Sample:
     @property
     def form(self) -> tuple[tuple[int, ...], ...]:
         """Shapes: samples of one form can be in one batch."""
-        parts = [*self.maps, self.labels] + ([] if self.picture is None else [self.picture])
-        return tuple(tuple(part.shape) for part in parts)
+        return tuple(tuple(tensor.shape) for tensor in self._tensors)
 
     @property
     def n_bytes(self) -> int:
         """In memory."""
-        parts = [*self.maps, self.labels] + ([] if self.picture is None else [self.picture])
-        return sum(part.nbytes for part in parts)
+        return sum(tensor.nbytes for tensor in self._tensors)
 
     def mirrored(self) -> Sample:
         """Along x, but for the maps, which a backbone has to make of the mirrored image."""
         picture = None if self.picture is None else self.picture.flip(-1)
-        return Sample(picture, self.maps, self.stride_px, self.labels.flip(-1))
+        labels = self.labels.flip(-1)
+        return Sample(picture, self.maps, self.stride_px, labels)
+
+    @property
+    def _tensors(self) -> list[Tensor]:
+        """All that it holds."""
+        picture = [] if self.picture is None else [self.picture]
+        return [*self.maps, self.labels, *picture]
 
 
 class Samples:
@@ -88,13 +93,18 @@ class Samples:
         image = self._images[name]
         picture = None
         if self._chosen.picture:
-            picture = torch.from_numpy(picture_of(image.cube, self._chosen.picture, image.settings.every_px, self._rgb))
+            every = image.settings.every_px
+            values = picture_of(image.cube, self._chosen.picture, every, self._rgb)
+            picture = torch.from_numpy(values)
         maps: tuple[Tensor, ...] = ()
         stride_px = 1.0
         if self._cache is not None:
-            taps = taps_of(self._cache.maps(image, flipped=flipped), neck=self._neck)
-            maps, stride_px = tuple(m[0] for m in taps), taps.strides_px[-1]
-        sample = Sample(picture, maps, stride_px, torch.from_numpy(self._labels[name]))
+            of_image = self._cache.maps(image, flipped=flipped)
+            taps = taps_of(of_image, neck=self._neck)
+            maps = tuple(of_scale[0] for of_scale in taps)  # (D, h, w) each
+            stride_px = taps.strides_px[-1]
+        labels = torch.from_numpy(self._labels[name])
+        sample = Sample(picture, maps, stride_px, labels)
         return sample.mirrored() if flipped else sample
 
 

@@ -72,7 +72,8 @@ class SegmentSettings(TaskSettings):
             raise ValueError("hs3bench_compat needs void: the class that gets an output")
         if self.void is not None and len(self.classes) < 3:
             raise ValueError("beside void there is one class only: nothing is to be told apart; name more classes")
-        twice = [name for name, n in Counter(tuple(self.classes)).items() if n > 1]
+        times = Counter(tuple(self.classes))
+        twice = [name for name, n in times.items() if n > 1]
         if twice:
             raise ValueError(f"classes name {twice[0]!r} twice; each needs a name of its own")
         return self
@@ -101,9 +102,12 @@ class Classes:
             ignored = IGNORED if void is None else void
             return cls(names, colours, ignored, np.arange(len(names)))
         kept = [k for k in range(len(names)) if k != void]
+        # outputs are numbered without a gap: classes behind void move up by one
         output_of = np.full(len(names), IGNORED)
         output_of[kept] = np.arange(len(kept))
-        return cls(tuple(names[k] for k in kept), tuple(colours[k] for k in kept), IGNORED, output_of)
+        kept_names = tuple(names[k] for k in kept)
+        kept_colours = tuple(colours[k] for k in kept)
+        return cls(kept_names, kept_colours, IGNORED, output_of)
 
     def labels(self, name: str, mapped: np.ndarray, ignore_index: int) -> np.ndarray:
         """(H, W) uint8 labels of a mapped truth; RawFileError for a value that is no class. name: of the image."""
@@ -142,5 +146,6 @@ def _colours(settings: SegmentSettings) -> tuple[Colour, ...]:
     made_up = []
     for k in range(len(settings.classes)):
         step = k * PALETTE_STEP
-        made_up.append((step % 256, (step * 3 + 80) % 256, (step * 7 + 160) % 256))
+        red, green, blue = step, step * 3 + 80, step * 7 + 160
+        made_up.append((red % 256, green % 256, blue % 256))
     return tuple(made_up)

@@ -54,7 +54,8 @@ def predict_classes(head: FinishedHead, cube_path: Path, out: Path) -> str:
 @torch.no_grad()
 def classes_of(head: FinishedHead, cube: Cube) -> np.ndarray:
     """(H, W) uint8, the class of every pixel of a cube, by the order of the head's classes."""
-    return class_logits(head, cube).argmax(axis=0).astype(np.uint8)
+    logits = class_logits(head, cube)
+    return logits.argmax(axis=0).astype(np.uint8)
 
 
 @torch.no_grad()
@@ -67,20 +68,25 @@ def class_logits(head: FinishedHead, cube: Cube) -> np.ndarray:
     picture = None
     if chosen.picture:
         pseudo = None if rgb is None else PseudoRgbSettings.model_validate(rgb)
-        picture = torch.from_numpy(picture_of(cube, chosen.picture, every, pseudo))[None]
+        values = picture_of(cube, chosen.picture, every, pseudo)
+        picture = torch.from_numpy(values)[None]  # (1, C, h, w)
         _require_channels(cube, picture.shape[1], facts["plan"])
     maps: list[torch.Tensor] = []
     stride_px = 1.0
     if head.backbone is not None:
         values, wavelengths_nm = network_values(cube, chosen.shown, every)
-        made = shown_maps(head.backbone, chosen.shown, values, wavelengths_nm, facts["gsd_m"] * every)
+        gsd_m = facts["gsd_m"] * every
+        made = shown_maps(head.backbone, chosen.shown, values, wavelengths_nm, gsd_m)
         taps = taps_of(made, neck=head.backbone.has_neck)
         # the cache holds half precision: what a head was trained on
-        maps, stride_px = [m.half().float() for m in taps], taps.strides_px[-1]
+        maps = [of_scale.half().float() for of_scale in taps]
+        stride_px = taps.strides_px[-1]
+    # rounded up, as every n-th pixel from the first on is counted
     height, width = (-(-side // every) for side in (cube.height_px, cube.width_px))
     device = next(head.network.parameters()).device
     picture = None if picture is None else picture.to(device)
-    view = View((height, width), picture, [m.to(device) for m in maps], stride_px)
+    maps = [of_scale.to(device) for of_scale in maps]
+    view = View((height, width), picture, maps, stride_px)
     logits = head.network(view)[0].float().cpu().numpy()  # (K, h, w)
     whole = logits.repeat(every, axis=1).repeat(every, axis=2)
     return whole[:, : cube.height_px, : cube.width_px]
@@ -88,6 +94,7 @@ def class_logits(head: FinishedHead, cube: Cube) -> np.ndarray:
 
 def _require_channels(cube: Cube, n_channels: int, plan: dict[str, Any]) -> None:
     """ConfigError for a cube of another camera, where the head sees the picture itself."""
+    # a head of pooled cells keeps the channels of its picture as the width of its only map
     expected = plan["options"]["widths"][0] if plan["pooled_px"] else plan["n_channels"]
     if n_channels != expected:
         raise ConfigError(
@@ -113,7 +120,9 @@ def _tiff(classes: np.ndarray, names: list[str], georeference: dict[str, Any] | 
     tags: list[Any] = []
     if georeference is not None:
         a, b, c, d, e, f = georeference["transform"]
-        matrix = (a, b, 0, c, d, e, 0, f, 0, 0, 0, 0, 0, 0, 0, 1)  # rows of x, y, z, 1
+        to_x, to_y = (a, b, 0, c), (d, e, 0, f)  # of column, row, 0, 1
+        to_z, to_one = (0, 0, 0, 0), (0, 0, 0, 1)
+        matrix = (*to_x, *to_y, *to_z, *to_one)
         tags.append((TRANSFORMATION, "d", 16, tuple(map(float, matrix)), True))
         keys = _geo_keys(georeference["crs"])
         tags.append((KEY_DIRECTORY, "H", len(keys), tuple(keys), True))
@@ -138,9 +147,10 @@ def _geo_keys(crs: str | None) -> list[int]:
     code = crs.removeprefix("EPSG:") if crs else ""
     if code.isdecimal() and int(code) <= EPSG_MAX:
         is_geographic = int(code) in EPSG_GEOGRAPHIC
+        # keys have to rise
         keys.insert(0, (MODEL_TYPE, GEOGRAPHIC if is_geographic else PROJECTED))
         keys.append((GEOGRAPHIC_CRS if is_geographic else PROJECTED_CRS, int(code)))
     flat = [1, 1, 0, len(keys)]
     for key, value in keys:
-        flat += [key, 0, 1, value]
+        flat += [key, 0, 1, value]  # 0, 1: one value, which stands here and not in another tag
     return flat

@@ -94,24 +94,27 @@ class Segmentation(Task):
     def identity(self) -> list[str]:
         """Of every image: content, truth and part."""
         rows = identity_rows(self.parts, self._images)
-        return [hashlib.sha256(json.dumps(rows).encode()).hexdigest()]
+        content = json.dumps(rows)
+        return [hashlib.sha256(content.encode()).hexdigest()]
 
     def batch(self, step: int) -> Batch:
         """Samples of one form, drawn with probabilities as their numbers; at least two, for the norms."""
         # nothing but the step decides, so that a resumed run meets the same batches
         rng = np.random.default_rng([self.choice.seed, FLIPS, step])
         sizes = np.array([len(group) for group in self._groups], float)
-        group = self._groups[rng.choice(len(self._groups), p=sizes / sizes.sum())]
+        chances = sizes / sizes.sum()
+        group = self._groups[rng.choice(len(self._groups), p=chances)]
         # of a single image two samples, mirrored or not: more would tell nothing new
         n = min(self.settings.recipe.batch_images, max(2, len(group)))
-        names = [group[k] for k in rng.choice(len(group), size=n, replace=n > len(group))]
+        drawn = rng.choice(len(group), size=n, replace=n > len(group))
+        names = [group[k] for k in drawn]
         flips = rng.random(n) < self.settings.augment.flip
         samples = [self.samples.of(name, flipped=bool(flip)) for name, flip in zip(names, flips, strict=True)]
         parts = _stacked(samples)
         if parts["picture"] is not None and self.settings.augment.gain_sd:
-            shape = (*parts["picture"].shape[:2], 1, 1)
-            gains = rng.normal(1.0, self.settings.augment.gain_sd, shape)
-            parts["picture"] = parts["picture"] * torch.from_numpy(gains).float()
+            picture = parts["picture"]  # (B, C, H, W)
+            gains = rng.normal(1.0, self.settings.augment.gain_sd, (*picture.shape[:2], 1, 1))
+            parts["picture"] = picture * torch.from_numpy(gains).float()
         return Batch(step=step, source=self.settings.title, names=tuple(names), problems=(), **parts)
 
     def losses(self, head: nn.Module, batch: Batch) -> dict[str, Tensor]:
@@ -140,7 +143,8 @@ class Segmentation(Task):
         confusion = np.zeros((n_classes, n_classes), np.int64)
         for name in names:
             labels = self._full_labels[name]  # scores never see that labels were thinned out
-            confusion += confusion_matrix(self._predicted(head, name), labels, n_classes, self.classes.ignored)
+            predicted = self._predicted(head, name)
+            confusion += confusion_matrix(predicted, labels, n_classes, self.classes.ignored)
         return Scores(figures(confusion, self.classes.ignored), {"confusion": confusion})
 
     def notes(self) -> dict[str, Any]:
@@ -158,7 +162,8 @@ class Segmentation(Task):
         for name in self.parts["test"][:N_EXAMPLES]:
             every = self.settings.images.every_px
             picture = self._images[name].cube.rgb[::every, ::every]
-            rows.append((name, picture, self._full_labels[name], self._predicted(head, name)))
+            predicted = self._predicted(head, name)
+            rows.append((name, picture, self._full_labels[name], predicted))
         draw_examples(folder / "examples.png", rows, self.classes.names, self.classes.colours)
         if self.cache is not None:
             features, labels = self._cells()
@@ -198,8 +203,9 @@ class Segmentation(Task):
         for name, image in self._images.items():
             labels[name] = self.classes.labels(name, image.classes(), self.settings.truth.ignore_index)
         self._full_labels = dict(labels)
-        by_part = {part: [labels[name] for name in self.parts[part]] for part in PARTS}
-        self.classes.require_work(by_part["train"], by_part["test"])
+        train = [labels[name] for name in self.parts["train"]]
+        test = [labels[name] for name in self.parts["test"]]
+        self.classes.require_work(train, test)
         return labels
 
     def _thin_out(self) -> None:
@@ -218,7 +224,7 @@ class Segmentation(Task):
         """Training images that can be in one batch; all samples are made on the way: nothing is encoded later."""
         groups: dict[Any, list[str]] = defaultdict(list)
         channels: dict[int, str] = {}
-        for name in dict.fromkeys([*self.train, *(n for part in PARTS for n in self.parts[part])]):
+        for name in dict.fromkeys([*self.train, *self._images]):
             sample = self.samples.of(name)
             if sample.picture is not None:
                 channels.setdefault(len(sample.picture), name)
@@ -242,9 +248,12 @@ class Segmentation(Task):
         counts = np.zeros(n_classes)
         for name in self.train:
             labels = self._labels[name]
-            counts += np.bincount(labels[labels != self.classes.ignored], minlength=n_classes)[:n_classes]
-        inverse = np.where(counts > 0, 1 / np.sqrt(np.maximum(counts, 1)), 0.0)
-        return torch.from_numpy(inverse / inverse[counts > 0].mean()).float()
+            known = labels[labels != self.classes.ignored]
+            counts += np.bincount(known, minlength=n_classes)[:n_classes]
+        occurs = counts > 0
+        inverse = np.where(occurs, 1 / np.sqrt(np.maximum(counts, 1)), 0.0)
+        weights = inverse / inverse[occurs].mean()
+        return torch.from_numpy(weights).float()
 
 
 def _stacked(samples: Sequence[Sample]) -> dict[str, Any]:
@@ -275,12 +284,13 @@ def dice_loss(logits: Tensor, target: Tensor, counts: Tensor) -> Tensor:
     known = counts[:, None]  # (B, 1, H, W)
     likely = logits.softmax(dim=1) * known
     inside = target.clamp(max=n_classes - 1)  # what is ignored may lie outside; it is masked
-    truth = F.one_hot(inside, n_classes).movedim(-1, 1) * known
-    overlap = (likely * truth).sum(dim=(0, 2, 3))  # (K,)
-    sizes = (likely + truth).sum(dim=(0, 2, 3))
-    occurs = truth.sum(dim=(0, 2, 3)) > 0
+    truth = F.one_hot(inside, n_classes).movedim(-1, 1) * known  # (B, K, H, W)
+    of_class = (0, 2, 3)  # what a sum over a class runs along
+    overlap = (likely * truth).sum(dim=of_class)  # (K,)
+    sizes = (likely + truth).sum(dim=of_class)
+    occurs = truth.sum(dim=of_class) > 0
     dice = 2 * overlap[occurs] / sizes[occurs].clamp(min=1e-6)
-    return 1 - dice.mean() if len(dice) else logits.sum() * 0
+    return 1 - dice.mean() if len(dice) else logits.sum() * 0  # times 0: still has a gradient
 
 
 def open_segmentation(settings: Any, place: Place, backbone: Frozen | None, choice: Choice) -> Task:

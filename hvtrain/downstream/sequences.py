@@ -54,7 +54,8 @@ class Track:
     @cached_property
     def visible(self) -> np.ndarray:
         """(n,) indices of the frames in which the object is."""
-        return np.flatnonzero((self.boxes_xywh[:, 2:] > 0).all(axis=1))
+        has_size = (self.boxes_xywh[:, 2:] > 0).all(axis=1)
+        return np.flatnonzero(has_size)
 
     def read(self, k: int) -> tuple[np.ndarray, np.ndarray]:
         """(C, H, W) float32 values of a frame and (C,) band centres, nm; errors as the reader's."""
@@ -63,7 +64,8 @@ class Track:
             cube = open_cube(path)
             return cube.live_values(), cube.live_wavelengths_nm
         raw = open_raw(path, self.descriptor)
-        return raw.read().astype(np.float32), np.array(raw.wavelengths_nm)
+        values = raw.read().astype(np.float32)
+        return values, np.array(raw.wavelengths_nm)
 
 
 class Frames:
@@ -87,6 +89,7 @@ class Frames:
             self._kept.move_to_end(key)
             return self._kept[key]
         values, bands_nm = track.read(k)
+        # remembered apart from the frames, which may be dropped: each is compared with the first
         first_nm = self._bands.setdefault(track.name, bands_nm)
         if not np.array_equal(first_nm, bands_nm):
             raise RawFileError(f"{track.frames[k]}: has other bands than the frames before it; restore it")
@@ -118,7 +121,8 @@ class Frames:
     def brightest(self, track: Track) -> float:
         """What is 1 in all frames of a sequence: a scale of each frame's own would flicker with every glint."""
         if track.name not in self._brightest:
-            level = float(np.quantile(np.nan_to_num(self.of(track, 0)), BRIGHT))
+            first = np.nan_to_num(self.of(track, 0))
+            level = float(np.quantile(first, BRIGHT))
             self._brightest[track.name] = level if level > 0 else 1.0
         return self._brightest[track.name]
 
@@ -126,7 +130,8 @@ class Frames:
 def _colours(values: np.ndarray, bands_nm: np.ndarray) -> np.ndarray:
     """(3, H, W) float32 of (C, H, W)."""
     weights = choose_rendering(bands_nm, CubeSettings()).weights  # (3, C)
-    return np.tensordot(weights, values, axes=1).astype(np.float32)
+    colours = np.tensordot(weights, values, axes=1)
+    return colours.astype(np.float32)
 
 
 def tracks_of(data: Path, settings: TrackSettings) -> list[Track]:
@@ -167,7 +172,10 @@ def open_to_track(
         raise RawFileError(f"{folder}: no frame {pattern} in it; a sequence needs at least one{way_out}")
     descriptor = None if settings.descriptor is None else load_descriptor(camera, settings.descriptor)
     file = folder / BOXES_FILE
-    boxes_from, boxes = ("--box", np.array([box_xywh], np.float64)) if box_xywh else (str(file), read_boxes(file))
+    if box_xywh:
+        boxes_from, boxes = "--box", np.array([box_xywh], np.float64)
+    else:
+        boxes_from, boxes = str(file), read_boxes(file)
     # also false for what is no number
     if not (boxes[0, 2:] > 0).all():
         raise RawFileError(f"{boxes_from}: the first box has no size; a tracker is given the object there")
@@ -188,8 +196,9 @@ def require_inside(track: Track, size_px: tuple[int, int]) -> None:
     require_sizes(track, size_px)
     x, y, width, height = track.boxes_xywh[0]
     # put so that a place that is no number is refused too
-    touches = x < size_px[1] and y < size_px[0] and x + width > 0 and y + height > 0
-    if not touches:
+    is_before_end = x < size_px[1] and y < size_px[0]
+    is_behind_start = x + width > 0 and y + height > 0
+    if not (is_before_end and is_behind_start):
         raise RawFileError(
             f"{track.boxes_from}: the first box {x:g} {y:g} {width:g} {height:g} lies outside the frame of "
             f"{size_px[0]} x {size_px[1]} px; boxes are x y w h in px of the cube, not of the mosaic"
@@ -198,7 +207,8 @@ def require_inside(track: Track, size_px: tuple[int, int]) -> None:
 
 def require_sizes(track: Track, size_px: tuple[int, int]) -> None:
     """RawFileError for a box that no frame could hold. size_px: (H, W)."""
-    too_large = np.flatnonzero((track.boxes_xywh[:, 2:] > LARGEST * max(size_px)).any(axis=1))
+    is_larger = track.boxes_xywh[:, 2:] > LARGEST * max(size_px)
+    too_large = np.flatnonzero(is_larger.any(axis=1))
     if len(too_large):
         width, height = track.boxes_xywh[too_large[0], 2:]
         raise RawFileError(
@@ -213,7 +223,8 @@ def read_boxes(path: Path) -> np.ndarray:
     RawFileError for what cannot be read, an empty file, or a line without four numbers.
     """
     try:
-        lines = [line.replace(",", " ").split() for line in path.read_text().splitlines()]
+        text = path.read_text().replace(",", " ")
+        lines = [line.split() for line in text.splitlines()]
     except (OSError, UnicodeDecodeError) as error:
         raise RawFileError(f"{path}: no readable file of boxes ({error}); a sequence needs one") from error
     boxes = []
@@ -226,7 +237,8 @@ def read_boxes(path: Path) -> np.ndarray:
             box = []
         if len(box) != 4:
             raise RawFileError(f"{path}: line {number} is no box of four numbers x y w h; correct it")
-        boxes.append(box if np.isfinite(box).all() else [0.0] * 4)
+        is_box = np.isfinite(box).all()
+        boxes.append(box if is_box else [0.0] * 4)
     if not boxes:
         raise RawFileError(f"{path}: no box in it; give one line x y w h per frame")
     return np.array(boxes)
@@ -238,13 +250,19 @@ def parts_of_tracks(tracks: list[Track], settings: TrackSettings) -> dict[Part, 
     if settings.parts is None:
         _deal(tracks, settings.shares, settings.split_seed, parts)
     else:
-        train = [track for track in tracks if settings.parts["train"] in Path(track.name).parts]
-        parts["test"] = [track for track in tracks if settings.parts["test"] in Path(track.name).parts]
-        _deal(train, {"train": 1 - settings.holdout_share, "val": settings.holdout_share}, settings.split_seed, parts)
+        train = _below(settings.parts["train"], tracks)
+        parts["test"] = _below(settings.parts["test"], tracks)
+        shares: dict[Part, float] = {"train": 1 - settings.holdout_share, "val": settings.holdout_share}
+        _deal(train, shares, settings.split_seed, parts)
     for part in ("train", "test"):
         if not parts[part]:
             raise ConfigError(f"no sequence is left for {part} ({len(tracks)} sequences); give more, or other shares")
     return parts
+
+
+def _below(folder: str, tracks: list[Track]) -> list[Track]:
+    """Sequences that lie below a folder of this name, however deep."""
+    return [track for track in tracks if folder in Path(track.name).parts]
 
 
 def _deal(tracks: list[Track], shares: dict[Part, float], seed: int, parts: dict[Part, list[Track]]) -> None:
@@ -255,5 +273,6 @@ def _deal(tracks: list[Track], shares: dict[Part, float], seed: int, parts: dict
         share += shares.get(part, 0.0)
         last = round(share * len(tracks))  # of the running sum, so that no sequence is lost by rounding
         if part in shares:
-            parts[part] = [tracks[k] for k in sorted(order[first:last])]
+            drawn = sorted(order[first:last])
+            parts[part] = [tracks[k] for k in drawn]
         first = last

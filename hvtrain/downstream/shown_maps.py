@@ -44,9 +44,13 @@ def pixel_vectors(backbone: Frozen, values: np.ndarray, wavelengths_nm: Sequence
             "pretrain.student.backbone hypersl, or choose input features"
         )
     inside = readable_of(len(values), wavelengths_nm, RANGE_NM)
-    image = finite(torch.from_numpy(np.ascontiguousarray(values)).float()[None])  # (1, C, H, W)
-    x = in_range(image.to(backbone.device), network.input_range)[:, inside]
+    in_rows = np.ascontiguousarray(values)
+    image = finite(torch.from_numpy(in_rows).float()[None])  # (1, C, H, W)
+    # scaled before bands are left out: an image's level is that of all its bands
+    scaled = in_range(image.to(backbone.device), network.input_range)
+    x = scaled[:, inside]
     if network.band_minmax:
         x = bands_to_unit(x)
-    vectors = network.maps(x, [wavelengths_nm[k] for k in inside])
-    return FeatureMaps((vectors.float().cpu(),), (1.0,))
+    inside_nm = [wavelengths_nm[k] for k in inside]
+    vectors = network.maps(x, inside_nm)
+    return FeatureMaps((vectors.float().cpu(),), (1.0,))  # a vector per pixel: stride 1

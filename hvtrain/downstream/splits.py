@@ -24,7 +24,8 @@ def split_of(names: Sequence[str], settings: SplitSettings) -> Parts:
     names : of the images that are there
     ConfigError for a list that names an image twice or one that is not there, and for a part without images.
     """
-    parts = _listed(names, settings) if settings.lists else _drawn(sorted(names), settings.shares, settings.seed)
+    in_order = sorted(names)  # the draw must not hang on how a disk lists files
+    parts = _listed(names, settings) if settings.lists else _drawn(in_order, settings.shares, settings.seed)
     if settings.by == "scene":
         assert settings.order is not None  # the settings' validator
         parts = _by_scene(parts, settings.order, settings.seed)
@@ -45,7 +46,8 @@ def _listed(names: Sequence[str], settings: SplitSettings) -> Parts:
     for part, file in settings.lists.items():
         listed = read_list(Path(file))
         matched = [_name_of(entry, there) for entry in listed]
-        missing = [entry for entry, name in zip(listed, matched, strict=True) if name is None]
+        pairs = zip(listed, matched, strict=True)
+        missing = [entry for entry, name in pairs if name is None]
         if missing and not settings.allow_missing:
             raise ConfigError(
                 f"{file}: names {len(missing)} images that are not there, e.g. {', '.join(missing[:SHOWN])}; restore "
@@ -89,16 +91,18 @@ def _drawn(names: Sequence[str], shares: Mapping[Part, float], seed: int) -> Par
     for part in PARTS:
         share += shares.get(part, 0.0)
         last = round(share * len(names))  # of the running sum, so that nothing is lost by rounding
-        parts[part] = [names[k] for k in sorted(order[first:last])]
+        drawn = sorted(order[first:last])
+        parts[part] = [names[k] for k in drawn]
         first = last
     return parts
 
 
 def scenes_of(names: Sequence[str], order: OrderSettings) -> list[list[str]]:
     """Frames in their order, cut where the gap between neighbours is larger than order.scene_gap."""
+    # with the name: frames of one position come in one order
     placed = sorted((order.position(name), name) for name in names)
     scenes: list[list[str]] = []
-    before = -np.inf
+    before = -np.inf  # so that the first frame begins a scene
     for position, name in placed:
         if position - before > order.scene_gap:
             scenes.append([])
@@ -166,5 +170,7 @@ def labelled_share(names: Sequence[str], per_cent: float, seed: int) -> tuple[li
     order = np.random.default_rng([seed, len(names)]).permutation(len(names))
     n_exact = per_cent / 100 * len(names)
     n_images = max(1, round(n_exact))
-    chosen = [names[k] for k in sorted(order[:n_images])]
+    drawn = sorted(order[:n_images])
+    chosen = [names[k] for k in drawn]
+    # 1.4 images are one whole image
     return chosen, min(1.0, n_exact) if n_images == 1 else 1.0

@@ -38,8 +38,9 @@ class ImagesSettings(Settings):
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:
-        given = [self.descriptor is not None, self.cubes, self.dataset is not None, self.demo is not None]
-        if sum(given) != 1:
+        named = (self.descriptor, self.dataset, self.demo)
+        n_sources = self.cubes + sum(source is not None for source in named)
+        if n_sources != 1:
             raise ValueError("give one of descriptor, cubes, dataset and demo")
         if self.demo is not None and self.demo.demo is None:
             raise ValueError("demo needs the name of a camera: {demo: vis31}")
@@ -151,7 +152,8 @@ def task_path(name: str) -> Path:
         return shipped
     path = Path(os.path.expanduser(name))
     if not path.is_file():
-        known = ", ".join(sorted(p.stem for p in SHIPPED.glob("*.yaml")))
+        names = sorted(file.stem for file in SHIPPED.glob("*.yaml"))
+        known = ", ".join(names)
         raise ConfigError(f"no task {name!r}; known: {known}; or give the path of a YAML file")
     return path
 

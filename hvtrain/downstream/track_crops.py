@@ -28,31 +28,40 @@ class Window:
     def shares(self, box_xywh: np.ndarray) -> np.ndarray:
         """(4,) centre x, y, width, height of a box of the frame, shares of the side."""
         x, y, width, height = box_xywh
-        centre = [x + width / 2 - self.left, y + height / 2 - self.top]
-        return np.array([*centre, width, height]) / self.side
+        centre_x = x + width / 2 - self.left
+        centre_y = y + height / 2 - self.top
+        return np.array([centre_x, centre_y, width, height]) / self.side
 
     def in_frame(self, shares: np.ndarray) -> np.ndarray:
         """(4,) x, y, w, h px of what `shares` gives."""
         centre_x, centre_y, width, height = np.asarray(shares, np.float64) * self.side
-        return np.array([self.left + centre_x - width / 2, self.top + centre_y - height / 2, width, height])
+        x = self.left + centre_x - width / 2
+        y = self.top + centre_y - height / 2
+        return np.array([x, y, width, height])
 
     def touches(self, size_px: tuple[int, int]) -> bool:
         """Whether some pixel of a frame (H, W) lies in it."""
         height, width = size_px
-        return self.left < width and self.top < height and self.left + self.side > 0 and self.top + self.side > 0
+        is_before_end = self.left < width and self.top < height
+        is_behind_start = self.left + self.side > 0 and self.top + self.side > 0
+        return is_before_end and is_behind_start
 
 
 def window_around(centre_xy: tuple[float, float], size_wh: tuple[float, float], factor: float) -> Window:
     """The square around a centre whose side is `factor` roots of a box's area."""
     # a box that shrank to nothing still has a crop
-    side = max(2, math.ceil(math.sqrt(max(size_wh[0] * size_wh[1], 1.0)) * factor))
-    return Window(round(centre_xy[0] - side / 2), round(centre_xy[1] - side / 2), side)
+    area_px = max(size_wh[0] * size_wh[1], 1.0)
+    side = max(2, math.ceil(math.sqrt(area_px) * factor))
+    left = round(centre_xy[0] - side / 2)
+    top = round(centre_xy[1] - side / 2)
+    return Window(left, top, side)
 
 
 def window_of(box_xywh: np.ndarray, factor: float) -> Window:
     """The square around a box."""
     x, y, width, height = (float(value) for value in box_xywh)
-    return window_around((x + width / 2, y + height / 2), (width, height), factor)
+    centre_xy = (x + width / 2, y + height / 2)
+    return window_around(centre_xy, (width, height), factor)
 
 
 def cut(frame: np.ndarray, window: Window, side_px: int) -> Tensor:
@@ -62,9 +71,12 @@ def cut(frame: np.ndarray, window: Window, side_px: int) -> Tensor:
     columns = _inside(window.left, window.side, width)
     inside = torch.zeros(len(frame), window.side, window.side)
     if window.touches((height, width)):
-        values = torch.from_numpy(np.ascontiguousarray(frame[:, rows, columns], np.float32))
+        part = np.ascontiguousarray(frame[:, rows, columns], np.float32)
+        values = torch.from_numpy(part)
         _, n_rows, n_columns = values.shape
-        top, left = rows.start - window.top, columns.start - window.left
+        # where the part lies in the window: not at its corner if that is outside the frame
+        top = rows.start - window.top
+        left = columns.start - window.left
         inside[:, top : top + n_rows, left : left + n_columns] = torch.nan_to_num(values)
     return resized(inside[None], side_px)[0]
 

@@ -38,10 +38,12 @@ def predict_boxes(head: FinishedHead, folder: Path, out: Path, box_xywh: Sequenc
     bands_nm = frames.bands_nm(sequence)
     network = head.backbone.network
     network.require_bands(bands_nm)
-    encoder = CropEncoder(network, bands_nm, frames.brightest(sequence), facts["factor"])
+    level = frames.brightest(sequence)
+    encoder = CropEncoder(network, bands_nm, level, facts["factor"])
     recorded = facts.get("follow")  # older files have none
     follow = None if recorded is None else FollowSettings.model_validate(recorded)
-    tracker = tracker_of(facts.get("head", CENTER), head.network, encoder, follow)
+    name = facts.get("head", CENTER)
+    tracker = tracker_of(name, head.network, encoder, follow)
     return _write(track(sequence, frames, tracker), sequence, out)
 
 
@@ -62,7 +64,8 @@ def predict_by_sam(
     sequence = open_to_track(folder, folder.name, "descriptor", camera, box_xywh)
     frames = Frames("rgb")
     level = frames.brightest(sequence)
-    require_inside(sequence, frames.of(sequence, 0).shape[1:])
+    first = frames.of(sequence, 0)
+    require_inside(sequence, first.shape[1:])
     model = SamModel(checkpoint=checkpoint) if checkpoint else SamModel()
     tracker = PromptTracker(SamPredictor(sam_of(model)), level)
     return _write(track(sequence, frames, tracker), sequence, out)
@@ -76,7 +79,10 @@ def _require_ending(out: Path) -> None:
 
 def _write(boxes: np.ndarray, sequence: Track, out: Path) -> str:
     """Publish boxes (T, 4), px; says how many, and beside the true ones how good."""
-    lines = ["\t".join(f"{value:.2f}" for value in box) + "\n" for box in boxes]
+    lines = []
+    for box in boxes:
+        fields = [f"{value:.2f}" for value in box]
+        lines.append("\t".join(fields) + "\n")
     publish_bytes(out, "".join(lines).encode())
     return f"{len(boxes)} boxes{_beside_truth(sequence, boxes)}"
 

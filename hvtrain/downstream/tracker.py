@@ -30,7 +30,8 @@ class Tracker(ABC):
 def track(sequence: Track, frames: Frames, tracker: Tracker) -> np.ndarray:
     """(T, 4) float64 boxes of all frames, the first as given; RawFileError if that lies outside the frame."""
     first = frames.of(sequence, 0)
-    require_inside(sequence, (first.shape[1], first.shape[2]))
+    _, height, width = first.shape
+    require_inside(sequence, (height, width))
     boxes = [sequence.boxes_xywh[0]]
     tracker.start(first, boxes[0])
     for k in range(1, len(sequence)):
@@ -68,7 +69,8 @@ class CropEncoder:
         if self._network.input_range == "unit_max":
             x = (x / self._brightest).clamp(max=1)  # a glint must not be more than the network has ever been shown
         with torch.no_grad():
-            maps = self._network.encode(x, self._bands, [1.0] * len(x))
+            gsd_m = [1.0] * len(x)  # not known of crops
+            maps = self._network.encode(x, self._bands, gsd_m)
         return [of_scale.float() for of_scale in maps]
 
 
@@ -78,24 +80,30 @@ class CentreTracker(Tracker):
     def __init__(self, head: CentreHead, encoder: CropEncoder) -> None:
         self._head, self._encoder = head, encoder
         # a Hann window without its two zeros: cells at the edge are less likely, not impossible
-        hann = torch.from_numpy(np.hanning(head.grid + 2)[1:-1]).float()
+        inner = np.hanning(head.grid + 2)[1:-1]
+        hann = torch.from_numpy(inner).float()
         self._window = torch.outer(hann, hann)  # (g, g)
 
     @torch.no_grad()
     def start(self, frame: np.ndarray, box_xywh: np.ndarray) -> None:
         """Keep the template."""
         self._box = np.asarray(box_xywh, np.float64)
-        crop = cut(frame, window_of(self._box, self._encoder.factor), self._encoder.side_px)
-        self._template = self._head.template(self._encoder(crop[None]))
+        window = window_of(self._box, self._encoder.factor)
+        crop = cut(frame, window, self._encoder.side_px)
+        maps = self._encoder(crop[None])
+        self._template = self._head.template(maps)
 
     @torch.no_grad()
     def follow(self, frame: np.ndarray) -> np.ndarray:
         """As the contract says."""
         window = window_of(self._box, self._encoder.factor)
         crop = cut(frame, window, self._encoder.side_px)
-        maps = self._head(self._template, self._encoder(crop[None]))
+        of_search = self._encoder(crop[None])
+        maps = self._head(self._template, of_search)
         weighted = maps.score * self._window.to(maps.score)
         best = weighted.flatten(1).argmax(dim=1)
         shares = maps.boxes_at(best)[0].cpu().numpy()
-        self._box = clipped(window.in_frame(shares), (frame.shape[1], frame.shape[2]))
+        box = window.in_frame(shares)
+        _, height, width = frame.shape
+        self._box = clipped(box, (height, width))
         return self._box

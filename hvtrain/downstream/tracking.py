@@ -128,22 +128,25 @@ class Tracking(Task):
         if self.choice.labels < 100:
             # the choice names a share; which sequences these are belongs to the run too
             rows.append([sequence.name for sequence in self.train])
-        return [hashlib.sha256(json.dumps(rows).encode()).hexdigest()]
+        content = json.dumps(rows)
+        return [hashlib.sha256(content.encode()).hexdigest()]
 
     def batch(self, step: int) -> Batch:
         """Pairs of one camera, drawn with probabilities as the roots of their numbers of sequences."""
         rng = np.random.default_rng([self.choice.seed, DRAWS, step])
         cameras = sorted(self._by_camera)
         weights = np.sqrt([len(self._by_camera[camera]) for camera in cameras])
-        sequences = self._by_camera[cameras[rng.choice(len(cameras), p=weights / weights.sum())]]
+        chances = weights / weights.sum()
+        camera = cameras[rng.choice(len(cameras), p=chances)]
+        sequences = self._by_camera[camera]
         drawn: list[Track] = []
         pairs: list[Pair] = []
         for _ in range(self.settings.recipe.batch_images):
             k = int(rng.integers(len(sequences)))
             drawn.append(sequences[k])
             pairs.append(self._pair(sequences, k, rng))
-        # of template and search crop (2, B, 1, 1, 1)
-        levels = torch.tensor([pair.levels for pair in pairs]).T[:, :, None, None, None]
+        levels = torch.tensor([pair.levels for pair in pairs])  # (B, 2), of template and search crop
+        levels = levels.T[:, :, None, None, None]  # (2, B, 1, 1, 1)
         scale = levels if self._is_scaled else torch.ones_like(levels)
         return Batch(
             step=step,
@@ -163,7 +166,9 @@ class Tracking(Task):
         encoder = CropEncoder(self.backbone.network, batch.wavelengths_nm, 1.0, self.settings.factor)
         n = len(fields.template)
         maps = encoder(torch.cat([fields.template, fields.search]))  # both at once: half the calls
-        answer = answer_of(head, [m[:n] for m in maps], [m[n:] for m in maps])
+        of_template = [of_scale[:n] for of_scale in maps]
+        of_search = [of_scale[n:] for of_scale in maps]
+        answer = answer_of(head, of_template, of_search)
         is_same = (fields.is_same,) if self._row.negatives else ()
         return self._row.losses(answer, fields.boxes, *is_same)
 
@@ -177,7 +182,8 @@ class Tracking(Task):
             tracker = tracker_of(self.choice.head, head, self._encoder(sequence), self.settings.follow)
             predicted = track(sequence, self.frames, tracker)
             by_camera[sequence.camera].append(self._scores(sequence, predicted))
-            stayed.append(self._scores(sequence, track(sequence, self.frames, Stay())))
+            standing = track(sequence, self.frames, Stay())
+            stayed.append(self._scores(sequence, standing))
             boxes[sequence.name.replace("/", ".")] = predicted
         everything = mean_scores([of_one for of_camera in by_camera.values() for of_one in of_camera])
         figures = {name: getattr(everything, name) for name in FIGURES}
@@ -191,7 +197,7 @@ class Tracking(Task):
     def notes(self) -> dict[str, Any]:
         """Sequences and frames per part, and which frames count."""
         counts = {part: len(self.parts[part]) for part in PARTS}
-        frames = {part: sum(len(sequence) for sequence in self.parts[part]) for part in PARTS}
+        frames = {part: sum(map(len, self.parts[part])) for part in PARTS}
         counted = "all frames, as pysot" if self.settings.pysot_compat else "frames with a true box, but the first"
         few = {"trained_on": [sequence.name for sequence in self.train]} if self.choice.labels < 100 else {}
         return {"sequences": counts, "frames": frames, "scores": counted} | few
@@ -207,14 +213,17 @@ class Tracking(Task):
         if not is_negative:
             return pair
         other = (k + int(rng.integers(1, len(sequences)))) % len(sequences)  # any but the k-th
-        return with_template_of(pair, draw_pair(sequences[other], self.frames, settings, factor, side_px, rng))
+        of_other = draw_pair(sequences[other], self.frames, settings, factor, side_px, rng)
+        return with_template_of(pair, of_other)
 
     def _sizes_of(self, sequence: Track) -> _Sizes:
         """Of the head: what the backbone makes of a crop of zeros tells its maps."""
         side_px = self.backbone.network.side_px
         n_bands = len(self.frames.of(sequence, 0))
-        maps = self._encoder(sequence)(torch.zeros(1, n_bands, side_px, side_px))
-        return _Sizes(tuple(m.shape[1] for m in maps), maps[-1].shape[-1], self.settings.width)
+        empty = torch.zeros(1, n_bands, side_px, side_px)
+        maps = self._encoder(sequence)(empty)
+        widths = tuple(of_scale.shape[1] for of_scale in maps)
+        return _Sizes(widths, maps[-1].shape[-1], self.settings.width)
 
     @property
     def _is_scaled(self) -> bool:
@@ -249,7 +258,8 @@ class Tracking(Task):
         bands_nm = self.frames.bands_nm(sequence)
         network = self.backbone.network
         network.require_bands(bands_nm)
-        return CropEncoder(network, bands_nm, self.frames.brightest(sequence), self.settings.factor)
+        level = self.frames.brightest(sequence)
+        return CropEncoder(network, bands_nm, level, self.settings.factor)
 
     def _scores(self, sequence: Track, predicted: np.ndarray) -> SequenceScores:
         return score(sequence, predicted, pysot_compat=self.settings.pysot_compat)

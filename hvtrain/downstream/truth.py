@@ -35,6 +35,7 @@ class TruthFiles:
         """The file of an image."""
         end = self.pattern.replace(NAME, name)
         candidates = self._by_file_name.get(Path(end).name, [])
+        # from a slash on: masks/1.png is no end of old_masks/1.png
         matches = [path for path in candidates if f"/{path.as_posix()}".endswith(f"/{end}")]
         if len(matches) != 1:
             what = "no truth" if not matches else f"{len(matches)} truth files"
@@ -70,7 +71,7 @@ def read_map(path: Path, variable: str | None = None) -> np.ndarray:
 def _picture(path: Path) -> np.ndarray:
     """Of a PNG, TIFF or other picture of one number a pixel."""
     if path.suffix.lower() in TIFFS:
-        return np.squeeze(tifffile.imread(path))
+        return np.squeeze(tifffile.imread(path))  # a page, or a band, of one is no axis
     with Picture.open(path) as picture:
         if picture.mode not in PICTURE_MODES:
             raise RawFileError(
@@ -89,7 +90,10 @@ def _matlab_map(path: Path, variable: str) -> np.ndarray:
     if not known.is_matrix:
         raise RawFileError(f"{path}: {variable!r} has shape {known.shape} of {known.kind}, expected a map (H, W)")
     flat = known.flat()
-    return flat.reshape(known.shape[::-1]).T if known.reversed else flat.reshape(known.shape)
+    if known.reversed:
+        # columns lie one after another, as MATLAB keeps them
+        return flat.reshape(known.shape[::-1]).T
+    return flat.reshape(known.shape)
 
 
 def remapped(stored: np.ndarray, mapping: Mapping[int, int]) -> np.ndarray:
@@ -103,7 +107,8 @@ def remapped(stored: np.ndarray, mapping: Mapping[int, int]) -> np.ndarray:
 def require_classes(name: str, classes: np.ndarray, n_classes: int, ignored: Sequence[int]) -> None:
     """RawFileError if a map (H, W) holds a value that is neither a class in [0, K) nor ignored."""
     present = np.unique(classes)
-    strange = [int(value) for value in present if not 0 <= value < n_classes and value not in ignored]
+    outside = [int(value) for value in present if not 0 <= value < n_classes]
+    strange = [value for value in outside if value not in ignored]
     if strange:
         raise RawFileError(
             f"image {name}: class {strange[0]} in its truth, expected 0 to {n_classes - 1} or {ignored[0]}; give it a "

@@ -24,7 +24,8 @@ def draw_curves(metrics: Path, out: Path) -> None:
         rows = list(csv.DictReader(file))
     names = _with_curve(rows)
     columns = max(1, -(-len(names) // ROWS))  # rounded up; a run without a row is an empty picture
-    figure, axes = plt.subplots(ROWS, columns, figsize=(4 * columns, 3 * ROWS), squeeze=False)
+    size_in = (4 * columns, 3 * ROWS)
+    figure, axes = plt.subplots(ROWS, columns, figsize=size_in, squeeze=False)
     for axis, name in zip(axes.flat, names, strict=False):
         known = [row for row in rows if row[name]]  # boxes and clicks alternate: each has its own columns
         steps = [int(row["step"]) for row in known]
@@ -35,7 +36,7 @@ def draw_curves(metrics: Path, out: Path) -> None:
     figure.tight_layout()
     content = io.BytesIO()
     figure.savefig(content, format="png", dpi=90)
-    plt.close(figure)
+    plt.close(figure)  # pyplot would keep it
     publish_bytes(out, content.getvalue())
 
 
@@ -43,4 +44,9 @@ def _with_curve(rows: Sequence[Mapping[str, str]]) -> list[str]:
     """Columns that have a value in some row."""
     if not rows:
         return []
-    return [name for name in rows[0] if name not in NO_CURVE and any(row[name] for row in rows)]
+    names = []
+    for name in rows[0]:
+        has_value = any(row[name] for row in rows)
+        if has_value and name not in NO_CURVE:
+            names.append(name)
+    return names

@@ -71,13 +71,15 @@ def _tasks() -> int:
     SLURM_NTASKS would be what the allocation has room for.
     """
     n_tasks = os.environ.get("SLURM_STEP_NUM_TASKS", "")
-    return int(n_tasks) if n_tasks.isdecimal() and "SLURM_PROCID" in os.environ else 1
+    is_task = "SLURM_PROCID" in os.environ
+    return int(n_tasks) if n_tasks.isdecimal() and is_task else 1
 
 
 def _several(hardware: HardwareSettings) -> bool:
     """Whether the run has several processes, of whoever started them."""
     processes = hardware.processes() * hardware.nodes
-    return processes > 1 or int(os.environ.get("WORLD_SIZE", 1)) > 1
+    of_launcher = int(os.environ.get("WORLD_SIZE", 1))  # torchrun says it here, whatever the settings are
+    return processes > 1 or of_launcher > 1
 
 
 def _require_devices(hardware: HardwareSettings) -> None:

@@ -34,14 +34,18 @@ class Log:
         if not active:
             return
         # an interrupted run may have gone on beyond its checkpoint; rows may be of a version with other columns
-        kept = [row for row in read_metrics(files.metrics) if int(row["step"]) <= first_step]
+        rows = read_metrics(files.metrics)
+        kept = [row for row in rows if int(row["step"]) <= first_step]
         text = io.StringIO()
         writer = csv.DictWriter(text, self._columns, restval="", extrasaction="ignore")
         writer.writeheader()
         writer.writerows(kept)
         publish_bytes(files.metrics, text.getvalue().encode())
-        self._board = SummaryWriter(str(files.folder / "tensorboard"), purge_step=first_step)
-        self._bar = tqdm(total=n_steps, initial=first_step, unit="step", disable=not sys.stderr.isatty())
+        folder = files.folder / "tensorboard"
+        # purged: what the run had shown beyond its checkpoint comes again
+        self._board = SummaryWriter(str(folder), purge_step=first_step)
+        is_terminal = sys.stderr.isatty()
+        self._bar = tqdm(total=n_steps, initial=first_step, unit="step", disable=not is_terminal)
         self._shown_step = first_step
 
     def _start_row(self) -> None:
@@ -64,7 +68,9 @@ class Log:
         """Means since the last row."""
         if not self._active:
             return
-        means = {name: sum(values) / len(values) for name, values in self._values.items()}
+        means = {}
+        for name, values in self._values.items():
+            means[name] = sum(values) / len(values)  # over the steps that gave it: not every step does
         means["samples_per_s"] = self._n_samples / self._took_s
         means["waiting_share"] = self._waited_s / self._took_s
         row: dict[str, object] = {"step": step, "camera": self._source}
@@ -73,7 +79,8 @@ class Log:
             row[name] = f"{value:.6g}"
         # opened for each row: a killed run leaves whole rows
         with self._files.metrics.open("a", newline="") as file:
-            csv.DictWriter(file, self._columns, restval="").writerow(row)
+            writer = csv.DictWriter(file, self._columns, restval="")
+            writer.writerow(row)
         self._show(step, means)
         self._start_row()
 

@@ -72,7 +72,8 @@ class Loop:
         around: Callable[[], AbstractContextManager[Any]] = nullcontext,
         draw: Callable[[Path, Batch], None] | None = None,
     ) -> None:
-        self.fabric, self.files, self.pace, self.facts = fabric, files, pace, facts
+        self.fabric, self.files = fabric, files
+        self.pace, self.facts = pace, facts
         self.objective, self.student = objective, student
         self._around, self._draw = around, draw
         self.average = moving_average(student, pace.ema)
@@ -127,7 +128,7 @@ class Loop:
         pace = self.pace
         self.model.train()
         coming = iter(batches)
-        clock = time.monotonic()
+        clock = time.monotonic()  # not the time of day, which may be set back
         while self.step < until:
             values, waited_s, batch = self._step(coming, scale, rate(self.step))
             self.step += 1
@@ -162,7 +163,7 @@ class Loop:
             }
             write_checkpoint(self.files.checkpoint, content)
         self._saved_step = self.step
-        self.fabric.barrier()
+        self.fabric.barrier()  # nobody goes on before it is on the disk
 
     def _step(self, coming: Iterator[Batch], scale: float, rate: float) -> tuple[dict[str, float], float, Batch]:
         """Scalars to log, seconds spent waiting for data, and the last batch."""
@@ -187,7 +188,8 @@ class Loop:
                 fabric.backward(terms["loss"] / accumulate)
             for name, value in terms.items():
                 # they stay on the device: a number on the CPU would wait for the whole step
-                sums[name] = sums.get(name, 0.0) + value.detach() / accumulate
+                part_of_mean = value.detach() / accumulate
+                sums[name] = sums.get(name, 0.0) + part_of_mean
         norm = nn.utils.clip_grad_norm_(self._clipped, self.pace.clip_norm)
         if not math.isfinite(float(norm)):  # before the weights are touched
             self._stop(float(sums["loss"]), float(norm), names)
@@ -196,7 +198,8 @@ class Loop:
         self.average.update_parameters(self.student)
         means: Any = fabric.all_reduce(sums, reduce_op="mean")
         values = {name: float(value) for name, value in means.items()}
-        values |= {"grad_norm": float(norm), "lr": self.optimiser.param_groups[0]["lr"]}
+        lr = self.optimiser.param_groups[0]["lr"]
+        values |= {"grad_norm": float(norm), "lr": lr}
         return values, waited_s, batch
 
     def _stop(self, loss: float, norm: float, names: list[str]) -> None:
@@ -230,6 +233,7 @@ class Loop:
         """The lists of all processes."""
         if self.fabric.world_size == 1:
             return [sentences]
+        # places that the call fills
         everyone: list[list[str]] = [[] for _ in range(self.fabric.world_size)]
         torch.distributed.all_gather_object(everyone, sentences)
         return everyone

@@ -26,8 +26,9 @@ def cosine_rate(step: int, settings: OptimiserSettings) -> float:
     if step < settings.warmup_steps:
         return (step + 1) / settings.warmup_steps
     n_falling = max(1, settings.steps - settings.warmup_steps)
-    share = (step - settings.warmup_steps) / n_falling
-    return FLOOR + (1 - FLOOR) * 0.5 * (1 + math.cos(math.pi * share))
+    share = (step - settings.warmup_steps) / n_falling  # 0 after the warm-up, 1 at the last step
+    swing = 1 + math.cos(math.pi * share)  # from 2 down to 0
+    return FLOOR + (1 - FLOOR) * 0.5 * swing
 
 
 def parameter_groups(
@@ -52,7 +53,9 @@ def parameter_groups(
     groups: list[dict[str, Any]] = []
     for (factor, decay), parameters in by_factor_and_decay.items():
         peak_lr = settings.lr * factor
-        groups.append({"params": parameters, "lr": peak_lr, "peak_lr": peak_lr, "weight_decay": decay})
+        # the loop sets lr anew in each step, from the peak that stays
+        group = {"params": parameters, "lr": peak_lr, "peak_lr": peak_lr, "weight_decay": decay}
+        groups.append(group)
     return groups
 
 
@@ -73,4 +76,4 @@ def moving_average(network: nn.Module, decay: float) -> AveragedModel:
         now = min(decay, (1 + n) / (10 + n))
         get_ema_multi_avg_fn(now)(average, current, n_steps)
 
-    return AveragedModel(network, multi_avg_fn=update, use_buffers=True)
+    return AveragedModel(network, multi_avg_fn=update, use_buffers=True)  # statistics of norms follow the weights

@@ -68,8 +68,11 @@ def is_complete(files: RunFiles, key: str) -> bool:
     """Whether the run of this key is finished: its weights are those that its identity names."""
     identity = read_identity(files)
     try:
-        return identity["key"] == key and identity["facts"]["weights_sha256"] == file_sha256(files.weights)
-    except (OSError, TypeError, KeyError):
+        if identity["key"] != key:
+            return False
+        weights = identity["facts"]["weights_sha256"]
+        return bool(weights == file_sha256(files.weights))
+    except (OSError, TypeError, KeyError):  # a run that goes on has no facts, or no weights
         return False
 
 
@@ -90,7 +93,8 @@ def read_identity(files: RunFiles) -> dict[str, Any]:
 
 def move_aside(files: RunFiles, key: str) -> None:
     """Keep a run of another key under another name. An empty folder, as a workflow engine makes one, is no run."""
-    is_run = files.identity.exists() or files.checkpoint.exists() or files.weights.exists()
+    signs = (files.identity, files.checkpoint, files.weights)
+    is_run = any(path.exists() for path in signs)
     other = read_identity(files).get("key", "unknown") if is_run else key
     if other == key:
         return
@@ -137,7 +141,8 @@ def only_one(files: RunFiles, *, first: bool, agree: Any) -> Iterator[None]:
 
 def pretty(content: dict[str, Any]) -> bytes:
     """JSON for people."""
-    return (json.dumps(content, indent=1) + "\n").encode()
+    text = json.dumps(content, indent=1) + "\n"
+    return text.encode()
 
 
 def read_metrics(path: Path) -> list[dict[str, str]]:

@@ -22,9 +22,11 @@ class Gate(nn.Module):
     def weights(self, x: Tensor, signal: Tensor) -> Tensor:
         """(B, 1, H, W) of (B, n_map, H, W) and (B, n_signal, H / 2, W / 2), rounded down."""
         height, width = x.shape[2:]
-        missing = (0, width - 2 * signal.shape[3], 0, height - 2 * signal.shape[2])  # 0 or 1, right and bottom
+        signal_height, signal_width = signal.shape[2:]
+        missing = (0, width - 2 * signal_width, 0, height - 2 * signal_height)  # 0 or 1, right and bottom
         small = self.downsample(self.conv1x1_x(F.pad(x, missing)))
-        agreed = F.relu(small + self.conv1x1_g(F.pad(signal, missing)))
+        beside = self.conv1x1_g(F.pad(signal, missing))
+        agreed = F.relu(small + beside)
         weights = torch.sigmoid(self.conv1x1_psi(agreed))
         large = F.interpolate(weights, scale_factor=2, mode="bilinear", align_corners=True)
         return large[:, :, :height, :width]
@@ -39,7 +41,8 @@ class _Down(nn.Module):
 
     def __init__(self, n_in: int, n_out: int) -> None:
         super().__init__()
-        self.maxpool_conv = nn.Sequential(nn.MaxPool2d(2), DoubleConv(n_in, n_out, biases=True))
+        convs = DoubleConv(n_in, n_out, biases=True)
+        self.maxpool_conv = nn.Sequential(nn.MaxPool2d(2), convs)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, n_in, H, W) -> (B, n_out, H / 2, W / 2), rounded down."""
@@ -78,4 +81,5 @@ class AttentionUNet(nn.Module):
         x = self.up1(x, self.ag4(down3, x))
         x = self.up2(x, self.ag3(down2, x))
         x = self.up3(x, self.ag2(down1, x))
-        return self.outc(self.up4(x, self.ag1(first, x)))
+        x = self.up4(x, self.ag1(first, x))
+        return self.outc(x)

@@ -77,7 +77,8 @@ def _tower(width: int) -> nn.Sequential:
     layers: list[nn.Module] = []
     for _ in range(DEPTH):
         groups = math.gcd(GROUPS, width)  # a narrow head has fewer channels than the published one has groups
-        layers += [nn.Conv2d(width, width, 3, padding=1), nn.GroupNorm(groups, width), nn.ReLU()]
+        convolution = nn.Conv2d(width, width, 3, padding=1)
+        layers += [convolution, nn.GroupNorm(groups, width), nn.ReLU()]
     return nn.Sequential(*layers)
 
 
@@ -102,10 +103,13 @@ def car_losses(maps: SideMaps, boxes: Tensor) -> dict[str, Tensor]:
         return {"loss": score, "score": score, "overlap": nothing, "centreness": nothing}
     assert maps.centreness is not None
     target = true_centreness(boxes, maps.points)[chosen]
-    predicted = maps.corners[chosen] * CROP_PX
-    shared, union = shared_and_union(predicted, true_corners(boxes, labels.shape[-1])[chosen] * CROP_PX)
+    predicted_px = maps.corners[chosen] * CROP_PX  # (N, 4) of the N positive points
+    corners = true_corners(boxes, labels.shape[-1])
+    true_px = corners[chosen] * CROP_PX
+    shared, union = shared_and_union(predicted_px, true_px)
     # the 1 keeps the logarithm of boxes that do not meet
-    of_boxes = -((shared + 1) / (union + 1)).log()
+    overlaps = (shared + 1) / (union + 1)
+    of_boxes = -overlaps.log()
     overlap = (of_boxes * target).sum() / target.sum()
     centreness = F.binary_cross_entropy_with_logits(maps.centreness[chosen], target)
     total = score + BOX_WEIGHT * overlap + centreness
@@ -117,9 +121,12 @@ def true_centreness(boxes: Tensor, points: Tensor) -> Tensor:
 
     The only point that counts and lies beyond is the one that a box of less than a cell owns: it is its middle.
     """
-    left, top, right, bottom = true_sides(boxes, points).unbind(dim=1)
+    left, top, right, bottom = true_sides(boxes, points).unbind(dim=1)  # (B, m, m) each
     ratios = []
     for before, after in ((left, right), (top, bottom)):
-        near, far = torch.minimum(before, after), torch.maximum(before, after)
-        ratios.append(torch.where(near > 0, near / far, 1.0))
-    return (ratios[0] * ratios[1]).sqrt()
+        near = torch.minimum(before, after)
+        far = torch.maximum(before, after)
+        ratio = torch.where(near > 0, near / far, 1.0)
+        ratios.append(ratio)
+    along_x, along_y = ratios
+    return (along_x * along_y).sqrt()

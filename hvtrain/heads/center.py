@@ -44,7 +44,8 @@ class CentreMaps:
         place = cells[:, None, None].expand(-1, 2, 1)
         offset = self.offset.flatten(2).gather(2, place)[..., 0]  # (B, 2)
         size = self.size.flatten(2).gather(2, place)[..., 0]
-        centre = (torch.stack([column, row], dim=1) + offset) / grid
+        corner = torch.stack([column, row], dim=1)  # (B, 2) x, y, cells
+        centre = (corner + offset) / grid
         return torch.cat([centre, size], dim=1)
 
 
@@ -62,7 +63,8 @@ class CentreHead(nn.Module):
         super().__init__()
         self.widths, self.grid = tuple(widths), grid
         self.kernel = max(1, grid // 4)  # the box fills about a quarter of the crop's side
-        self.adjust = nn.Sequential(nn.Conv2d(sum(widths), width, 1, bias=False), nn.BatchNorm2d(width))
+        together = nn.Conv2d(sum(widths), width, 1, bias=False)
+        self.adjust = nn.Sequential(together, nn.BatchNorm2d(width))
         self.related = _block(2 * width + 1, width, 1)
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
@@ -75,17 +77,20 @@ class CentreHead(nn.Module):
     def template(self, maps: Sequence[Tensor]) -> Tensor:
         """(B, D, k, k) the inner cells of templates' maps (B, D_i, h, w): made once for a sequence."""
         adjusted = self._adjusted(maps)
-        first = (self.grid - self.kernel) // 2 + (self.grid - self.kernel) % 2
+        n_around = self.grid - self.kernel
+        first = n_around // 2 + n_around % 2
         inner = slice(first, first + self.kernel)
         return adjusted[:, :, inner, inner]
 
     def forward(self, template: Tensor, maps: Sequence[Tensor]) -> CentreMaps:
         """Of what `template` gave and the maps of search crops (B, D_i, h, w)."""
         search = self._adjusted(maps)  # (B, D, g, g)
-        likeness = F.cosine_similarity(search, template.mean(dim=(2, 3), keepdim=True), dim=1)[:, None]  # (B, 1, g, g)
+        mean = template.mean(dim=(2, 3), keepdim=True)  # (B, D, 1, 1)
+        likeness = F.cosine_similarity(search, mean, dim=1)[:, None]  # (B, 1, g, g)
         # over as many cells as the object fills it is highest where they all are the object's
         blurred = F.avg_pool2d(padded(likeness, self.kernel), self.kernel, stride=1)
-        related = self.related(torch.cat([correlated(search, template), search, blurred], dim=1))
+        beside = [correlated(search, template), search, blurred]
+        related = self.related(torch.cat(beside, dim=1))  # (B, D, g, g) of 2 D + 1 channels
         score = self.score(related) + self.gain * blurred
         return CentreMaps(
             score=score[:, 0].sigmoid().clamp(LEAST, 1 - LEAST),
@@ -106,10 +111,13 @@ def centre_losses(maps: CentreMaps, boxes: Tensor) -> dict[str, Tensor]:
     boxes : (B, 4) centre x, y, width, height, shares of the crop's side; the centre may lie outside
     """
     grid = maps.score.shape[-1]
-    target = torch.stack([bump(box, grid) for box in boxes.tolist()]).to(maps.score)
+    bumps = [bump(box, grid) for box in boxes.tolist()]
+    target = torch.stack(bumps).to(maps.score)
     score = _focal(maps.score, target)
     cells, inside = _cells(boxes, grid)
-    predicted, true = _corners(maps.boxes_at(cells))[inside], _corners(boxes)[inside]
+    at_centre = maps.boxes_at(cells)
+    predicted = _corners(at_centre)[inside]
+    true = _corners(boxes)[inside]
     if len(true) == 0:  # no crop of the batch shows its object's centre
         nothing = score * 0
         return {"loss": score, "score": score, "overlap": nothing, "corners": nothing}
@@ -126,7 +134,8 @@ def _focal(p: Tensor, target: Tensor) -> Tensor:
     """
     is_centre = target == 1
     at_centre = (1 - p) ** NEAR * p.log()
-    elsewhere = (1 - target) ** FAR * p**NEAR * (1 - p).log()
+    weight = (1 - target) ** FAR * p**NEAR
+    elsewhere = weight * (1 - p).log()
     total = torch.where(is_centre, at_centre, elsewhere).sum()
     n_centres = is_centre.sum().clamp(min=1)  # a batch may show none
     return -total / n_centres
@@ -144,8 +153,10 @@ def bump(box: Sequence[float], grid: int) -> Tensor:
     radius = max(0, int(free_radius(width, height)))
     sigma = (2 * radius + 1) / 6
     cells = torch.arange(grid)
-    squared = (cells[None] - column) ** 2 + (cells[:, None] - row) ** 2
-    return torch.exp(-squared / (2 * sigma**2)) * (squared <= 2 * radius**2)
+    across, down = cells[None] - column, cells[:, None] - row
+    squared = across**2 + down**2  # (g, g)
+    inside = squared <= 2 * radius**2  # the circle through the corners of a square of half-side radius
+    return torch.exp(-squared / (2 * sigma**2)) * inside
 
 
 def free_radius(width: float, height: float) -> float:
@@ -158,7 +169,9 @@ def free_radius(width: float, height: float) -> float:
     shrunk = (4, -2 * total, (1 - MIN_OVERLAP) * area)
     grown = (4 * MIN_OVERLAP, 2 * MIN_OVERLAP * total, (MIN_OVERLAP - 1) * area)
     # of the first two the smaller root: beyond it boxes no longer overlap enough
-    return min(_root(shifted, -1), _root(shrunk, -1), _root(grown, 1))
+    by_shift, by_shrinking = _root(shifted, -1), _root(shrunk, -1)
+    by_growing = _root(grown, 1)
+    return min(by_shift, by_shrinking, by_growing)
 
 
 def _root(equation: tuple[float, float, float], sign: int) -> float:
@@ -183,20 +196,23 @@ def generalised_iou(first: Tensor, second: Tensor) -> Tensor:
 
 def _area(boxes: Tensor) -> Tensor:
     """(N,) of x1, y1, x2, y2 (N, 4)."""
-    return (boxes[:, 2:] - boxes[:, :2]).prod(dim=1)
+    sides = boxes[:, 2:] - boxes[:, :2]
+    return sides.prod(dim=1)
 
 
 def _cells(boxes: Tensor, grid: int) -> tuple[Tensor, Tensor]:
     """(B,) int64 cell of each box's centre, and whether it lies in the crop (then the cell is the true one)."""
-    place = (boxes[:, :2] * grid).floor().long()
-    inside = ((place >= 0) & (place < grid)).all(dim=1)
+    place = (boxes[:, :2] * grid).floor().long()  # (B, 2); floor: long alone would take -0.5 for cell 0
+    is_on_grid = (place >= 0) & (place < grid)
+    inside = is_on_grid.all(dim=1)
     column, row = place.clamp(0, grid - 1).unbind(dim=1)
     return row * grid + column, inside
 
 
 def _corners(boxes: Tensor) -> Tensor:
     """(N, 4) x1, y1, x2, y2 of centre x, y, width, height."""
-    centre, half = boxes[:, :2], boxes[:, 2:] / 2
+    centre = boxes[:, :2]
+    half = boxes[:, 2:] / 2
     return torch.cat([centre - half, centre + half], dim=1)
 
 
@@ -209,7 +225,7 @@ def _block(n_in: int, n_out: int, side: int) -> nn.Sequential:
 def _tower(width: int, n_out: int, first: float) -> nn.Sequential:
     """From the relation to one answer, which is `first` everywhere before it has learnt."""
     widths = [width, width, width // 2, width // 4, width // 8]
-    blocks = [_block(a, b, 3) for a, b in pairwise(widths)]
+    blocks = [_block(n_before, n_after, 3) for n_before, n_after in pairwise(widths)]
     last = nn.Conv2d(widths[-1], n_out, 1)
     nn.init.zeros_(last.weight)
     nn.init.constant_(last.bias, first)  # type: ignore[arg-type]

@@ -17,7 +17,8 @@ def laid_over(search: Tensor, template: Tensor) -> Tensor:
     # one group per channel of each sample: every crop meets its own template
     together = search.flatten(0, 1)[None]  # (1, B * D, g, g)
     flat = F.conv2d(together, kernels, groups=n * channels)
-    return flat.reshape(n, channels, *flat.shape[2:]) / side**2
+    sums = flat.reshape(n, channels, *flat.shape[2:])
+    return sums / side**2
 
 
 def correlated(search: Tensor, template: Tensor) -> Tensor:

@@ -23,15 +23,18 @@ PICTURE_CHANNELS = 3
 
 def _conv_bn(n_in: int, n_out: int, side: int, **options: Any) -> list[nn.Module]:
     """A convolution without bias and its norm, as a list."""
-    return [nn.Conv2d(n_in, n_out, side, bias=False, **options), nn.BatchNorm2d(n_out)]
+    convolution = nn.Conv2d(n_in, n_out, side, bias=False, **options)
+    return [convolution, nn.BatchNorm2d(n_out)]
 
 
 def _conv_bn_relu6(n_in: int, n_out: int, side: int, **options: Any) -> nn.Sequential:
-    return nn.Sequential(*_conv_bn(n_in, n_out, side, **options), nn.ReLU6())
+    layers = _conv_bn(n_in, n_out, side, **options)
+    return nn.Sequential(*layers, nn.ReLU6())
 
 
 def _conv_bn_relu(n_in: int, n_out: int, side: int, **options: Any) -> nn.Sequential:
-    return nn.Sequential(*_conv_bn(n_in, n_out, side, **options), nn.ReLU())
+    layers = _conv_bn(n_in, n_out, side, **options)
+    return nn.Sequential(*layers, nn.ReLU())
 
 
 class _InvertedResidual(nn.Module):
@@ -46,15 +49,17 @@ class _InvertedResidual(nn.Module):
         self.adds = stride == 1 and n_in == n_out
         self.dilation = dilation
         layers: list[nn.Module] = [] if expansion == 1 else [_conv_bn_relu6(n_in, hidden, 1)]
-        layers.append(_conv_bn_relu6(hidden, hidden, 3, stride=stride, dilation=dilation, groups=hidden))
-        layers += _conv_bn(hidden, n_out, 1)
+        depth_wise = _conv_bn_relu6(hidden, hidden, 3, stride=stride, dilation=dilation, groups=hidden)
+        layers.append(depth_wise)
+        layers += _conv_bn(hidden, n_out, 1)  # no activation: what is projected is added as it is
         self.conv = nn.Sequential(*layers)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, n_in, h, w) -> (B, n_out, h / stride, w / stride), rounded up."""
         # trap: the padding is seen by the expansion, so that the border is not 0 in the depth-wise convolution
-        y = self.conv(F.pad(x, (self.dilation,) * 4))
-        return x + y if self.adds else y
+        enlarged = F.pad(x, (self.dilation,) * 4)
+        change = self.conv(enlarged)
+        return x + change if self.adds else change
 
 
 def _blocks() -> list[nn.Module]:
@@ -103,15 +108,19 @@ class _Aspp(nn.Module):
         super().__init__()
         branches: list[nn.Module] = [_conv_bn_relu(DEEP_WIDTH, WIDTH, 1)]
         for dilation in DILATIONS:
-            branches.append(_conv_bn_relu(DEEP_WIDTH, WIDTH, 3, padding=dilation, dilation=dilation))
-        mean = nn.Sequential(nn.AdaptiveAvgPool2d(1), *_conv_bn(DEEP_WIDTH, WIDTH, 1), nn.ReLU())
+            # padded by as much as it reaches: the size stays
+            far = _conv_bn_relu(DEEP_WIDTH, WIDTH, 3, padding=dilation, dilation=dilation)
+            branches.append(far)
+        of_mean = _conv_bn(DEEP_WIDTH, WIDTH, 1)
+        mean = nn.Sequential(nn.AdaptiveAvgPool2d(1), *of_mean, nn.ReLU())
         self.convs = nn.ModuleList([*branches, mean])
         together = _conv_bn(len(self.convs) * WIDTH, WIDTH, 1)
         self.project = nn.Sequential(*together, nn.ReLU(), nn.Dropout(ASPP_DROPOUT))
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, 320, h, w) -> (B, 256, h, w)."""
-        branches = [_resized(conv(x), x.shape[2:]) for conv in self.convs]  # the mean is spread over the map
+        size = x.shape[2:]
+        branches = [_resized(conv(x), size) for conv in self.convs]  # the mean is spread over the map
         return self.project(torch.cat(branches, dim=1))
 
 
@@ -122,15 +131,16 @@ class _Classifier(nn.Module):
         super().__init__()
         self.project = _conv_bn_relu(LOW_WIDTH, LOW_PROJECTED, 1)
         self.aspp = _Aspp()
-        self.classifier = nn.Sequential(
-            *_conv_bn(LOW_PROJECTED + WIDTH, WIDTH, 3, padding=1), nn.ReLU(), nn.Conv2d(WIDTH, n_classes, 1)
-        )
+        together = _conv_bn(LOW_PROJECTED + WIDTH, WIDTH, 3, padding=1)
+        last = nn.Conv2d(WIDTH, n_classes, 1)
+        self.classifier = nn.Sequential(*together, nn.ReLU(), last)
 
     def forward(self, low: Tensor, deep: Tensor) -> Tensor:
         """(B, classes, H / 4, W / 4)."""
         shallow = self.project(low)
         far = _resized(self.aspp(deep), shallow.shape[2:])
-        return self.classifier(torch.cat([shallow, far], dim=1))
+        beside = torch.cat([shallow, far], dim=1)  # (B, 304, H / 4, W / 4)
+        return self.classifier(beside)
 
 
 class DeepLabV3Plus(nn.Module):
@@ -148,7 +158,8 @@ class DeepLabV3Plus(nn.Module):
         """Logits (B, classes, H, W) of (B, C, H, W)."""
         picture = self.input_layer(x) if self.squeezes else x
         low, deep = self.backbone(picture)
-        return _resized(self.classifier(low, deep), x.shape[2:])
+        logits = self.classifier(low, deep)
+        return _resized(logits, x.shape[2:])
 
 
 def _resized(x: Tensor, size: Sequence[int]) -> Tensor:

@@ -27,7 +27,8 @@ def listen_to_prompts(decoder: Any, prompts: Any) -> None:
         for embedding in (decoder.mask_tokens, decoder.iou_token, prompts.not_a_point_embed, prompts.no_mask_embed):
             embedding.weight.mul_(0.1)
         for layer in layers:
-            closing = [m for m in layer.mlp.modules() if isinstance(m, nn.Linear)][-1]
+            linears = [module for module in layer.mlp.modules() if isinstance(module, nn.Linear)]
+            closing = linears[-1]
             nn.init.zeros_(closing.weight)
             nn.init.zeros_(closing.bias)
         first = layers[0].self_attn
@@ -44,6 +45,7 @@ def listen_to_prompts(decoder: Any, prompts: Any) -> None:
         to_image[0].out_proj.weight.mul_(3.0)
         for attention in (layers[1].self_attn, to_image[1], last, *to_tokens):
             attention.out_proj.weight.mul_(0.1)
+        # the product of the two is below 0 everywhere: no mask
         decoder.output_upscaling[3].bias[0] = 3.0
-        for hyper in decoder.output_hypernetworks_mlps:
-            hyper.layers[-1].bias[0] = -0.5
+        for hypernetwork in decoder.output_hypernetworks_mlps:
+            hypernetwork.layers[-1].bias[0] = -0.5

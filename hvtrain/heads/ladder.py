@@ -24,21 +24,26 @@ class _Step(nn.Module):
         self.narrow = nn.Conv2d(n_in, half, 1)
         self.skip = self.gate = None
         if n_picture:
-            self.skip = nn.Sequential(nn.Conv2d(n_picture, half, 1), nn.BatchNorm2d(half), nn.ReLU())
+            of_picture = nn.Conv2d(n_picture, half, 1)
+            self.skip = nn.Sequential(of_picture, nn.BatchNorm2d(half), nn.ReLU())
             self.gate = Gate(half, n_in) if gates else None
         layers: list[nn.Module] = []
-        for a, b in pairwise((n_in if n_picture else half, half, half)):
-            layers += [nn.Conv2d(a, b, 3, padding=1, bias=False), nn.BatchNorm2d(b), nn.ReLU()]
+        beside = n_in if n_picture else half  # with a skip half of the channels are the picture's
+        for n_before, n_after in pairwise((beside, half, half)):
+            convolution = nn.Conv2d(n_before, n_after, 3, padding=1, bias=False)
+            layers += [convolution, nn.BatchNorm2d(n_after), nn.ReLU()]
         self.convs = nn.Sequential(*layers)
 
     def forward(self, x: Tensor, picture: Tensor | None) -> Tensor:
         """(B, n_in / 2, 2 h, 2 w) of a map (B, n_in, h, w) and a picture (B, C, H, W)."""
-        up = self.narrow(F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False))
+        enlarged = F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
+        up = self.narrow(enlarged)
         if self.skip is None:
             return self.convs(up)
         assert picture is not None
         # a mean over the area of each cell: the map has the same cells, so that nothing has to be cut or padded
-        beside = self.skip(F.adaptive_avg_pool2d(picture, up.shape[2:]))
+        cells = F.adaptive_avg_pool2d(picture, up.shape[2:])
+        beside = self.skip(cells)
         if self.gate is not None:
             beside = self.gate(beside, x)
         return self.convs(torch.cat([beside, up], dim=1))

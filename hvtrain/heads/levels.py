@@ -31,7 +31,10 @@ class Levels(nn.Module):
                 f"{LEAST_GRID} are needed; choose head center, or a backbone of a larger input"
             )
         self.grid, self.kernel = grid, kernel_of(grid)
-        layers = [nn.Sequential(nn.Conv2d(n, width, 1, bias=False), nn.BatchNorm2d(width)) for n in widths]
+        layers = []
+        for n_channels in widths:
+            convolution = nn.Conv2d(n_channels, width, 1, bias=False)
+            layers.append(nn.Sequential(convolution, nn.BatchNorm2d(width)))
         self.adjust = nn.ModuleList(layers)
 
     def search(self, maps: Sequence[Tensor]) -> list[Tensor]:
@@ -39,7 +42,8 @@ class Levels(nn.Module):
         size = (self.grid, self.grid)
         levels = []
         for adjust, of_scale in zip(self.adjust, maps, strict=True):
-            levels.append(adjust(F.interpolate(of_scale.float(), size=size, mode="area")))
+            cells = F.interpolate(of_scale.float(), size=size, mode="area")
+            levels.append(adjust(cells))
         return levels
 
     def template(self, maps: Sequence[Tensor]) -> list[Tensor]:

@@ -25,7 +25,13 @@ class LinearHead(nn.Module):
 
     def forward(self, view: View) -> Tensor:
         """Logits (B, classes, H, W)."""
-        size = tuple(max(m.shape[axis] for m in view.maps) for axis in (2, 3))  # of the finest map
-        beside = [F.interpolate(m, size=size, mode="bilinear", align_corners=False) for m in view.maps]
-        logits = self.out(self.norm(torch.cat(beside, dim=1)))
+        rows = max(of_scale.shape[2] for of_scale in view.maps)  # of the finest map
+        columns = max(of_scale.shape[3] for of_scale in view.maps)
+        beside = []
+        for of_scale in view.maps:
+            enlarged = F.interpolate(of_scale, size=(rows, columns), mode="bilinear", align_corners=False)
+            beside.append(enlarged)
+        together = torch.cat(beside, dim=1)  # (B, sum of D, h, w)
+        # enlarged afterwards: a 1 x 1 layer and an interpolation may change places, and logits are fewer
+        logits = self.out(self.norm(together))
         return at_image_size(logits, view)

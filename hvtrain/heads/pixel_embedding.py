@@ -35,7 +35,8 @@ class AllLevels(nn.ModuleList):
         """Maps (B, D, h, w), finest first."""
         enlarged = []
         for head, level in zip(self, maps, strict=True):
-            enlarged.append(F.interpolate(head(level.float()), size=(side, side), mode="bilinear"))
+            embedded = head(level.float())  # (B, E, h, w)
+            enlarged.append(F.interpolate(embedded, size=(side, side), mode="bilinear"))
         return torch.stack(enlarged).sum(0)
 
 
@@ -55,5 +56,6 @@ def embedding_logits(embedding: Tensor, points_xy: Tensor, gain: Tensor, side: i
     clicked = F.normalize(features_at(unit, points_xy), dim=1)  # (B, E, K)
     cosine = torch.einsum("bek,behw->bkhw", clicked, unit)
     logits = cosine * gain[0] + gain[1]  # (B, K, g, g)
-    enlarged = F.interpolate(logits, size=(side, side), mode="bilinear", align_corners=False)
+    size = (side, side)
+    enlarged = F.interpolate(logits, size=size, mode="bilinear", align_corners=False)
     return enlarged.flatten(0, 1)[:, None]

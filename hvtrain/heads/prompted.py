@@ -74,10 +74,8 @@ class PromptedBackbone(PromptedNetwork, Backbone):
         """The backbone's maps, and the neck's (B, WIDTH, g, g) as last."""
         features = self.backbone.encode(cube, wavelengths_nm, gsd_m, rng=rng)
         last = self.neck(features.maps[-1])  # (B, WIDTH, g, g), on the grid of the map before it
-        return FeatureMaps(
-            maps=(*features.maps, last),
-            strides_px=(*features.strides_px, features.strides_px[-1]),
-        )
+        strides_px = (*features.strides_px, features.strides_px[-1])
+        return FeatureMaps(maps=(*features.maps, last), strides_px=strides_px)
 
     def require_bands(self, wavelengths_nm: Sequence[float]) -> None:
         """As the backbone."""

@@ -35,7 +35,10 @@ class SaliencyHead(nn.Module):
         super().__init__()
         self.width, self.grid = width, grid
         # SAM's own neck ends in such a norm: the decoder knows no other scale
-        self.neck = nn.Identity() if width == WIDTH else nn.Sequential(nn.Conv2d(width, WIDTH, 1), LayerNorm2d(WIDTH))
+        self.neck: nn.Module = nn.Identity()
+        if width != WIDTH:
+            to_width = nn.Conv2d(width, WIDTH, 1)
+            self.neck = nn.Sequential(to_width, LayerNorm2d(WIDTH))
         self.prompt_encoder = PromptEncoder(WIDTH, grid, grid, MASK_CHANNELS)  # it sees no position in px
         self.mask_decoder = MaskDecoder(WIDTH, HEADS, MLP, IOU_HIDDEN)
         self.prompt_encoder.requires_grad_(False)
@@ -45,7 +48,10 @@ class SaliencyHead(nn.Module):
     def start_from(self, state: Mapping[str, Tensor]) -> None:
         """Take the decoder and the position code of a SAM's state dict; the neck stays as it is."""
         own = self.state_dict()
-        taken = {name: tensor.float() for name, tensor in state.items() if name.startswith(PARTS) and name in own}
+        taken = {}
+        for name, tensor in state.items():
+            if name.startswith(PARTS) and name in own:
+                taken[name] = tensor.float()
         self.load_state_dict(own | taken)
 
     def forward(self, view: View) -> Tensor:
@@ -53,8 +59,10 @@ class SaliencyHead(nn.Module):
         last = self.neck(view.maps[-1])  # (B, 256, h, w)
         n, _, rows, columns = last.shape
         no_prompt = last.new_zeros(n, 0, WIDTH)
-        no_mask = self.prompt_encoder.no_mask_embed.weight[:, :, None, None].expand(n, -1, rows, columns)
-        code = self.prompt_encoder.dense_code()[:, :, :rows, :columns]
+        token = self.prompt_encoder.no_mask_embed.weight[:, :, None, None]  # (1, 256, 1, 1)
+        no_mask = token.expand(n, -1, rows, columns)
+        whole = self.prompt_encoder.dense_code()  # (1, 256, g, g)
+        code = whole[:, :, :rows, :columns]  # a picture that is no square fills the grid along one side only
         logits, _ = self.mask_decoder(last, code, no_prompt, no_mask, multimask=False)
         return logits
 
@@ -70,16 +78,21 @@ def saliency_losses(logits: Tensor, view: View, truth: Tensor) -> dict[str, Tens
     logits : (B, 1, 4h, 4w), what the head gives
     truth  : (B, H, W) float32 in [0, 1], averaged over the logits' cells rather than sampled
     """
-    target, weight = on_cells(truth, view, (logits.shape[2], logits.shape[3]))
+    size = (logits.shape[2], logits.shape[3])
+    target, weight = on_cells(truth, view, size)  # (B, 4h, 4w) and (4h, 4w)
     logits = logits[:, 0]
     p = logits.sigmoid()
     total = weight.sum()
-    bce = (F.binary_cross_entropy_with_logits(logits, target, reduction="none") * weight).sum() / total
-    both = (p * target * weight).sum(dim=(1, 2))
+    per_cell = F.binary_cross_entropy_with_logits(logits, target, reduction="none")
+    bce = (per_cell * weight).sum() / total
+    both = (p * target * weight).sum(dim=(1, 2))  # (B,)
     either = ((p + target) * weight).sum(dim=(1, 2))
-    dice = (1 - (2 * both + DICE_ROOM) / (either + DICE_ROOM)).mean()
-    l1 = ((p - target).abs() * weight).sum() / total
-    return {"loss": bce + dice + L1_WEIGHT * l1, "bce": bce, "dice": dice, "l1": l1}
+    alike = (2 * both + DICE_ROOM) / (either + DICE_ROOM)
+    dice = (1 - alike).mean()
+    error = (p - target).abs()
+    l1 = (error * weight).sum() / total
+    loss = bce + dice + L1_WEIGHT * l1
+    return {"loss": loss, "bce": bce, "dice": dice, "l1": l1}
 
 
 def on_cells(truth: Tensor, view: View, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
@@ -91,6 +104,10 @@ def on_cells(truth: Tensor, view: View, size: tuple[int, int]) -> tuple[Tensor, 
     height, width = view.size_px
     covered_height, covered_width = view.covered_px
     missing = (0, covered_width - width, 0, covered_height - height)
-    inside = F.interpolate(F.pad(torch.ones_like(truth[:1])[None], missing), size=size, mode="area")[0, 0]
-    summed = F.interpolate(F.pad(truth, missing)[:, None], size=size, mode="area")[:, 0]
-    return (summed / inside.clamp(min=1e-6)).clamp(0, 1), inside
+    of_image = torch.ones_like(truth[:1])[None]  # (1, 1, H, W)
+    inside = F.interpolate(F.pad(of_image, missing), size=size, mode="area")[0, 0]
+    enlarged = F.pad(truth, missing)[:, None]  # (B, 1, H', W')
+    # zeros beyond the image count here as well; dividing by the share takes them out
+    of_cell = F.interpolate(enlarged, size=size, mode="area")[:, 0]
+    mean = of_cell / inside.clamp(min=1e-6)
+    return mean.clamp(0, 1), inside

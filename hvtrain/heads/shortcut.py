@@ -21,13 +21,15 @@ class Shortcut(nn.Module):
     def __init__(self, width: int) -> None:
         super().__init__()
         self.norm = nn.LayerNorm(width)
-        self.layers = nn.Sequential(nn.Linear(width, HIDDEN), nn.GELU(), nn.Linear(HIDDEN, width // 8))
-        nn.init.constant_(self.layers[2].bias[:1], FIRST_BIAS)  # type: ignore[index]
+        first, last = nn.Linear(width, HIDDEN), nn.Linear(HIDDEN, width // 8)
+        self.layers = nn.Sequential(first, nn.GELU(), last)
+        nn.init.constant_(last.bias[:1], FIRST_BIAS)
 
     def forward(self, neck: Tensor, points_xy: Tensor) -> Tensor:
         """(N, D/8) vectors of neck (B, D, g, g) at clicks (B, K, 2) in [0, 1] of the image, N = B * K."""
         clicked = features_at(neck, points_xy).transpose(1, 2)  # (B, K, D)
-        return self.layers(self.norm(clicked.flatten(0, 1)))
+        flat = clicked.flatten(0, 1)  # (N, D)
+        return self.layers(self.norm(flat))
 
 
 def features_at(maps: Tensor, points_xy: Tensor) -> Tensor:
@@ -39,7 +41,8 @@ def features_at(maps: Tensor, points_xy: Tensor) -> Tensor:
 
 def relative_distance(vectors: Tensor, target: Tensor) -> Tensor:
     """(N,) mean squared distance of vectors (N, M, E) from target (N, E), relative to the target's size."""
-    distance = (vectors - target[:, None]).square().mean(dim=(1, 2))
+    apart = vectors - target[:, None]  # (N, M, E)
+    distance = apart.square().mean(dim=(1, 2))
     size = target.square().mean(dim=1)
     return distance / (size + MIN_SIZE)
 

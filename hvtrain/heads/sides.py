@@ -34,19 +34,23 @@ class SideMaps:
     @property
     def points(self) -> Tensor:
         """(m,) x of the points' columns, and y of their rows."""
-        return points_of(self.logits.shape[-1], self.step).to(self.logits)
+        places = points_of(self.logits.shape[-1], self.step)
+        return places.to(self.logits)
 
     @property
     def corners(self) -> Tensor:
         """(B, m, m, 4) x1, y1, x2, y2 of the box at each point."""
-        left, top, right, bottom = self.sides.unbind(dim=1)
-        x, y = self.points[None, None, :], self.points[None, :, None]
-        return torch.stack([x - left, y - top, x + right, y + bottom], dim=-1)
+        left, top, right, bottom = self.sides.unbind(dim=1)  # (B, m, m) each
+        points = self.points
+        x, y = points[None, None, :], points[None, :, None]
+        corners = [x - left, y - top, x + right, y + bottom]
+        return torch.stack(corners, dim=-1)
 
 
 def points_of(n: int, step: float) -> Tensor:
     """(n,) places along a side of a crop, `step` apart around its middle."""
-    return 0.5 + (torch.arange(n) - (n - 1) / 2) * step
+    from_middle = torch.arange(n) - (n - 1) / 2
+    return 0.5 + from_middle * step
 
 
 def true_sides(boxes: Tensor, points: Tensor) -> Tensor:
@@ -54,7 +58,9 @@ def true_sides(boxes: Tensor, points: Tensor) -> Tensor:
     x, y = _from_centre(boxes, points)
     half = boxes[:, 2:, None, None] / 2  # (B, 2, 1, 1)
     half_width, half_height = half.unbind(dim=1)
-    return torch.stack([half_width + x, half_height + y, half_width - x, half_height - y], dim=1)
+    left, top = half_width + x, half_height + y
+    right, bottom = half_width - x, half_height - y
+    return torch.stack([left, top, right, bottom], dim=1)
 
 
 def _from_centre(boxes: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:
@@ -68,7 +74,8 @@ def _from_centre(boxes: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:
 
 def true_corners(boxes: Tensor, n: int) -> Tensor:
     """(B, n, n, 4) x1, y1, x2, y2 of a box, the same at every point."""
-    centre, half = boxes[:, :2], boxes[:, 2:] / 2
+    centre = boxes[:, :2]
+    half = boxes[:, 2:] / 2
     corners = torch.cat([centre - half, centre + half], dim=1)  # (B, 4)
     return corners[:, None, None].expand(-1, n, n, -1)
 
@@ -78,7 +85,8 @@ def nearest_point(boxes: Tensor, points: Tensor, step: float) -> Tensor:
     axes = []
     for centre in boxes[:, :2].unbind(dim=1):
         apart = (points[None] - centre[:, None]).abs()  # (B, m)
-        is_nearest = F.one_hot(apart.argmin(dim=1), len(points)).bool()
+        nearest = apart.argmin(dim=1)  # the first of two that are as near: one point, not two
+        is_nearest = F.one_hot(nearest, len(points)).bool()
         axes.append(is_nearest & (apart <= step / 2))
     column, row = axes
     return row[:, :, None] & column[:, None, :]
@@ -89,7 +97,9 @@ def ellipse_labels(boxes: Tensor, points: Tensor, step: float) -> Tensor:
 
     Source: SiamBAN's rule. A box of less than a cell owns the point nearest to its centre all the same.
     """
-    labels = torch.full((len(boxes), len(points), len(points)), IGNORED, device=boxes.device)
+    n = len(points)
+    labels = torch.full((len(boxes), n, n), IGNORED, device=boxes.device)
+    # between the two ellipses a point stays ignored
     labels[~_in_ellipse(boxes, points, NEGATIVE_SHARE)] = BACKGROUND
     labels[_in_ellipse(boxes, points, POSITIVE_SHARE)] = OBJECT
     return _with_one_point(labels, nearest_point(boxes, points, step))
@@ -110,14 +120,17 @@ def _in_ellipse(boxes: Tensor, points: Tensor, share: float) -> Tensor:
     """(B, m, m) bool, points in an ellipse about each centre whose half-axes are shares of width and height."""
     x, y = _from_centre(boxes, points)
     half_axes = share * boxes[:, 2:, None, None]  # (B, 2, 1, 1)
-    across, along = x / half_axes[:, 0], y / half_axes[:, 1]
-    return across**2 + along**2 <= 1
+    across = x / half_axes[:, 0]
+    down = y / half_axes[:, 1]
+    return across**2 + down**2 <= 1
 
 
 def _with_one_point(labels: Tensor, nearest: Tensor) -> Tensor:
     """Labels (B, m, m) in which a box without a positive point has its nearest one."""
-    has_none = ~(labels == OBJECT).flatten(1).any(dim=1)
-    return torch.where(nearest & has_none[:, None, None], OBJECT, labels)
+    is_object = (labels == OBJECT).flatten(1)  # (B, m*m)
+    has_none = ~is_object.any(dim=1)
+    takes_nearest = nearest & has_none[:, None, None]
+    return torch.where(takes_nearest, OBJECT, labels)
 
 
 def balanced_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
@@ -125,12 +138,14 @@ def balanced_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
 
     logits : (B, 2, m, m); labels : (B, m, m)
     """
-    total = logits.sum() * 0
+    total = logits.sum() * 0  # has a gradient even where no point counts
     # the background has some ten times as many points: together they would say that nothing is ever there
     for kind in (OBJECT, BACKGROUND):
         chosen = labels == kind
         if chosen.any():
-            total = total + 0.5 * F.cross_entropy(logits.movedim(1, -1)[chosen], labels[chosen])
+            of_points = logits.movedim(1, -1)[chosen]  # (n, 2)
+            of_kind = F.cross_entropy(of_points, labels[chosen])
+            total = total + 0.5 * of_kind
     return total
 
 
@@ -138,6 +153,12 @@ def shared_and_union(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
     """(N,) areas of x1, y1, x2, y2 (N, 4): what both boxes cover, and what either does."""
     low = torch.maximum(first[:, :2], second[:, :2])
     high = torch.minimum(first[:, 2:], second[:, 2:])
-    shared = (high - low).clamp(min=0).prod(dim=1)
-    areas = [(boxes[:, 2:] - boxes[:, :2]).prod(dim=1) for boxes in (first, second)]
-    return shared, areas[0] + areas[1] - shared
+    sides = (high - low).clamp(min=0)  # of boxes that do not meet one is 0
+    shared = sides.prod(dim=1)
+    return shared, _area(first) + _area(second) - shared
+
+
+def _area(boxes: Tensor) -> Tensor:
+    """(N,) of x1, y1, x2, y2 (N, 4)."""
+    sides = boxes[:, 2:] - boxes[:, :2]
+    return sides.prod(dim=1)

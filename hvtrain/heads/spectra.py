@@ -27,7 +27,9 @@ class SpectrumClassifier(nn.Module):
     def forward(self, cube: Tensor, wavelengths_nm: Sequence[float]) -> Tensor:
         """Logits (B, classes, H, W) of each pixel of (B, C, H, W); N spectra are an image of 1 x N."""
         maps = self.encoder.maps(cube, wavelengths_nm)
-        return self.fc(maps.movedim(1, -1)).movedim(-1, 1)
+        per_pixel = maps.movedim(1, -1)  # (B, H, W, D): a linear layer takes channels last
+        logits = self.fc(per_pixel)
+        return logits.movedim(-1, 1)
 
 
 class SpectralSegmentation(nn.Module):

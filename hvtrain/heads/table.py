@@ -77,7 +77,8 @@ def load_head(name: str, state_dict: State, **options: Any) -> nn.Module:
     with _refusing_others(name):
         network = row.build(**sizes)
         # counters of norms change nothing and are often left out; anything else has to be there
-        counters = {key: tensor for key, tensor in network.state_dict().items() if key.endswith(COUNTER)}
+        own = network.state_dict()
+        counters = {key: tensor for key, tensor in own.items() if key.endswith(COUNTER)}
         network.load_state_dict(counters | state)
     return network.eval()
 
@@ -109,15 +110,23 @@ def heads_of(*takes: str) -> list[str]:
 
 def _cleaned(state: State) -> dict[str, Tensor]:
     """A state dict by the network's own names."""
-    kept = {key.removeprefix(FRAMEWORK): torch.as_tensor(tensor).float() for key, tensor in state.items()}
-    return {key: tensor for key, tensor in kept.items() if not key.startswith(OF_LOSS)}
+    cleaned = {}
+    for key, tensor in state.items():
+        name = key.removeprefix(FRAMEWORK)
+        values = torch.as_tensor(tensor).float()
+        if not name.startswith(OF_LOSS):
+            cleaned[name] = values
+    return cleaned
 
 
 def _unet_sizes(state: State) -> dict[str, Any]:
     width, n_in = state["inc.double_conv.0.weight"].shape[:2]
-    sizes = {"n_channels": n_in, "n_classes": len(state["outc.conv.weight"]), "width": width}
+    n_classes = len(state["outc.conv.weight"])
+    sizes = {"n_channels": n_in, "n_classes": n_classes, "width": width}
     if "dr_layer.weight" in state:
-        sizes |= {"n_channels": state["dr_layer.weight"].shape[1], "reduced": n_in}
+        # the image's channels meet this layer; the U-Net itself begins with the reduced ones
+        n_channels = state["dr_layer.weight"].shape[1]
+        sizes |= {"n_channels": n_channels, "reduced": n_in}
     return sizes
 
 
@@ -166,7 +175,9 @@ def _levels_sizes(state: State) -> dict[str, Any]:
     first = "levels.adjust.0.0.weight"
     width = len(state[first])
     layers = [key for key in state if key.startswith("levels.adjust.") and key.endswith(".0.weight")]
-    widths = tuple(state[f"levels.adjust.{k}.0.weight"].shape[1] for k in range(len(layers)))
+    # by number: a file may hold its names in any order, and 10 before 2
+    in_order = [state[f"levels.adjust.{k}.0.weight"] for k in range(len(layers))]
+    widths = tuple(layer.shape[1] for layer in in_order)
     return {"n_channels": 0, "n_classes": 0, "widths": widths, "width": width}
 
 

@@ -31,9 +31,10 @@ class DoubleConv(nn.Module):
         super().__init__()
         layers: list[nn.Module] = []
         middle = middle or n_out
-        for a, b in ((n_in, middle), (middle, n_out)):
-            layers.append(nn.Conv2d(a, b, 3, padding=1, bias=biases or not norms))
-            layers += [nn.BatchNorm2d(b)] if norms else []
+        has_biases = biases or not norms  # before a norm a bias would be taken off again
+        for n_before, n_after in ((n_in, middle), (middle, n_out)):
+            layers.append(nn.Conv2d(n_before, n_after, 3, padding=1, bias=has_biases))
+            layers += [nn.BatchNorm2d(n_after)] if norms else []
             layers.append(nn.ReLU())
         self.double_conv = nn.Sequential(*layers)
 
@@ -47,7 +48,8 @@ class Down(nn.Module):
 
     def __init__(self, n_in: int, n_out: int, *, norms: bool, dropout: float = 0.0) -> None:
         super().__init__()
-        self.maxpool_conv = nn.Sequential(nn.MaxPool2d(2), nn.Dropout(dropout), DoubleConv(n_in, n_out, norms=norms))
+        convs = DoubleConv(n_in, n_out, norms=norms)
+        self.maxpool_conv = nn.Sequential(nn.MaxPool2d(2), nn.Dropout(dropout), convs)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, n_in, H, W) -> (B, n_out, H / 2, W / 2), rounded down."""
@@ -64,11 +66,13 @@ class Up(nn.Module):
     def forward(self, x: Tensor, skipped: Tensor) -> Tensor:
         """(B, n_out, H, W) of (B, n, h, w) and of (B, n_in - n, H, W)."""
         x = F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=True)
-        missing_rows, missing_columns = (skipped.shape[axis] - x.shape[axis] for axis in (2, 3))
+        missing_rows = skipped.shape[2] - x.shape[2]
+        missing_columns = skipped.shape[3] - x.shape[3]
         left, top = missing_columns // 2, missing_rows // 2
         # an odd side loses a pixel on the way down: it comes back as zeros at the right and bottom
         x = F.pad(x, (left, missing_columns - left, top, missing_rows - top))
-        return self.conv(torch.cat([skipped, x], dim=1))
+        beside = torch.cat([skipped, x], dim=1)
+        return self.conv(beside)
 
 
 class Out(nn.Module):
@@ -117,7 +121,8 @@ class UNet(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Logits (B, classes, H, W) of (B, C, H, W), at least 16 px a side; else ConfigError."""
         require_size(x)
-        first = self.inc(self.dr_layer(x) if self.reduces else x)
+        reduced = self.dr_layer(x) if self.reduces else x
+        first = self.inc(reduced)
         down1 = self.down1(first)
         down2 = self.down2(down1)
         down3 = self.down3(down2)
@@ -125,4 +130,5 @@ class UNet(nn.Module):
         x = self.up1(deepest, down3)
         x = self.up2(x, down2)
         x = self.up3(x, down1)
-        return self.outc(self.up4(x, first))
+        x = self.up4(x, first)
+        return self.outc(x)

@@ -29,14 +29,18 @@ class View:
         """(H', W') that the cells of the last map cover: the image, and a rest of a cell right of and below it."""
         rows, columns = self.maps[-1].shape[2:]
         height, width = self.size_px
-        return max(height, round(rows * self.stride_px)), max(width, round(columns * self.stride_px))
+        # a stride need not be whole: rounding must not leave out the last row of the image
+        covered_height = max(height, round(rows * self.stride_px))
+        covered_width = max(width, round(columns * self.stride_px))
+        return covered_height, covered_width
 
 
 def padded_picture(view: View) -> Tensor:
     """(B, C, H', W') the picture over all that the maps cover; the last pixels are repeated."""
     assert view.picture is not None
     height, width = view.covered_px
-    missing = (0, width - view.size_px[1], 0, height - view.size_px[0])
+    image_height, image_width = view.size_px
+    missing = (0, width - image_width, 0, height - image_height)  # right and bottom
     return F.pad(view.picture, missing, mode="replicate")
 
 

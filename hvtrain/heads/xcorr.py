@@ -37,7 +37,8 @@ class _Branch(nn.Module):
     def __init__(self, width: int, n_out: int) -> None:
         super().__init__()
         self.of_template, self.of_search = _unpadded(width), _unpadded(width)
-        self.mixed = nn.Sequential(nn.Conv2d(width, width, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU())
+        mixing = nn.Conv2d(width, width, 1, bias=False)
+        self.mixed = nn.Sequential(mixing, nn.BatchNorm2d(width), nn.ReLU())
         self.out = nn.Conv2d(width, n_out, 1)
 
     def begin_with(self, answer: float) -> None:
@@ -69,7 +70,8 @@ class XCorrHead(LevelHead):
             assert isinstance(branch, _Branch)
             branch.begin_with(FIRST_SIDE)
         self.scale = nn.Parameter(torch.ones(n))  # of the sides' logarithms, per level
-        self.score_mix, self.side_mix = nn.Parameter(torch.zeros(n)), nn.Parameter(torch.zeros(n))
+        self.score_mix = nn.Parameter(torch.zeros(n))  # before a softmax: at first all levels count alike
+        self.side_mix = nn.Parameter(torch.zeros(n))
 
     def forward(self, template: Sequence[Tensor], maps: Sequence[Tensor]) -> SideMaps:
         """Of what `template` gave and the maps of search crops (B, D_i, h, w)."""
@@ -77,7 +79,8 @@ class XCorrHead(LevelHead):
         logits, sides = [], []
         for k, (z, x) in enumerate(zip(template, searches, strict=True)):
             logits.append(self.score[k](z, x))
-            sides.append((self.scale[k] * self.side[k](z, x)).exp())
+            logarithm = self.scale[k] * self.side[k](z, x)
+            sides.append(logarithm.exp())  # above 0, whatever is learnt
         return SideMaps(
             logits=_mixed(logits, self.score_mix),
             sides=_mixed(sides, self.side_mix),
@@ -88,12 +91,15 @@ class XCorrHead(LevelHead):
 
 def _unpadded(width: int) -> nn.Sequential:
     """A convolution that loses the outermost cells, which would see zeros; batch norm, ReLU."""
-    return nn.Sequential(nn.Conv2d(width, width, 3, bias=False), nn.BatchNorm2d(width), nn.ReLU())
+    convolution = nn.Conv2d(width, width, 3, bias=False)
+    return nn.Sequential(convolution, nn.BatchNorm2d(width), nn.ReLU())
 
 
 def _mixed(levels: Sequence[Tensor], weights: Tensor) -> Tensor:
     """Mean of the levels' answers by weights (L,) that add up to 1."""
-    return torch.einsum("l...,l->...", torch.stack(list(levels)), weights.softmax(dim=0))
+    together = torch.stack(list(levels))  # (L, B, K, m, m)
+    shares = weights.softmax(dim=0)
+    return torch.einsum("l...,l->...", together, shares)
 
 
 def xcorr_losses(maps: SideMaps, boxes: Tensor, is_same: Tensor) -> dict[str, Tensor]:
@@ -109,20 +115,24 @@ def xcorr_losses(maps: SideMaps, boxes: Tensor, is_same: Tensor) -> dict[str, Te
     labels = torch.where(is_same[:, None, None], labels, of_others)
     most_negative = torch.where(is_same, MOST_NEGATIVE, MOST_OF_NOTHING)
     most_positive = torch.full_like(most_negative, MOST_POSITIVE)
-    kept = some_of(labels == OBJECT, most_positive) | some_of(labels == BACKGROUND, most_negative)
+    positive = some_of(labels == OBJECT, most_positive)
+    negative = some_of(labels == BACKGROUND, most_negative)
+    kept = positive | negative
     labels = torch.where(kept, labels, IGNORED)
     score = balanced_cross_entropy(maps.logits, labels)
     chosen = labels == OBJECT
     overlap = score * 0
     if chosen.any():
-        shared, union = shared_and_union(maps.corners[chosen], true_corners(boxes, labels.shape[-1])[chosen])
+        corners = true_corners(boxes, labels.shape[-1])
+        shared, union = shared_and_union(maps.corners[chosen], corners[chosen])
         overlap = (1 - shared / union).mean()
     return {"loss": score + overlap, "score": score, "overlap": overlap}
 
 
 def some_of(chosen: Tensor, most: Tensor) -> Tensor:
     """(B, m, m) bool, at most `most` (B,) of the chosen points of each crop, drawn from torch's generator."""
-    drawn = torch.rand(chosen.shape, device=chosen.device).flatten(1)
+    drawn = torch.rand(chosen.shape, device=chosen.device).flatten(1)  # (B, m*m) in [0, 1)
     drawn = drawn.masked_fill(~chosen.flatten(1), 2.0)  # behind all that are chosen
-    rank = drawn.argsort(dim=1).argsort(dim=1)
-    return (rank < most[:, None]).reshape(chosen.shape) & chosen
+    rank = drawn.argsort(dim=1).argsort(dim=1)  # the place of each in the order of its crop
+    is_early = rank < most[:, None]
+    return is_early.reshape(chosen.shape) & chosen

@@ -15,34 +15,42 @@ def pysod(p: np.ndarray, inside: np.ndarray, *, stretched: bool) -> OfMap:
 
     stretched : the map is first brought to [0, 1], unless it is constant
     """
-    if stretched and p.max() > p.min():
-        p = (p - p.min()) / (p.max() - p.min())
+    low, high = p.min(), p.max()
+    if stretched and high > low:
+        p = (p - low) / (high - low)
+    n_object = int(inside.sum())
     true_above, false_above = _above(p, inside)
     adaptive = p >= min(2 * p.mean(), 1)
-    n_true = float(np.count_nonzero(adaptive & inside))
-    n_false = float(np.count_nonzero(adaptive & ~inside))
+    n_true = np.count_nonzero(adaptive & inside)
+    n_false = np.count_nonzero(adaptive & ~inside)
+    one_true, one_false = np.array([n_true], float), np.array([n_false], float)  # as curves of one threshold
+    adaptive_f = _f(one_true, one_false, n_object)
+    adaptive_e = _alignment(one_true, one_false, inside)
     return OfMap(
         mae=float(np.abs(p - inside).mean()),
-        f_curve=_f(true_above, false_above, int(inside.sum())),
-        adaptive_f=float(_f(np.array([n_true]), np.array([n_false]), int(inside.sum()))[0]),
+        f_curve=_f(true_above, false_above, n_object),
+        adaptive_f=float(adaptive_f[0]),
         s=_structure(p, inside),
         e_curve=_alignment(true_above, false_above, inside),
-        adaptive_e=float(_alignment(np.array([n_true]), np.array([n_false]), inside)[0]),
+        adaptive_e=float(adaptive_e[0]),
     )
 
 
 def _above(p: np.ndarray, inside: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(256,) pixels of the object and others at and above each level, from the highest level to the lowest."""
     levels = (p * 255).astype(np.uint8)  # cut off, not rounded, as the program does
-    counts = [np.bincount(levels[of_part], minlength=LEVELS) for of_part in (inside, ~inside)]
-    true_above, false_above = (np.cumsum(of_part[::-1]).astype(np.float64) for of_part in counts)
-    return true_above, false_above
+    n_true = np.bincount(levels[inside], minlength=LEVELS)
+    n_false = np.bincount(levels[~inside], minlength=LEVELS)
+    true_above = np.cumsum(n_true[::-1])  # from the highest level on: at and above each
+    false_above = np.cumsum(n_false[::-1])
+    return true_above.astype(np.float64), false_above.astype(np.float64)
 
 
 def _f(true_above: np.ndarray, false_above: np.ndarray, n_object: int) -> np.ndarray:
     """F of binary maps; 0 where no pixel of them is true."""
     marked = np.maximum(true_above + false_above, 1)
-    precision, recall = true_above / marked, true_above / max(n_object, 1)
+    precision = true_above / marked
+    recall = true_above / max(n_object, 1)
     below = BETA_SQUARED * precision + recall
     above = (1 + BETA_SQUARED) * precision * recall
     return np.divide(above, below, out=np.zeros(len(below)), where=below > 0)
@@ -65,7 +73,8 @@ def _alignment(true_above: np.ndarray, false_above: np.ndarray, inside: np.ndarr
         (0, 0): n - n_object - false_above,
     }
     for (is_marked, is_object), count in counts.items():
-        b, g = is_marked - mean, is_object - truth_mean  # each less its mean
+        b = is_marked - mean  # (thresholds,), less its mean
+        g = is_object - truth_mean  # the same of the truth
         aligned = 2 * b * g / (b**2 + g**2 + EPS)
         total += (aligned + 1) ** 2 / 4 * count
     return total / (n - 1 + EPS)
@@ -73,12 +82,14 @@ def _alignment(true_above: np.ndarray, false_above: np.ndarray, inside: np.ndarr
 
 def _structure(p: np.ndarray, inside: np.ndarray) -> float:
     """Structure measure."""
-    u = float(inside.mean())
+    u = float(inside.mean())  # share of the object
     if u == 0:
-        return 1 - float(p.mean())
+        return 1 - float(p.mean())  # the darker the better
     if u == 1:
         return float(p.mean())
-    of_objects = u * _likeness(p[inside]) + (1 - u) * _likeness(1 - p[~inside])
+    of_object = u * _likeness(p[inside])
+    of_ground = (1 - u) * _likeness(1 - p[~inside])
+    of_objects = of_object + of_ground
     return max(0.0, 0.5 * of_objects + 0.5 * _of_quarters(p, inside))
 
 
@@ -93,22 +104,26 @@ def _of_quarters(p: np.ndarray, inside: np.ndarray) -> float:
     """Similarity of the four parts around the object's middle, weighted by their areas."""
     rows, columns = np.nonzero(inside)
     # the row and column of the middle belong to the upper and left parts
-    y, x = 1 + round(float(rows.mean())), 1 + round(float(columns.mean()))
+    y = 1 + round(float(rows.mean()))
+    x = 1 + round(float(columns.mean()))
     measure = 0.0
     for of_rows in (slice(None, y), slice(y, None)):
         for of_columns in (slice(None, x), slice(x, None)):
             part = p[of_rows, of_columns]
             if part.size:  # of no weight, and without a mean
-                measure += part.size / p.size * _similarity(part, inside[of_rows, of_columns])
+                share = part.size / p.size
+                measure += share * _similarity(part, inside[of_rows, of_columns])
     return measure
 
 
 def _similarity(p: np.ndarray, g: np.ndarray) -> float:
     """Structural similarity of a part of a map with its truth."""
-    x, y = float(p.mean()), float(g.mean())
+    x = float(p.mean())
+    y = float(g.mean())
     n = max(p.size - 1, 1)
-    spread = (((p - x) ** 2).sum() + ((g - y) ** 2).sum()) / n
-    shared = ((p - x) * (g - y)).sum() / n
+    p_off, g_off = p - x, g - y
+    spread = ((p_off**2).sum() + (g_off**2).sum()) / n  # both variances
+    shared = (p_off * g_off).sum() / n  # the covariance
     above = 4 * x * y * shared
     below = (x**2 + y**2) * spread
     if above != 0:

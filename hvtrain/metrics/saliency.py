@@ -89,7 +89,8 @@ def saliency_scores(
             images.append(pysod(p, inside, stretched=variant == "pysod"))
         rates.append(_rates(grey, inside))
         correlations.append(_correlation(grey, inside))
-    return _means(images, np.mean(rates, axis=0), np.array(correlations))
+    mean_rates = np.mean(rates, axis=0)  # (2, 256)
+    return _means(images, mean_rates, np.array(correlations))
 
 
 def _means(images: Sequence[OfMap], rates: np.ndarray, correlations: np.ndarray) -> SaliencyScores:
@@ -107,7 +108,7 @@ def _means(images: Sequence[OfMap], rates: np.ndarray, correlations: np.ndarray)
         max_e=float(e_curve.max()),
         mean_e=float(e_curve.mean()),
         adaptive_e=float(np.mean([of_one.adaptive_e for of_one in images])),
-        auc=float(np.trapezoid(tpr, fpr)),
+        auc=float(np.trapezoid(tpr, fpr)),  # fpr rises: thresholds fall
         cc=float(correlations.mean()),
         cc_per_image=correlations,
         f_curve=f_curve,
@@ -140,20 +141,25 @@ def _checked(given: np.ndarray, truth: np.ndarray, k: int) -> tuple[np.ndarray, 
 
 def _as_picture(predicted: np.ndarray) -> np.ndarray:
     """(H, W) uint8, what is left of the value cut off, as the programs' 8-bit pictures are written."""
-    return predicted if predicted.dtype == np.uint8 else (predicted * 255).astype(np.uint8)
+    if predicted.dtype == np.uint8:
+        return predicted
+    return (predicted * 255).astype(np.uint8)
 
 
 def _rates(grey: np.ndarray, inside: np.ndarray) -> np.ndarray:
     """(2, 256) shares of the object and of the rest at or above each grey value, from 255 down; nan of no pixels."""
     shares = []
     for part in (inside, ~inside):
-        counts = np.bincount(grey[part], minlength=256)[::-1]
+        counts = np.bincount(grey[part], minlength=256)
+        at_or_above = np.cumsum(counts[::-1])
         n_pixels = int(part.sum())
-        shares.append(np.cumsum(counts) / n_pixels if n_pixels else np.full(256, np.nan))
+        shares.append(at_or_above / n_pixels if n_pixels else np.full(256, np.nan))
     return np.stack(shares)
 
 
 def _correlation(grey: np.ndarray, inside: np.ndarray) -> float:
     p = grey / 255
-    p, g = p - p.mean(), inside - inside.mean()
-    return float((p * g).sum() / (np.sqrt((p**2).sum()) * np.sqrt((g**2).sum()) + MIN_SPREAD))
+    p = p - p.mean()
+    g = inside - inside.mean()
+    spread = np.sqrt((p**2).sum()) * np.sqrt((g**2).sum())
+    return float((p * g).sum() / (spread + MIN_SPREAD))

@@ -33,7 +33,8 @@ def confusion_matrix(
         if classes.size and not 0 <= classes.min() <= classes.max() < n_classes:
             raise ValueError(f"{name}: classes {classes.min()} to {classes.max()}, expected 0 to {n_classes - 1}")
     pairs = of_target * n_classes + of_predicted  # each pair of classes as one number
-    return np.bincount(pairs, minlength=n_classes**2).reshape(n_classes, n_classes)
+    counts = np.bincount(pairs, minlength=n_classes**2)
+    return counts.reshape(n_classes, n_classes)
 
 
 def argmax_classes(logits: np.ndarray) -> np.ndarray:
@@ -72,13 +73,19 @@ def acc_micro(confusion: np.ndarray) -> float:
 def acc_macro(confusion: np.ndarray) -> float:
     """Mean recall over the classes in target or prediction, void among them once it is predicted; 0 without any."""
     present = _present(confusion)
-    return float(recall_per_class(confusion)[present].mean()) if present.any() else 0.0
+    if not present.any():
+        return 0.0
+    recall = recall_per_class(confusion)[present]
+    return float(recall.mean())
 
 
 def f1_macro(confusion: np.ndarray) -> float:
     """Mean F1 over the same classes as acc_macro."""
     present = _present(confusion)
-    return float(f1_per_class(confusion)[present].mean()) if present.any() else 0.0
+    if not present.any():
+        return 0.0
+    f1 = f1_per_class(confusion)[present]
+    return float(f1.mean())
 
 
 def jaccard(confusion: np.ndarray, ignore_index: int | None = None) -> float:
@@ -86,7 +93,10 @@ def jaccard(confusion: np.ndarray, ignore_index: int | None = None) -> float:
     present = _present(confusion)
     if _is_class(ignore_index, len(confusion)):
         present[ignore_index] = False
-    return float(iou_per_class(confusion, ignore_index)[present].mean()) if present.any() else float("nan")
+    if not present.any():
+        return float("nan")
+    iou = iou_per_class(confusion, ignore_index)[present]
+    return float(iou.mean())
 
 
 def figures(confusion: np.ndarray, ignore_index: int | None = None) -> dict[str, float]:
@@ -112,12 +122,15 @@ def split_figures(
 def _counts(confusion: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(K,) true positives, false negatives and false positives."""
     right = np.diag(confusion)
-    return right, confusion.sum(axis=1) - right, confusion.sum(axis=0) - right
+    missed = confusion.sum(axis=1) - right  # of the row, the true class, what lies in other columns
+    extra = confusion.sum(axis=0) - right
+    return right, missed, extra
 
 
 def _present(confusion: np.ndarray) -> np.ndarray:
     """(K,) bool, classes in target or prediction."""
-    return confusion.sum(axis=0) + confusion.sum(axis=1) > 0
+    n_pixels = confusion.sum(axis=0) + confusion.sum(axis=1)
+    return n_pixels > 0
 
 
 def _ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:

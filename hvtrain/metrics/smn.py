@@ -43,7 +43,8 @@ def _stretched(grey: np.ndarray) -> np.ndarray:
     """(H, W) uint8 from 0 to 254; a constant map becomes 0."""
     values = grey.astype(np.float32)
     low, high = values.min(), values.max()
-    return ((values - low) / (high - low + STRETCH) * LARGEST).astype(np.uint8)
+    share = (values - low) / (high - low + STRETCH)
+    return (share * LARGEST).astype(np.uint8)
 
 
 def _f(passed: np.ndarray, g: np.ndarray) -> float:
@@ -60,19 +61,22 @@ def _alignment(passed: np.ndarray, g: np.ndarray) -> float:
     b = passed - passed.mean()
     g = g - g.mean(dtype=np.float64)
     aligned = 2 * g * b / (g * g + b * b + TINY)
-    return float(((aligned + 1) ** 2 / 4).sum() / (b.size - 1))  # N - 1: a perfect map has slightly more than 1
+    enhanced = (aligned + 1) ** 2 / 4
+    return float(enhanced.sum() / (b.size - 1))  # N - 1: a perfect map has slightly more than 1
 
 
 def _structure(p: np.ndarray, g: np.ndarray) -> float:
     """Structure measure; nan where a part that it needs holds no pixel, or one pixel of which a spread is asked."""
     share = float(g.mean(dtype=np.float64))
     if share == 0:
-        return 1 - float(p.mean())
+        return 1 - float(p.mean())  # no object: the darker the better
     if share == 1:
         return float(p.mean())
     inside = g >= 0.5
     u = float(inside.mean())
-    of_objects = u * _likeness(p[inside]) + (1 - u) * _likeness(1 - p[~inside])
+    of_object = u * _likeness(p[inside])
+    of_ground = (1 - u) * _likeness(1 - p[~inside])
+    of_objects = of_object + of_ground
     measure = 0.5 * of_objects + 0.5 * _of_quarters(p, inside)
     return max(measure, 0.0) if measure == measure else NAN  # max() would turn nan into 0
 
@@ -82,7 +86,8 @@ def _likeness(values: np.ndarray) -> float:
     if values.size < 2:
         return NAN
     mean = float(values.mean())
-    return 2 * mean / (mean**2 + 1 + float(values.std(ddof=1)) + TINY)
+    spread = float(values.std(ddof=1))
+    return 2 * mean / (mean**2 + 1 + spread + TINY)
 
 
 def _of_quarters(p: np.ndarray, inside: np.ndarray) -> float:
@@ -91,12 +96,14 @@ def _of_quarters(p: np.ndarray, inside: np.ndarray) -> float:
     if rows.size == 0:
         return NAN
     # the parts end before the middle's row and column; halves are rounded to even
-    y, x = round(float(rows.mean())), round(float(columns.mean()))
+    y = round(float(rows.mean()))
+    x = round(float(columns.mean()))
     measure = 0.0
     for of_rows in (slice(None, y), slice(y, None)):
         for of_columns in (slice(None, x), slice(x, None)):
             part = p[of_rows, of_columns]
-            measure += part.size / p.size * _similarity(part, inside[of_rows, of_columns])
+            share = part.size / p.size
+            measure += share * _similarity(part, inside[of_rows, of_columns])
     return measure
 
 
@@ -104,10 +111,12 @@ def _similarity(p: np.ndarray, g: np.ndarray) -> float:
     """Structural similarity of a part of a map with its truth; nan for a part without pixels."""
     if p.size == 0:
         return NAN
-    x, y = float(p.mean()), float(g.mean())
+    x = float(p.mean())
+    y = float(g.mean())
     n = p.size - 1 + TINY
-    spread = (((p - x) ** 2).sum() + ((g - y) ** 2).sum()) / n
-    shared = ((p - x) * (g - y)).sum() / n
+    p_off, g_off = p - x, g - y
+    spread = ((p_off**2).sum() + (g_off**2).sum()) / n  # both variances
+    shared = (p_off * g_off).sum() / n  # the covariance
     above = 4 * x * y * shared
     below = (x**2 + y**2) * spread
     if above != 0:

@@ -66,18 +66,21 @@ def sequence_scores(
                      and one whose true centre has a coordinate of 0 or less is precise at every threshold
     ScoreError for no frames, other shapes, or no frame with an object.
     """
-    truth, predicted = _boxes(truth_xywh, "the truth"), _boxes(predicted_xywh, "the prediction")
+    truth = _boxes(truth_xywh, "the truth")
+    predicted = _boxes(predicted_xywh, "the prediction")
     if len(truth) != len(predicted):
         raise ScoreError(
             f"{len(truth)} true boxes and {len(predicted)} predicted ones: give one of each for every frame"
         )
     if not np.isfinite(predicted).all():
         raise ScoreError("a predicted box holds a value that is no number; a lost object is a box of width 0")
-    kept = np.ones(len(truth), bool) if visible is None else _visible(visible, len(truth))
     n_frames = len(truth)
+    kept = np.ones(n_frames, bool) if visible is None else _visible(visible, n_frames)
     if not pysot_compat:
         with np.errstate(invalid="ignore"):
-            kept = kept & (truth[:, 2:] > 0).all(axis=1) & np.isfinite(truth).all(axis=1)
+            has_size = (truth[:, 2:] > 0).all(axis=1)
+        is_number = np.isfinite(truth).all(axis=1)
+        kept = kept & has_size & is_number
         n_frames = int(kept.sum())
         if n_frames == 0:
             raise ScoreError("no frame has a true box with a width and a height: there is nothing to score")
@@ -85,13 +88,19 @@ def sequence_scores(
     iou = overlaps(truth, predicted)
     distance_px, relative = _distances(truth, predicted)
     if pysot_compat:
-        at_border = (_centres(truth) <= 0).any(axis=1)
+        centres = _centres(truth)
+        at_border = (centres <= 0).any(axis=1)
         distance_px[at_border] = INVALID
-        relative[(_centres(truth) / _sizes(truth) <= 0).any(axis=1)] = INVALID
+        relative_at_border = (centres / _sizes(truth) <= 0).any(axis=1)
+        relative[relative_at_border] = INVALID
+    # (frames, thresholds) each
+    overlapping = iou[:, None] > OVERLAPS
+    near = distance_px[:, None] <= DISTANCES_PX
+    relatively_near = relative[:, None] <= RELATIVE_DISTANCES
     return SequenceScores(
-        success=(iou[:, None] > OVERLAPS).sum(axis=0) / n_frames,
-        precision=(distance_px[:, None] <= DISTANCES_PX).sum(axis=0) / n_frames,
-        norm_precision=(relative[:, None] <= RELATIVE_DISTANCES).sum(axis=0) / n_frames,
+        success=overlapping.sum(axis=0) / n_frames,
+        precision=near.sum(axis=0) / n_frames,
+        norm_precision=relatively_near.sum(axis=0) / n_frames,
     )
 
 
@@ -109,26 +118,32 @@ def mean_scores(sequences: Sequence[SequenceScores]) -> SequenceScores:
 def overlaps(truth_xywh: np.ndarray, predicted_xywh: np.ndarray) -> np.ndarray:
     """(T,) float64 IoU in [0, 1] of boxes (T, 4) px, frame by frame; -1 where the true one has no size."""
     # unsigned integers would wrap around
-    truth_xywh, predicted_xywh = _boxes(truth_xywh, "the truth"), _boxes(predicted_xywh, "the prediction")
-    low = np.maximum(truth_xywh[:, :2], predicted_xywh[:, :2])
-    high = np.minimum(truth_xywh[:, :2] + truth_xywh[:, 2:], predicted_xywh[:, :2] + predicted_xywh[:, 2:])
+    truth = _boxes(truth_xywh, "the truth")
+    predicted = _boxes(predicted_xywh, "the prediction")
+    true_size, size = truth[:, 2:], predicted[:, 2:]
+    low = np.maximum(truth[:, :2], predicted[:, :2])
+    high = np.minimum(truth[:, :2] + true_size, predicted[:, :2] + size)
     shared = np.maximum(high - low, 0).prod(axis=1)  # (T,) px
-    union = truth_xywh[:, 2:].prod(axis=1) + predicted_xywh[:, 2:].prod(axis=1) - shared
+    union = true_size.prod(axis=1) + size.prod(axis=1) - shared
     iou = np.divide(shared, union, out=np.zeros(len(union)), where=union > 0)
-    no_size = ~(truth_xywh[:, 2:] > 0).all(axis=1)
+    no_size = ~(true_size > 0).all(axis=1)
     return np.where(no_size, INVALID, np.clip(iou, 0, 1))
 
 
 def _distances(truth: np.ndarray, predicted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(T,) distances of centres, px, and relative to the truth's width and height."""
-    off = _centres(truth) - _centres(predicted)  # (T, 2) px
-    relative = _centres(truth) / _sizes(truth) - _centres(predicted) / _sizes(truth)
-    return np.sqrt((off**2).sum(axis=1)), np.sqrt((relative**2).sum(axis=1))
+    true_centres, centres, sizes = _centres(truth), _centres(predicted), _sizes(truth)
+    off_px = true_centres - centres  # (T, 2)
+    # divided before they are subtracted, as published: ties depend on the last digits
+    relative = true_centres / sizes - centres / sizes
+    distance_px = np.sqrt((off_px**2).sum(axis=1))
+    return distance_px, np.sqrt((relative**2).sum(axis=1))
 
 
 def _centres(boxes: np.ndarray) -> np.ndarray:
     """(T, 2) of the pixels that boxes (T, 4) cover: a box of width 1 has its centre at x."""
-    return boxes[:, :2] + (boxes[:, 2:] - 1) / 2
+    half = (boxes[:, 2:] - 1) / 2
+    return boxes[:, :2] + half
 
 
 def _sizes(boxes: np.ndarray) -> np.ndarray:

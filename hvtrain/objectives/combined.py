@@ -31,7 +31,8 @@ class CombinedObjective(nn.Module):
         registered: Sequence[Objective] | None = None,
     ) -> None:
         super().__init__()
-        self.student, self.encode, self.objectives = student, encode, tuple(objectives)
+        self.student, self.encode = student, encode
+        self.objectives = tuple(objectives)
         for objective in registered or objectives:
             for name, head in objective.heads.items():
                 setattr(self, name, head)

@@ -19,23 +19,28 @@ def focal_loss(logits: Tensor, target: Tensor) -> Tensor:
     entropy = _entropy(logits, target)
     wrong = p + target - 2 * p * target  # 1 - probability of the truth
     alpha = FOCAL_ALPHA * target + (1 - FOCAL_ALPHA) * (1 - target)
-    return (alpha * wrong**FOCAL_GAMMA * entropy).mean(dim=(2, 3))
+    per_pixel = alpha * wrong**FOCAL_GAMMA * entropy  # (N, M, h, w)
+    return per_pixel.mean(dim=(2, 3))
 
 
 def dice_loss(logits: Tensor, target: Tensor) -> Tensor:
     """(N, M) dice loss with 1 added above and below, of logits (N, M, h, w) against targets (N, 1, h, w) in {0, 1}."""
     p = logits.sigmoid()
     overlap = (p * target).sum(dim=(2, 3))  # (N, M)
-    areas = p.sum(dim=(2, 3)) + target.sum(dim=(2, 3))
-    return 1 - (2 * overlap + DICE_SMOOTHING) / (areas + DICE_SMOOTHING)
+    mask_px, target_px = p.sum(dim=(2, 3)), target.sum(dim=(2, 3))
+    areas = mask_px + target_px
+    alike = (2 * overlap + DICE_SMOOTHING) / (areas + DICE_SMOOTHING)
+    return 1 - alike
 
 
 def balanced_loss(logits: Tensor, target: Tensor) -> Tensor:
     """(N, M) cross-entropy, mean over the object plus mean over the background (4 px added to each area)."""
     entropy = _entropy(logits, target)
     background = 1 - target
-    on_object = (entropy * target).sum(dim=(2, 3)) / (target.sum(dim=(2, 3)) + BALANCED_SMOOTHING)
-    beside_it = (entropy * background).sum(dim=(2, 3)) / (background.sum(dim=(2, 3)) + BALANCED_SMOOTHING)
+    object_px = target.sum(dim=(2, 3)) + BALANCED_SMOOTHING  # (N, 1)
+    background_px = background.sum(dim=(2, 3)) + BALANCED_SMOOTHING
+    on_object = (entropy * target).sum(dim=(2, 3)) / object_px
+    beside_it = (entropy * background).sum(dim=(2, 3)) / background_px
     return on_object + beside_it
 
 
@@ -46,12 +51,15 @@ def edge_loss(logits: Tensor, target: Tensor) -> Tensor:
     shrunk = -F.max_pool2d(-target, side, stride=1, padding=EDGE_CELLS)  # a minimum; what is outside does not count
     near = grown - shrunk  # (N, 1, h, w), 1 along the outline
     entropy = _entropy(logits, target)
-    return (entropy * near).sum(dim=(2, 3)) / near.sum(dim=(2, 3)).clamp(min=1)
+    n_near = near.sum(dim=(2, 3)).clamp(min=1)  # (N, 1)
+    return (entropy * near).sum(dim=(2, 3)) / n_near
 
 
 def mask_loss(logits: Tensor, target: Tensor, weights: LossSettings) -> Tensor:
     """(N, M) weighted sum of the mask losses above, of logits (N, M, h, w) against targets (N, 1, h, w) in {0, 1}."""
-    total = weights.focal * focal_loss(logits, target) + weights.dice * dice_loss(logits, target)
+    focal = weights.focal * focal_loss(logits, target)
+    dice = weights.dice * dice_loss(logits, target)
+    total = focal + dice
     for weight, loss in ((weights.balanced, balanced_loss), (weights.edge, edge_loss)):
         if weight:  # a loss of no weight is not computed: it costs as much as the others
             total = total + weight * loss(logits, target)
@@ -81,6 +89,8 @@ def distillation_loss(
     centre           : (D,)
     """
     # centred: channels that are large in every token say nothing about this one
-    p_teacher = ((teacher - centre) / teacher_temperature).softmax(dim=-1)
+    centred = (teacher - centre) / teacher_temperature
+    p_teacher = centred.softmax(dim=-1)
     log_q_student = (student / student_temperature).log_softmax(dim=-1)
-    return -(p_teacher * log_q_student).sum(dim=-1).mean()
+    per_token = (p_teacher * log_q_student).sum(dim=-1)
+    return -per_token.mean()

@@ -26,22 +26,26 @@ class MaskedObjective(Objective):
     needs = frozenset({"cube", "flips", "gsd_m"})
 
     def __init__(self, name: str, autoencoder: Autoencoder, input: Input, settings: MaskedSettings, seed: int) -> None:
-        self.name, self.autoencoder, self.input, self.seed = name, autoencoder, input, seed
+        self.name, self.seed = name, seed
+        self.autoencoder, self.input = autoencoder, input
         self.weights = {name: settings.weight}
         self.heads = {f"{name}_{part}": head for part, head in autoencoder.heads.items()}
 
     def __call__(self, batch: Batch) -> Terms:
         """Its scalar loss, as published."""
         x, wavelengths_nm = self.input(batch)
-        said = self.autoencoder.reconstruct(x, wavelengths_nm, batch.gsd_m.tolist(), self.seed_of(batch))
-        return {self.name: said.loss}
+        gsd_m = batch.gsd_m.tolist()
+        reconstruction = self.autoencoder.reconstruct(x, wavelengths_nm, gsd_m, self.seed_of(batch))
+        return {self.name: reconstruction.loss}
 
     def spectra(self, batch: Batch) -> Spectra:
         """Some spectra of a batch, what was removed of them, and what is said instead."""
         x, wavelengths_nm = self.input(batch)
-        return self.autoencoder.spectra(x, wavelengths_nm, batch.gsd_m.tolist(), self.seed_of(batch))
+        gsd_m = batch.gsd_m.tolist()
+        return self.autoencoder.spectra(x, wavelengths_nm, gsd_m, self.seed_of(batch))
 
     def seed_of(self, batch: Batch) -> int:
         """Of what is removed from a batch: equal for equal steps and samples, so a resumed run removes the same."""
         place = int(batch.position[0])  # batches of one step differ, over processes and accumulated parts
-        return int(rng(self.seed, NETWORK, batch.step, OF_MASKING, place).integers(2**62))
+        random = rng(self.seed, NETWORK, batch.step, OF_MASKING, place)
+        return int(random.integers(2**62))

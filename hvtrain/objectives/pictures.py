@@ -36,10 +36,12 @@ def draw_predictions(out: Path, batch: Batch, student: Backbone, side_px: int) -
     x = network_input(batch.cube[few], batch.flips[few], side_px, student.input_range)
     bands = batch.wavelengths_nm
     student.eval()
-    neck = student.encode(x, bands, batch.gsd_m[few].tolist())[-1]
+    gsd_m = batch.gsd_m[few].tolist()
+    neck = student.encode(x, bands, gsd_m)[-1]  # (B, D, g, g)
     rows = []
     for k in range(len(x)):
-        picture = _three_bands(x[k].float().cpu().numpy(), bands)
+        values = x[k].float().cpu().numpy()  # (C, S, S)
+        picture = _three_bands(values, bands)
         points = batch.points_xy[k, :MAX_MASKS]
         labels = torch.ones_like(points[:, :1], dtype=torch.int64)
         logits, iou = decoder_of(student).decode(neck[k : k + 1], points_xy=points[:, None], labels=labels)
@@ -47,7 +49,8 @@ def draw_predictions(out: Path, batch: Batch, student: Backbone, side_px: int) -
         tiles = [picture]
         for m, point in enumerate(points.tolist()):
             target = batch.masks[k, m].cpu().numpy()  # (L, L)
-            predicted = (logits[m, most_trusted[m]] > 0).cpu().numpy()
+            answer = logits[m, most_trusted[m]]  # (L, L)
+            predicted = (answer > 0).cpu().numpy()
             tiles.append(_tile(picture, target, predicted, point))
         rows.append(np.concatenate(tiles, axis=1))
     student.train()
@@ -59,7 +62,8 @@ def draw_predictions(out: Path, batch: Batch, student: Backbone, side_px: int) -
 def draw_spectra(out: Path, spectra: Spectra) -> None:
     """PNG with a panel per spectrum: what was there, what the autoencoder says, and what it was not shown."""
     few = slice(0, MAX_SPECTRA)
-    targets, predictions = (values[few].float().cpu().numpy() for values in (spectra.target, spectra.prediction))
+    targets = spectra.target[few].float().cpu().numpy()
+    predictions = spectra.prediction[few].float().cpu().numpy()
     removed = spectra.removed[few].cpu().numpy()
     figure = Figure(figsize=(10, 5), layout="constrained")
     panels = figure.subplots(2, MAX_SPECTRA // 2, sharex=True).flat
@@ -83,8 +87,10 @@ def _three_bands(x: np.ndarray, wavelengths_nm: Sequence[float]) -> np.ndarray:
     places = [int(share * last) for share in SHOWN_BANDS]
     picture = x[by_wavelength[places]].transpose(1, 2, 0)  # (S, S, 3)
     low, high = np.percentile(picture, STRETCH_PERCENT)
-    stretched = np.clip((picture - low) / max(high - low, 1e-6), 0, 1) ** GAMMA
-    return (stretched * 255).astype(np.uint8)[:, :, ::-1].copy()
+    share = (picture - low) / max(high - low, 1e-6)
+    stretched = np.clip(share, 0, 1) ** GAMMA
+    rgb = (stretched * 255).astype(np.uint8)
+    return rgb[:, :, ::-1].copy()  # OpenCV draws on no view with negative strides
 
 
 def _tile(picture: np.ndarray, target: np.ndarray, predicted: np.ndarray, point: Sequence[float]) -> np.ndarray:
@@ -92,8 +98,10 @@ def _tile(picture: np.ndarray, target: np.ndarray, predicted: np.ndarray, point:
     side_px = len(picture)
     tile = picture.copy()
     for mask, colour in ((target, TARGET_BGR), (predicted, PREDICTED_BGR)):
-        large = cv2.resize(mask.astype(np.uint8), (side_px, side_px), interpolation=cv2.INTER_NEAREST)
-        outlines = cv2.findContours(large, cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)[0]
+        size = (side_px, side_px)
+        large = cv2.resize(mask.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST)
+        outlines, _ = cv2.findContours(large, cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
         cv2.drawContours(tile, outlines, -1, colour, 1)
-    cv2.circle(tile, (round(point[0]), round(point[1])), 3, CLICK_BGR, -1)
+    x, y = point
+    cv2.circle(tile, (round(x), round(y)), 3, CLICK_BGR, -1)
     return tile

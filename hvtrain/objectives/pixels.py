@@ -47,6 +47,6 @@ class PixelObjective(Objective):
         with full_precision(maps[-1].device) if self.whole else nullcontext():
             embedding = self.head(maps, cells)  # (B, E, h, w)
             logits = embedding_logits(embedding, clicks, self.gain, cells)  # (N, 1, L, L), N = B * K
-            target = batch.masks.flatten(0, 1)[:, None].float()  # (N, 1, L, L)
-            per_mask = mask_loss(logits, target, self.loss)[:, 0]
+            masks = batch.masks.flatten(0, 1)[:, None]  # (N, 1, L, L)
+            per_mask = mask_loss(logits, masks.float(), self.loss)[:, 0]  # (N,): one answer each
             return {"dense": self.average(per_mask, batch)}

@@ -75,14 +75,17 @@ class OverAllPrompts(Averaging):
 
     def of_scores(self, errors: Tensor, batch: Batch) -> Tensor:
         """Scalar of (N, M)."""
-        return (errors.mean(dim=1) * batch.weights.flatten()).mean()
+        per_prompt = errors.mean(dim=1)  # (N,)
+        return (per_prompt * batch.weights.flatten()).mean()
 
     def figures(self, answers: Round, batch: Batch, *, last: bool) -> Terms:
         """`miou`: mean IoU of the last round's best masks."""
         if not last:
             return {}
         weights = batch.weights.flatten()
-        return {"miou": (answers.best_iou * weights).sum() / weights.sum().clamp(min=1)}
+        total = (answers.best_iou * weights).sum()
+        weight = weights.sum().clamp(min=1)  # a crop without masks has weights of 0
+        return {"miou": total / weight}
 
 
 class PromptObjective(Objective):
@@ -134,7 +137,8 @@ class PromptObjective(Objective):
         clicks = (batch.points_xy + 0.5) / side_px  # (B, K, 2) in [0, 1]
         vectors = self._vectors(neck, clicks) if self.shortcut_first else None
         n_masks = batch.masks.shape[1]
-        maps = [level.repeat_interleave(n_masks, dim=0) for level in batch.features[-self.n_maps :]]  # (N, D, h, w)
+        shown = batch.features[-self.n_maps :]
+        maps = [level.repeat_interleave(n_masks, dim=0) for level in shown]  # (N, D, h, w)
         if vectors is None:
             vectors = self._vectors(neck, clicks)
         prompts = self._first(batch)
@@ -146,14 +150,18 @@ class PromptObjective(Objective):
                 answers = self._judged(number, logits.float(), predicted.float(), target)
                 # only the best of three learns: each may then stand for another meaning of a click
                 chosen = _of_answer(answers.losses, answers.best)
-                _add(terms, "mask", self.averaging.of_masks(chosen, batch) / n_rounds)
-                errors = (answers.predicted - answers.iou).square()
-                _add(terms, "iou", self.averaging.of_scores(errors, batch) / n_rounds)
+                mask_term = self.averaging.of_masks(chosen, batch)
+                _add(terms, "mask", mask_term / n_rounds)
+                errors = (answers.predicted - answers.iou).square()  # (N, M): each answer learns its own IoU
+                iou_term = self.averaging.of_scores(errors, batch)
+                _add(terms, "iou", iou_term / n_rounds)
                 if vectors is not None:
                     self._teach(terms, vectors, target, batch, number, n_rounds)
-            terms |= self.averaging.figures(answers, batch, last=number == n_rounds - 1)
-            if number < n_rounds - 1:
-                prompts = self._corrected(prompts, logits.float(), answers.best, target, batch.uniform[number], side_px)
+            is_last = number == n_rounds - 1
+            terms |= self.averaging.figures(answers, batch, last=is_last)
+            if not is_last:
+                uniform = batch.uniform[number]
+                prompts = self._corrected(prompts, logits.float(), answers.best, target, uniform, side_px)
         return terms
 
     def _vectors(self, neck: Tensor, clicks: Tensor) -> Tensor | None:
@@ -185,16 +193,20 @@ class PromptObjective(Objective):
             direct = masks_of(vectors, self.tap.upscaled.float())
             per_mask = mask_loss(direct, target.float(), self.loss)[:, 0]
             _add(terms, "shortcut", self.averaging.of_masks(per_mask, batch))
+        # detached: the decoder learns from the shortcut, not the shortcut from the decoder
         apart = relative_distance(self.tap.vectors.float(), vectors.detach())
-        _add(terms, "shortcut", self.averaging.of_masks(apart, batch) / n_rounds)
+        term = self.averaging.of_masks(apart, batch)
+        _add(terms, "shortcut", term / n_rounds)
 
     def _corrected(
         self, prompts: Prompts, logits: Tensor, best: Tensor, target: Tensor, uniform: Tensor, side_px: int
     ) -> Prompts:
         """The next round: one more point where the best answer is wrong, and that answer as a mask."""
-        index = best[..., None, None].expand(-1, -1, *logits.shape[2:])
+        of_best = best[..., None, None]  # (N, 1, 1, 1)
+        index = of_best.expand(-1, -1, *logits.shape[2:])
         answer = logits.detach().gather(1, index)  # (N, 1, L, L); no gradient from round to round
-        point, label = correction(answer[:, 0] > 0, target[:, 0], uniform, side_px)
+        mask = answer[:, 0] > 0  # (N, L, L)
+        point, label = correction(mask, target[:, 0], uniform, side_px)
         return Prompts(
             points_xy=_appended(prompts.points_xy, point),
             labels=_appended(prompts.labels, label),
@@ -228,11 +240,15 @@ def correction(mask: Tensor, target: Tensor, uniform: Tensor, side_px: int) -> t
     side = mask.shape[-1]
     wrong = (mask ^ target).flatten(1)  # (N, L * L)
     inside = target.flatten(1)
-    candidates = torch.where(wrong.any(dim=1, keepdim=True), wrong, inside)
+    is_wrong = wrong.any(dim=1, keepdim=True)  # (N, 1)
+    candidates = torch.where(is_wrong, wrong, inside)
     rank = candidates.cumsum(dim=1)  # how many candidates up to here
-    chosen_rank = (uniform * rank[:, -1]).floor() + 1
+    n_candidates = rank[:, -1]
+    chosen_rank = (uniform * n_candidates).floor() + 1
     # the first cell of that rank; past the end where an empty target has no candidate
-    cell = torch.searchsorted(rank, chosen_rank.long()[:, None]).clamp(max=rank.shape[1] - 1)  # (N, 1)
-    xy = torch.stack([cell % side, cell // side], dim=-1).float()  # (N, 1, 2) cells
-    point = (xy + 0.5) * (side_px / side) - 0.5
+    cell = torch.searchsorted(rank, chosen_rank.long()[:, None])
+    cell = cell.clamp(max=rank.shape[1] - 1)  # (N, 1)
+    column, row = cell % side, cell // side
+    xy = torch.stack([column, row], dim=-1).float()  # (N, 1, 2) cells
+    point = (xy + 0.5) * (side_px / side) - 0.5  # from the middle of a cell to the middle of a pixel
     return point, inside.gather(1, cell).long()

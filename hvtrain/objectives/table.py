@@ -122,7 +122,8 @@ def show(settings: PretrainSettings, student: nn.Module, batch: Batch, training:
     assert isinstance(student, Backbone)
     x, bands = shown(settings, student, batch, requires=[student.require_bands], training=training)
     seed_of_step = int(rng(settings.seed, NETWORK, batch.step).integers(2**62))
-    return student.encode(x, bands, batch.gsd_m.tolist(), rng=random.Random(seed_of_step))
+    gsd_m = batch.gsd_m.tolist()
+    return student.encode(x, bands, gsd_m, rng=random.Random(seed_of_step))
 
 
 def shown(

@@ -17,17 +17,17 @@ def main() -> None:
     parser.add_argument("--start", type=Path, help="memory: weights of the SAM2 to which it belongs")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--workers", type=int, default=1, help="processes that make scenes")
-    a = parser.parse_args()
-    if a.network == "memory" and (a.start is None or not a.start.is_file()):
-        parser.error(f"memory needs --start, the .safetensors file of a SAM2; found {a.start}")
+    arguments = parser.parse_args()
+    if arguments.network == "memory" and (arguments.start is None or not arguments.start.is_file()):
+        parser.error(f"memory needs --start, the .safetensors file of a SAM2; found {arguments.start}")
     try:
-        match a.network:
+        match arguments.network:
             case "memory":
-                sam2_memory.train(a.start, a.out, a.threads, a.workers)
+                sam2_memory.train(arguments.start, arguments.out, arguments.threads, arguments.workers)
             case "sam2":
-                sam2_image.train(a.out, a.threads, a.workers)
+                sam2_image.train(arguments.out, arguments.threads, arguments.workers)
             case "hyperfree":
-                hyperfree_small.train(a.out, a.threads, a.workers)
+                hyperfree_small.train(arguments.out, arguments.threads, arguments.workers)
     except HvError as error:
         parser.exit(2, f"{error}\n")
 

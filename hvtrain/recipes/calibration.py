@@ -19,8 +19,9 @@ def monotone(predicted: np.ndarray, observed: np.ndarray) -> np.ndarray:
     for rows in np.array_split(order, KNOTS):
         if not len(rows):  # of fewer examples than knots
             continue
-        pool = _Pool(float(predicted[rows].mean()), float(observed[rows].mean()), n=float(len(rows)))
-        pools.append(pool)
+        mean_predicted = float(predicted[rows].mean())
+        mean_observed = float(observed[rows].mean())
+        pools.append(_Pool(mean_predicted, mean_observed, n=float(len(rows))))
         # a step down is levelled; that may make one before it
         while len(pools) > 1 and pools[-2].observed > pools[-1].observed:
             last = pools.pop()

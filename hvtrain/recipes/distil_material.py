@@ -78,7 +78,8 @@ class Objective(nn.Module):
         taught = slice(0, max(1, len(features) // TAUGHT_PART))
         ours, target = features[taught], self.teach(scene, taught)
         cosine = F.cosine_similarity(ours, target, dim=1)
-        terms["distil"] = (ours - target).square().mean() / target.var()  # 1: no better than the mean
+        error = (ours - target).square().mean()
+        terms["distil"] = error / target.var()  # 1: no better than the mean
         terms["cosine"] = cosine.mean().detach()
         terms["loss"] = terms["mask"] + IOU_WEIGHT * terms["iou"] + distil_weight * terms["distil"]
         return terms
@@ -87,7 +88,7 @@ class Objective(nn.Module):
     def teach(self, scene: Rendered, taught: slice) -> Tensor:
         """(B, 256, g, g) float32 SAM's embedding of the flat pictures of some images."""
         sam = self._teacher[0]
-        picture = flat_picture(scene)[taught] * 255
+        picture = flat_picture(scene)[taught] * 255  # as SAM takes colours
         mean = picture.new_tensor(PIXEL_MEAN).view(3, 1, 1)
         std = picture.new_tensor(PIXEL_STD).view(3, 1, 1)
         normal = (picture - mean) / std * scene.valid[taught, None]  # SAM pads after this: with zeros
@@ -100,21 +101,26 @@ class Objective(nn.Module):
         is_box = plan["kinds"] == BOX  # (B, K)
         logits, iou = self.decoder.masks(features, plan["points_xy"], plan["boxes_xyxy"], is_box)  # (B*K, 4, P, P)
         target_idx = plan["targets"].clamp(min=0)  # of prompts without a target any: they do not count
-        target = masks.gather(1, target_idx[..., None, None].expand(-1, -1, *masks.shape[2:]))
-        losses = mask_loss(logits, target.flatten(0, 1)[:, None].float(), LOSS)  # (B*K, 4)
+        px_of_target = target_idx[..., None, None].expand(-1, -1, *masks.shape[2:])
+        target = masks.gather(1, px_of_target)  # (B, K, P, P)
+        each = target.flatten(0, 1)[:, None]  # (B*K, 1, P, P): one target for all four answers
+        losses = mask_loss(logits, each.float(), LOSS)  # (B*K, 4)
 
         is_box, target_idx = is_box.flatten(), target_idx.flatten()  # (B*K,)
         on_object = (plan["targets"] != NOTHING).flatten()
         # a box has one answer, the first; a point the three others
         best_loss, best = losses[:, 1:].min(dim=1)
         of_prompt = torch.where(is_box, losses[:, 0], best_loss)
-        counts = torch.cat([is_box[:, None], ~is_box[:, None].expand(-1, 3)], dim=1)  # (B*K, 4)
+        is_point = ~is_box[:, None]  # (B*K, 1)
+        counts = torch.cat([is_box[:, None], is_point.expand(-1, 3)], dim=1)  # (B*K, 4)
 
         with_all = _iou_with_all(logits, masks)  # (B*K, 4, M)
-        with_target = with_all.gather(2, target_idx[:, None, None].expand(-1, 4, 1))[..., 0]
-        with_target = with_target * on_object[:, None]
+        of_target = target_idx[:, None, None].expand(-1, 4, 1)
+        with_target = with_all.gather(2, of_target)[..., 0]  # (B*K, 4)
+        with_target = with_target * on_object[:, None]  # beside all objects there is nothing to meet
         # a point may mean whatever it lies on, a box one object alone
-        true_iou = torch.where(is_box[:, None], with_target, with_all.amax(dim=2))
+        with_any = with_all.amax(dim=2)  # (B*K, 4)
+        true_iou = torch.where(is_box[:, None], with_target, with_any)
         of_three = with_target[:, 1:]
         trusted = iou[:, 1:].argmax(dim=1)
         is_click = on_object & ~is_box
@@ -137,7 +143,8 @@ class Training:
         torch.manual_seed(SEED)
         out.mkdir(parents=True, exist_ok=True)
         self.out, self.device = out, next(sam.parameters()).device
-        self.objective = Objective(SpectralEncoder(topology).to(self.device), sam)
+        encoder = SpectralEncoder(topology).to(self.device)
+        self.objective = Objective(encoder, sam)
         self.average = moving_average(self.objective.network, AVERAGED)
         self.optimiser = _optimiser(self.objective.network)
         self.step, self.seconds = 0, 0.0
@@ -150,7 +157,8 @@ class Training:
         sums: dict[str, list[Tensor]] = defaultdict(list)
         before = saved = time.monotonic()
         while self.seconds < seconds and self.step != max_steps:
-            plan = {name: tensor.to(self.device) for name, tensor in next(batches).items()}
+            made = next(batches)
+            plan = {name: tensor.to(self.device) for name, tensor in made.items()}
             scene = render(plan, shape.input_px, noise)
             terms = self.learn(scene, plan, self.seconds / seconds)
             for name, value in terms.items():
@@ -203,7 +211,9 @@ class Training:
         torch.save(state, temporary)
         temporary.replace(path)
         averaged: Any = self.average.module.state_dict()
-        half = {name: tensor.half().cpu().contiguous() for name, tensor in averaged.items()}
+        half = {}
+        for name, tensor in averaged.items():
+            half[name] = tensor.half().cpu().contiguous()
         content = safetensors.torch.save(half)
         publish_bytes(self.out / WEIGHTS, content)
 
@@ -234,10 +244,13 @@ def _iou_with_all(logits: Tensor, masks: Tensor) -> Tensor:
     """(B*K, A, M) IoU of answers (B*K, A, P, P) with all masks (B, M, P, P) of their image."""
     n_answers, n_objects = logits.shape[1], masks.shape[1]
     n_px = masks[0, 0].numel()
-    answers = (logits > 0).view(len(masks), -1, n_px).float()  # (B, K*A, P*P)
+    is_in = logits > 0  # (B*K, A, P, P)
+    answers = is_in.view(len(masks), -1, n_px).float()  # (B, K*A, P*P)
     objects = masks.flatten(2).float()  # (B, M, P*P)
     common = answers @ objects.mT  # (B, K*A, M) px; exact up to 2**24
-    areas = answers.sum(dim=2)[..., None] + objects.sum(dim=2)[:, None]
+    answer_px = answers.sum(dim=2)[..., None]  # (B, K*A, 1)
+    object_px = objects.sum(dim=2)[:, None]  # (B, 1, M)
+    areas = answer_px + object_px
     union = areas - common
     iou = common / union.clamp(min=1)
     return iou.view(-1, n_answers, n_objects)
@@ -250,7 +263,9 @@ def _at(values: Tensor, index: Tensor) -> Tensor:
 
 def _mean(values: Tensor, where: Tensor) -> Tensor:
     """Of the values where it is true; 0 if nowhere."""
-    return (values * where).sum() / where.sum().clamp(min=1)
+    total = (values * where).sum()
+    n = where.sum().clamp(min=1)
+    return total / n
 
 
 def _bfloat16(x: Tensor) -> torch.autocast:
@@ -266,10 +281,12 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=16, help="in a step")
     parser.add_argument("--prompts", type=int, default=16, help="on each of them")
     parser.add_argument("--workers", type=int, default=15, help="processes that lay out scenes")
-    a = parser.parse_args()
+    arguments = parser.parse_args()
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
     sam = sam_of(SamModel()).to(choose_device("auto"))
-    Training(a.out, sam).run(Shape(a.images, a.prompts), a.seconds, a.workers, a.max_steps)
+    shape = Shape(arguments.images, arguments.prompts)
+    training = Training(arguments.out, sam)
+    training.run(shape, arguments.seconds, arguments.workers, arguments.max_steps)
 
 
 if __name__ == "__main__":

@@ -22,7 +22,9 @@ class FrozenDecoder:
 
     def __init__(self, sam: Sam, dtype: torch.dtype = torch.bfloat16) -> None:
         self.prompts: Any = sam.prompt_encoder.requires_grad_(False)
-        self.decoder: Any = copy.deepcopy(sam.mask_decoder).requires_grad_(False).to(dtype)
+        # a copy: SAM's own decoder keeps its precision
+        decoder = copy.deepcopy(sam.mask_decoder)
+        self.decoder: Any = decoder.requires_grad_(False).to(dtype)
         self.dtype = dtype
 
     @property
@@ -44,24 +46,31 @@ class FrozenDecoder:
         code = self.prompts.dense_code().to(self.dtype)
         tokens = self._tokens(points_xy, boxes_xyxy, boxed)
         tokens, source = self.decoder.transformer(per_prompt, code, tokens)
-        iou_token, mask_tokens = tokens[:, 0], tokens[:, 1 : 1 + N_MASKS]
-        vectors = [mlp(mask_tokens[:, k]) for k, mlp in enumerate(self.decoder.output_hypernetworks_mlps)]
-        logits = self._cells(source) @ torch.stack(vectors, dim=2)  # (B*K, g*g*16, 4)
+        iou_token = tokens[:, 0]
+        mask_tokens = tokens[:, 1 : 1 + N_MASKS]
+        hypernetworks = self.decoder.output_hypernetworks_mlps
+        vectors = [mlp(mask_tokens[:, k]) for k, mlp in enumerate(hypernetworks)]
+        of_masks = torch.stack(vectors, dim=2)  # (B*K, D/8, 4)
+        logits = self._cells(source) @ of_masks  # (B*K, g*g*16, 4)
         iou = self.decoder.iou_prediction_head(iou_token)
-        return _side_by_side(logits, self.prompts.grid).float(), iou.float()
+        masks = _side_by_side(logits, self.prompts.grid)
+        return masks.float(), iou.float()
 
     def _tokens(self, points_xy: Tensor, boxes_xyxy: Tensor, boxed: Tensor) -> Tensor:
         """(B*K, T, D): the decoder's own tokens, then two of the prompt, either a point and a filler or two corners."""
-        points = points_xy.flatten(0, 1)[:, None] * self.px_per_cell
-        boxes = boxes_xyxy.flatten(0, 1) * self.px_per_cell
-        labels = torch.ones(len(points), 1, dtype=torch.int32, device=points.device)
+        # the prompt encoder takes px of SAM's input
+        points = points_xy.flatten(0, 1)[:, None] * self.px_per_cell  # (B*K, 1, 2)
+        boxes = boxes_xyxy.flatten(0, 1) * self.px_per_cell  # (B*K, 4)
+        labels = torch.ones(len(points), 1, dtype=torch.int32, device=points.device)  # 1: of the object
         by_point, _ = self.prompts(points, labels, None, None)  # (B*K, 2, D)
         by_box, _ = self.prompts(None, None, boxes, None)
         is_boxed = boxed.flatten()[:, None, None]
         # both are computed and one is taken: prompts of either kind go through the decoder together
-        sparse = torch.where(is_boxed, by_box, by_point).to(self.dtype)
-        own = torch.cat([self.decoder.iou_token.weight, self.decoder.mask_tokens.weight])
-        return torch.cat([own.expand(len(sparse), -1, -1), sparse], dim=1)
+        prompt = torch.where(is_boxed, by_box, by_point)
+        sparse = prompt.to(self.dtype)
+        own = torch.cat([self.decoder.iou_token.weight, self.decoder.mask_tokens.weight])  # (5, D)
+        of_all = own.expand(len(sparse), -1, -1)
+        return torch.cat([of_all, sparse], dim=1)
 
     def _cells(self, source: Tensor) -> Tensor:
         """(N, g*g, D) -> (N, g*g*16, D/8) upscaled features.
@@ -71,7 +80,8 @@ class FrozenDecoder:
         """
         up1, norm, _, up2, _ = self.decoder.output_upscaling
         cells = _doubled(up1, source)  # (N, g*g, 4, D/4)
-        normed = F.layer_norm(cells, cells.shape[-1:], norm.weight, norm.bias, norm.eps)
+        width = cells.shape[-1:]  # a norm over channels, which are last here
+        normed = F.layer_norm(cells, width, norm.weight, norm.bias, norm.eps)
         cells = _doubled(up2, F.gelu(normed))  # (N, g*g, 4, 4, D/8)
         return F.gelu(cells).flatten(1, 3)
 
@@ -87,5 +97,6 @@ def _side_by_side(logits: Tensor, grid: int) -> Tensor:
 def _doubled(conv: Any, x: Tensor) -> Tensor:
     """(..., C) through a transposed convolution of 2x2 and stride 2: (..., 4, C'), the four cells row by row."""
     weight = conv.weight.permute(2, 3, 1, 0).flatten(0, 2)  # (4 * C', C)
-    cells = F.linear(x, weight, conv.bias.repeat(4))
+    bias = conv.bias.repeat(4)
+    cells = F.linear(x, weight, bias)
     return cells.unflatten(-1, (4, -1))

@@ -76,7 +76,8 @@ def encode(network: nn.Module, batch: Batch, training: bool) -> FeatureMaps:
     assert isinstance(network, HyperFreeBackbone)
     side_px = batch.cube.shape[-1]
     set_side(network, side_px)
-    maps = network.encode(batch.cube, batch.wavelengths_nm, batch.gsd_m.tolist())
+    gsd_m = batch.gsd_m.tolist()
+    maps = network.encode(batch.cube, batch.wavelengths_nm, gsd_m)
     return FeatureMaps.of(maps[-1:], side_px)
 
 
@@ -130,13 +131,17 @@ def smooth_kernels(network: HyperFreeBackbone) -> None:
     shortest_nm, longest_nm = PERIODS_NM
     periods_nm = shortest_nm * (longest_nm / shortest_nm) ** rng.random(n)  # (E,), equal chances for equal ratios
     phases = rng.uniform(0, 2 * math.pi, n)  # (E,)
-    patterns = torch.from_numpy(rng.normal(0, 1, (n, 1, encoder.patch_px, encoder.patch_px))).float()
+    noise = rng.normal(0, 1, (n, 1, encoder.patch_px, encoder.patch_px))
+    patterns = torch.from_numpy(noise).float()  # (E, 1, p, p)
     patterns[::2] = 1.0  # the mean of a patch
-    patterns[1::2] -= patterns[1::2].mean(dim=(2, 3), keepdim=True)  # an edge in it
+    level = patterns[1::2].mean(dim=(2, 3), keepdim=True)
+    patterns[1::2] -= level  # an edge in it: blind to what the whole patch has in common
     banks = (encoder.point_spectral_weight_bank_w, encoder.block_spectral_weight_bank_w)
     with torch.no_grad():
         for bank, slots_nm in zip(banks, (KEY_SLOTS_NM, CUBE_SLOTS_NM), strict=True):
-            turns = 2 * math.pi * np.asarray(slots_nm)[None] / periods_nm[:, None]
-            waves = torch.from_numpy(np.sin(turns + phases[:, None])).float()  # (E, slots)
+            place_nm = np.asarray(slots_nm)[None]  # (1, slots)
+            turns = 2 * math.pi * place_nm / periods_nm[:, None]  # (E, slots), radians
+            heights = np.sin(turns + phases[:, None])
+            waves = torch.from_numpy(heights).float()  # (E, slots)
             kernels = waves[..., None, None] * patterns / n_px  # (E, slots, p, p)
             bank.copy_(kernels * KERNEL_GAIN)

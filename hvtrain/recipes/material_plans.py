@@ -72,7 +72,8 @@ def plan_batch(shape: Shape, step: int) -> Plan:
     targets    : (B, K) which of the masks is asked for, or NOTHING
     """
     rng = np.random.default_rng([step, 81])
-    side = int(rng.choice(SCENE_SIDES, p=SCENE_SHARES) * shape.input_px)
+    in_inputs = rng.choice(SCENE_SIDES, p=SCENE_SHARES)
+    side = int(in_inputs * shape.input_px)
     cut = side > shape.input_px and rng.random() < CUT_SHARE
     first_seed = TRAIN_SEEDS + step * shape.images
     plans = [_plan(shape, side, cut, first_seed + k, rng) for k in range(shape.images)]
@@ -118,7 +119,8 @@ def _plan(shape: Shape, side: int, cut: bool, seed: int, rng: np.random.Generato
     window = _window(side, shape.input_px, rng) if cut else np.s_[:, :]
     table, n_bands, centres_nm = _signals(camera, parts, rng)
     hw = _image_hw(shape.input_px, rng)
-    cells = _cells([mask[window] for mask in masks], shape.input_px, hw)
+    in_window = [mask[window] for mask in masks]
+    cells = _cells(in_window, shape.input_px, hw)
     # of equal size for all images, so that they stack; packed, since plans travel between processes
     packed = np.zeros((MAX_OBJECTS, shape.input_px, shape.input_px // 8), np.uint8)
     packed[: len(cells)] = np.packbits(cells, axis=2)
@@ -149,10 +151,12 @@ def _signals(
     order = np.argsort(camera.centres_nm, kind="stable")
     n = len(order)
     shuffled = rng.permutation(n)
-    n_kept = max(MIN_BANDS, round(n * rng.uniform(*KEPT_BANDS)))
+    share = rng.uniform(*KEPT_BANDS)
+    n_kept = max(MIN_BANDS, round(n * share))
     kept = np.sort(shuffled[:n_kept])
     gains = rng.uniform(*GAIN, GAIN_KNOTS)
-    at_bands, at_knots = np.linspace(0, 1, n), np.linspace(0, 1, GAIN_KNOTS)
+    at_bands = np.linspace(0, 1, n)
+    at_knots = np.linspace(0, 1, GAIN_KNOTS)
     gain = np.interp(at_bands, at_knots, gains)  # (C,)
     response = camera.response()[order] * gain[:, None]
     response = response[kept]
@@ -161,7 +165,8 @@ def _signals(
     table = np.zeros((MAX_SURFACES, MAX_GROUPS), np.float32)
     n_bands = np.zeros(MAX_GROUPS, np.float32)
     group_nm = np.zeros(MAX_GROUPS, np.float32)
-    groups = np.array_split(np.arange(n_kept), min(MAX_GROUPS, n_kept))
+    n_groups = min(MAX_GROUPS, n_kept)
+    groups = np.array_split(np.arange(n_kept), n_groups)
     for g, members in enumerate(groups):
         signal = parts.spectra @ response[members].mean(axis=0)  # (surfaces,)
         table[: len(signal), g] = signal[:MAX_SURFACES]
@@ -196,7 +201,8 @@ def _cells(masks: list[np.ndarray], side: int, hw: tuple[int, int]) -> np.ndarra
     for of_mask, mask in zip(cells, masks, strict=True):
         fitted = mask
         if len(mask) != side:
-            share = cv2.resize(mask.astype(np.float32), (side, side), interpolation=cv2.INTER_AREA)
+            values = mask.astype(np.float32)
+            share = cv2.resize(values, (side, side), interpolation=cv2.INTER_AREA)
             fitted = share >= 0.5
         of_mask[:height, :width] = fitted[:height, :width]
     large = cells.sum(axis=(1, 2)) >= MIN_CELLS
@@ -216,7 +222,8 @@ def _prompts(shape: Shape, cells: np.ndarray, hw: tuple[int, int], rng: np.rando
         x = rng.uniform(0, width - 1)
         y = rng.uniform(0, height - 1)
         points[k] = x, y
-        holding = np.flatnonzero(cells[:, round(y), round(x)])
+        is_there = cells[:, round(y), round(x)]  # (M,)
+        holding = np.flatnonzero(is_there)
         if len(holding):  # a part or its whole
             targets[k] = rng.choice(holding)
     for k in range(n_anywhere, n_prompts):
@@ -233,7 +240,9 @@ def _prompts(shape: Shape, cells: np.ndarray, hw: tuple[int, int], rng: np.rando
 
 def _jittered_box(rows: np.ndarray, columns: np.ndarray, side: int, rng: np.random.Generator) -> np.ndarray:
     """(4,) x0, y0, x1, y1 px around pixels, as a hand would draw it."""
-    box = np.array([columns.min(), rows.min(), columns.max() + 1, rows.max() + 1], np.float32)
+    left, right = columns.min(), columns.max() + 1  # the far edge of the last pixel
+    top, bottom = rows.min(), rows.max() + 1
+    box = np.array([left, top, right, bottom], np.float32)
     extent = np.tile(box[2:] - box[:2], 2)  # width, height, twice
     jitter = rng.normal(0, BOX_JITTER, 4) * extent
     return np.clip(box + jitter, 0, side)

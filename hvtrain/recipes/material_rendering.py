@@ -45,12 +45,15 @@ def render(plan: Plan, input_px: int, generator: torch.Generator) -> Rendered:
     surface = plan["surface"]
     if signal.shape[-1] != input_px:
         signal = F.interpolate(signal, (input_px, input_px), mode="bilinear", antialias=True)
-        surface = F.interpolate(surface[:, None].float(), (input_px, input_px))[:, 0]
+        numbers = surface[:, None].float()
+        surface = F.interpolate(numbers, (input_px, input_px))[:, 0]  # nearest: numbers have no mean
     place = torch.arange(input_px, device=signal.device)
-    height, width = plan["hw"][:, :1, None], plan["hw"][:, 1:, None]  # each (B, 1, 1)
+    height = plan["hw"][:, :1, None]  # (B, 1, 1)
+    width = plan["hw"][:, 1:, None]
     valid = (place[:, None] < height) & (place < width)  # (B, P, P)
     spectra, light = conditioned(signal * valid[:, None], valid)
-    return Rendered(spectra, light, valid, plan["centres_nm"], _unpacked(plan["masks"]), surface.long())
+    masks = _unpacked(plan["masks"])
+    return Rendered(spectra, light, valid, plan["centres_nm"], masks, surface.long())
 
 
 @torch.no_grad()
@@ -70,29 +73,33 @@ def flat_picture(scene: Rendered) -> Tensor:
     count = pixels.new_zeros(n_images, MAX_SURFACES).scatter_add_(1, surface, inside)
     means = sums / count.clamp(min=1)[:, None]  # (B, 3, surfaces)
     flat = means.gather(2, of_colour)
-    squares = (flat.square() * inside[:, None]).sum(dim=2)
+    squares = (flat.square() * inside[:, None]).sum(dim=2)  # (B, 3)
     variance = squares / inside.sum(dim=1, keepdim=True)  # conditioned spectra have mean 0
-    deviation = variance.sqrt().clamp(min=LEAST_SPREAD)[..., None]
+    deviation = variance.sqrt().clamp(min=LEAST_SPREAD)[..., None]  # (B, 3, 1)
     picture = (0.5 + flat / (SPREAD * deviation)).clamp(0, 1)
-    return (picture * inside[:, None]).unflatten(2, scene.valid.shape[1:])
+    in_image = picture * inside[:, None]
+    return in_image.unflatten(2, scene.valid.shape[1:])
 
 
 def _exposed(plan: Plan, generator: torch.Generator) -> Tensor:
     """(B, G, S, S) what the camera records; groups that are not there stay zero."""
     surface = plan["surface"].long()
-    n_groups, side = plan["table"].shape[2], surface.shape[1]
-    row_of_table = surface.flatten(1)[..., None].expand(-1, -1, n_groups)  # (B, S*S, G)
-    signal = plan["table"].gather(1, row_of_table)
+    side = surface.shape[1]
+    table = plan["table"]  # (B, surfaces, G)
+    of_pixel = surface.flatten(1)[..., None]  # (B, S*S, 1)
+    row_of_table = of_pixel.expand(-1, -1, table.shape[2])
+    signal = table.gather(1, row_of_table)  # (B, S*S, G)
     clean = signal.mT.unflatten(2, (side, side))  # (B, G, S, S)
     lit = clean * plan["brightness"].float()[:, None]
     blurred = _blurred(lit)
     sigma = READ_NOISE + SHOT_NOISE * blurred.clamp(min=0).sqrt()  # of one band
     # a group's noise is that of a band, averaged
-    factor = plan["n_bands"].clamp(min=1).rsqrt() * plan["noise"][:, None]  # (B, G)
+    of_mean = plan["n_bands"].clamp(min=1).rsqrt()
+    factor = of_mean * plan["noise"][:, None]  # (B, G)
     noise = torch.randn(blurred.shape, device=blurred.device, generator=generator)
     noisy = blurred + sigma * factor[:, :, None, None] * noise
-    is_there = (plan["n_bands"] > 0)[:, :, None, None]
-    return noisy.clamp(min=0) * is_there
+    is_there = plan["n_bands"] > 0  # (B, G)
+    return noisy.clamp(min=0) * is_there[:, :, None, None]
 
 
 def _blurred(image: Tensor) -> Tensor:
@@ -102,8 +109,10 @@ def _blurred(image: Tensor) -> Tensor:
     kernel = kernel / kernel.sum()
     planes = image.flatten(0, 1)[:, None]  # (B*C, 1, H, W)
     padded = F.pad(planes, (PSF_REACH_PX,) * 4, mode="reflect")
-    across = F.conv2d(padded, kernel.view(1, 1, 1, -1))
-    blurred = F.conv2d(across, kernel.view(1, 1, -1, 1))
+    # a Gaussian is separable: a row of weights, then a column
+    row, column = kernel.view(1, 1, 1, -1), kernel.view(1, 1, -1, 1)
+    across = F.conv2d(padded, row)
+    blurred = F.conv2d(across, column)
     return blurred.view_as(image)
 
 
@@ -116,9 +125,11 @@ def _unpacked(bits: Tensor) -> Tensor:
 
 def _thirds(spectra: Tensor) -> Tensor:
     """(B, 3, G) weights that give the means of the upper, middle and lower third of an image's bands."""
-    n_bands = present(spectra).sum(dim=1).clamp(min=COLOURS)[:, None]  # (B, 1)
+    n_present = present(spectra).sum(dim=1)
+    n_bands = n_present.clamp(min=COLOURS)[:, None]  # (B, 1)
     band = torch.arange(spectra.shape[1], device=spectra.device)
     third = (COLOURS * band).div(n_bands, rounding_mode="floor")  # (B, G); beyond the last for bands that are not there
     is_member = torch.stack([third == k for k in (2, 1, 0)], dim=1)  # (B, 3, G), red first
     member = is_member.to(spectra.dtype)
-    return member / member.sum(dim=2, keepdim=True).clamp(min=1)
+    n_members = member.sum(dim=2, keepdim=True).clamp(min=1)
+    return member / n_members

@@ -48,7 +48,8 @@ class OverObjects(Averaging):
             return {"corrected_iou": self.of_masks(corrected_iou, batch).detach()} if last else {}
         figures: Terms = {}
         best_iou = answers.best_iou  # (N,)
-        figures["box_iou" if batch.boxed else "best_iou"] = self.of_masks(best_iou, batch).detach()
+        name = "box_iou" if batch.boxed else "best_iou"
+        figures[name] = self.of_masks(best_iou, batch).detach()
         if not batch.boxed:
             most_trusted = answers.predicted.detach().argmax(dim=1, keepdim=True)  # (N, 1)
             trusted_iou = answers.iou.gather(1, most_trusted)[:, 0]
@@ -70,7 +71,8 @@ class MaterialObjective(Objective):
 
     def __call__(self, batch: Batch) -> Terms:
         """Scalar `material`; cells of no known material do not count."""
-        classes = self.head(batch.features, batch.materials.shape[-1])  # (B, materials, L, L)
+        cells = batch.materials.shape[-1]
+        classes = self.head(batch.features, cells)  # (B, materials, L, L)
         return {"material": F.cross_entropy(classes, batch.materials, ignore_index=METAMER)}
 
 

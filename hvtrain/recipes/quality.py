@@ -101,7 +101,8 @@ def collect(
                 parts.append(_examples(mask_features(pool, view), pool, truth, 1.0, n_scenes))
                 spoilt = corrupted(truth, pool, random)
                 # in one pool with the branches' masks: some features say how a mask stands among the others
-                features = mask_features([*pool, *spoilt], view)[len(pool) :]
+                of_all = mask_features([*pool, *spoilt], view)
+                features = of_all[len(pool) :]
                 parts.append(_examples(features, spoilt, truth, CORRUPTED_WEIGHT, n_scenes))
             n_scenes += 1
     return _concatenated(parts)
@@ -110,7 +111,9 @@ def collect(
 def _examples(features: np.ndarray, masks: Sequence[Mask], truth: MaskSet, weight: float, scene: int) -> Examples:
     """Masks of one scene, features (N, F), all of one weight."""
     n = len(features)
-    return Examples(features, iou=_truth_iou(masks, truth), weight=np.repeat(weight, n), scene=np.repeat(scene, n))
+    iou = _truth_iou(masks, truth)
+    weights, scenes = np.repeat(weight, n), np.repeat(scene, n)  # each (N,)
+    return Examples(features, iou=iou, weight=weights, scene=scenes)
 
 
 def _concatenated(parts: Sequence[Examples]) -> Examples:
@@ -193,7 +196,8 @@ def _cut(mask: np.ndarray, random: np.random.Generator) -> np.ndarray:
 
 def _truth_iou(masks: Sequence[Mask], truth: MaskSet) -> np.ndarray:
     """(N,) best IoU with an object."""
-    return iou_matrix([mask.rle for mask in masks], truth.rles).max(axis=1, initial=0.0)
+    iou = iou_matrix([mask.rle for mask in masks], truth.rles)  # (N, objects)
+    return iou.max(axis=1, initial=0.0)  # of a scene without objects 0
 
 
 def fit(examples: Examples, seed: int = SEED) -> dict[str, object]:
@@ -203,7 +207,8 @@ def fit(examples: Examples, seed: int = SEED) -> dict[str, object]:
     clipped = np.clip(examples.features, low, high)
     centre = clipped.mean(axis=0)
     spread = np.maximum(clipped.std(axis=0), MIN_SPREAD)
-    x = torch.tensor((clipped - centre) / spread, dtype=torch.float32)  # (N, F)
+    scaled = (clipped - centre) / spread  # as the predictor scales what it is given
+    x = torch.tensor(scaled, dtype=torch.float32)  # (N, F)
     target = torch.tensor(examples.iou, dtype=torch.float32)  # (N,)
     weight = torch.tensor(examples.weight, dtype=torch.float32)  # (N,)
     learn = torch.from_numpy(~held_out)
@@ -238,12 +243,14 @@ def _train(x: torch.Tensor, target: torch.Tensor, weight: torch.Tensor, seed: in
     layers: list[nn.Module] = []
     for n_inputs, n_outputs in itertools.pairwise(sizes):
         layers += [nn.Linear(n_inputs, n_outputs), nn.Tanh()]
-    network = nn.Sequential(*layers, nn.Linear(sizes[-1], 1))
+    last = nn.Linear(sizes[-1], 1)
+    network = nn.Sequential(*layers, last)
     optimiser = torch.optim.AdamW(network.parameters(), RATE, weight_decay=DECAY)
     rate = torch.optim.lr_scheduler.OneCycleLR(optimiser, RATE, total_steps=STEPS)
     for _ in range(STEPS):
         rows = torch.randint(len(x), (BATCH,), generator=generator)
-        jitter = torch.randn(len(rows), x.shape[1], generator=generator) * INPUT_JITTER
+        deviations = torch.randn(len(rows), x.shape[1], generator=generator)
+        jitter = deviations * INPUT_JITTER
         logits = network(x[rows] + jitter)[:, 0]
         # cross-entropy against an IoU is least where the output is its mean: no ranking, an estimate
         loss = nn.functional.binary_cross_entropy_with_logits(logits, target[rows], weight[rows])
@@ -259,14 +266,17 @@ def _plain_layers(network: nn.Sequential) -> list[list[object]]:
     plain = []
     for layer in network:
         if isinstance(layer, nn.Linear):
-            weight, bias = layer.weight.detach().numpy(), layer.bias.detach().numpy()
+            weight = layer.weight.detach().numpy()  # (outputs, inputs), as torch has it
+            bias = layer.bias.detach().numpy()
             plain.append([_short(weight.T), _short(bias)])
     return plain
 
 
 def _short(values: np.ndarray) -> object:
     """Numbers of DIGITS digits, as lists."""
-    text = json.dumps(np.asarray(values, float).tolist())
+    numbers = np.asarray(values, float).tolist()
+    text = json.dumps(numbers)
+    # rounded as they are read back, however deep the lists are
     return json.loads(text, parse_float=_rounded)
 
 

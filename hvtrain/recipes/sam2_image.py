@@ -72,6 +72,7 @@ def encode(network: nn.Module, batch: Batch, training: bool) -> FeatureMaps:
     side_px = x.shape[-1]
     set_side(net, side_px)
     finest, middle, last = net.forward_image(x)["backbone_fpn"]
+    # what the package adds where there is no memory to attend to
     no_memory = net.no_mem_embed.permute(0, 2, 1)[..., None]  # (1, D, 1, 1)
     return FeatureMaps.of([finest, middle, last + no_memory], side_px)
 
@@ -113,7 +114,8 @@ def train(
 ) -> None:
     """All stages, from the checkpoint in `out` if there is one; writes OUT/sam2_embedded.safetensors."""
     fabric = begin(threads)
-    network = load_sam2(Sam2Model(config=CONFIG, checkpoint="random:0"), torch.device("cpu")).train()
+    model = Sam2Model(config=CONFIG, checkpoint="random:0")
+    network = load_sam2(model, torch.device("cpu")).train()
     listen_to_prompts(network.sam_mask_decoder, network.sam_prompt_encoder)
     with torch.no_grad():
         for conv in network.image_encoder.neck.convs:
@@ -138,9 +140,11 @@ def train(
 
 def normalised(rgb: Tensor) -> Tensor:
     """(B, 3, S, S) float32 network input of (B, S, S, 3) uint8."""
-    mean = torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1)
-    std = torch.tensor(IMAGENET_STD).view(1, 3, 1, 1)
-    x = rgb.permute(0, 3, 1, 2).float() / 255  # (B, 3, S, S)
+    of_channel = (1, 3, 1, 1)
+    mean = torch.tensor(IMAGENET_MEAN).view(of_channel)
+    std = torch.tensor(IMAGENET_STD).view(of_channel)
+    channels_first = rgb.permute(0, 3, 1, 2)  # (B, 3, S, S)
+    x = channels_first.float() / 255
     return (x - mean) / std
 
 

@@ -93,13 +93,15 @@ class MemoryObjective(nn.Module):
         n_clips, n_frames, side_px = batch.rgb.shape[:3]
         set_side(net, side_px)
         with torch.no_grad():  # the image encoder stays as it is
-            encoded = net.forward_image(normalised(batch.rgb.flatten(0, 1)))
+            frames = batch.rgb.flatten(0, 1)  # (B*T, S, S, 3)
+            encoded = net.forward_image(normalised(frames))
         _, maps, codes, sizes = net._prepare_backbone_features(encoded)
         clip = _Clip(n_clips, n_frames, n_objects=len(target) // n_clips)
         remembered: dict[str, dict[int, Any]] = {"cond_frame_outputs": {}, "non_cond_frame_outputs": {}}
         for t, place in enumerate(batch.places):
             is_first = t == 0
-            now, now_codes = clip.frame(maps, t), clip.frame(codes, t)
+            now = clip.frame(maps, t)
+            now_codes = clip.frame(codes, t)
             given = given_masks(target, batch.uniform[0], side_px) if is_first else None
             current, outputs, _, marked = net._track_step(
                 frame_idx=place,
@@ -135,17 +137,20 @@ class MemoryObjective(nn.Module):
         present : scalar bool, whether they are
         """
         is_there = present.expand_as(answer.score).float()  # (N, 1)
-        terms: Terms = {"presence": F.binary_cross_entropy_with_logits(answer.score.float(), is_there)}
+        score = answer.score.float()
+        terms: Terms = {"presence": F.binary_cross_entropy_with_logits(score, is_there)}
         if not present:  # there is no mask to compare with
             return terms, None
         logits = answer.logits.float().clamp(min=ABSENT_LOGIT)  # (N, M, L, L)
         predicted_iou = answer.iou.float()  # (N, M)
-        losses = mask_loss(logits, target.float(), self.loss)  # (N, M)
+        truth = target.float()  # (N, 1, L, L)
+        losses = mask_loss(logits, truth, self.loss)  # (N, M)
         true_iou = mask_iou(logits > 0, target)
         terms["mask"] = losses.amin(dim=1).mean()  # the best of the M alone learns, as in SAM
         terms["iou"] = (predicted_iou - true_iou).square().mean()
-        of_mark = F.interpolate(self.mark(answer.marked).float(), size=target.shape[-2:], mode="bilinear")
-        terms["mark"] = mask_loss(of_mark, target.float(), self.loss).mean()
+        mark = self.mark(answer.marked).float()  # (N, 1, h, w)
+        of_mark = F.interpolate(mark, size=target.shape[-2:], mode="bilinear")
+        terms["mark"] = mask_loss(of_mark, truth, self.loss).mean()
         most_trusted = predicted_iou.detach().argmax(dim=1, keepdim=True)  # (N, 1)
         chosen_iou = true_iou.gather(1, most_trusted)
         return terms, chosen_iou.mean().detach()
@@ -176,7 +181,8 @@ class _Clip:
         """(HW, N, C) of frame t, for every object, of each (HW, clips * frames, C)."""
         of_frame = []
         for level in maps:
-            of_clips = level.unflatten(1, self._shape)[:, :, t]  # (HW, clips, C)
+            by_clip = level.unflatten(1, self._shape)  # (HW, clips, frames, C)
+            of_clips = by_clip[:, :, t]
             of_frame.append(of_clips.repeat_interleave(self._n_objects, dim=1))
         return of_frame
 
@@ -198,8 +204,10 @@ def given_masks(target: Tensor, uniform: Tensor, side_px: int) -> Tensor:
     """
     exact = target.float()
     wide = F.max_pool2d(exact, 3, stride=1, padding=1)
-    narrow = 1 - F.max_pool2d(1 - exact, 3, stride=1, padding=1)
-    is_left = narrow.flatten(1).any(dim=1)[:, None, None, None]  # of an object of one cell nothing is
+    ground = F.max_pool2d(1 - exact, 3, stride=1, padding=1)
+    narrow = 1 - ground
+    is_left = narrow.flatten(1).any(dim=1)  # (N,); of an object of one cell nothing is
+    is_left = is_left[:, None, None, None]
     narrow = torch.where(is_left, narrow, exact)
     draw = uniform[:, None, None, None]
     narrow_or_exact = torch.where(draw < 2 / 3, narrow, exact)
@@ -219,8 +227,10 @@ def train(
 ) -> None:
     """All stages from the weights `start`, or from the checkpoint in `out`; writes OUT/sam2_embedded.safetensors."""
     fabric = begin(threads)
-    network = load_sam2(Sam2Model(config=CONFIG, checkpoint=str(start)), torch.device("cpu")).train()
-    nn.init.constant_(network.sam_mask_decoder.pred_obj_score_head.layers[-1].bias, PRESENT_BIAS)
+    model = Sam2Model(config=CONFIG, checkpoint=str(start))
+    network = load_sam2(model, torch.device("cpu")).train()
+    of_presence = network.sam_mask_decoder.pred_obj_score_head.layers[-1]
+    nn.init.constant_(of_presence.bias, PRESENT_BIAS)
     objective = MemoryObjective(network, stages[0].loss)
     play(
         fabric,

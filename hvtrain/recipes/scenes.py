@@ -50,8 +50,10 @@ def photo_batch(stage: Stage, step: int) -> Batch:
         rgb = _developed(photo.rgb, rng)
         turn = int(rng.integers(8))
         inside = np.ones((size, size), bool)
-        fields["rgb"].append(_resized(_turned(rgb, turn), stage.side_px, cv2.INTER_LINEAR))
-        fields["materials"].append(_classes(photo.materials, turn, stage.logits_px, inside))
+        turned = _turned(rgb, turn)
+        fields["rgb"].append(_resized(turned, stage.side_px, cv2.INTER_LINEAR))
+        materials = _classes(photo.materials, turn, stage.logits_px, inside)
+        fields["materials"].append(materials)
         objects = _objects(photo.instances, turn, stage.logits_px, inside)
         _add_prompts(fields, objects, inside, stage, boxed, rng)
     return _batch(stage, step, "photographs", fields, rng, boxed=boxed)
@@ -65,7 +67,8 @@ def cube_batch(stage: Stage, step: int) -> Batch:
     gain = _gain(camera.centres_nm, rng)
     fields: Collected = defaultdict(list)
     boxed = bool(rng.random() < stage.boxed)
-    size = int(min(stage.scene_px) if len(bands) > MANY_BANDS else rng.choice(stage.scene_px))
+    has_many = len(bands) > MANY_BANDS
+    size = int(min(stage.scene_px) if has_many else rng.choice(stage.scene_px))
     for seed in stage.seeds(step):
         scene = make_scene(camera, size, seed)
         turn = int(rng.integers(8))
@@ -73,12 +76,15 @@ def cube_batch(stage: Stage, step: int) -> Batch:
         inside = np.zeros((size, size), bool)
         inside[:height, :width] = True
         lit = (scene.signal * gain[:, None, None])[bands]  # (C, s, s)
-        fields["cube"].append(_as_input(lit, turn, inside, stage.side_px))
-        fields["materials"].append(_classes(scene.materials, turn, stage.logits_px, inside))
+        cube = _as_input(lit, turn, inside, stage.side_px)
+        fields["cube"].append(cube)
+        materials = _classes(scene.materials, turn, stage.logits_px, inside)
+        fields["materials"].append(materials)
         objects = _objects(scene.instances, turn, stage.logits_px, inside)
         _add_prompts(fields, objects, inside, stage, boxed, rng)
     octaves = rng.uniform(-0.5, 0.5)  # a scene's pixel is about a metre
-    gsd_m = np.full(stage.images, size / stage.side_px * 2**octaves, np.float32)
+    scene_px = size / stage.side_px  # px of a scene along a px of the input
+    gsd_m = np.full(stage.images, scene_px * 2**octaves, np.float32)
     batch = _batch(stage, step, f"cubes of {len(bands)} bands", fields, rng, boxed=boxed)
     batch.wavelengths_nm = tuple(camera.centres_nm[bands].tolist())
     batch.gsd_m = torch.from_numpy(gsd_m)
@@ -98,18 +104,21 @@ def clip_batch(stage: Stage, step: int) -> Batch:
     n_frames = int(rng.integers(MIN_FRAMES, MAX_FRAMES, endpoint=True))
     places = np.sort(rng.permutation(n_frames)[: stage.frames])
     for seed in stage.seeds(step):
-        size, camera = int(rng.choice(stage.scene_px)), _camera(rng)
+        size = int(rng.choice(stage.scene_px))
+        camera = _camera(rng)
         scene = make_scene(camera, size, seed)
         frames = false_colour_frames(camera.centres_nm, n_frames)
         # cameras of few bands have fewer frames: they begin again
-        chosen = np.resize(np.arange(len(frames)), n_frames)[places]
+        repeated = np.resize(np.arange(len(frames)), n_frames)
+        chosen = repeated[places]
         turn = int(rng.integers(8))
         forwards_or_back = rng.choice([-1, 1])
         clip = []
         for k in chosen[::forwards_or_back]:
             colours = false_colour(scene.signal[list(frames[k].bands)])  # (s, s, 3) in [0, 1]
             picture = (colours * 255).astype(np.uint8)
-            clip.append(_resized(_turned(picture, turn), stage.side_px, cv2.INTER_LINEAR))
+            turned = _turned(picture, turn)
+            clip.append(_resized(turned, stage.side_px, cv2.INTER_LINEAR))
         fields["rgb"].append(np.stack(clip))  # (T, S, S, 3)
         whole = np.ones((size, size), bool)
         objects = _objects(scene.instances, turn, stage.logits_px, whole)
@@ -120,7 +129,8 @@ def clip_batch(stage: Stage, step: int) -> Batch:
     present = torch.ones(stage.frames, dtype=torch.bool)
     if stage.images > 1 and rng.random() < CUT_SHARE:
         cut = int(rng.integers(1, stage.frames))
-        tensors["rgb"][:, cut] = tensors["rgb"][:, cut].roll(1, dims=0)  # the frame of another clip
+        at_cut = tensors["rgb"][:, cut]
+        tensors["rgb"][:, cut] = at_cut.roll(1, dims=0)  # the frame of another clip
         present[cut] = False
     return Batch(
         step=step,
@@ -141,7 +151,8 @@ def _as_input(signal: np.ndarray, turn: int, inside: np.ndarray, side_px: int) -
     cube = np.ascontiguousarray(turned.transpose(2, 0, 1))
     cube[:, ~inside] = 0
     no_flip = torch.zeros(1, 2).bool()  # turned already
-    return network_input(torch.from_numpy(cube)[None], no_flip, side_px)[0]
+    batch_of_one = torch.from_numpy(cube)[None]  # (1, C, s, s)
+    return network_input(batch_of_one, no_flip, side_px)[0]
 
 
 def _batch(stage: Stage, step: int, source: str, fields: Collected, rng: np.random.Generator, *, boxed: bool) -> Batch:
@@ -235,7 +246,8 @@ def _drawn(objects: list[_Object], n: int, share: float, rng: np.random.Generato
     of_visible = (1 - share) / max(1, (~hidden).sum())
     weight = np.where(hidden, of_hidden, of_visible)
     # divided again: where there is one kind only, its weights add up to its share
-    chosen = rng.choice(len(objects), n, p=weight / weight.sum())
+    chances = weight / weight.sum()
+    chosen = rng.choice(len(objects), n, p=chances)
     return [objects[k] for k in chosen]
 
 
@@ -257,7 +269,8 @@ def _add_prompts(
     drawn = _drawn(objects, n_objects, stage.hidden, rng)
     for target in [*drawn, *[ground] * n_grounds]:
         box = box_of(target.mask)  # (4,) xyxy px of the scene
-        sides = np.ptp(box.reshape(2, 2), axis=0).repeat(2)
+        corners = box.reshape(2, 2)
+        sides = np.ptp(corners, axis=0).repeat(2)  # (4,) width, width, height, height
         box = box + rng.normal(0, BOX_JITTER, 4) * sides
         in_input = np.clip(box * scale, 0, stage.side_px - 1)
         point = np.array(point_in(target.mask, rng), np.float32)

@@ -114,6 +114,7 @@ def _rate(stage: Stage, first_step: int, step: int) -> float:
 def _note_start(path: Path, recipe: str, step: int, stages: Sequence[Stage]) -> None:
     """Add a start to the record: longer stages may be asked for than those that a checkpoint came from."""
     starts: list[dict[str, Any]] = json.loads(path.read_bytes()) if path.exists() else []
-    starts.append({"step": step, "recipe": recipe, "stages": [asdict(stage) for stage in stages]})
+    rows = [asdict(stage) for stage in stages]
+    starts.append({"step": step, "recipe": recipe, "stages": rows})
     text = json.dumps(starts, indent=1) + "\n"
     publish_bytes(path, text.encode())

@@ -46,8 +46,10 @@ class Probe:
             raise ScoreError(
                 f"{len(self.classes_)} class in {len(x)} vectors; there must be at least two to tell apart"
             )
-        weight, bias = FITS[self.method](x, torch.from_numpy(numbers), len(self.classes_))
-        self.coef_, self.intercept_ = weight.numpy(), bias.numpy()
+        fitted = FITS[self.method]
+        weight, bias = fitted(x, torch.from_numpy(numbers), len(self.classes_))
+        self.coef_ = weight.numpy()
+        self.intercept_ = bias.numpy()
         return self
 
     def decision_function(self, X: np.ndarray | Tensor) -> np.ndarray:
@@ -66,7 +68,8 @@ class Probe:
 
     def score(self, X: np.ndarray | Tensor, y: np.ndarray | Tensor) -> float:
         """Share of vectors (n, D) whose predicted class is theirs, y (n,)."""
-        return float((self.predict(X) == np.asarray(y)).mean())
+        is_right = self.predict(X) == np.asarray(y)  # (n,)
+        return float(is_right.mean())
 
 
 def _vectors(X: np.ndarray | Tensor) -> Tensor:

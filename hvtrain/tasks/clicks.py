@@ -38,11 +38,14 @@ def click_iou(network: PromptedNetwork, neck: Tensor, masks: np.ndarray, clicks:
             multimask=turn == 1,  # a single click may mean a part or the whole; later ones do not
         )
         # the answer that the network trusts most: nobody who clicks knows the best one
-        before = logits[torch.arange(len(logits)), predicted_iou.argmax(dim=1)]  # (N, L, L)
-        large = F.interpolate(before[:, None].float(), (side_px, side_px), mode="bilinear", align_corners=False)
+        most_trusted = predicted_iou.argmax(dim=1)
+        before = logits[torch.arange(len(logits)), most_trusted]  # (N, L, L)
+        size = (side_px, side_px)
+        large = F.interpolate(before[:, None].float(), size, mode="bilinear", align_corners=False)
         answers = large.cpu() > 0  # (N, 1, S, S)
         if turn in clicks:
-            scores.append(mask_iou(answers, target)[:, 0].numpy())
+            iou = mask_iou(answers, target)[:, 0]
+            scores.append(iou.numpy())
         points_next, labels_next = _next_clicks(masks, answers[:, 0].numpy())
         points = torch.cat([points, points_next], dim=1)
         labels = torch.cat([labels, labels_next], dim=1)

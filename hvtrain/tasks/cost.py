@@ -74,7 +74,8 @@ def cost(asked: Asked) -> Cost:
     torch.set_num_threads(asked.threads)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     side_px = asked.settings.crop_px
-    network = backbone_row(asked.settings.backbone).build(asked.settings).eval().to(device)
+    row = backbone_row(asked.settings.backbone)
+    network = row.build(asked.settings).eval().to(device)
     if asked.compile:
         network.compile_blocks()
     cube = torch.rand(1, asked.n_bands, side_px, side_px, device=device)
@@ -91,7 +92,8 @@ def cost(asked: Asked) -> Cost:
     with FlopCounterMode(display=False) as counter:
         encode()
     n_parameters = sum(parameter.numel() for parameter in network.parameters())
-    return Cost(asked.n_bands, n_parameters, counter.get_total_flops() / 2e9, seconds, peak_mib)
+    gmac = counter.get_total_flops() / 2e9  # a multiplication with its addition is two operations
+    return Cost(asked.n_bands, n_parameters, gmac, seconds, peak_mib)
 
 
 def cost_table(results: Sequence[Cost]) -> list[list[str]]:

@@ -54,13 +54,16 @@ def middle_crop(
     side_px = settings.student.crop_px
     cube = open_cube(image.cube)
     side = min(side_px, cube.height_px, cube.width_px)  # px of the cube; an image smaller than a crop is enlarged
-    top, left = (cube.height_px - side) // 2, (cube.width_px - side) // 2
+    top = (cube.height_px - side) // 2
+    left = (cube.width_px - side) // 2
     rows, columns = slice(top, top + side), slice(left, left + side)
     values = cube.plain(cube.read(rows, columns))  # (C, side, side)
     tokens = None
     if image.features is not None:
-        of_box = tokens_of_box(open_features(image.features), (top, left, side), grid)  # (g, g, D)
-        tokens = torch.from_numpy(of_box.astype(np.float32)).permute(2, 0, 1)
+        features = open_features(image.features)
+        of_box = tokens_of_box(features, (top, left, side), grid)  # (g, g, D)
+        channels_last = torch.from_numpy(of_box.astype(np.float32))
+        tokens = channels_last.permute(2, 0, 1)
     materials = _read_classes(layout.materials(image.dataset, image.image_id))
     return Crop(
         values=_input(values, side_px, input_range),
@@ -75,12 +78,14 @@ def middle_crop(
 def _input(values: np.ndarray, side_px: int, input_range: InputRange) -> Tensor:
     """(1, C, S, S) of values (C, s, s), as training makes it."""
     no_flip = torch.zeros(1, 2, dtype=torch.bool)
-    return network_input(torch.from_numpy(values)[None], no_flip, side_px, input_range)
+    batch_of_one = torch.from_numpy(values)[None]
+    return network_input(batch_of_one, no_flip, side_px, input_range)
 
 
 def _picture(cube: Cube, box: Box) -> np.ndarray:
     """(3, h, w) uint8."""
-    return np.ascontiguousarray(cube.rgb[box].transpose(2, 0, 1))
+    channels_first = cube.rgb[box].transpose(2, 0, 1)
+    return np.ascontiguousarray(channels_first)
 
 
 def _masks(layout: Layout, settings: PretrainSettings, image: TrainImage, box: Box, cells: int) -> np.ndarray:
@@ -110,5 +115,6 @@ def _resized(classes: np.ndarray, side_px: int) -> np.ndarray:
     """A bool mask or class map at (side, side), nearest."""
     if classes.shape == (side_px, side_px):
         return classes
-    resized = cv2.resize(classes.astype(np.uint8), (side_px, side_px), interpolation=cv2.INTER_NEAREST)
+    size = (side_px, side_px)
+    resized = cv2.resize(classes.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST)  # it knows no bool
     return resized.astype(classes.dtype)

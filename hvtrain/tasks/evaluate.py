@@ -82,7 +82,8 @@ def evaluate(layout: Layout, settings: PretrainSettings, *, distill: bool) -> li
             groups.append((test, fit))
     scores = []
     for test, fit in tqdm(groups, desc="evaluation", unit="camera", disable=None):
-        scores.append(_camera_scores(layout, settings, corpus, networks, test=test, fit=fit))
+        of_camera = _camera_scores(layout, settings, corpus, networks, test=test, fit=fit)
+        scores.append(of_camera)
     return scores
 
 
@@ -99,12 +100,16 @@ def _networks(files: RunFiles, settings: PretrainSettings) -> dict[str, Backbone
 
 def _groups(corpus: Corpus, dataset: str) -> tuple[list[TrainImage], list[TrainImage]]:
     """Images of a data set to test, and to fit a probe on; those of one kept out of training are halved."""
-    unseen = [image for image in corpus.of("unseen") if image.dataset == dataset]
+    unseen = _of_dataset(corpus.of("unseen"), dataset)
     if unseen:
         return unseen[1::2], unseen[::2]
-    held_out = [image for image in corpus.of("heldout") if image.dataset == dataset]
-    trained_on = [image for image in corpus.of("train") if image.dataset == dataset]
+    held_out = _of_dataset(corpus.of("heldout"), dataset)
+    trained_on = _of_dataset(corpus.of("train"), dataset)
     return held_out, trained_on
+
+
+def _of_dataset(images: Sequence[TrainImage], dataset: str) -> list[TrainImage]:
+    return [image for image in images if image.dataset == dataset]
 
 
 def _camera_scores(
@@ -135,8 +140,9 @@ def _camera_scores(
         if is_test and len(crop.masks):
             constants.append(constant_iou(crop.masks))
             for name, network in networks.items():
-                neck = maps[name][-1]
-                clicks[name].append(click_iou(decoder_of(network), neck, crop.masks, numbers))
+                neck = maps[name][-1]  # (1, D, g, g)
+                iou = click_iou(decoder_of(network), neck, crop.masks, numbers)
+                clicks[name].append(iou)
         if crop.materials is None:
             continue
         for name, features in _probed(trained, maps, crop, settings).items():
@@ -170,12 +176,15 @@ def _probed(
     trained: Backbone, maps: Mapping[str, FeatureMaps], crop: Crop, settings: PretrainSettings
 ) -> dict[str, Tensor]:
     """(D, h, w) features of a crop by the names of PROBES; those of the teacher only where there are any."""
-    features: dict[str, Tensor] = {name: of_network[-1][0].cpu() for name, of_network in maps.items()}
+    features: dict[str, Tensor] = {}
+    for name, of_network in maps.items():
+        features[name] = of_network[-1][0].cpu()  # (D, g, g)
     of_picture = _features(trained, crop.rgb, PICTURE_NM, crop, settings)
     features["trained, RGB only"] = of_picture[-1][0].cpu()
     if crop.tokens is not None:
         features["teacher"] = crop.tokens
-    features["mean spectrum"] = F.adaptive_avg_pool2d(crop.values[0], grid_of(trained))
+    grid = grid_of(trained)
+    features["mean spectrum"] = F.adaptive_avg_pool2d(crop.values[0], grid)  # what needs no network
     return features
 
 

@@ -28,7 +28,8 @@ def import_published(files: Sequence[Path], name: str, out: Path, config: Mappin
     """
     adopt = backbone_row(name).adopt
     if adopt is None:
-        known = ", ".join(other for other, row in BACKBONES.items() if row.adopt is not None)
+        adopted = [other for other, row in BACKBONES.items() if row.adopt is not None]
+        known = ", ".join(adopted)
         raise ConfigError(f"no published files of {name} are known; there are such of: {known}")
     if out.suffix != ENDING:
         raise WeightsError(
@@ -39,7 +40,8 @@ def import_published(files: Sequence[Path], name: str, out: Path, config: Mappin
         if not path.is_file():
             raise WeightsError(f"{path}: no such checkpoint")
         parts.append(cleaned(read_state_dict(path)))
-    backbone = adopt(parts, config or {}, ", ".join(map(str, files)))
+    source = ", ".join(map(str, files))
+    backbone = adopt(parts, config or {}, source)
     if backbone.side_px % backbone.stride_px:
         raise ConfigError(
             f"an input of {backbone.side_px} px is no multiple of the {backbone.stride_px} px of a token; choose "

@@ -35,7 +35,8 @@ def write_maps(
     cube = open_cube(cube_path)
     network = load_exported(checkpoint, image_size_px, merge_blocks)
     wavelengths_nm = cube.live_wavelengths_nm.tolist()  # a dead band has nothing to tell
-    by_pixel = np.ascontiguousarray(cube.live_values().transpose(1, 2, 0))  # (H, W, C): torch's last digits follow this
+    channels_last = cube.live_values().transpose(1, 2, 0)
+    by_pixel = np.ascontiguousarray(channels_last)  # (H, W, C): torch's last digits follow this
     image = torch.from_numpy(by_pixel).permute(2, 0, 1)[None]  # (1, C, H, W)
     features = maps_of_images(network, image, wavelengths_nm, gsd_m)
     maps = [of_scale[0].cpu().numpy() for of_scale in features.maps]

@@ -28,17 +28,22 @@ def probe_miou(fit: Sequence[tuple[Tensor, np.ndarray]], test: Sequence[tuple[Te
     drawn = [_pixels(features, classes, random) for features, classes in fit]
     x = torch.cat([of_image for of_image, _ in drawn])  # (n, D)
     y = torch.cat([of_image for _, of_image in drawn])  # (n,)
-    n_classes = 1 + max(_last_class(classes) for _, classes in (*fit, *test))
+    lasts = [_last_class(classes) for _, classes in (*fit, *test)]
+    n_classes = 1 + max(lasts)
     weight, bias = logistic_weights(x, y, n_classes)
     confusion = np.zeros((n_classes, n_classes), np.int64)  # rows: truth, columns: prediction
     for features, classes in test:
         # logits are interpolated, not features: both are linear, there are fewer channels
-        logits = F.conv2d(features[None].float(), weight[:, :, None, None], bias)  # (1, K, h, w)
+        kernels = weight[:, :, None, None]  # (K, D, 1, 1)
+        logits = F.conv2d(features[None].float(), kernels, bias)  # (1, K, h, w)
         scores = F.interpolate(logits, size=classes.shape, mode="bilinear", align_corners=False)[0]  # (K, H, W)
-        confusion += _confusion(classes, scores.argmax(dim=0).numpy(), n_classes)
+        predicted = scores.argmax(dim=0).numpy()
+        confusion += _confusion(classes, predicted, n_classes)
     overlap = np.diag(confusion)
-    n_true, n_predicted = confusion.sum(axis=1), confusion.sum(axis=0)
-    iou = overlap / np.maximum(n_true + n_predicted - overlap, 1)
+    n_true = confusion.sum(axis=1)
+    n_predicted = confusion.sum(axis=0)
+    union = n_true + n_predicted - overlap
+    iou = overlap / np.maximum(union, 1)
     return float(iou[n_true > 0].mean())
 
 
@@ -67,8 +72,10 @@ def least_squares_weights(x: Tensor, y: Tensor, n_classes: int) -> tuple[Tensor,
     x = ((x - mean) / std).double()  # (n, D)
     target = F.one_hot(y, n_classes).double()  # (n, K)
     share = target.mean(dim=0)  # (K,), what an empty set of features would answer
-    gram = x.T @ x / len(x) + WEIGHT_PENALTY * torch.eye(x.shape[1], dtype=x.dtype)
-    weight = torch.linalg.solve(gram, x.T @ (target - share) / len(x)).T  # (K, D)
+    penalty = WEIGHT_PENALTY * torch.eye(x.shape[1], dtype=x.dtype)
+    gram = x.T @ x / len(x) + penalty  # (D, D)
+    moments = x.T @ (target - share) / len(x)  # (D, K)
+    weight = torch.linalg.solve(gram, moments).T  # (K, D)
     return _unstandardised(weight.float(), share.float(), mean, std)
 
 
@@ -91,16 +98,20 @@ def _confusion(classes: np.ndarray, predicted: np.ndarray, n_classes: int) -> np
     """(K, K) counts of pixels by class and prediction, both (H, W)."""
     known = classes != NO_CLASS
     pairs = classes[known].astype(int) * n_classes + predicted[known]  # each pair of classes as one number
-    return np.bincount(pairs, minlength=n_classes**2).reshape(n_classes, n_classes)
+    counts = np.bincount(pairs, minlength=n_classes**2)
+    return counts.reshape(n_classes, n_classes)
 
 
 def _pixels(features: Tensor, classes: np.ndarray, random: np.random.Generator) -> tuple[Tensor, Tensor]:
     """(n, D) features and (n,) classes at pixels drawn at random."""
     known = np.flatnonzero(classes != NO_CLASS)
-    chosen = random.choice(known, size=min(PIXELS_PER_IMAGE, len(known)), replace=False)
+    n_drawn = min(PIXELS_PER_IMAGE, len(known))
+    chosen = random.choice(known, size=n_drawn, replace=False)
     rows, columns = np.unravel_index(chosen, classes.shape)
     height, width = classes.shape
-    xy = np.stack([(columns + 0.5) / width, (rows + 0.5) / height], axis=-1)  # (n, 2) in [0, 1]
+    x, y = (columns + 0.5) / width, (rows + 0.5) / height  # middles of pixels, in [0, 1]
+    xy = np.stack([x, y], axis=-1)  # (n, 2)
     grid = torch.from_numpy(xy * 2 - 1).float()[None, None]  # grid_sample counts from -1 to 1
     values = F.grid_sample(features[None].float(), grid, align_corners=False, padding_mode="border")  # (1, D, 1, n)
-    return values[0, :, 0].T, torch.from_numpy(classes.flat[chosen].astype(np.int64))
+    of_chosen = classes.flat[chosen].astype(np.int64)
+    return values[0, :, 0].T, torch.from_numpy(of_chosen)

@@ -20,7 +20,8 @@ def table(scores: Sequence[CameraScores], clicks: tuple[int, ...]) -> list[list[
     for camera in scores:
         in_training = "yes" if camera.seen else "no"
         masks_from = "truth" if camera.truth else "labels"
-        facts = [camera.name, in_training, masks_from, str(camera.n_images), str(camera.n_masks)]
+        counts = [str(camera.n_images), str(camera.n_masks)]
+        facts = [camera.name, in_training, masks_from, *counts]
         figures = [*camera.clicks, camera.untrained[0], camera.constant]
         figures += [camera.probes[name] for name in probes]
         rows.append(facts + [f"{value:.3f}" for value in figures])

@@ -27,25 +27,33 @@ class SparseAttention(Attention):
         places = self.places(q, grid).flatten(0, 1)  # (B * heads, N, P, 2)
         keys = sampled(k, places, grid)  # (B, heads, N, P, c)
         values = sampled(v, places, grid)
-        logits = (q.unsqueeze(3) * keys).sum(-1) * q.shape[-1] ** -0.5  # (B, heads, N, P)
+        products = q.unsqueeze(3) * keys  # (B, heads, N, P, c)
+        logits = products.sum(-1) * q.shape[-1] ** -0.5  # (B, heads, N, P)
         # a point outside the grid has logit 0 and value 0: it dilutes, and is not left out
         shares = logits.softmax(dim=-1).unsqueeze(-1)
-        return self.merged((shares * values).sum(dim=3))
+        mixed = (shares * values).sum(dim=3)  # (B, heads, N, c)
+        return self.merged(mixed)
 
     def places(self, q: Tensor, grid: Grid) -> Tensor:
         """(B, heads, N, P, 2) x and y that queries (B, heads, N, c) look at; -1 and 1 are the grid's borders."""
         batch, heads, n_tokens, _ = q.shape
         # all heads' queries choose together, and before they are scaled
         joined = q.transpose(1, 2).flatten(2)  # (B, N, D)
-        offsets = self.sampling_offsets(joined).reshape(batch, n_tokens, heads, self.points, 2)
+        chosen = self.sampling_offsets(joined)  # (B, N, 2 * heads * P)
+        offsets = chosen.reshape(batch, n_tokens, heads, self.points, 2)
         offsets = offsets.transpose(1, 2)  # (B, heads, N, P, 2), in tokens
         rows, columns = grid
-        y = (torch.arange(rows, device=q.device) + 0.5) / rows
-        x = (torch.arange(columns, device=q.device) + 0.5) / columns
-        xy = torch.stack(torch.meshgrid(x, y, indexing="xy"), dim=-1)  # (rows, columns, 2) in [0, 1]
+        y, x = _middles(rows, q.device), _middles(columns, q.device)
+        x_and_y = torch.meshgrid(x, y, indexing="xy")
+        xy = torch.stack(x_and_y, dim=-1)  # (rows, columns, 2) in [0, 1]
         centres = xy.reshape(n_tokens, 1, 2)
         size = torch.tensor([columns, rows], dtype=offsets.dtype, device=q.device)
         return 2 * (centres + offsets / size) - 1
+
+
+def _middles(n: int, device: torch.device) -> Tensor:
+    """(n,) middles of cells that share an axis, in [0, 1]."""
+    return (torch.arange(n, device=device) + 0.5) / n
 
 
 def sampled(values: Tensor, places: Tensor, grid: Grid) -> Tensor:
@@ -53,4 +61,5 @@ def sampled(values: Tensor, places: Tensor, grid: Grid) -> Tensor:
     batch, heads, _, channels = values.shape
     maps = values.transpose(2, 3).reshape(batch * heads, channels, *grid)
     read = F.grid_sample(maps, places, mode="bilinear", padding_mode="zeros", align_corners=False)
-    return read.permute(0, 2, 3, 1).unflatten(0, (batch, heads))
+    channels_last = read.permute(0, 2, 3, 1)  # (B * heads, N, P, c)
+    return channels_last.unflatten(0, (batch, heads))

@@ -97,7 +97,8 @@ class HyperSigmaBackbone(Gates, Backbone):
                 x = resampled(cube, centres_nm, self.fixed_nm)
                 summary, *_ = self.spec_encoder.taps(self.pooled(x))  # (B, T, 128)
                 shallow_first = reversed(self.gates_of(summary))
-                maps = [gated(of_tap, shares) for of_tap, shares in zip(maps, shallow_first, strict=True)]
+                pairs = zip(maps, shallow_first, strict=True)
+                maps = [gated(of_tap, shares) for of_tap, shares in pairs]
         return FeatureMaps.of(maps, cube.shape[-1])
 
     def _spatial_maps(self, cube: Tensor, centres_nm: Sequence[float], rng: random.Random | None) -> list[Tensor]:
@@ -108,7 +109,8 @@ class HyperSigmaBackbone(Gates, Backbone):
             patches = encoder.patch_embed(resampled(cube, centres_nm, self.fixed_nm))
         else:
             patches = self.dictionary(cube, centres_nm, rng)  # (B, N, D)
-        hidden = encoder.passed(encoder.placed(patches, grid), grid)
+        tokens = encoder.placed(patches, grid)
+        hidden = encoder.passed(tokens, grid)
         # as its decoder saw them in pre-training: raw tokens grow from block to block, and heads do not like that
         hidden[-1] = encoder.norm(hidden[-1])
         return encoder.tapped(hidden, grid)
@@ -244,7 +246,8 @@ def _of_json(value: Any) -> Any:
     if isinstance(value, list):
         return tuple(value)
     if isinstance(value, dict):
-        return Sizes(**{name: _of_json(inner) for name, inner in value.items()})
+        fields = {name: _of_json(inner) for name, inner in value.items()}
+        return Sizes(**fields)
     return value
 
 

@@ -37,11 +37,13 @@ class DictionaryEmbed(nn.Module):
         if chosen.key_channels:
             kernels = self.point_spectral_weight_bank_w[:, list(chosen.key_slots)]
             of_keys = cube[:, list(chosen.key_channels)]
-            parts.append(F.conv2d(of_keys, kernels, self.point_spectral_weight_bank_b, stride=self.patch_px))
+            bias = self.point_spectral_weight_bank_b
+            parts.append(F.conv2d(of_keys, kernels, bias, stride=self.patch_px))
         if chosen.cube_channels:
             kernels = self.block_spectral_weight_bank_w[:, list(chosen.cube_slots)]
             of_cube = cube[:, list(chosen.cube_channels)]
-            parts.append(F.conv2d(of_cube, kernels, self.block_spectral_weight_bank_b, stride=self.patch_px))
+            bias = self.block_spectral_weight_bank_b
+            parts.append(F.conv2d(of_cube, kernels, bias, stride=self.patch_px))
         tokens = sum(parts[1:], parts[0])
         return tokens.flatten(2).transpose(1, 2)
 

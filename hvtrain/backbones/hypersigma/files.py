@@ -47,7 +47,8 @@ def load(state: State, config: Config, source: str) -> nn.Module:
 
 def part(state: State, prefix: str) -> dict[str, Tensor]:
     """What stands under a prefix, by its name there."""
-    return {name.removeprefix(prefix): tensor for name, tensor in state.items() if name.startswith(prefix)}
+    below = [name for name in state if name.startswith(prefix)]
+    return {name.removeprefix(prefix): state[name] for name in below}
 
 
 def without(state: State, unused: tuple[str, ...]) -> dict[str, Tensor]:
@@ -90,7 +91,8 @@ def spatial(state: State, config: Config, source: str, *, patch_file: bool | Non
     made_for = _grid(image_px, n_tokens, patch_px)
     if patch_file is None:
         patch_file = "fpn2.0.weight" in state  # elsewhere the second tap stays as it is
-    return SpatVit(sizes_of(state, config, source), n_bands, made_for, patch_px, patch_file=patch_file)
+    sizes = sizes_of(state, config, source)
+    return SpatVit(sizes, n_bands, made_for, patch_px, patch_file=patch_file)
 
 
 def _grid(image_px: Any, n_tokens: int, patch_px: int) -> Grid:
@@ -98,8 +100,10 @@ def _grid(image_px: Any, n_tokens: int, patch_px: int) -> Grid:
     side = square_side(n_tokens)
     if image_px is None:
         return side, side
-    height_px, width_px = image_px if isinstance(image_px, list | tuple) else (image_px, image_px)
+    is_pair = isinstance(image_px, list | tuple)
+    height_px, width_px = image_px if is_pair else (image_px, image_px)
     rows, columns = height_px // patch_px, width_px // patch_px
+    # the table counts where the recorded image does not fit it
     return (rows, columns) if rows * columns == n_tokens else (side, side)
 
 
@@ -107,7 +111,8 @@ def spectral(state: State, config: Config, source: str, *, taps: str = "taps") -
     """A spectral transformer of the sizes of a state dict, its weights still to be filled in."""
     n_pixels = shape_of(state, "spat_map.weight", source, NETWORK)[1]
     n_tokens = shape_of(state, "pos_embed", source, NETWORK)[1]
-    return SpecVit(sizes_of(state, config, source, taps=taps), square_side(n_pixels), n_tokens)
+    sizes = sizes_of(state, config, source, taps=taps)
+    return SpecVit(sizes, square_side(n_pixels), n_tokens)
 
 
 def _attention(state: State, config: Config, source: str) -> nn.Module:
@@ -116,13 +121,15 @@ def _attention(state: State, config: Config, source: str) -> nn.Module:
     heads = int(config.get("heads", config.get("num_heads", 12)))
     if "sampling_offsets.weight" not in state:
         return filled(Attention(width, heads), state, source)
-    points = state["sampling_offsets.weight"].shape[0] // (2 * heads)
+    n_offsets = state["sampling_offsets.weight"].shape[0]
+    points = n_offsets // (2 * heads)  # x and y of each
     return filled(SparseAttention(width, heads, points), state, source)
 
 
 def _autoencoder(state: State, config: Config, source: str) -> nn.Module:
     """A masked autoencoder."""
-    sizes, decoder = sizes_of(state, config, source), decoder_sizes_of(state, config, source)
+    sizes = sizes_of(state, config, source)
+    decoder = decoder_sizes_of(state, config, source)
     n_tokens = shape_of(state, "pos_embed", source, NETWORK)[1]
     n_numbers = shape_of(state, "decoder_pred.weight", source, NETWORK)[0]
     ratio = float(config.get("mask_ratio", MASK_RATIO))
@@ -133,7 +140,8 @@ def _autoencoder(state: State, config: Config, source: str) -> nn.Module:
         network = SpecMae(sizes, decoder, n_bands, square_side(n_pixels), n_tokens, ratio)
     else:
         _, n_bands, _, patch_px = shape_of(state, "patch_embed.proj.weight", source, NETWORK)
-        network = SpatMae(sizes, decoder, n_bands, square_side(n_tokens) * patch_px, patch_px, ratio)
+        side_px = square_side(n_tokens) * patch_px
+        network = SpatMae(sizes, decoder, n_bands, side_px, patch_px, ratio)
     return filled(network, state, source, unused=("decoder_pos_embed",))  # fixed: some files leave it out
 
 

@@ -87,11 +87,13 @@ class Segmentation(Fused):
 
     def fused(self, cube: Tensor) -> Tensor:
         """(B, 128, H, W)."""
-        return self.conv(torch.cat(self.reduced(cube), dim=1))
+        together = torch.cat(self.reduced(cube), dim=1)  # (B, 512, H, W)
+        return self.conv(together)
 
     def forward(self, cube: Tensor) -> Tensor:
         """Logits (B, H * W, classes) of (B, C, H, W), row-major."""
-        return self.cls(self.fused(cube)).flatten(2).transpose(1, 2)
+        logits = self.cls(self.fused(cube))  # (B, classes, H, W)
+        return logits.flatten(2).transpose(1, 2)
 
 
 class PatchClassification(Fused):
@@ -117,13 +119,15 @@ class PatchClassification(Fused):
     def reduced(self, cube: Tensor) -> list[Tensor]:
         """(B, 128, h, w) of each map, the deepest first, before their gates."""
         deepest_first = self.spat_encoder.taps(cube)[::-1]
-        return [layer(tap) for layer, tap in zip(self.reductions(), deepest_first, strict=True)]
+        pairs = zip(self.reductions(), deepest_first, strict=True)
+        return [layer(tap) for layer, tap in pairs]
 
     def fused(self, cube: Tensor) -> Tensor:
         """(B, 512): the mean of each gated map."""
         means = []
         for features, shares in zip(self.reduced(cube), self.gates(cube), strict=True):
-            means.append(gated(features, shares).mean(dim=(2, 3)))
+            raised = gated(features, shares)
+            means.append(raised.mean(dim=(2, 3)))  # (B, 128)
         return torch.cat(means, dim=1)
 
     def forward(self, cube: Tensor) -> Tensor:

@@ -32,7 +32,8 @@ class Mae(nn.Module):
         # in published files, where it never learns: nothing adds it
         self.pos_embed = nn.Parameter(torch.zeros(1, n_tokens, sizes.width))
         self.mask_token = nn.Parameter(torch.zeros(1, 1, decoder.width))
-        self.decoder_pos_embed = nn.Parameter(torch.zeros(1, n_tokens, decoder.width), requires_grad=False)
+        positions = torch.zeros(1, n_tokens, decoder.width)
+        self.decoder_pos_embed = nn.Parameter(positions, requires_grad=False)
         self.blocks = sizes.blocks()
         self.norm = nn.LayerNorm(sizes.width, eps=EPS)
         self.decoder_embed = nn.Linear(sizes.width, decoder.width)
@@ -76,7 +77,8 @@ class Mae(nn.Module):
         target = self.targets(cube)
         if norm_pix:
             target = normalised(target)
-        per_token = (prediction - target).square().mean(dim=-1)  # (B, N)
+        error = prediction - target  # (B, N, numbers)
+        per_token = error.square().mean(dim=-1)  # (B, N)
         loss = masked_mean(per_token, choice.removed)
         return Reconstruction(prediction, loss, {"squared_error": loss}, choice.removed)
 
@@ -109,13 +111,15 @@ class SpatMae(Mae):
         mask_ratio: float = MASK_RATIO,
     ) -> None:
         grid = side_px // patch_px
-        super().__init__(sizes, decoder, grid**2, patch_px**2 * n_bands, mask_ratio)
+        n_numbers = patch_px**2 * n_bands
+        super().__init__(sizes, decoder, grid**2, n_numbers, mask_ratio)
         self.patch_px = patch_px
         self.patch_embed = PatchEmbed(n_bands, sizes.width, patch_px)
         places = torch.arange(grid, dtype=torch.float32)
         with torch.no_grad():
             # fixed, unlike the spectral one's
-            self.decoder_pos_embed.copy_(grid_code(places, places, decoder.width)[None])
+            code = grid_code(places, places, decoder.width)
+            self.decoder_pos_embed.copy_(code[None])
 
     def tokens(self, cube: Tensor) -> Tensor:
         """As the base says; ConfigError for an image of another size."""
@@ -153,7 +157,8 @@ class SpecMae(Mae, BandGroups):
             raise ConfigError(
                 f"{n_bands} bands cannot be shared by {n_tokens} tokens equally; choose a multiple of {n_tokens}"
             )
-        super().__init__(sizes, decoder, n_tokens, n_bands // n_tokens * side_px**2, mask_ratio)
+        n_numbers = n_bands // n_tokens * side_px**2
+        super().__init__(sizes, decoder, n_tokens, n_numbers, mask_ratio)
         self.spat_map = nn.Linear(side_px**2, sizes.width)
 
     def tokens(self, cube: Tensor) -> Tensor:

@@ -123,5 +123,6 @@ def _bands_of(target: Tensor, reconstruction: Reconstruction, network: Mae) -> S
         of_middle.append(of_bands[..., middle].flatten(1))
     spectra, predicted = of_middle  # (B, T * n) each
     bands_per_token = spectra.shape[1] // network.n_tokens
-    removed = reconstruction.removed[..., None].expand(-1, -1, bands_per_token)  # (B, T, n)
+    of_tokens = reconstruction.removed[..., None]
+    removed = of_tokens.expand(-1, -1, bands_per_token)  # (B, T, n)
     return Spectra(spectra, predicted, removed.flatten(1) > 0)

@@ -34,4 +34,6 @@ def spectral_as_published(table: Tensor, n_tokens: int) -> Tensor:
 
     It takes the first token for a class token, and stretches the others over all places.
     """
-    return for_grid(table[:, 1:], (table.shape[1] - 1, 1), (n_tokens, 1))
+    others = table[:, 1:]
+    # a column of tokens: resized along one axis
+    return for_grid(others, (others.shape[1], 1), (n_tokens, 1))

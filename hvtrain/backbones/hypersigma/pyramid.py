@@ -40,7 +40,8 @@ def pyramid(patch_px: int, width: int, *, patch_file: bool) -> Layers:
         return nn.Identity(), nn.Identity(), nn.MaxPool2d(2), nn.MaxPool2d(4)
     if patch_px == 16 and patch_file:
         fourfold = nn.Sequential(doubled(width), ChannelNorm(width), nn.GELU(), doubled(width))
-        return fourfold, nn.Sequential(doubled(width)), nn.Identity(), nn.MaxPool2d(2)
+        twofold = nn.Sequential(doubled(width))
+        return fourfold, twofold, nn.Identity(), nn.MaxPool2d(2)
     if patch_px == 16 or (patch_px == 11 and patch_file):
         return nn.Identity(), nn.Identity(), nn.Identity(), nn.Identity()
     raise ConfigError(f"HyperSIGMA has no patches of {patch_px} px; choose 1, 2, 4, 8 or 16")

@@ -25,15 +25,18 @@ def resampling(wavelengths_nm: Sequence[float], fixed_nm: np.ndarray) -> np.ndar
         shares[:, 0] = 1
     else:
         rows = np.arange(len(fixed_nm))
-        above = np.searchsorted(centres_nm, fixed_nm).clip(1, len(centres_nm) - 1)
+        first_above = np.searchsorted(centres_nm, fixed_nm)
+        above = first_above.clip(1, len(centres_nm) - 1)  # there is always one below it
         low_nm, high_nm = centres_nm[above - 1], centres_nm[above]
-        upper = ((fixed_nm - low_nm) / (high_nm - low_nm)).clip(0, 1)
+        place = (fixed_nm - low_nm) / (high_nm - low_nm)  # 0 at the lower neighbour, 1 at the upper
+        upper = place.clip(0, 1)  # beyond the camera's range its last band alone
         shares[rows, above] = upper
         shares[rows, above - 1] = 1 - upper
     step_nm = fixed_nm[1] - fixed_nm[0]
     below_first = fixed_nm < centres_nm[0] - step_nm
     above_last = fixed_nm > centres_nm[-1] + step_nm
     shares[below_first | above_last] = 0
+    # bands of equal centre share what is theirs: rows add up as before
     of_bands = shares[:, centre_of_band] / counts[centre_of_band]
     return of_bands.astype(np.float32)
 

@@ -44,7 +44,8 @@ class Sizes:
         for i in range(self.depth):
             sparse = SparseAttention(self.width, self.heads, self.points) if i in self.sparse else None
             skipped = drop_path(i, self.depth)
-            blocks.append(Block(self.width, self.heads, eps=EPS, attention=sparse, drop_path=skipped))
+            block = Block(self.width, self.heads, eps=EPS, attention=sparse, drop_path=skipped)
+            blocks.append(block)
         return blocks
 
 
@@ -69,7 +70,8 @@ def sparse_blocks(depth: int, interval: int) -> tuple[int, ...]:
 
 def quarter_taps(depth: int) -> tuple[int, ...]:
     """Four taps of a network that is not published: the last block of each quarter; one may serve twice."""
-    return tuple(max(0, depth * quarter // 4 - 1) for quarter in (1, 2, 3, 4))
+    lasts = (depth * quarter // 4 - 1 for quarter in (1, 2, 3, 4))
+    return tuple(max(0, last) for last in lasts)  # fewer than four blocks have empty quarters
 
 
 # size -> (width, depth, heads, interval, taps of the spatial one, tap of the spectral one)
@@ -102,23 +104,30 @@ def sizes_of(state: Mapping[str, Tensor], config: Mapping[str, Any], source: str
     """
     width = shape_of(state, "blocks.0.norm1.weight", source, NETWORK)[0]
     depth = depth_of(state, "blocks.")
-    heads = int(config.get("heads", config.get("num_heads", 12 if width <= 768 else 16)))
+    published_heads = 12 if width <= 768 else 16
+    heads = int(config.get("heads", config.get("num_heads", published_heads)))
     if width % heads:
         raise WeightsError(
             f"{source}: a width of {width} cannot be shared by {heads} heads; say how many heads there are"
         )
     names = [f"blocks.{i}.attn.sampling_offsets.weight" for i in range(depth)]
     sparse = tuple(i for i, name in enumerate(names) if name in state)
-    points = state[names[sparse[0]]].shape[0] // (2 * heads) if sparse else Sizes.points
+    points = Sizes.points
+    if sparse:
+        n_offsets = len(state[names[sparse[0]]])
+        points = n_offsets // (2 * heads)  # x and y of each
     known = {size.width: size.taps for size in PUBLISHED.values() if size.depth == depth}
-    tapped = config.get(taps, known.get(width, quarter_taps(depth)))
+    own = known.get(width, quarter_taps(depth))
+    tapped = config.get(taps, own)
     return Sizes(width, depth, heads, sparse, points, tuple(tapped))
 
 
 def decoder_sizes_of(state: Mapping[str, Tensor], config: Mapping[str, Any], source: str) -> DecoderSizes:
     """Sizes of an autoencoder's decoder. config: decoder_num_heads, optional."""
     width = shape_of(state, "decoder_embed.weight", source, NETWORK)[0]
-    return DecoderSizes(width, depth_of(state, "decoder_blocks."), int(config.get("decoder_num_heads", 16)))
+    depth = depth_of(state, "decoder_blocks.")
+    heads = int(config.get("decoder_num_heads", 16))
+    return DecoderSizes(width, depth, heads)
 
 
 def square_side(n_tokens: int) -> int:

@@ -29,7 +29,8 @@ class PatchEmbed(nn.Module):
 
     def forward(self, cube: Tensor) -> Tensor:
         """(B, N, D) of (B, C, H, W), row-major; what is beyond whole patches is dropped."""
-        return self.proj(cube).flatten(2).transpose(1, 2)
+        maps = self.proj(cube)  # (B, D, h, w)
+        return maps.flatten(2).transpose(1, 2)
 
 
 class SpatVit(nn.Module):
@@ -53,9 +54,11 @@ class SpatVit(nn.Module):
     ) -> None:
         super().__init__()
         width = sizes.width
-        self.topology, self.patch_px, self.made_for, self.patch_file = sizes, patch_px, made_for, patch_file
+        self.topology, self.patch_px = sizes, patch_px
+        self.made_for, self.patch_file = made_for, patch_file
         self.recompute = False  # in training: blocks keep no activations and compute them again in the backward pass
-        self.pos_embed = nn.Parameter(torch.zeros(1, made_for[0] * made_for[1], width))
+        rows, columns = made_for
+        self.pos_embed = nn.Parameter(torch.zeros(1, rows * columns, width))
         if n_bands is not None:
             self.patch_embed = PatchEmbed(n_bands, width, patch_px)
         self.blocks = sizes.blocks()
@@ -69,11 +72,13 @@ class SpatVit(nn.Module):
 
     def grid(self, cube: Tensor) -> Grid:
         """Rows and columns of tokens of a cube."""
-        return cube.shape[-2] // self.patch_px, cube.shape[-1] // self.patch_px
+        height, width = cube.shape[-2:]
+        return height // self.patch_px, width // self.patch_px
 
     def tokens(self, cube: Tensor) -> Tensor:
         """(B, N, D) of (B, C, H, W), with positions: the input of the first block."""
-        return self.placed(self.patch_embed(cube), self.grid(cube))
+        tokens = self.patch_embed(cube)
+        return self.placed(tokens, self.grid(cube))
 
     def placed(self, tokens: Tensor, grid: Grid) -> Tensor:
         """Tokens (B, N, D) of a grid with their positions."""
@@ -82,15 +87,18 @@ class SpatVit(nn.Module):
 
     def hidden(self, cube: Tensor) -> list[Tensor]:
         """(B, N, D) after each block."""
-        return self.passed(self.tokens(cube), self.grid(cube))
+        tokens = self.tokens(cube)
+        return self.passed(tokens, self.grid(cube))
 
     def passed(self, tokens: Tensor, grid: Grid) -> list[Tensor]:
         """(B, N, D) after each block, of tokens (B, N, D) with positions."""
-        return passed(self.blocks, tokens, grid, recompute=self.recompute and self.training)
+        recompute = self.recompute and self.training
+        return passed(self.blocks, tokens, grid, recompute=recompute)
 
     def tap_maps(self, cube: Tensor) -> list[Tensor]:
         """(B, D, h, w) after the tapped blocks, shallow ones first, as they are."""
-        return self.tapped(self.hidden(cube), self.grid(cube))
+        hidden = self.hidden(cube)
+        return self.tapped(hidden, self.grid(cube))
 
     def tapped(self, hidden: list[Tensor], grid: Grid) -> list[Tensor]:
         """(B, D, h, w) of the tapped ones of (B, N, D) after each block."""
@@ -106,14 +114,16 @@ class SpatVit(nn.Module):
                 f"{h} x {w} tokens are too few for a pyramid, which pools 4 x 4 of them; give an image of at least "
                 f"{4 * self.patch_px} px a side"
             )
-        return [layer(tapped) for layer, tapped in zip(layers, self.tap_maps(cube), strict=True)]
+        pairs = zip(layers, self.tap_maps(cube), strict=True)
+        return [layer(of_tap) for layer, of_tap in pairs]
 
     def maps(self, cube: Tensor) -> list[Tensor]:
         """The taps, deepest first, each (B, D, H, W); of the variant for patches at their own sizes."""
         deepest_first = self.taps(cube)[::-1]
         if self.patch_file:
             return deepest_first
-        return [full_size(tap, cube.shape[-2:]) for tap in deepest_first]
+        size = cube.shape[-2:]
+        return [full_size(tap, size) for tap in deepest_first]
 
 
 def full_size(tap: Tensor, size: Sequence[int]) -> Tensor:

@@ -36,7 +36,8 @@ class BandGroups(nn.Module):
                 f"an image of {height_px} x {width_px} px; the spectral transformer reads {side} x {side} px: "
                 "resize it or cut it"
             )
-        return self.spat_map(self.pooled(cube).transpose(1, 2))
+        of_tokens = self.pooled(cube).transpose(1, 2)  # (B, T, H * W): a picture for each token
+        return self.spat_map(of_tokens)
 
 
 class SpecVit(BandGroups):
@@ -77,7 +78,9 @@ class SpecVit(BandGroups):
 
     def hidden(self, cube: Tensor) -> list[Tensor]:
         """(B, T, D) after each block."""
-        return passed(self.blocks, self.tokens(cube), self.grid(), recompute=self.recompute and self.training)
+        tokens = self.tokens(cube)
+        recompute = self.recompute and self.training
+        return passed(self.blocks, tokens, self.grid(), recompute=recompute)
 
     def taps(self, cube: Tensor) -> list[Tensor]:
         """After the tapped blocks: the first one projected, (B, T, 128), the others raw, (B, T, D)."""

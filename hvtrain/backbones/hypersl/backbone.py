@@ -55,14 +55,16 @@ class HyperSlBackbone(HyperSlEncoder, Backbone):
     ) -> FeatureMaps:
         """As the contract says; nothing is drawn. Bands outside 350-2600 nm are left out."""
         cells, centres_nm = self._cells(cube, wavelengths_nm)
-        return FeatureMaps.of([self.maps(cells, centres_nm)], cube.shape[-1])
+        maps = self.maps(cells, centres_nm)  # (B, D, h, w)
+        return FeatureMaps.of([maps], cube.shape[-1])
 
     def spectra(self, cube: Tensor, wavelengths_nm: Sequence[float]) -> tuple[Tensor, list[float]]:
         """(B, cells, L) mean spectra of the cells of (B, C, S, S), and the readable band centres, nm, which rise."""
         cells, centres_nm = self._cells(cube, wavelengths_nm)
         order = sorted(range(len(centres_nm)), key=centres_nm.__getitem__)
         rising = cells[:, order]  # (B, L, h, w); kernels along the bands count on it
-        return rising.flatten(2).transpose(1, 2), [centres_nm[k] for k in order]
+        spectra = rising.flatten(2).transpose(1, 2)
+        return spectra, [centres_nm[k] for k in order]
 
     def _cells(self, cube: Tensor, wavelengths_nm: Sequence[float]) -> tuple[Tensor, list[float]]:
         """(B, L, h, w) means of cells in the readable bands, and the bands' centres, nm."""
@@ -122,15 +124,17 @@ def build(settings: StudentSettings) -> HyperSlBackbone:
 
 def rebuild(sizes: dict[str, Any]) -> HyperSlBackbone:
     """The network of recorded sizes."""
-    of_encoder = {name: value for name, value in sizes.items() if name in Sizes.__dataclass_fields__}
-    others = {name: value for name, value in sizes.items() if name not in of_encoder}
+    own = Sizes.__dataclass_fields__
+    of_encoder = {name: value for name, value in sizes.items() if name in own}
+    others = {name: value for name, value in sizes.items() if name not in own}
     return HyperSlBackbone(Sizes(**of_encoder), **others)
 
 
 def adopt(parts: Sequence[Mapping[str, Tensor]], config: Mapping[str, Any], source: str) -> HyperSlBackbone:
     """The network of a published file, its decoder left out; WeightsError for another network's file."""
     state = only(parts, source, "HyperSL")
-    network = HyperSlBackbone(sizes_of(state, config, source), int(config.get("img_size", 224)))
+    side_px = int(config.get("img_size", 224))  # no shape tells it: the network knows no space
+    network = HyperSlBackbone(sizes_of(state, config, source), side_px)
     return filled(network, encoder_part(state), source, unused=(TABLE,))
 
 

@@ -36,34 +36,40 @@ class HyperSlEncoder(nn.Module):
         self.global_token = nn.Parameter(torch.zeros(1, 1, width))
         # published files hold both: the code's factors, and a table of zeros that nothing reads
         even = torch.arange(0, width, 2, dtype=torch.float32)
-        self.div_term = nn.Parameter(torch.exp(even * (-math.log(LONGEST_WAVE) / width)), requires_grad=False)
-        self.pe = nn.Parameter(torch.zeros(1, sizes.table_bands, width), requires_grad=False)
+        factors = torch.exp(even * (-math.log(LONGEST_WAVE) / width))  # (D / 2,)
+        self.div_term = nn.Parameter(factors, requires_grad=False)
+        table = torch.zeros(1, sizes.table_bands, width)
+        self.pe = nn.Parameter(table, requires_grad=False)
         self.embedding_layer_1, self.embedding_layer_2, self.embedding_layer_3 = (
             branch(1, width, kernel) for kernel in KERNELS
         )
         self.embedding_layer_4 = branch(len(KERNELS) * width, width, 1)
-        self.encoder_blocks = nn.ModuleList(Block(width, sizes.heads, eps=EPS) for _ in range(sizes.depth - 1))
+        blocks = [Block(width, sizes.heads, eps=EPS) for _ in range(sizes.depth - 1)]
+        self.encoder_blocks = nn.ModuleList(blocks)
         self.transformer_encoder_layer = LastLayer(width, sizes.heads)
 
     def branches(self, spectra: Tensor, *, frozen: bool = False) -> list[Tensor]:
         """(N, D, L) of each width of kernel, of spectra (N, L)."""
         layers = (self.embedding_layer_1, self.embedding_layer_2, self.embedding_layer_3)
-        return [through(layer, spectra[:, None], frozen=frozen) for layer in layers]
+        one_channel = spectra[:, None]  # (N, 1, L)
+        return [through(layer, one_channel, frozen=frozen) for layer in layers]
 
     def tokens(self, spectra: Tensor, *, frozen: bool = False) -> Tensor:
         """(N, L, D) of spectra (N, L), without positions.
 
         The kernels count bands and know no wavelengths: bands must rise. frozen: batch norms keep to their statistics
         """
-        joined = torch.cat(self.branches(spectra, frozen=frozen), dim=1)
-        return through(self.embedding_layer_4, joined, frozen=frozen).transpose(1, 2)
+        joined = torch.cat(self.branches(spectra, frozen=frozen), dim=1)  # (N, 3 D, L)
+        mixed = through(self.embedding_layer_4, joined, frozen=frozen)
+        return mixed.transpose(1, 2)
 
     def positions(self, wavelengths_nm: Wavelengths) -> Tensor:
         """(..., L, D) code of band centres (..., L), nm: sines in even places, cosines in odd ones."""
         centres_nm = torch.as_tensor(wavelengths_nm, dtype=torch.float32, device=self.div_term.device)
         places = (centres_nm - FIRST_NM) / UNIT_NM
         angle = places[..., None] * self.div_term  # (..., L, D / 2)
-        return torch.stack([angle.sin(), angle.cos()], dim=-1).flatten(-2)
+        in_turn = torch.stack([angle.sin(), angle.cos()], dim=-1)  # (..., L, D / 2, 2)
+        return in_turn.flatten(-2)
 
     def features(self, x: Tensor, wavelengths_nm: Wavelengths) -> Tensor:
         """(N, 1, D): a vector for each spectrum, of all its bands.
@@ -89,23 +95,28 @@ class HyperSlEncoder(nn.Module):
         Chunk by chunk, with batch norms that keep to their statistics: in training too a pixel's vector depends on no
         other pixel.
         """
-        picked = cube[:, :, ::pixel_stride, ::pixel_stride].permute(0, 2, 3, 1)  # (B, h, w, C)
+        thinned = cube[:, :, ::pixel_stride, ::pixel_stride]
+        picked = thinned.permute(0, 2, 3, 1)  # (B, h, w, C)
+        # rising, as the kernels along the bands count on
         centres_nm, order = torch.as_tensor(wavelengths_nm, dtype=torch.float64).sort()
-        spectra = picked[..., order.to(cube.device)].flatten(0, 2)
+        rising = picked[..., order.to(cube.device)]
+        spectra = rising.flatten(0, 2)  # (B * h * w, C)
         positions = self.positions(centres_nm)
         parts = []
         # one code for all pixels: a table of it per pixel would be as large as the activations
         for chunk in spectra.split(self.chunk_pixels):
             if self.recompute and self.training:
-                parts.append(checkpoint(self._vectors, chunk, positions, use_reentrant=False))
+                vectors = checkpoint(self._vectors, chunk, positions, use_reentrant=False)
             else:
-                parts.append(self._vectors(chunk, positions))
+                vectors = self._vectors(chunk, positions)
+            parts.append(vectors)
         maps = torch.cat(parts).unflatten(0, picked.shape[:3])  # (B, h, w, D)
         return maps.permute(0, 3, 1, 2)
 
     def _vectors(self, spectra: Tensor, positions: Tensor) -> Tensor:
         """(N, D) of spectra (N, L) and codes (L, D)."""
-        z, _, _ = self.encoded(self.tokens(spectra, frozen=True) + positions)
+        tokens = self.tokens(spectra, frozen=True)
+        z, _, _ = self.encoded(tokens + positions)
         return z[:, 0]
 
     def encoded(self, tokens: Tensor, choice: Masking | None = None) -> tuple[Tensor, Tensor, Tensor]:
@@ -119,8 +130,9 @@ class HyperSlEncoder(nn.Module):
         for block in self.encoder_blocks:
             x = block(x)
         y, k, v = self.transformer_encoder_layer(x)
-        z = y[:, :1] + y[:, 1:].mean(dim=1, keepdim=True)  # the global token, and the mean of the bands
-        return z, k[:, :, 1:], v[:, :, 1:]
+        of_bands = y[:, 1:].mean(dim=1, keepdim=True)
+        z = y[:, :1] + of_bands  # the global token, and the mean of the bands
+        return z, k[:, :, 1:], v[:, :, 1:]  # the decoder reads bands only
 
     def codes(self, x: Tensor, wavelengths_nm: Wavelengths) -> Tensor:
         """(1 or B, L, D) codes of the bands of x; BandError if they are not as many as its bands."""

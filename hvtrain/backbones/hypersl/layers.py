@@ -25,7 +25,8 @@ def through(layers: nn.Sequential, x: Tensor, *, frozen: bool) -> Tensor:
     convolution, norm, activation = layers
     assert isinstance(norm, nn.BatchNorm1d)
     statistics = norm.running_mean, norm.running_var
-    normed = F.batch_norm(convolution(x), *statistics, norm.weight, norm.bias, training=False, eps=norm.eps)
+    mixed = convolution(x)
+    normed = F.batch_norm(mixed, *statistics, norm.weight, norm.bias, training=False, eps=norm.eps)
     return activation(normed)
 
 
@@ -42,7 +43,8 @@ class LastLayer(nn.Module):
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Tokens (N, T, D) of (N, T, D), and the keys and values (N, heads, T, c) that the decoder reads."""
         q, k, v = self.attn.split(self.norm1(x))
-        attended = self.attn.merged(F.scaled_dot_product_attention(q, k, v))
+        heads = F.scaled_dot_product_attention(q, k, v)
+        attended = self.attn.merged(heads)
         y = attended + attended
         return y + self.mlp(self.norm2(y)), k, v
 
@@ -61,11 +63,15 @@ class Spreading(nn.Module):
 
     def forward(self, z: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """(N, K, D) of vectors (N, 1, D) and of keys and values (N, heads, K, c) of the kept bands."""
-        q = self.qkv(z).unflatten(-1, (self.heads, -1)).transpose(1, 2)  # (N, heads, 1, c)
-        logits = (q @ k.transpose(2, 3)) * q.shape[-1] ** -0.5  # (N, heads, 1, K)
+        query = self.qkv(z)  # (N, 1, D)
+        by_head = query.unflatten(-1, (self.heads, -1))
+        q = by_head.transpose(1, 2)  # (N, heads, 1, c)
+        products = q @ k.transpose(2, 3)
+        logits = products * q.shape[-1] ** -0.5  # (N, heads, 1, K)
         shares = logits.softmax(dim=-1).transpose(2, 3)  # (N, heads, K, 1)
         weighed = shares * v  # (N, heads, K, c)
-        return self.proj(weighed.transpose(1, 2).flatten(2))
+        side_by_side = weighed.transpose(1, 2).flatten(2)  # (N, K, D)
+        return self.proj(side_by_side)
 
 
 def first_weights(network: nn.Module) -> None:

@@ -25,7 +25,8 @@ class HyperSl(HyperSlEncoder):
         self.mask_token = nn.Parameter(torch.zeros(1, 1, width))
         self.corss_attn = Spreading(width, sizes.heads)  # the published spelling
         self.norm1 = nn.LayerNorm(width, eps=EPS)
-        self.decoder_blocks = nn.ModuleList(Block(width, sizes.heads, eps=EPS) for _ in range(sizes.decoder_depth - 1))
+        blocks = [Block(width, sizes.heads, eps=EPS) for _ in range(sizes.decoder_depth - 1)]
+        self.decoder_blocks = nn.ModuleList(blocks)
         self.norm2 = nn.LayerNorm(width, eps=EPS)
         last = nn.Conv1d(width, 1, LAST_KERNEL, padding=LAST_KERNEL // 2)
         self.decoder_layer = nn.Sequential(last, nn.Sigmoid())
@@ -49,7 +50,8 @@ class HyperSl(HyperSlEncoder):
         spectra = flat(x)
         choice = _drawn(spectra, mask_ratio, noise, mask)
         positions = repeated(self.codes(x, wavelengths_nm), len(spectra))
-        z, k, v = self.encoded(self.tokens(spectra) + positions, choice)
+        tokens = self.tokens(spectra) + positions  # of all bands: some are removed after the kernels
+        z, k, v = self.encoded(tokens, choice)
         prediction = self.decoded(z, k, v, positions, choice)
         predicted = prediction[:, 0]  # (N, L)
         squared_error = F.mse_loss(predicted, spectra)
@@ -71,7 +73,8 @@ class HyperSl(HyperSlEncoder):
         spectra = flat(x)
         choice = _drawn(spectra, mask_ratio, noise, mask)
         positions = repeated(self.codes(x, wavelengths_nm), len(spectra))
-        z, _, _ = self.encoded(self.tokens(spectra) + positions, choice)
+        tokens = self.tokens(spectra) + positions
+        z, _, _ = self.encoded(tokens, choice)
         return z
 
     def decoded(self, z: Tensor, k: Tensor, v: Tensor, positions: Tensor, choice: Masking) -> Tensor:

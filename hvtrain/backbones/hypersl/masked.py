@@ -43,12 +43,14 @@ def spectral_mae(backbone: Backbone, settings: MaskedSettings) -> Autoencoder:
     def drawn(cube: Tensor, wavelengths_nm: Sequence[float], seed: int) -> tuple[Tensor, Reconstruction]:
         spectra, centres_nm = backbone.spectra(cube, wavelengths_nm)  # (B, cells, L), rising bands
         n_bands = spectra.shape[-1]
-        shuffled = draws(seed, spectra.shape[:2], cube.device).argsort(dim=1)
-        cells = shuffled[:, : settings.spectra, None].expand(-1, -1, n_bands)  # (B, S, L)
+        shuffled = draws(seed, spectra.shape[:2], cube.device).argsort(dim=1)  # (B, cells)
+        some = shuffled[:, : settings.spectra, None]
+        cells = some.expand(-1, -1, n_bands)  # (B, S, L)
         x = spectra.gather(1, cells).flatten(0, 1)  # (B * S, L)
         # another seed: the same numbers would tie the choice of bands to that of cells
         noise = draws(seed + 1, (len(x), n_bands), cube.device)
-        return x, network.reconstruct(x, centres_nm, mask_ratio=ratio, noise=noise)
+        reconstruction = network.reconstruct(x, centres_nm, mask_ratio=ratio, noise=noise)
+        return x, reconstruction
 
     def reconstruct(cube: Tensor, wavelengths_nm: Sequence[float], gsd_m: Sequence[float], seed: int) -> Reconstruction:
         return drawn(cube, wavelengths_nm, seed)[1]
@@ -56,7 +58,8 @@ def spectral_mae(backbone: Backbone, settings: MaskedSettings) -> Autoencoder:
     def spectra_of(cube: Tensor, wavelengths_nm: Sequence[float], gsd_m: Sequence[float], seed: int) -> Spectra:
         x, reconstruction = drawn(cube, wavelengths_nm, seed)
         per_image = len(x) // len(cube)
-        first_idx = torch.arange(len(x), device=x.device)[::per_image]  # one of each image
+        numbers = torch.arange(len(x), device=x.device)
+        first_idx = numbers[::per_image]  # one of each image
         predicted = reconstruction.prediction[first_idx, 0]
         removed = reconstruction.removed[first_idx] > 0
         return Spectra(x[first_idx], predicted, removed)

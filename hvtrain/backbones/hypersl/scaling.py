@@ -16,9 +16,11 @@ def scene_spectra(values: np.ndarray, no_data: float) -> tuple[np.ndarray, np.nd
     """
     # in float64, as the published scaling computes
     known = np.where(values == no_data, np.nan, values.astype(np.float64))
-    low = np.nanmin(known, axis=(1, 2), keepdims=True)
-    spread = np.nanmax(known, axis=(1, 2), keepdims=True) - low
-    scaled = (known - low) / np.where(spread > 0, spread, 1)
+    low = np.nanmin(known, axis=(1, 2), keepdims=True)  # (C, 1, 1)
+    high = np.nanmax(known, axis=(1, 2), keepdims=True)
+    spread = high - low
+    divisor = np.where(spread > 0, spread, 1)
+    scaled = (known - low) / divisor
     whole = ~np.isnan(scaled).any(axis=0)  # (H, W)
     spectra = scaled[:, whole].T
     return spectra.astype(np.float32), whole
@@ -26,6 +28,8 @@ def scene_spectra(values: np.ndarray, no_data: float) -> tuple[np.ndarray, np.nd
 
 def bands_to_unit(cube: Tensor) -> Tensor:
     """(B, C, H, W) with each band of each image stretched to [0, 1]; a constant one becomes 0."""
-    low = cube.amin(dim=(2, 3), keepdim=True)
-    spread = cube.amax(dim=(2, 3), keepdim=True) - low
-    return (cube - low) / torch.where(spread > 0, spread, torch.ones_like(spread))
+    low = cube.amin(dim=(2, 3), keepdim=True)  # (B, C, 1, 1)
+    high = cube.amax(dim=(2, 3), keepdim=True)
+    spread = high - low
+    divisor = torch.where(spread > 0, spread, torch.ones_like(spread))
+    return (cube - low) / divisor

@@ -48,7 +48,8 @@ def sizes_of(state: Mapping[str, Tensor], config: Mapping[str, Any], source: str
     WeightsError for another network's state dict, or a width that the heads cannot share.
     """
     width = shape_of(state, "global_token", source, NETWORK)[-1]
-    heads = int(config.get("num_heads", HEADS_OF_WIDTH.get(width, 8)))
+    published_heads = HEADS_OF_WIDTH.get(width, 8)
+    heads = int(config.get("num_heads", published_heads))
     if width % heads:
         raise WeightsError(f"{source}: a width of {width} cannot be shared by {heads} heads; say how many there are")
     rows = state["pe"].shape[1] if "pe" in state else int(config.get("max_band", Sizes.table_bands))

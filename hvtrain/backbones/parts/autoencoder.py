@@ -64,17 +64,21 @@ def decoder_around(autoencoder: nn.Module, encoder: nn.Module, own: Sequence[str
 def patch_spectra(target: Tensor, reconstruction: Reconstruction, n_bands: int) -> Spectra:
     """Of each sample's first removed tokens the spectra of their middle pixels. target: (B, N, k * k * C)."""
     removed_first = reconstruction.removed.argsort(dim=1, descending=True, stable=True)
-    chosen = removed_first[:, :SHOWN_TOKENS, None].expand(-1, -1, n_bands)  # (B, T, C)
+    first = removed_first[:, :SHOWN_TOKENS, None]
+    chosen = first.expand(-1, -1, n_bands)  # (B, T, C)
     of_middle = []
     for pixels in (target, reconstruction.prediction):
         of_pixel = pixels.unflatten(-1, (-1, n_bands))  # (B, N, k * k, C)
         middle = of_pixel[:, :, of_pixel.shape[2] // 2]  # (B, N, C)
-        of_middle.append(middle.gather(1, chosen).flatten(0, 1))
+        of_chosen = middle.gather(1, chosen)
+        of_middle.append(of_chosen.flatten(0, 1))
     spectra, predicted = of_middle  # (B * T, C) each
-    return Spectra(spectra, predicted, torch.ones_like(spectra, dtype=torch.bool))
+    removed = torch.ones_like(spectra, dtype=torch.bool)  # a token is removed with all its bands
+    return Spectra(spectra, predicted, removed)
 
 
 def draws(seed: int, shape: Sequence[int], device: torch.device) -> Tensor:
     """(B, N) uniform numbers that are the same on any device."""
-    generator = torch.Generator().manual_seed(seed)
-    return torch.rand(tuple(shape), generator=generator).to(device)
+    generator = torch.Generator().manual_seed(seed)  # the CPU's: each kind of device draws others
+    drawn = torch.rand(tuple(shape), generator=generator)
+    return drawn.to(device)

@@ -30,15 +30,16 @@ class Masking:
 
     def kept(self, tokens: Tensor) -> Tensor:
         """(B, K, D) of (B, N, D), in the order of the choice."""
-        chosen = self.order[:, : self.n_kept, None]
-        return tokens.gather(1, chosen.expand(-1, -1, tokens.shape[-1]))
+        chosen = self.order[:, : self.n_kept, None]  # (B, K, 1)
+        of_channels = chosen.expand(-1, -1, tokens.shape[-1])
+        return tokens.gather(1, of_channels)
 
     def restored(self, kept: Tensor, mask_token: Tensor) -> Tensor:
         """(B, N, D): the kept tokens (B, K, D) at their places, the mask token (1, 1, D) at all others."""
         batch, n_tokens = self.order.shape
         filling = mask_token.expand(batch, n_tokens - self.n_kept, -1)
-        shuffled = torch.cat([kept, filling], dim=1)
-        ranks = self.order.argsort(dim=1)[..., None]
+        shuffled = torch.cat([kept, filling], dim=1)  # (B, N, D), the kept ones first, as in `order`
+        ranks = self.order.argsort(dim=1)[..., None]  # the inverse of a permutation is its argsort
         return shuffled.gather(1, ranks.expand_as(shuffled))
 
 
@@ -90,7 +91,9 @@ def _given(mask: Tensor, shape: tuple[int, int]) -> Masking:
         raise ConfigError(
             f"a mask keeps {counts.tolist()} tokens of its samples; every sample must keep equally many, at least one"
         )
-    return Masking(removed.to(torch.uint8).argsort(dim=1, stable=True), n_kept)
+    # 0 before 1; stable: kept tokens stay in their order
+    order = removed.to(torch.uint8).argsort(dim=1, stable=True)
+    return Masking(order, n_kept)
 
 
 @dataclass(frozen=True)

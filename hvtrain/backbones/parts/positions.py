@@ -25,7 +25,8 @@ def grid_code(rows: Tensor, columns: Tensor, width: int) -> Tensor:
     half = width // 2
     of_rows = sines_and_cosines(rows, half)  # (..., h, width / 2)
     of_columns = sines_and_cosines(columns, half)  # (..., w, width / 2)
-    h, w = rows.shape[-1], columns.shape[-1]
-    of_rows = of_rows.unsqueeze(-2).expand(*rows.shape[:-1], h, w, half)
-    of_columns = of_columns.unsqueeze(-3).expand(*rows.shape[:-1], h, w, half)
-    return torch.cat([of_columns, of_rows], dim=-1).flatten(-3, -2)
+    of_cell = (*rows.shape[:-1], rows.shape[-1], columns.shape[-1], half)  # (..., h, w, width / 2)
+    of_rows = of_rows.unsqueeze(-2).expand(of_cell)
+    of_columns = of_columns.unsqueeze(-3).expand(of_cell)
+    code = torch.cat([of_columns, of_rows], dim=-1)
+    return code.flatten(-3, -2)

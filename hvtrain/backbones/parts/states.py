@@ -41,8 +41,9 @@ def only(parts: Sequence[Mapping[str, Tensor]], source: str, network: str) -> Ma
 
 def depth_of(state: Mapping[str, Tensor], blocks: str) -> int:
     """How many blocks there are under a prefix such as `blocks.`."""
-    numbers = [name.removeprefix(blocks).split(".")[0] for name in state if name.startswith(blocks)]
-    return len(set(numbers))
+    below = [name.removeprefix(blocks) for name in state if name.startswith(blocks)]
+    numbers = {name.split(".")[0] for name in below}
+    return len(numbers)
 
 
 def shape_of(state: Mapping[str, Tensor], name: str, source: str, network: str) -> tuple[int, ...]:
@@ -64,14 +65,17 @@ def filled(network: N, state: Mapping[str, Tensor], source: str, *, unused: Iter
     expected = network.state_dict()
     may_miss = tuple(unused)
     absent = [name for name in expected if name not in state]
-    missing = [name for name in absent if not name.startswith(may_miss) and not name.endswith(COUNTER)]
+    required = [name for name in absent if not name.startswith(may_miss)]
+    missing = [name for name in required if not name.endswith(COUNTER)]
     unknown = [name for name in state if name not in expected]
-    wrong = [name for name in expected if name in state and state[name].shape != expected[name].shape]
+    shared = [name for name in expected if name in state]
+    wrong = [name for name in shared if state[name].shape != expected[name].shape]
     if missing or unknown or wrong:
         raise WeightsError(
             f"{source}: does not fit its own sizes: {len(missing)} tensors missing, {len(unknown)} unknown, "
             f"{len(wrong)} of another shape, e.g. {', '.join((missing + unknown + wrong)[:3])}; "
             "is it another network's file, or cut off?"
         )
+    # not strict: what may be missing was looked at above
     network.load_state_dict(dict(state), strict=False)
     return network.eval()

@@ -22,12 +22,14 @@ class Attention(nn.Module):
         """Queries, keys and values, each (B, heads, N, D / heads), of tokens (B, N, D)."""
         batch, n_tokens, _ = x.shape
         qkv = self.qkv(x).reshape(batch, n_tokens, 3, self.heads, -1)
-        q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)
+        by_kind = qkv.permute(2, 0, 3, 1, 4)  # (3, B, heads, N, D / heads)
+        q, k, v = by_kind.unbind(0)
         return q, k, v
 
     def merged(self, heads: Tensor) -> Tensor:
         """(B, N, D) tokens of (B, heads, N, D / heads), through the last projection."""
-        return self.proj(heads.transpose(1, 2).flatten(2))
+        side_by_side = heads.transpose(1, 2).flatten(2)
+        return self.proj(side_by_side)
 
     def forward(self, x: Tensor, grid: Grid | None = None) -> Tensor:
         """(B, N, D) -> (B, N, D); the grid of the tokens does not matter to it."""
@@ -78,5 +80,6 @@ class Block(nn.Module):
         if not self.training or not self.drop_path:
             return branch
         keep = 1 - self.drop_path
-        kept = torch.rand(len(branch), 1, 1, device=branch.device) < keep  # one draw per sample
+        draw = torch.rand(len(branch), 1, 1, device=branch.device)  # one per sample
+        kept = draw < keep
         return branch * kept / keep  # divided: on average a branch adds what it adds outside of training
