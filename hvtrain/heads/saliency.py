@@ -82,7 +82,7 @@ def saliency_losses(logits: Tensor, view: View, truth: Tensor) -> dict[str, Tens
     target, weight = on_cells(truth, view, size)  # (B, 4h, 4w) and (4h, 4w)
     logits = logits[:, 0]
     p = logits.sigmoid()
-    total = weight.sum()
+    total = len(truth) * weight.sum()  # cells of the batch: a loss must not grow with it
     per_cell = F.binary_cross_entropy_with_logits(logits, target, reduction="none")
     bce = (per_cell * weight).sum() / total
     both = (p * target * weight).sum(dim=(1, 2))  # (B,)

@@ -86,3 +86,14 @@ def test_the_loss_is_near_zero_for_the_truth_and_falls_on_the_way():
     losses = [float(saliency_losses(right * share, view, truth)["loss"]) for share in (-1, 0, 0.5, 1)]
     assert losses == sorted(losses, reverse=True)
     assert losses[-1] < 1e-3
+
+
+def test_losses_do_not_grow_with_the_batch():
+    view = view_of()
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(1, 1, 12, 16, generator=generator)
+    truth = torch.rand(1, 44, 64, generator=generator)
+    one = saliency_losses(logits, view, truth)
+    four = saliency_losses(logits.expand(4, -1, -1, -1), view, truth.expand(4, -1, -1))
+    for name, value in one.items():
+        torch.testing.assert_close(four[name], value)
