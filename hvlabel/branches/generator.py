@@ -62,7 +62,8 @@ def point_grid(points_per_side: int) -> np.ndarray:
     offset = 1 / (2 * points_per_side)
     side = np.linspace(offset, 1 - offset, points_per_side)
     x, y = np.meshgrid(side, side)
-    return np.stack([x.ravel(), y.ravel()], axis=1)
+    grid = np.stack([x, y], axis=-1)  # (n, n, 2)
+    return grid.reshape(-1, 2)
 
 
 def crop_boxes(
@@ -111,7 +112,8 @@ def _without_small_regions(survivors: Survivors, settings: GeneratorSettings) ->
         unchanged.append(0.0 if changed else 1.0)
         if changed:
             survivors.rles[k] = encode(mask)
-            survivors.boxes[k] = outer_boxes(torch.from_numpy(mask)[None])[0]
+            alone = torch.from_numpy(mask)[None]  # (1, H, W)
+            survivors.boxes[k] = outer_boxes(alone)[0]
     threshold = max(settings.box_nms_thresh, settings.crop_nms_thresh)
     return survivors.suppressed(torch.tensor(unchanged), threshold)
 
@@ -134,12 +136,14 @@ def _drop_small(mask: np.ndarray, min_area: int, *, holes: bool) -> tuple[np.nda
 def _mask(survivors: Survivors, k: int, branch: Branch) -> Mask:
     """The k-th of them."""
     x0, y0, x1, y1 = survivors.crops[k]
+    predicted_iou = survivors.iou[k]
+    score = min(1.0, max(0.0, predicted_iou))  # a network's prediction may lie outside [0, 1]
     return Mask(
         survivors.rles[k],
-        score=min(1.0, max(0.0, survivors.iou[k])),
+        score=score,
         branch=branch,
         point_xy=survivors.points[k],
-        predicted_iou=survivors.iou[k],
+        predicted_iou=predicted_iou,
         stability_score=survivors.stability[k],
         crop_box_xywh=(x0, y0, x1 - x0, y1 - y0),
     )

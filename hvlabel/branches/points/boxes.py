@@ -18,7 +18,8 @@ def outer_boxes(masks: Tensor) -> Tensor:
     if masks.is_cuda:
         x0, x1 = _ends(masks.any(dim=1))
         y0, y1 = _ends(masks.any(dim=2))
-        return torch.stack([x0, y0, x1, y1], dim=1).cpu()
+        boxes = torch.stack([x0, y0, x1, y1], dim=1)
+        return boxes.cpu()
     as_bytes = masks.contiguous().view(torch.uint8).numpy()
     # OpenCV stops at the first and the last foreground px of each row
     xywh = [cv2.boundingRect(mask) for mask in as_bytes]
@@ -45,7 +46,10 @@ def box_bounds(
     """
     x0, y0, x1, y1 = box_xyxy
     rows, columns = covered_hw
-    cell_px = logits.new_tensor([(x1 - x0) / columns, (y1 - y0) / rows]).repeat(2)  # (4,) width, height, twice
+    cell_width_px = (x1 - x0) / columns
+    cell_height_px = (y1 - y0) / rows
+    sides_px = logits.new_tensor([cell_width_px, cell_height_px])
+    cell_px = sides_px.repeat(2)  # (4,) one for each edge of a box
     inwards = slack_cells * logits.new_tensor([1, 1, -1, -1])
     outer_cells = _profile_ends(logits) - inwards
     outer = _in_image(outer_cells, cell_px, box_xyxy)
@@ -92,7 +96,9 @@ def _in_image(edges: Tensor, cell_px: Tensor, box_xyxy: BoxPx) -> Tensor:
     first = edges.new_tensor([x0, y0, x0, y0])
     last = edges.new_tensor([x1 - 1, y1 - 1, x1 - 1, y1 - 1])
     px = edges * cell_px - 0.5  # a pixel's centre is half a px from its edge
-    begin, end = px[:, :2].ceil(), px[:, 2:].floor()
+    # inwards: a pixel whose centre lies beyond the edge is not between them
+    begin = px[:, :2].ceil()
+    end = px[:, 2:].floor()
     whole = torch.cat([begin, end], dim=1)
     return torch.minimum(whole + first, last)
 
@@ -110,9 +116,11 @@ def _profile_ends(logits: Tensor) -> Tensor:
 
 def _rise(profile: Tensor) -> Tensor:
     """(K,) where profiles (K, n) first rise above 0, in cells from their beginning; a cell's value is at its centre."""
-    first = (profile > 0).int().argmax(dim=1, keepdim=True)
+    is_above = (profile > 0).int()  # bool has no argmax
+    first = is_above.argmax(dim=1, keepdim=True)  # (K, 1)
+    cell_before = (first - 1).clamp(min=0)
     above = profile.gather(1, first)
-    before = profile.gather(1, (first - 1).clamp(min=0))
+    before = profile.gather(1, cell_before)
     beyond = above / (above - before)  # of a cell, from the centre of the first that is foreground
     # a profile that begins above 0 stays so to the edge of its first cell
     back = torch.where(first > 0, beyond, 0.5)
@@ -149,5 +157,6 @@ def _overlap(boxes: np.ndarray, box: np.ndarray) -> np.ndarray:
 
 def _area(boxes: np.ndarray) -> np.ndarray:
     """(K,) of boxes (K, 4), none below 0."""
-    sides = np.clip(boxes[..., 2:] - boxes[..., :2], 0, None)
+    extents = boxes[..., 2:] - boxes[..., :2]
+    sides = np.clip(extents, 0, None)
     return sides.prod(axis=-1)

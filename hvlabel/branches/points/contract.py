@@ -131,6 +131,7 @@ class Survivors:
 
     def suppressed(self, scores: Tensor, iou_threshold: float) -> Survivors:
         """Those that box NMS leaves, best score first. scores: (K,)."""
+        # stack takes no empty list; nms takes floats only
         boxes = torch.stack(self.boxes).float() if self.boxes else torch.zeros(0, 4)
         kept_idx = nms(boxes, scores, iou_threshold)
         return self._take(kept_idx.tolist())

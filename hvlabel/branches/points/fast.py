@@ -39,7 +39,9 @@ def fast_masks(run: CropRun, grid: np.ndarray, covered: CoveredPoints | None = N
     survivors = Survivors()
     drafts: list[_Draft] = []
     n_held = 0  # points whose drafts wait for their suppression
-    for among in [np.arange(n_points)] if covered is None else rounds(n_points):
+    # coarse to fine, so that what the first points find spares the points between them
+    passes = [np.arange(n_points)] if covered is None else rounds(n_points)
+    for among in passes:
         points_idx = among if covered is None else covered.open_points(among, settings.skip_after)
         for first in range(0, len(points_idx), POINTS_BETWEEN_NMS):
             group_idx = points_idx[first : first + POINTS_BETWEEN_NMS]
@@ -53,8 +55,9 @@ def fast_masks(run: CropRun, grid: np.ndarray, covered: CoveredPoints | None = N
                 drafts, n_held = [], 0
     if drafts:
         survivors.extend(_unsuppressed(run, _Draft.joined(drafts)))
+    predicted_iou = torch.tensor(survivors.iou)
     # the groups did not see each other
-    return survivors.suppressed(torch.tensor(survivors.iou), settings.box_nms_thresh)
+    return survivors.suppressed(predicted_iou, settings.box_nms_thresh)
 
 
 @dataclass(frozen=True)
@@ -128,7 +131,8 @@ def _likely_stable(run: CropRun, points_xy: np.ndarray, batch_idx: np.ndarray) -
     above_0 = logits - settings.mask_threshold
     bounds = box_bounds(above_0, covered_hw, run.crop.box_xyxy, model.slack_cells)
     inner, outer = (bound.cpu().numpy() for bound in bounds)
-    point_idx = batch_idx[masks.prompt.cpu().numpy()]
+    of_batch = masks.prompt.cpu().numpy()  # (K,) in the batch
+    point_idx = batch_idx[of_batch]  # (K,) in the grid
     return _Draft(masks, points_xy[point_idx], point_idx, stability, inner, outer, (rows, columns))
 
 
@@ -137,9 +141,12 @@ def _unsuppressed(run: CropRun, draft: _Draft) -> Survivors:
     threshold = np.float64(run.settings.box_nms_thresh)  # as torchvision compares
     survivors = Survivors()
     kept_boxes = np.zeros((0, 4), np.float32)
-    waiting = draft.masks.iou.argsort(descending=True, stable=True).cpu().numpy()
+    # stable: of equal scores the earlier point's comes first, on every device
+    best_first = draft.masks.iou.argsort(descending=True, stable=True)
+    waiting = best_first.cpu().numpy()
     while len(waiting):
-        next_idx, waiting = waiting[:FULL_SIZE_AT_ONCE], waiting[FULL_SIZE_AT_ONCE:]
+        next_idx = waiting[:FULL_SIZE_AT_ONCE]
+        waiting = waiting[FULL_SIZE_AT_ONCE:]
         for batch in _enlarged(run, draft, next_idx):
             boxes = batch.boxes.float().numpy()
             fresh_idx = _not_copies(boxes, kept_boxes, threshold)
