@@ -26,5 +26,6 @@ def fitted(image: Tensor, side_px: int) -> tuple[Tensor, tuple[int, int]]:
 
 def padded(image: Tensor, side_px: int) -> Tensor:
     """(1, C, S, S): zeros right of and below a (1, C, h, w) image."""
-    right, below = side_px - image.shape[3], side_px - image.shape[2]
+    right = side_px - image.shape[3]
+    below = side_px - image.shape[2]
     return F.pad(image, (0, right, 0, below))

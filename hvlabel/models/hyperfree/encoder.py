@@ -26,6 +26,7 @@ class PatchMerging(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, H, W, D) -> (B, H/2, W/2, D); H and W even."""
+        # rows run fastest: the projection's weights are of this order
         parts = [x[:, row::2, column::2] for column in (0, 1) for row in (0, 1)]
         together = torch.cat(parts, dim=-1)  # (B, H/2, W/2, 4D)
         return self.reduction(self.norm(together))
@@ -104,7 +105,8 @@ class ImageEncoder(nn.Module):
             if self.merge_blocks is not None and i in self.merge_blocks:
                 tokens = self.multi_scale_convs[n_merged](tokens)
                 n_merged += 1
-        return [*maps, self.neck(tokens.permute(0, 3, 1, 2))]
+        last = tokens.permute(0, 3, 1, 2)  # (B, E, h, w)
+        return [*maps, self.neck(last)]
 
     def tokens(self, x: Tensor, channels: ChannelChoice) -> Tensor:
         """(B, g, g, E) patch embedding by the dictionary kernels of this camera; no normalisation by their number."""
@@ -123,16 +125,20 @@ class ImageEncoder(nn.Module):
     def position_code(self, gsd_m: Tensor) -> Tensor:
         """(B, g, g, E): sines and cosines of column then row in metres, through the MLP."""
         quarter = self.embed_dim // 4  # of the channels: sines and cosines of columns, and of rows
-        share = torch.arange(quarter, dtype=torch.float32, device=gsd_m.device) / quarter
+        device = gsd_m.device
+        wave = torch.arange(quarter, dtype=torch.float32, device=device)
+        share = wave / quarter
         per_metre = 1.0 / LONGEST_WAVE**share  # (E/4,) rad
         # as published: a token's index is taken for pixels
-        index = torch.arange(self.grid, dtype=torch.float32, device=gsd_m.device)
+        index = torch.arange(self.grid, dtype=torch.float32, device=device)
         metres = index * gsd_m[:, None]  # (B, g)
         angle = metres[..., None] * per_metre  # (B, g, E/4)
         half = torch.cat([angle.sin(), angle.cos()], dim=-1)  # (B, g, E/2)
+        # one code for both axes: the grid is square
         columns = half[:, None].expand(-1, self.grid, -1, -1)
         rows = half[:, :, None].expand(-1, -1, self.grid, -1)
-        return self.pos_embed_mlp(torch.cat([columns, rows], dim=-1))
+        code = torch.cat([columns, rows], dim=-1)  # (B, g, g, E)
+        return self.pos_embed_mlp(code)
 
     def _tapped_blocks(self) -> tuple[int, ...]:
         """After which blocks the map is kept."""

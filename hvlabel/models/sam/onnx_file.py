@@ -82,7 +82,7 @@ def _tensor(message: memoryview | int) -> tuple[str, np.ndarray | None]:
     raw = fields[TENSOR_RAW_DATA][0]
     if isinstance(raw, int):
         raise OnnxError(f"tensor {name!r} has a number for its bytes")
-    n_values = int(np.prod(shape, dtype=np.int64))
+    n_values = int(np.prod(shape, dtype=np.int64))  # 1 of an empty shape: a number
     if len(raw) != 4 * n_values:
         raise OnnxError(f"tensor {name!r} has {len(raw)} bytes, its shape {shape} needs another number")
     return name, np.frombuffer(raw, "<f4").reshape(shape)

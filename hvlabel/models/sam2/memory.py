@@ -75,7 +75,8 @@ class MemoryNetwork:
         sparse, dense = _no_prompt(network)
         self.no_prompt = sparse[0]  # (P, C)
         self.no_mask = dense.flatten(2).transpose(1, 2).to(dtype)  # (1, N, C)
-        self.code = network.sam_prompt_encoder.get_dense_pe()[0].flatten(1).T.to(dtype)  # (N, C)
+        code_map = network.sam_prompt_encoder.get_dense_pe()[0]  # (C, g, g)
+        self.code = code_map.flatten(1).T.to(dtype)  # (N, C)
 
     def frame_side(self, features: Sequence[Tensor], code: Tensor) -> FrameSide:
         """Of an image's features, per level (1, D, h, w), finest first, and the position code of the coarsest."""
@@ -132,7 +133,8 @@ class MemoryNetwork:
 
     def _decoded(self, tokens: Tensor, frame: FrameSide) -> tuple[Tensor, Tensor, Tensor]:
         """Logits of each object's best mask, the token of its pointer, and whether it is on the frame."""
-        side = ImageSide(tokens + self.no_mask, self.code, self.grid_hw, frame.finer)
+        image = tokens + self.no_mask  # (B, N, C), one image per object
+        side = ImageSide(image, self.code, self.grid_hw, frame.finer)
         decoder = self.decoder
         logits, outputs, best = best_mask(decoder, side, self.no_prompt)
         # with its multimask tokens a network points by that of the best mask, else by that of the single one
