@@ -49,7 +49,7 @@ class Companion(Settings):
         parts = list(folder.parts)
         positions = {name: _last(parts, name) for name in self.folders if name in parts}
         replaced = [position for name, position in positions.items() if self.folders[name] is not None]
-        top = min(replaced, default=0)
+        top = min(replaced, default=0)  # none is replaced: any folder may be left out
         # from the end, so that what is left out moves nothing that comes later
         from_the_end = sorted(positions.items(), key=lambda item: -item[1])
         for name, position in from_the_end:
