@@ -54,9 +54,10 @@ def json_info(path: Path) -> Info | None:
     if {"materials", "images", "wavelengths_nm"} <= content.keys():
         return _materials_info(path, content, stored)
     if {"members", "knots", "features"} <= content.keys():
-        n_members = len(content["members"])
-        return Info(path, "a quality predictor", {"networks": n_members, "features": ", ".join(content["features"])})
-    kind = next((kind for keys, kind in PLAIN_KINDS if keys <= content.keys()), None)
+        facts = {"networks": len(content["members"]), "features": ", ".join(content["features"])}
+        return Info(path, "a quality predictor", facts)
+    kinds = (kind for keys, kind in PLAIN_KINDS if keys <= content.keys())
+    kind = next(kinds, None)
     return None if kind is None else Info(path, kind, content)
 
 
@@ -90,9 +91,12 @@ def _numbers(annotations: list[dict[str, Any]]) -> dict[str, Any]:
     for name in ("area", "score", "quality"):
         values = [a[name] for a in annotations if isinstance(a.get(name), int | float)]
         if values:
-            facts[name] = f"mean {sum(values) / len(values):.3g}, {min(values):.3g} to {max(values):.3g}"
+            mean = sum(values) / len(values)
+            facts[name] = f"mean {mean:.3g}, {min(values):.3g} to {max(values):.3g}"
     found_by = Counter("+".join(a["votes"]) for a in annotations if a.get("votes"))
-    return facts | ({"found by": dict(found_by)} if found_by else {})
+    if not found_by:  # masks of a branch have no votes
+        return facts
+    return {**facts, "found by": dict(found_by)}
 
 
 def _index_info(path: Path, content: dict[str, Any]) -> Info:
@@ -113,9 +117,8 @@ def _index_info(path: Path, content: dict[str, Any]) -> Info:
 
 
 def _materials_info(path: Path, content: dict[str, Any], stored: bytes) -> Info:
-    facts = {
-        name: value for name, value in content.items() if name not in ("images", "materials", "wavelengths_nm", FIELD)
-    }
+    too_long = ("images", "materials", "wavelengths_nm", FIELD)
+    facts = {name: value for name, value in content.items() if name not in too_long}
     facts["materials"] = len(content["materials"])
     facts["images"] = len(content["images"])
     health = "whole" if is_whole(stored) else "damaged: its checksum does not fit; run `hvlabel materials` again"
