@@ -30,7 +30,8 @@ class Cut:
     def pick(self: Slabs, axis: int, where: tuple[np.ndarray, np.ndarray, np.ndarray]) -> np.ndarray:
         """See contract.Stored."""
         # the slab from the first to the last position, whatever their order
-        first, last = int(where[axis].min()), int(where[axis].max())
+        first = int(where[axis].min())
+        last = int(where[axis].max())
         slab = self.read(axis, first, last + 1)
         inside = list(where)
         inside[axis] = where[axis] - first
@@ -76,7 +77,8 @@ class FileArray(Cut):
 
     def read(self, axis: int, start: int, stop: int, reuse: np.ndarray | None = None) -> np.ndarray:
         """[start, stop) of one axis; RawFileError if the file ends early."""
-        before, after = self.shape[:axis], self.shape[axis + 1 :]
+        before = self.shape[:axis]
+        after = self.shape[axis + 1 :]
         slab = empty_slab((*before, stop - start, *after), self.dtype, reuse)
         content = slab.reshape(-1).view(np.uint8).data
         # in the file the slab is one run of bytes per index of the axes before
@@ -84,8 +86,10 @@ class FileArray(Cut):
         run_bytes = (stop - start) * step_bytes
         with self.path.open("rb", buffering=0) as file:
             for k in range(n_values(before)):
-                where = self.offset + (k * self.shape[axis] + start) * step_bytes
-                self._fill(file, content[k * run_bytes : (k + 1) * run_bytes], where)
+                steps_before = k * self.shape[axis] + start
+                where = self.offset + steps_before * step_bytes
+                target = content[k * run_bytes : (k + 1) * run_bytes]  # a view of the slab
+                self._fill(file, target, where)
         return slab
 
     def _fill(self, file: Any, target: memoryview, where: int) -> None:
@@ -128,7 +132,8 @@ class Packed:
 
     def pick(self, axis: int, where: tuple[np.ndarray, np.ndarray, np.ndarray]) -> np.ndarray:
         """Values at the crossings of some positions: unpacked from the front as far as the last of them."""
-        positions = np.ravel_multi_index(np.ix_(*where), self.shape).ravel()
+        crossings = np.ix_(*where)
+        positions = np.ravel_multi_index(crossings, self.shape).ravel()  # in C order, as the blocks come
         last = int(positions.max())
         parts: list[np.ndarray] = []
         n_unpacked = 0

@@ -20,7 +20,8 @@ def first_line(raw: RawImage) -> np.ndarray:
     if raw.gain is None or raw.offset is None:
         return values
     # as in RawImage.strips: equal images must have equal lines, whoever applied their gains
-    return values.astype(np.float32) * raw.gain[0, 0, 0] + raw.offset[0, 0, 0]
+    gain, offset = raw.gain[0, 0, 0], raw.offset[0, 0, 0]  # of the first band
+    return values.astype(np.float32) * gain + offset
 
 
 def _cheapest_cut(raw: RawImage, *, is_row: bool) -> str:

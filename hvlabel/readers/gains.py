@@ -34,7 +34,8 @@ def gains_of(path: Path, gain: Sequence[float] | None, offset: Sequence[float] |
     if not gains.any():
         raise RawFileError(f"{path}: its gains are all 0; mend the file, or set descriptor.scale")
     # a negative gain would turn the order of the values: not what a scale does
-    is_one_gain = bool((gains == gains[0]).all()) and gains[0] > 0
+    are_equal = bool((gains == gains[0]).all())
+    is_one_gain = are_equal and gains[0] > 0
     if is_one_gain and not offsets.any():
         return Gains(scale=float(gains[0]))
     return Gains(gain=gains, offset=offsets)

@@ -83,6 +83,5 @@ def _likely_band_axis(shape: tuple[int, ...]) -> int:
     if len(set(shape)) == 2:
         return next(axis for axis in range(3) if shape.count(shape[axis]) == 1)
     smallest = min(shape)
-    return max(
-        axis for axis in range(3) if shape[axis] == smallest
-    )  # of equal ones the last: most files end in the bands
+    # of equal ones the last: most files end in the bands
+    return max(axis for axis in range(3) if shape[axis] == smallest)

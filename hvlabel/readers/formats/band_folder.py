@@ -36,7 +36,8 @@ def read(path: Path, form: Form) -> StoredArray:
             )
     width, height, is_deep = _common_size(path, files)
     dtype = np.dtype(np.uint16 if is_deep else np.uint8)
-    packed = Packed((len(files), height, width), dtype, partial(_bands, files, is_deep))
+    shape = (len(files), height, width)
+    packed = Packed(shape, dtype, partial(_bands, files, is_deep))
     return StoredArray(packed, "cyx", tuple(files))
 
 

@@ -77,8 +77,9 @@ def _usual_names(header_path: Path) -> list[Path]:
 def _same_stem(header_path: Path) -> list[Path]:
     """Whatever lies beside a header and is called like it, with any suffix or none."""
     stem = header_path.stem
+    beside = header_path.parent.iterdir()
     # p.name: the file to whose whole name .hdr was added
-    return [p for p in header_path.parent.iterdir() if stem in (p.stem, p.name) and not is_header(p)]
+    return [p for p in beside if stem in (p.stem, p.name) and not is_header(p)]
 
 
 def _belonging(paths: Iterable[Path], header_path: Path) -> list[Path]:

@@ -69,5 +69,6 @@ def parse_header(path: Path) -> Header:
         raise RawFileError(f"{path}: the first line is not 'ENVI'; expected an ENVI header")
     fields = {}
     for key, value in FIELD.findall(text):
-        fields[key.strip().lower()] = value.strip().strip("{}").strip()
+        name = key.strip().lower()  # writers differ in capitals
+        fields[name] = value.strip().strip("{}").strip()
     return Header(path, fields)

@@ -73,7 +73,8 @@ def _is_v3(path: Path) -> bool:
 
 def _is_unsigned(attributes: Mapping[str, Any]) -> bool:
     """Whether the convention for unsigned numbers is used: a text that says true, or its bytes."""
-    return str(attributes.get("_Unsigned", "")).lower().strip("b'\"") == "true"
+    word = str(attributes.get("_Unsigned", "")).lower()
+    return word.strip("b'\"") == "true"  # of bytes `str` shows their quotes too
 
 
 @dataclass(frozen=True)
@@ -126,7 +127,8 @@ def _variable(path: Path, name: str, mapped: np.ndarray, facts: Facts) -> Variab
         kind = str(dtype) if shape == () else "text"
         value = np.array(mapped)  # a copy: the mapping is closed
         return Variable(shape, kind, False, _no_cube, value.ravel, facts)
-    records = _Records(path, name, dtype, shape, _offset(mapped), mapped.strides[0])
+    step_bytes = mapped.strides[0]  # from a record to the next: variables lie interleaved
+    records = _Records(path, name, dtype, shape, _offset(mapped), step_bytes)
     return Variable(shape, str(dtype), False, records.array, records.flat, facts)
 
 
