@@ -116,7 +116,8 @@ class Cube:
         is_unusable[self._is_dead[first_band:last_band]] = True  # a stuck band tells nothing about its neighbours
         neighbours = filled(values, is_unusable, self.wavelengths_nm[first_band:last_band])
         whole = np.where(missing, neighbours, values)
-        return np.where(np.isfinite(whole), whole, np.float32(self.attributes["min"] * self.scale))
+        least = np.float32(self.attributes["min"] * self.scale)
+        return np.where(np.isfinite(whole), whole, least)
 
     @property
     def scale(self) -> float:
@@ -167,7 +168,8 @@ class Cube:
     @cached_property
     def _is_dead(self) -> np.ndarray:
         """(C,) bool."""
-        return np.isin(np.arange(self.shape[0]), self.attributes.get("dead_bands", ()))
+        bands = np.arange(self.shape[0])
+        return np.isin(bands, self.attributes.get("dead_bands", ()))
 
     @property
     def _has_missing(self) -> bool:
@@ -177,8 +179,10 @@ class Cube:
         """Decode the chunks of a box into an array of its shape."""
         n_bands, side = self.shape[0], self.chunk_side_px
         _, rows, columns = box
-        grid_rows, grid_columns = self._chunks_on(rows), self._chunks_on(columns)
-        longest = int(self._index[slice(*grid_rows), slice(*grid_columns), 1].max())
+        grid_rows = self._chunks_on(rows)
+        grid_columns = self._chunks_on(columns)
+        lengths = self._index[slice(*grid_rows), slice(*grid_columns), 1]  # bytes
+        longest = int(lengths.max())
         if longest == chunk_file.ABSENT:
             raise CubeError(f"{self.path}: a chunk is missing; delete the cube and run again to convert it anew")
         places = list(product(range(*grid_rows), range(*grid_columns)))
@@ -187,14 +191,17 @@ class Cube:
         def read_chunks(memory: tuple[np.ndarray, np.ndarray]) -> None:
             self._read_chunks(out, box, todo, *memory)
 
-        n_workers = min(len(places), threads or min(MAX_THREADS, len(os.sched_getaffinity(0))))
+        n_cores = len(os.sched_getaffinity(0))  # those of a job, not of the machine
+        n_workers = min(len(places), threads or min(MAX_THREADS, n_cores))
         if out.nbytes < WORTH_THREADS_BYTES:  # threads cost more than they save
             n_workers = 1
         # for one encoded and one decoded chunk each. Allocated here: in a thread of its own all memory would be fresh,
         # and zeroed first
         memory = []
         for _ in range(n_workers):
-            memory.append((np.empty(longest, np.uint8), np.empty((n_bands, side, side), self.dtype)))
+            encoded = np.empty(longest, np.uint8)
+            decoded = np.empty((n_bands, side, side), self.dtype)
+            memory.append((encoded, decoded))
         if n_workers == 1:
             read_chunks(memory[0])
             return
@@ -222,8 +229,9 @@ class Cube:
         with (self.path / CHUNK_FILE).open("rb", buffering=0) as file:
             for row, column in todo:
                 offset, n_bytes = self._index[row, column].tolist()
-                n_read = os.preadv(file.fileno(), [stored.data[:n_bytes]], offset)
-                chunk_file.decode(self.path, stored[:n_read], chunk)
+                target = stored.data[:n_bytes]
+                n_read = os.preadv(file.fileno(), [target], offset)
+                chunk_file.decode(self.path, stored[:n_read], chunk)  # which notices a read that was cut short
                 rows_of_chunk, rows_of_box = self._overlap(row, rows)
                 columns_of_chunk, columns_of_box = self._overlap(column, columns)
                 part = chunk[first_band:last_band, rows_of_chunk, columns_of_chunk]
@@ -232,8 +240,12 @@ class Cube:
     def _overlap(self, place: int, pixels: Range) -> tuple[slice, slice]:
         """What a chunk and a range of pixels share along an axis, in pixels of the chunk and of the range."""
         chunk_start = place * self.chunk_side_px
-        low, high = max(pixels[0], chunk_start), min(pixels[1], chunk_start + self.chunk_side_px)
-        return slice(low - chunk_start, high - chunk_start), slice(low - pixels[0], high - pixels[0])
+        start, stop = pixels
+        low = max(start, chunk_start)
+        high = min(stop, chunk_start + self.chunk_side_px)
+        of_chunk = slice(low - chunk_start, high - chunk_start)
+        of_range = slice(low - start, high - start)
+        return of_chunk, of_range
 
     def _layer(self, name: str, shape: tuple[int, ...], dtype: str) -> np.ndarray:
         """An array of the image's size; CubeError where it is none."""
