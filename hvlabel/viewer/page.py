@@ -113,7 +113,8 @@ def page_key(layout: Layout, dataset: str, image_id: str) -> str:
     seals = [document["provenance"]["content_sha256"]]
     for branch in document["provenance"]["branches"]:
         try:
-            seals.append(read_document(layout.masks(branch, dataset, image_id))["provenance"]["content_sha256"])
+            of_branch = read_document(layout.masks(branch, dataset, image_id))
+            seals.append(of_branch["provenance"]["content_sha256"])
         except MaskFileError as error:
             seals.append(str(error))  # the page says so
     cube_key = open_cube(layout.cube(dataset, image_id)).attributes.get("key")
