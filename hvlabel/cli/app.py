@@ -80,7 +80,8 @@ def image_called(name: str, results: Path) -> Image:
     rows = read_manifest(Layout(results).manifest)
     called = [i for i in rows if name in (i.image_id, f"{i.dataset}/{i.image_id}")]
     if len(called) != 1:
-        shown = [f"{i.dataset}/{i.image_id}" for i in (called or rows)[:SHOWN_NAMES]]
+        candidates = called or rows  # of several the ones that are meant, of none some that there are
+        shown = [f"{i.dataset}/{i.image_id}" for i in candidates[:SHOWN_NAMES]]
         more = ", ..." if len(rows) > SHOWN_NAMES else ""
         raise ConfigError(
             f"{results}: {len(called)} images are called {name!r}, expected one; there are "
