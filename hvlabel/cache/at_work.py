@@ -151,8 +151,10 @@ def _drop_locks(results: Path) -> int:
     n_removed = 0
     for lock in sorted(SNAKEMAKE_LOCKS.glob("*.lock")):
         with contextlib.suppress(OSError):
-            names = lock.read_text(encoding="utf-8", errors="surrogateescape").split("\n")
-            if any(os.path.realpath(name).startswith(root + os.sep) for name in names if name):
+            text = lock.read_text(encoding="utf-8", errors="surrogateescape")  # names need not be Unicode
+            paths = [os.path.realpath(name) for name in text.split("\n") if name]
+            # with the separator: a lock of `results2` is none of `results`
+            if any(path.startswith(root + os.sep) for path in paths):
                 lock.unlink()
                 n_removed += 1
     return n_removed
@@ -198,4 +200,5 @@ def _started(pid: int) -> int:
     except OSError:
         return 0
     # the name, in brackets, may hold blanks and brackets: fields are counted behind it
-    return int(stat.rpartition(b")")[2].split()[19])
+    _, _, behind_name = stat.rpartition(b")")
+    return int(behind_name.split()[19])

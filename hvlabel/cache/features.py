@@ -40,7 +40,9 @@ class Features:
 
     def read(self, rows: slice, columns: slice) -> np.ndarray:
         """(h', w', D) float16 of a window inside the grid; CubeError on a damaged chunk."""
-        window = np.empty((rows.stop - rows.start, columns.stop - columns.start, self.shape[2]), np.float16)
+        n_rows = rows.stop - rows.start
+        n_columns = columns.stop - columns.start
+        window = np.empty((n_rows, n_columns, self.shape[2]), np.float16)
         height, width, _ = self.chunk_shape
         for row in _chunks_under(rows, height):
             for column in _chunks_under(columns, width):
@@ -74,7 +76,9 @@ def _common(window: slice, chunk: int, side: int) -> tuple[slice, slice]:
     first = chunk * side
     start = max(window.start, first)
     stop = min(window.stop, first + side)
-    return slice(start - window.start, stop - window.start), slice(start - first, stop - first)
+    in_window = slice(start - window.start, stop - window.start)
+    in_chunk = slice(start - first, stop - first)
+    return in_window, in_chunk
 
 
 def write_features(path: Path, values: np.ndarray, attributes: dict[str, Any]) -> None:
@@ -121,4 +125,5 @@ def open_features(path: Path | str) -> Features:
 def _encode(chunk: np.ndarray) -> bytes:
     """A chunk's bytes and their CRC32C."""
     content = chunk.tobytes()
-    return content + google_crc32c.value(content).to_bytes(CRC_BYTES, "little")
+    checksum = google_crc32c.value(content)
+    return content + checksum.to_bytes(CRC_BYTES, "little")

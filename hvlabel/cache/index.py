@@ -38,7 +38,7 @@ class Entry:
     counts  : what to show in tables (masks, bands, ...)
     reason  : one sentence for failed and skipped images
     made    : whether this walk made it; False: it was valid already
-    cause   : of a failure; "" in indexes from before it was told, which counts as input
+    cause   : of a failure; "" in indexes from before it was recorded, which counts as input
     """
 
     status: Status
@@ -70,7 +70,9 @@ class StageIndex:
         lines = [f"  {json.dumps(name)}: {json.dumps(asdict(entry))}" for name, entry in self.images.items()]
         images = ",\n".join(lines)
         head = json.dumps({"stage": self.stage, "dataset": self.dataset, "shard": self.shard, FIELD: BLANK})
-        return stamped(f'{head[:-1]}, "images": {{\n{images}\n}}}}\n'.encode())
+        opened = head[:-1]  # without its closing bracket: the images come last
+        text = f'{opened}, "images": {{\n{images}\n}}}}\n'
+        return stamped(text.encode())
 
 
 def read_index(path: Path | str) -> StageIndex:
@@ -96,7 +98,8 @@ def read_index(path: Path | str) -> StageIndex:
 def replace_entry(layout: Layout, stage: str, dataset: str, image_id: str, entry: Entry) -> bool:
     """Put an entry in place of an image's older one, under the shard's lock; False if there is none."""
     rows = read_manifest(layout.manifest)
-    shard = next((i.shard for i in rows if (i.dataset, i.image_id) == (dataset, image_id)), None)
+    shards = (i.shard for i in rows if (i.dataset, i.image_id) == (dataset, image_id))
+    shard = next(shards, None)  # an image of another run has none
     if shard is None:
         return False
     path = layout.index(stage, dataset, shard)
@@ -113,7 +116,8 @@ def replace_entry(layout: Layout, stage: str, dataset: str, image_id: str, entry
 
 def shards_of(layout: Layout) -> list[tuple[str, str]]:
     """Data set and shard of all images of the manifest, in its order."""
-    return list(dict.fromkeys((i.dataset, i.shard) for i in read_manifest(layout.manifest)))
+    rows = read_manifest(layout.manifest)
+    return list(dict.fromkeys((i.dataset, i.shard) for i in rows))
 
 
 def all_indexes(layout: Layout, stage: str) -> Iterator[StageIndex]:
@@ -127,7 +131,8 @@ def all_indexes(layout: Layout, stage: str) -> Iterator[StageIndex]:
 def publish_scan(layout: Layout, scan: Scan) -> None:
     """Write the manifest, and the sentences about data sets without images that the report lists."""
     publish_bytes(layout.manifest, scan.table().encode())
-    publish_bytes(layout.problems, "".join(f"{p}\n" for p in scan.problems).encode())
+    text = "".join(f"{problem}\n" for problem in scan.problems)
+    publish_bytes(layout.problems, text.encode())  # also where there are none: those of an older scan go
 
 
 def read_problems(layout: Layout) -> list[str]:

@@ -33,7 +33,8 @@ def temporary_beside(path: Path) -> Path:
 
 def host_part(host: str) -> str:
     """A machine's name as it stands in private names: without dots, which part them."""
-    return re.sub(r"[^\w-]", "-", host, flags=re.ASCII)[:MAX_HOST_CHARACTERS]
+    plain = re.sub(r"[^\w-]", "-", host, flags=re.ASCII)
+    return plain[:MAX_HOST_CHARACTERS]
 
 
 def private_name(name: str, kind: str) -> str:
@@ -42,8 +43,9 @@ def private_name(name: str, kind: str) -> str:
     A name that would become too long for a disk is cut off.
     """
     ending = f".{host_part(socket.gethostname())}-{os.getpid()}.{kind}"
-    room_bytes = MAX_NAME_BYTES - len(ending) - 1
-    return "." + name.encode()[:room_bytes].decode(errors="ignore") + ending
+    room_bytes = MAX_NAME_BYTES - len(ending) - 1  # of the dot in front
+    cut = name.encode()[:room_bytes]
+    return "." + cut.decode(errors="ignore") + ending  # ignored: the rest of a character that was cut in two
 
 
 def publish_bytes(path: Path, content: bytes) -> None:
