@@ -69,7 +69,8 @@ def _walked(stage: Stage, image: Image, layout: Layout) -> Entry:
         cause = cause_of(error, stage.name, image)
         sentence = _sentence(image, error, cause)
     print(printable(f"failed: {sentence}"), file=sys.stderr, flush=True)  # noqa: T201 (the log of the job)
-    return Entry("failed", path, seconds=round(time.monotonic() - start, 3), reason=sentence, cause=cause)
+    seconds = round(time.monotonic() - start, 3)
+    return Entry("failed", path, seconds=seconds, reason=sentence, cause=cause)
 
 
 def _sentence(image: Image, error: Exception, cause: Cause) -> str:
