@@ -79,11 +79,12 @@ def build_page(layout: Layout, dataset: str, image_id: str) -> bytes:
     if candidates is not None and settings is not None:
         _note_changes(candidates, settings, document, label, notes)
     size = (cube.height_px, cube.width_px)
+    pictures = pictures_of(cube, values, _n_composites(documents))
     data = {
         "dataset": dataset,
         "image": image_id,
         **_of_cube(cube, bands),
-        "pictures": [p._asdict() for p in pictures_of(cube, values, _n_composites(documents))],
+        "pictures": [picture._asdict() for picture in pictures],
         "triplets": _triplets(label.masks if candidates is None else candidates.masks, bands),
         "notes": notes,
     }
