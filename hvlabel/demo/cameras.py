@@ -76,7 +76,7 @@ def companion_rgb(linear: np.ndarray) -> np.ndarray:
 
 def drawn_camera(rng: np.random.Generator) -> DemoCamera:
     """A camera that exists nowhere: 12 to 140 bands, not quite evenly spaced, over 150 nm or more of 400 to 1000 nm."""
-    log_bands = rng.uniform(np.log(12), np.log(140))  # as many cameras of few bands as of many
+    log_bands = rng.uniform(np.log(12), np.log(140))  # equal chances for equal ratios
     n_bands = round(float(np.exp(log_bands)))
     low_nm = rng.uniform(400.0, 700.0)
     high_nm = rng.uniform(low_nm + 150.0, 1000.0)
