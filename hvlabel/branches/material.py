@@ -191,12 +191,13 @@ def spectral_components(values: np.ndarray, n_components: int, valid: np.ndarray
     noise_variance, noise_axes = np.linalg.eigh(noise_covariance)
     whitening = noise_axes / np.sqrt(noise_variance)  # (C, C)
     whitened = whitening.T @ spectra  # (C, N), noise of variance 1 in every direction
-    of_known = whitened[:, known]
+    of_known = whitened[:, known]  # (C, n)
     covariance = of_known @ of_known.T / of_known.shape[1]
     ratio, axes = np.linalg.eigh(covariance)  # rising
     ratio = ratio[::-1][:n_components]  # (D,) strongest first
     axes = axes[:, ::-1][:, :n_components]  # (C, D)
-    fourth_root = np.maximum(ratio, LEAST)[:, None] ** 0.25
+    positive = np.maximum(ratio, LEAST)[:, None]  # (D, 1)
+    fourth_root = positive**0.25
     components = (axes.T @ whitened) / fourth_root  # (D, N); of the deviation, a square root, a fourth root is left
     spread = float(np.percentile(np.abs(components[:, known]), 99))
     if valid is not None:
@@ -216,7 +217,8 @@ def _of_unit_length(spectra: np.ndarray, known: np.ndarray | slice) -> np.ndarra
     wide = _fewer_bands(spectra).astype(np.float64)
     # divided in place: no second copy of a large cube
     if len(wide) == 1:
-        brightest = float(np.abs(wide[:, known]).max())
+        of_known = np.abs(wide[:, known])
+        brightest = float(of_known.max())
         wide /= max(brightest, tiny)
         return wide
     length = np.linalg.norm(wide, axis=0)  # (N,)

@@ -44,8 +44,10 @@ def links(per_picture: Sequence[Sequence[Mask]], link_iou: float) -> list[np.nda
     for a, b in combinations(range(n_pictures), 2):
         iou = iou_matrix(rles[a], rles[b])  # (N of a, N of b)
         # initial: a picture without masks confirms none
-        best_iou[a][b] = iou.max(axis=1, initial=0)
-        best_iou[b][a] = iou.max(axis=0, initial=0)
+        of_a = iou.max(axis=1, initial=0)
+        of_b = iou.max(axis=0, initial=0)
+        best_iou[a][b] = of_a
+        best_iou[b][a] = of_b
     for link in best_iou:
         link[link < link_iou] = 0
     return best_iou

@@ -107,7 +107,8 @@ def _as_drawn(prompt: ObjectPrompt) -> Mask:
     drawn = prompt.drawn
     assert drawn is not None  # prompts are read with masks where nothing decodes them
     point_xy = interior_point(decode(drawn.rle))
-    return Mask(drawn.rle, drawn.score, branch="prompts", point_xy=point_xy, extra=_about(prompt, "drawn"))
+    about = _about(prompt, "drawn")
+    return Mask(drawn.rle, drawn.score, branch="prompts", point_xy=point_xy, extra=about)
 
 
 def _about(prompt: ObjectPrompt, picture: str) -> dict[str, Any]:
@@ -145,7 +146,8 @@ def _masks(model: MarkModel, embedding: Any, prompts: Sequence[ObjectPrompt], na
         decoded = dict(zip(boxed, answers, strict=True))
     masks = []
     for k, prompt in enumerate(prompts):
-        low, predicted_iou = decoded[k] if k in decoded else _by_points(model, embedding, prompt)
+        answer = decoded[k] if k in decoded else _by_points(model, embedding, prompt)
+        low, predicted_iou = answer
         full = model.upscale(low[None], embedding)[0]  # (H, W)
         masks.append(_mask(full, predicted_iou, prompt, name))
     return masks

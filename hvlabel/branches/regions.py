@@ -41,8 +41,10 @@ def multiscale_regions(image: np.ndarray, settings: RegionSettings, branch: Bran
                 area_px = int(region.sum())
                 if area_px > max_px:
                     continue
+                # specks of noise persist over all scales too: their area counts against them
                 score = label_persistence * area_px / (area_px + half_score_px)
-                masks.append(_mask(region, box, image.shape[:2], float(label_persistence), float(score), branch))
+                mask = _mask(region, box, image.shape[:2], float(label_persistence), float(score), branch)
+                masks.append(mask)
                 regions.append(region)
     rles = [mask.rle for mask in masks]
     kept, _ = mask_nms(rles, rank(masks), settings.nms_iou)
@@ -76,7 +78,8 @@ def _label_iou(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     n, m = first.max() + 1, second.max() + 1
     first_label = first.ravel().astype(np.int64)  # int64: n * m may exceed 32 bits
     pair = first_label * m + second.ravel()  # (px,) a number for each pair of labels
-    shared = np.bincount(pair, minlength=n * m).reshape(n, m)  # px
+    counts = np.bincount(pair, minlength=n * m)
+    shared = counts.reshape(n, m)  # px
     first_px = shared.sum(axis=1, keepdims=True)  # (n, 1); maps label every pixel, so sums are areas
     second_px = shared.sum(axis=0, keepdims=True)  # (1, m)
     union = first_px + second_px - shared

@@ -104,7 +104,8 @@ def _discovered(
 
     chosen = most_different(images, settings.key_frames)
     pictures = [as_picture(images[k]) for k in chosen]
-    return discover_objects(model, pictures, [frames[k] for k in chosen], settings)
+    of_pictures = [frames[k] for k in chosen]
+    return discover_objects(model, pictures, of_pictures, settings)
 
 
 def _linked(per_frame: Sequence[Sequence[Mask]], frames: Sequence[Frame], link_iou: float) -> list[Mask]:

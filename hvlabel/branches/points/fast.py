@@ -120,12 +120,14 @@ def _likely_stable(run: CropRun, points_xy: np.ndarray, batch_idx: np.ndarray) -
     covered_hw = model.covered_hw(masks.logits, run.embedding)
     rows, columns = (ceil(n) for n in covered_hw)
     # one row and column of the padding: upsampling may look at them
-    logits = masks.logits[:, : rows + 1, : columns + 1].float()
+    inside_and_next = masks.logits[:, : rows + 1, : columns + 1]
+    logits = inside_and_next.float()
     stability = np.ones(len(logits))
     if settings.stability_score_thresh > 0:
         inside = logits[:, :rows, :columns].contiguous()
         scores = stability_scores(inside, settings).to(logits.device)
-        likely = scores >= settings.stability_score_thresh - STABILITY_MARGIN
+        least = settings.stability_score_thresh - STABILITY_MARGIN
+        likely = scores >= least
         masks, logits = masks.take(likely), logits[likely]
         stability = scores[likely].cpu().numpy()
     above_0 = logits - settings.mask_threshold
@@ -151,7 +153,8 @@ def _unsuppressed(run: CropRun, draft: _Draft) -> Survivors:
             boxes = batch.boxes.float().numpy()
             fresh_idx = _not_copies(boxes, kept_boxes, threshold)
             kept_boxes = np.concatenate([kept_boxes, boxes[fresh_idx]])
-            fresh = batch.take(torch.tensor(fresh_idx, dtype=torch.long))  # long: the list may be empty
+            keep = torch.tensor(fresh_idx, dtype=torch.long)  # long: the list may be empty
+            fresh = batch.take(keep)
             survivors.extend(fresh.coded(run.crop))
             for box in boxes[fresh_idx]:
                 at_least = least_iou(box, draft.inner[waiting], draft.outer[waiting])
@@ -165,7 +168,8 @@ def _enlarged(run: CropRun, draft: _Draft, chosen_idx: np.ndarray) -> Iterator[F
 
     def enlarge(part: slice) -> FullSizeMasks:
         part_idx = chosen_idx[part]
-        masks = draft.masks.take(torch.from_numpy(part_idx).to(device))
+        on_device = torch.from_numpy(part_idx).to(device)
+        masks = draft.masks.take(on_device)
         return at_full_size(run, masks, draft.points_xy[part_idx])
 
     return run.in_batches(len(chosen_idx), "masks", enlarge)
