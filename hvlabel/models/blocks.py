@@ -135,10 +135,12 @@ class Block(nn.Module):
         w = self.window_px
         right, below = -width % w, -height % w
         x = F.pad(x, (0, 0, 0, right, 0, below))  # to whole windows; pads are given from the last axis backwards
-        rows, columns = x.shape[1] // w, x.shape[2] // w
+        rows = x.shape[1] // w
+        columns = x.shape[2] // w
         split = x.reshape(batch, rows, w, columns, w, dim)
         windows = split.transpose(2, 3)  # (B, rows, columns, w, w, D)
-        attended = self.attn(windows.reshape(-1, w, w, dim))
+        each_a_grid = windows.reshape(-1, w, w, dim)
+        attended = self.attn(each_a_grid)
         apart = attended.reshape(batch, rows, columns, w, w, dim)
         merged = apart.transpose(2, 3)  # (B, rows, w, columns, w, D)
         whole = merged.reshape(batch, rows * w, columns * w, dim)

@@ -109,8 +109,10 @@ class PromptEncoder(nn.Module):
         code = self._code(points_xy)
         kind = labels[..., None]  # (N, P, 1)
         code = torch.where(kind == -1, self.not_a_point_embed.weight, code)  # padding has no position
-        code = code + torch.where(kind == 0, self._label_embedding(0), 0.0)
-        return code + torch.where(kind == 1, self._label_embedding(1), 0.0)
+        of_background = torch.where(kind == 0, self._label_embedding(0), 0.0)
+        of_foreground = torch.where(kind == 1, self._label_embedding(1), 0.0)
+        code = code + of_background
+        return code + of_foreground
 
     def _label_embedding(self, kind: int) -> Tensor:
         """(1, D): 0 background point, 1 foreground point, 2 and 3 corners of a box."""
@@ -186,7 +188,8 @@ class TwoWayTransformer(nn.Module):
 
     def __init__(self, dim: int, num_heads: int, mlp_hidden: int, depth: int = 2) -> None:
         super().__init__()
-        self.layers = nn.ModuleList(TwoWayBlock(dim, num_heads, mlp_hidden, first=i == 0) for i in range(depth))
+        blocks = [TwoWayBlock(dim, num_heads, mlp_hidden, first=i == 0) for i in range(depth)]
+        self.layers = nn.ModuleList(blocks)
         self.final_attn_token_to_image = DownAttention(dim, num_heads, downsample=2)
         self.norm_final_attn = nn.LayerNorm(dim)
 

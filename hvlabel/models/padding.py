@@ -19,7 +19,8 @@ def fitted(image: Tensor, side_px: int) -> tuple[Tensor, tuple[int, int]]:
 
     image : (1, C, H, W)
     """
-    size = resized_hw(image.shape[2], image.shape[3], side_px)
+    height_px, width_px = image.shape[2:]
+    size = resized_hw(height_px, width_px, side_px)
     resized = F.interpolate(image, size=size, mode="bilinear", align_corners=False, antialias=True)
     return resized, size
 

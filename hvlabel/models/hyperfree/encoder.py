@@ -50,7 +50,9 @@ class ImageEncoder(nn.Module):
         out_dim: int,
     ) -> None:
         super().__init__()
-        self.grid, self.patch_px, self.embed_dim = image_size_px // patch_px, patch_px, embed_dim
+        self.grid = image_size_px // patch_px
+        self.patch_px = patch_px
+        self.embed_dim = embed_dim
         self.global_blocks, self.merge_blocks = global_blocks, merge_blocks
         self.recompute = False  # in training: blocks keep no activations and compute them again in the backward pass
         # the dictionary: one kernel per slot, of which a camera's bands choose theirs
@@ -114,11 +116,13 @@ class ImageEncoder(nn.Module):
         if channels.key_channels:  # a camera between 960 and 1230 nm has none, where the published code fails
             kernels = self.point_spectral_weight_bank_w[:, list(channels.key_slots)]
             of_keys = x[:, list(channels.key_channels)]
-            parts.append(F.conv2d(of_keys, kernels, self.point_spectral_weight_bank_b, stride=self.patch_px))
+            bias = self.point_spectral_weight_bank_b
+            parts.append(F.conv2d(of_keys, kernels, bias, stride=self.patch_px))
         if channels.cube_channels:
             kernels = self.block_spectral_weight_bank_w[:, list(channels.cube_slots)]
             of_cube = x[:, list(channels.cube_channels)]
-            parts.append(F.conv2d(of_cube, kernels, self.block_spectral_weight_bank_b, stride=self.patch_px))
+            bias = self.block_spectral_weight_bank_b
+            parts.append(F.conv2d(of_cube, kernels, bias, stride=self.patch_px))
         tokens = sum(parts[1:], parts[0])
         return tokens.permute(0, 2, 3, 1)
 

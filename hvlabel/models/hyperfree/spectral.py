@@ -55,7 +55,8 @@ def choose_channels(wavelengths_nm: Sequence[float], rng: random.Random | None =
     if len(centres_nm) >= HYPERSPECTRAL_BANDS:
         cube = match(centres_nm, CUBE_SLOTS_NM)
         if rng is not None and cube:
-            drawn = [rng.randint(0, len(cube) - 1) for _ in range(TRAINING_DRAWS)]
+            last = len(cube) - 1  # randint takes both ends in
+            drawn = [rng.randint(0, last) for _ in range(TRAINING_DRAWS)]
             cube = [cube[k] for k in sorted(drawn)]
         # after the draw: of the TRAINING_DRAWS pairs fewer may be left
         taken = {channel for channel, _ in key}

@@ -28,7 +28,8 @@ def grouped(values: np.ndarray, wavelengths_nm: Sequence[float]) -> tuple[np.nda
     """
     centres_nm = np.asarray(wavelengths_nm, np.float64)
     rising = np.argsort(centres_nm, kind="stable")
-    members = np.array_split(rising, min(MAX_GROUPS, len(rising)))
+    n_groups = min(MAX_GROUPS, len(rising))
+    members = np.array_split(rising, n_groups)
     means = [values[group].mean(axis=0, dtype=np.float32) for group in members]  # (H, W) each
     group_nm = [centres_nm[group].mean() for group in members]
     return np.stack(means), np.array(group_nm)
@@ -48,7 +49,8 @@ def conditioned(values: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
     length = values.square().sum(dim=1, keepdim=True).sqrt()  # (B, 1, H, W)
     middle = _median(length, inside)
 
-    direction = values / (length + DARK_SHARE * middle).clamp(min=tiny)
+    lifted = length + DARK_SHARE * middle
+    direction = values / lifted.clamp(min=tiny)
     mean = _sum(direction * inside) / n_inside
     direction = (direction - mean) * inside
     noise = _noise_variance(direction, inside)  # (B, G)

@@ -90,7 +90,8 @@ class SpectralPredictor(PaddedPredictor):
         # prompts are px of SAM's input, a whole multiple of the encoder's
         scale = self.side_px // self.network.image_encoder.topology.input_px
         original_hw = (image.shape[0], image.shape[1])
-        return PaddedEmbedding(features.float(), original_hw, (rows * scale, columns * scale))
+        resized_hw = (rows * scale, columns * scale)
+        return PaddedEmbedding(features.float(), original_hw, resized_hw)
 
     def prepare(self, image: np.ndarray, valid: np.ndarray | None = None) -> tuple[Inputs, tuple[int, int]]:
         """The network's input and the size of the image in it.
@@ -105,7 +106,8 @@ class SpectralPredictor(PaddedPredictor):
         side = self.network.image_encoder.topology.input_px
         device = next(self.network.parameters()).device
 
-        groups, centres_nm = grouped(image.transpose(2, 0, 1), self.wavelengths_nm)
+        by_band = image.transpose(2, 0, 1)  # (C, H, W)
+        groups, centres_nm = grouped(by_band, self.wavelengths_nm)
         whole = torch.from_numpy(groups).to(device)[None]  # (1, G, H, W)
         known = torch.ones(1, 1, *whole.shape[2:], device=device)  # (1, 1, H, W)
         if valid is not None:
@@ -121,7 +123,8 @@ class SpectralPredictor(PaddedPredictor):
 
         wavelengths_nm = torch.tensor(centres_nm, dtype=torch.float32, device=device)[None]  # (1, G)
         valid_px = padded(inside, side)[0] > 0  # (1, S, S)
-        return Inputs(padded(spectra, side), padded(light, side), valid_px, wavelengths_nm), size
+        inputs = Inputs(padded(spectra, side), padded(light, side), valid_px, wavelengths_nm)
+        return inputs, size
 
 
 def load_spectral(path: Path, sam: Sam) -> SpectralSam:

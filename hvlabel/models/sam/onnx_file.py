@@ -48,7 +48,8 @@ def read_graph(content: bytes) -> Graph:
     if not graphs:
         raise OnnxError("holds no graph")
     graph = _fields(graphs[0])
-    stored = [_tensor(part) for part in graph.get(GRAPH_INITIALIZER, [])]
+    initializers = graph.get(GRAPH_INITIALIZER, [])
+    stored = [_tensor(part) for part in initializers]
     tensors = {name: values for name, values in stored if values is not None}
     nodes = [_node(part) for part in graph.get(GRAPH_NODE, [])]
     return Graph(tuple(nodes), tensors)

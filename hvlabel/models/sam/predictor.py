@@ -84,7 +84,8 @@ def grey_levels(image: np.ndarray) -> np.ndarray:
         return image
     if not np.issubdtype(image.dtype, np.floating):
         raise PictureError(f"a picture of type {image.dtype}; expected uint8, or floats in [0, 1]")
-    low, high = float(image.min()), float(image.max())
+    low = float(image.min())
+    high = float(image.max())
     if not (low >= -FLOAT_TOL and high <= 1 + FLOAT_TOL):  # also false where a value is not a number
         raise PictureError(f"a float picture with values {low:g} to {high:g}; expected [0, 1], or uint8 grey levels")
     return np.asarray(image, np.float32) * np.float32(255)

@@ -163,7 +163,8 @@ class TokenBlock(nn.Module):
         super().__init__()
         hidden = EXPANSION * dim
         self.window_px, self.n_heads = window_px, dim // HEAD_DIM
-        self.norm1, self.norm2 = nn.LayerNorm(dim), nn.LayerNorm(dim)
+        self.norm1 = nn.LayerNorm(dim)
+        self.norm2 = nn.LayerNorm(dim)
         self.qkv = nn.Linear(dim, 3 * dim)
         self.proj = nn.Linear(dim, dim)
         self.local = nn.Conv2d(dim, dim, 3, padding=1, groups=dim)
@@ -196,7 +197,8 @@ class TokenBlock(nn.Module):
 
     def _everywhere(self, qkv: Tensor) -> Tensor:
         """(B, H, W, 3D) -> (B, H, W, D)."""
-        q = self._heads(qkv.flatten(1, 2))[0]
+        every = qkv.flatten(1, 2)  # (B, H*W, 3D)
+        q = self._heads(every)[0]
         planes = qkv.permute(0, 3, 1, 2)  # (B, 3D, H, W)
         pooled = F.avg_pool2d(planes, 2).permute(0, 2, 3, 1)  # (B, H/2, W/2, 3D)
         means = pooled.flatten(1, 2)  # (B, H*W/4, 3D); of their queries nothing is read

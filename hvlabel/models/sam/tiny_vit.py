@@ -152,7 +152,8 @@ class WindowAttention(nn.Module):
     def _attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """(n, heads, w*w, d) each -> the same shape."""
         # products by hand: for few tokens twice as fast as PyTorch's attention on CPUs
-        scores = (q * HEAD_DIM**-0.5) @ k.transpose(-1, -2)
+        scaled = q * HEAD_DIM**-0.5
+        scores = scaled @ k.transpose(-1, -2)  # (n, heads, w*w, w*w)
         scores += self.expanded_biases()
         return torch.softmax(scores, dim=-1) @ v
 
@@ -165,7 +166,8 @@ class WindowAttention(nn.Module):
 def offset_index(window: int) -> Tensor:
     """(w*w, w*w) int64: place in the bias table of the offset between two tokens, |rows| * w + |columns|."""
     token = torch.arange(window * window)
-    row, column = token.div(window, rounding_mode="floor"), token % window
+    row = token.div(window, rounding_mode="floor")
+    column = token % window
     rows_apart = (row[:, None] - row[None, :]).abs()
     columns_apart = (column[:, None] - column[None, :]).abs()
     return rows_apart * window + columns_apart
@@ -234,7 +236,9 @@ class PatchEmbed(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         half = DIMS[0] // 2
-        self.seq = nn.Sequential(Conv(3, half, 3, stride=2), nn.GELU(), Conv(half, DIMS[0], 3, stride=2))
+        to_half = Conv(3, half, 3, stride=2)
+        to_quarter = Conv(half, DIMS[0], 3, stride=2)
+        self.seq = nn.Sequential(to_half, nn.GELU(), to_quarter)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, H, W, 3) -> (B, H/4, W/4, C)."""

@@ -74,7 +74,8 @@ class MemoryNetwork:
         self.grid_hw = self.attention.grid_hw
         sparse, dense = _no_prompt(network)
         self.no_prompt = sparse[0]  # (P, C)
-        self.no_mask = dense.flatten(2).transpose(1, 2).to(dtype)  # (1, N, C)
+        no_mask = dense.flatten(2).transpose(1, 2)  # (1, N, C)
+        self.no_mask = no_mask.to(dtype)
         code_map = network.sam_prompt_encoder.get_dense_pe()[0]  # (C, g, g)
         self.code = code_map.flatten(1).T.to(dtype)  # (N, C)
 
@@ -83,7 +84,8 @@ class MemoryNetwork:
         image = features[-1]
         tokens = image.flatten(2).transpose(1, 2)  # (1, N, C)
         if self.attention.parts.pos_enc_at_input:
-            tokens = tokens + 0.1 * code.flatten(2).transpose(1, 2)  # the package's factor
+            of_tokens = code.flatten(2).transpose(1, 2)  # (1, N, C)
+            tokens = tokens + 0.1 * of_tokens  # the package's factor
         tokens, queries = self.attention.within_frame(tokens.to(self.dtype))
         finer = finer_cells(features[:-1], self.grid_hw, self.dtype)
         return FrameSide(tokens, queries, self.encoder.pixels(image), finer)

@@ -55,9 +55,12 @@ class MemoryAttention:
             exact = [RotaryAttention(layer.cross_attn_image, self.grid_hw, torch.float32) for layer in layers]
         place, age = _codes(network, self.grid_hw)
         # per layer: what a key owes to its place, (1, heads, N, d), and to its age, (ages, heads, N, d)
-        self._place = [a.rotated(a.keys(place)).to(dtype) for a in exact]
-        self._age = [a.rotated(a.keys(age, with_bias=False)).to(dtype) for a in exact]
-        kept_bytes = 2 * sum(p.numel() * p.element_size() for p in self._place)
+        of_place = [across.rotated(across.keys(place)) for across in exact]
+        of_age = [across.rotated(across.keys(age, with_bias=False)) for across in exact]
+        self._place = [keys.to(dtype) for keys in of_place]
+        self._age = [keys.to(dtype) for keys in of_age]
+        # a frame's keys are as large as what they owe to their place, and its values too
+        kept_bytes = 2 * sum(keys.numel() * keys.element_size() for keys in self._place)
         self._keeps_projections = kept_bytes <= MAX_KEPT_BYTES
 
     def within_frame(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
@@ -73,7 +76,8 @@ class MemoryAttention:
     def remembered(self, features: Tensor, pointer: Tensor) -> Remembered:
         """A frame from its memory features (B, mem, h, w) and its pointers (B, C)."""
         # rounded as in the package, which keeps its memory in bfloat16
-        tokens = features.to(torch.bfloat16).flatten(2).transpose(1, 2).contiguous()  # (B, N, mem)
+        rounded = features.to(torch.bfloat16).flatten(2)  # (B, mem, N)
+        tokens = rounded.transpose(1, 2).contiguous()  # (B, N, mem)
         layers = range(len(self._across)) if self._keeps_projections else ()
         projected = [self._projected(index, tokens) for index in layers]
         return Remembered(tokens, pointer, projected)
