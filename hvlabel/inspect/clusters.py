@@ -135,8 +135,9 @@ def _contingency(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     """(K, M) how many things are of which group in both."""
     _, rows = np.unique(first, return_inverse=True)
     _, columns = np.unique(second, return_inverse=True)
-    table = np.zeros((rows.max() + 1, columns.max() + 1))
-    np.add.at(table, (rows, columns), 1)
+    shape = (rows.max() + 1, columns.max() + 1)
+    table = np.zeros(shape)
+    np.add.at(table, (rows, columns), 1)  # a plain += would count a pair once, however often it comes
     return table
 
 

@@ -34,6 +34,11 @@ class ImageDifference(NamedTuple):
     n_lost: int
     n_new: int
 
+    @property
+    def n_changed(self) -> int:
+        """Masks without a counterpart, of either."""
+        return self.n_lost + self.n_new
+
 
 @dataclass
 class Comparison:
@@ -71,8 +76,11 @@ class Comparison:
         bins = [f"{low:g}-{high:g}" for low, high in pairwise(BINS)]
         counts = [str(n) for n in self.histogram()]
         lines += ["", "IoU of the kept masks:", "", markdown([bins, counts])]
-        changed = sorted(self.images, key=lambda image: -(image.n_lost + image.n_new))[:SHOWN_IMAGES]
-        rows = [[i.name, str(len(i.ious)), str(i.n_lost), str(i.n_new)] for i in changed if i.n_lost + i.n_new]
+        most_changed_first = sorted(self.images, key=lambda image: -image.n_changed)
+        rows = []
+        for image in most_changed_first[:SHOWN_IMAGES]:
+            if image.n_changed:
+                rows.append([image.name, str(len(image.ious)), str(image.n_lost), str(image.n_new)])
         if rows and len(self.images) > 1:
             lines += ["", markdown([["image", "kept", "only in A", "only in B"], *rows])]
         differing = [[name, str(first), str(second)] for name, (first, second) in sorted(self.settings.items())]
@@ -92,7 +100,8 @@ def compare_labels(first: Path | str, second: Path | str) -> Comparison:
     comparison.only_first = [name for name in ours if name not in theirs]
     comparison.only_second = [name for name in theirs if name not in ours]
     for name in both:
-        one, other = read_document(ours[name]), read_document(theirs[name])
+        one = read_document(ours[name])
+        other = read_document(theirs[name])
         comparison.images.append(difference(name, masks_of(one), masks_of(other)))
         if name == both[0]:  # all images of a run are made in one way
             comparison.settings = _differing(_compared(one), _compared(other))
@@ -118,7 +127,8 @@ def compare_settings(thing: Path | str, first: FusionSettings, second: FusionSet
             documents = [read_document(layout.masks(branch, dataset, image_id)) for branch in chosen]
             labels.append(fusion_entry(documents, settings, cube).fused())
         comparison.images.append(difference(f"{dataset}/{name.split('/')[-1]}", *labels))
-    comparison.settings = _differing(first.model_dump(mode="json"), second.model_dump(mode="json"))
+    as_json = [settings.model_dump(mode="json") for settings in (first, second)]
+    comparison.settings = _differing(*as_json)
     return comparison
 
 

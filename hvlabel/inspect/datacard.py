@@ -137,7 +137,11 @@ class DataCard:
 
     def _sections(self) -> dict[str, list[str]]:
         """Title -> lines."""
-        invented, unreadable, outside, sources, notes = [], [], [], [], []
+        invented: list[str] = []
+        unreadable: list[str] = []
+        outside: list[str] = []
+        sources: list[str] = []
+        notes: list[str] = []
         for card in self.cards:
             n_invented = card.centres["placeholder"]
             if n_invented:
@@ -149,9 +153,10 @@ class DataCard:
             if about.source:
                 sources.append(f"{card.title}: {about.source}")
             notes += [f"{card.title}: {note}" for note in about.notes]
+        equal = [" = ".join(group) for group in self.equal]
         return {
             "Invented band centres": invented,
-            "Equal images": [" = ".join(group) for group in self.equal],
+            "Equal images": equal,
             "Unreadable": unreadable,
             "Outside of the root": outside,
             "Sources": sources,
@@ -162,7 +167,10 @@ class DataCard:
 def data_card(config: Config, scan: Scan) -> DataCard:
     """Look into every image of a scan: headers, and one line of values; whole images only where that line is equal."""
     # demo scenes can be made at any time: nothing has to be known of what lies on the disk
-    cards = {name: Card(name, d.described(name)) for name, d in config.datasets.items() if not d.demo}
+    cards = {}
+    for name, dataset in config.datasets.items():
+        if not dataset.demo:
+            cards[name] = Card(name, dataset.described(name))
     for name, card in cards.items():
         dataset = config.datasets[name]
         if dataset.allow_outside and dataset.root:

@@ -60,9 +60,11 @@ def suppressed_picture(title: str, rgb: np.ndarray, origins: Origins, top: int) 
         chosen = MaskSet(masks.height_px, masks.width_px, chosen_masks)
         colours = [reason_colour(origins.lost[name, k].reason) for k in shown]
         title_of_branch = f"{name}: {len(lost)} of its masks are not in the label"
-        panels.append((title_of_branch, _filled(rgb, chosen, top, colours.__getitem__)))
+        filled = _filled(rgb, chosen, top, colours.__getitem__)
+        panels.append((title_of_branch, filled))
     figure = _panels([(title, rgb), *panels])
-    _legend(figure, [(reason_colour(reason), reason) for reason in REASON_COLOURS])
+    entries = [(reason_colour(reason), reason) for reason in REASON_COLOURS]
+    _legend(figure, entries)
     return _png(figure)
 
 
@@ -144,8 +146,10 @@ def _panels(panels: Sequence[tuple[str, np.ndarray]], extra_panels: int = 0) -> 
     columns = min(n, COLUMNS)
     rows = -(-n // columns)
     height, width = panels[0][1].shape[:2]
-    inches_high = min(10.0, max(2.0, PANEL_INCHES * height / width)) + TITLE_INCHES
-    figure = Figure(figsize=(PANEL_INCHES * columns, inches_high * rows), dpi=DPI, layout="constrained")
+    in_proportion = PANEL_INCHES * height / width
+    inches_high = min(10.0, max(2.0, in_proportion)) + TITLE_INCHES
+    size = (PANEL_INCHES * columns, inches_high * rows)
+    figure = Figure(figsize=size, dpi=DPI, layout="constrained")
     for k in range(n):
         axes = figure.add_subplot(rows, columns, k + 1)
         axes.tick_params(labelsize=7)  # px of the image, as `hvlabel why` asks for them

@@ -92,7 +92,8 @@ class LiveRun:
         self._lock = threading.Lock()
         of_shard: dict[tuple[str, str], set[str]] = {}
         for image in images:
-            of_shard.setdefault((image.dataset, image.shard), set()).add(image.image_id)
+            names = of_shard.setdefault((image.dataset, image.shard), set())
+            names.add(image.image_id)
         self._names = of_shard
         indexes = {layout.index(stage, *shard): (stage, *shard) for stage in STAGES for shard in of_shard}
         self._waiting: dict[Path, Shard] = {}

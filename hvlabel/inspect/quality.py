@@ -113,8 +113,8 @@ def warnings_of(labels: Sequence[LabelQuality], below: WarnBelow) -> list[str]:
     n_labels = Counter(label.dataset for label in labels)
     sentences = []
     for dataset in sorted(n_labels):
+        of_dataset = [label for label in labels if label.dataset == dataset]
         for name, limit in below.model_dump().items():
-            of_dataset = [label for label in labels if label.dataset == dataset]
             low = [label for label in of_dataset if getattr(label, name) < limit]
             if low:
                 lowest = min(low, key=lambda label: getattr(label, name))

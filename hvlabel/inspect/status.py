@@ -63,7 +63,8 @@ def progress_of(layout: Layout, now_s: float | None = None) -> list[Progress]:
             of_dataset = [image for image in rows if image.dataset == dataset]
             times_s = written_s(layout, stage, dataset)
             indexed = _indexed(layout, stage, dataset, {image.shard for image in of_dataset})
-            has_labels = layout.index("labels", dataset, rows[0].shard).parent.is_dir()
+            index_of_labels = layout.index("labels", dataset, rows[0].shard)
+            has_labels = index_of_labels.parent.is_dir()
             may_come = stage in ALWAYS and not has_labels  # else the labels were made without it
             if not may_come and not times_s and not indexed:
                 continue

@@ -64,7 +64,9 @@ def publish_all(layout: Layout, todo: Sequence[Work]) -> list[Made]:
     with tqdm(total=len(todo), desc="gallery", unit="image", disable=not sys.stderr.isatty()) as bar:
         # a page takes a second: what it was made from tells whether that is needed
         pages_kept = [work.with_page and _is_current(layout, work) for work in todo]
-        kept = [Made(work, _is_drawn(layout, work), is_kept) for work, is_kept in zip(todo, pages_kept, strict=True)]
+        kept = []
+        for work, is_kept in zip(todo, pages_kept, strict=True):
+            kept.append(Made(work, _is_drawn(layout, work), is_kept))
         missing = [one for one in kept if not one.has_thumbnail or one.has_page != one.work.with_page]
         bar.update(len(todo) - len(missing))
         # a page that is there is not made again only because its thumbnail is missing

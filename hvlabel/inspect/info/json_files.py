@@ -72,11 +72,12 @@ def _mask_info(path: Path, content: dict[str, Any]) -> Info:
     stage = provenance.get("stage")
     kinds = {"labels": "a label", "truth": "ground truth"}
     image = content["image"]
+    suppressed = Counter(loser.get("reason", "") for loser in content.get("suppressed", []))
     facts: dict[str, Any] = {
         "image": f"{image_name(content)}, {image.get('width')} x {image.get('height')} px (width x height)",
         "masks": len(content["annotations"]),
         **_numbers(content["annotations"]),
-        "suppressed": dict(Counter(s.get("reason", "") for s in content.get("suppressed", []))) or None,
+        "suppressed": dict(suppressed) or None,
         "share of the image": provenance.get("foreground_share"),
         "corrected": "by hand" if is_corrected(content) else None,
         **{name: provenance.get(name) for name in ORIGIN},
@@ -106,11 +107,8 @@ def _index_info(path: Path, content: dict[str, Any]) -> Info:
     except HvError as error:
         return Info(path, "the index of a shard", facts, str(error))
     states = Counter(entry.status for entry in entries.values())
-    facts |= {
-        "images": len(entries),
-        "states": dict(states),
-        "masks": sum(e.counts.get("masks", 0) for e in entries.values()),
-    }
+    n_masks = sum(entry.counts.get("masks", 0) for entry in entries.values())
+    facts |= {"images": len(entries), "states": dict(states), "masks": n_masks}
     failed = [f"{name}: {entry.reason}" for name, entry in entries.items() if entry.status != "ok"]
     facts["first failure"] = failed[0] if failed else None
     return Info(path, "the index of a shard", facts, "whole" if FIELD in content else "of a version without checksums")
