@@ -157,6 +157,7 @@ def _annotation(path: Path, k: int, given: Any, size: tuple[int, int]) -> dict[s
                 f"{path}: {name} of annotation {k} is {filled[name]!r}, expected a number; mend or remove it"
             )
     point = filled.get("point_coords") or [list(interior_point(decode(rle)))]
+    # what people wrote goes over the defaults, what follows from the mask over both
     return {
         **defaults,
         **filled,

@@ -56,7 +56,8 @@ def nested_copies(rles: Sequence[Rle], strengths: np.ndarray, least_iou: float) 
     copies: dict[int, tuple[int, float]] = {}
     for k in range(len(rles)):
         clearly_better = strengths[:k] * CLEARLY_WORSE > strengths[k]
-        rivals = np.flatnonzero(is_nested[k, :k] & clearly_better).tolist()
+        is_rival = is_nested[k, :k] & clearly_better  # (k,) only masks before this one are better
+        rivals = np.flatnonzero(is_rival).tolist()
         standing = [j for j in rivals if j not in copies]  # a copy makes nothing a copy
         if standing:
             winner = standing[0]
@@ -95,7 +96,8 @@ def mask_nms(
         union = area + area[i] - common
         # Areas are whole numbers: what is above the threshold as a quotient is at least the rounded product, so >=
         # loses no pair.
-        may_lose = waiting & (common >= iou_threshold * union) & (common > 0)
+        reaches = (common >= iou_threshold * union) & (common > 0)
+        may_lose = waiting & reaches
         candidates = np.flatnonzero(may_lose).tolist()
         candidate_rles = [rles[j] for j in candidates]
         exact = iou_matrix(candidate_rles, [rles[i]])  # (candidates, 1)

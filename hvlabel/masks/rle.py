@@ -71,7 +71,8 @@ def boxes_xywh(rles: Sequence[Rle]) -> np.ndarray:
     """(N, 4) float64 tight boxes x, y, width, height; width counts pixels (a one-pixel mask has width 1)."""
     if not rles:
         return np.zeros((0, 4))
-    return np.asarray(coco.toBbox(list(rles))).reshape(-1, 4)
+    boxes = np.asarray(coco.toBbox(list(rles)))
+    return boxes.reshape(-1, 4)
 
 
 def boxes_xyxy(rles: Sequence[Rle]) -> np.ndarray:
