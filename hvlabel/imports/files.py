@@ -49,7 +49,8 @@ def files_of(path: Path) -> list[Path]:
     """A file, or those of a folder and of the folders below it; MaskFileError if there is none."""
     if path.is_file():
         return [path]
-    readable = sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
+    below = path.rglob("*")
+    readable = sorted(p for p in below if p.suffix.lower() in SUFFIXES and p.is_file())
     # beside a label lies the picture of its image, which holds no masks
     files = [p for p in readable if p.suffix == ".json" or not p.with_suffix(".json").is_file()]
     if not files:
@@ -85,7 +86,8 @@ def drawn_images(path: Path) -> Iterator[DrawnImage]:
 
 def _coco(path: Path, content: dict[str, Any]) -> Iterator[DrawnImage]:
     try:
-        categories = {of["id"]: str(of["name"]) for of in content.get("categories", [])}
+        listed = content.get("categories", [])
+        categories = {of["id"]: str(of["name"]) for of in listed}
         # COCO lists annotations apart from images, in any order
         by_image: dict[Any, list[Any]] = defaultdict(list)
         for annotation in content["annotations"]:
@@ -94,7 +96,8 @@ def _coco(path: Path, content: dict[str, Any]) -> Iterator[DrawnImage]:
     except (TypeError, KeyError) as error:
         raise MaskFileError(f"{path}: damaged COCO ({type(error).__name__}: {error}); write it again") from error
     for drawn, image in images:
-        dataset, name = image.get("dataset"), image.get("name")
+        dataset = image.get("dataset")
+        name = image.get("name")
         own = f"{dataset}/{name}" if dataset and name else None  # as our exports say it
         names = _texts((own, image.get("file_name"), name))
         yield DrawnImage(names, _reader(path, image, drawn, categories))

@@ -120,7 +120,8 @@ def _write(
     if "georeference" in cube.attributes:
         provenance["georeference"] = cube.attributes["georeference"]
     mask_set = MaskSet(cube.height_px, cube.width_px, tuple(masks))
-    publish_bytes(target, dump_masks(mask_set, image.image_id, provenance, dataset=image.dataset))
+    content = dump_masks(mask_set, image.image_id, provenance, dataset=image.dataset)
+    publish_bytes(target, content)
     return len(masks)
 
 
