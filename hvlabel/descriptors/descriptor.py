@@ -96,6 +96,7 @@ class Descriptor(Form):
             change["every"] = every
         change_of_forms = _change_of_forms(wavelengths_nm, prompts)
         if change_of_forms:
+            # the main form is the descriptor itself
             other_forms = tuple(form.model_copy(update=change_of_forms) for form in self.other_forms)
             change |= {**change_of_forms, "other_forms": other_forms}
         return self.model_copy(update=change)
