@@ -47,12 +47,15 @@ class Holder:
     @classmethod
     def this(cls) -> Self:
         """The run of this process."""
-        now = datetime.now().astimezone().isoformat(sep=" ", timespec="seconds")
-        return cls(socket.gethostname(), _boot_id(), os.getpid(), _started(os.getpid()), now, os.getcwd())
+        pid = os.getpid()
+        now = datetime.now().astimezone()  # with its offset: people read it on other machines
+        since = now.isoformat(sep=" ", timespec="seconds")
+        return cls(socket.gethostname(), _boot_id(), pid, _started(pid), since, os.getcwd())
 
     def is_of_this_machine(self) -> bool:
         """Whether this machine can tell if it still runs."""
-        return self.host == socket.gethostname() or (self.boot != "" and self.boot == _boot_id())
+        has_same_boot = self.boot != "" and self.boot == _boot_id()
+        return self.host == socket.gethostname() or has_same_boot
 
     def __str__(self) -> str:
         return f"host {self.host}, process {self.pid}, since {self.since}, started in {self.folder}"
@@ -163,7 +166,8 @@ def _drop_locks(results: Path) -> int:
 def _read(file: int) -> Holder | None:
     """Who is written in the file; None for nobody, and for what a crash left half written."""
     try:
-        tree: dict[str, Any] = json.loads(os.pread(file, 1 << 16, 0))
+        content = os.pread(file, 1 << 16, 0)
+        tree: dict[str, Any] = json.loads(content)
         return Holder(**tree)
     except (ValueError, TypeError):
         return None
@@ -173,7 +177,8 @@ def _write(file: int, holder: Holder | None) -> None:
     """In place: a file that is replaced would not be the locked one any more."""
     os.ftruncate(file, 0)
     if holder is not None:
-        os.pwrite(file, json.dumps(asdict(holder)).encode(), 0)
+        content = json.dumps(asdict(holder))
+        os.pwrite(file, content.encode(), 0)
     os.fsync(file)
 
 

@@ -48,7 +48,8 @@ class Features:
             for column in _chunks_under(columns, width):
                 to_y, from_y = _common(rows, row, height)
                 to_x, from_x = _common(columns, column, width)
-                window[to_y, to_x] = self._chunk(row, column)[from_y, from_x]
+                chunk = self._chunk(row, column)
+                window[to_y, to_x] = chunk[from_y, from_x]
         return window
 
     def _chunk(self, row: int, column: int) -> np.ndarray:
@@ -56,11 +57,12 @@ class Features:
         path = self.path / f"features/c/{row}/{column}/0"
         try:
             stored = path.read_bytes()
-        except OSError:
+        except OSError:  # every chunk is written, also an empty one: what is not there is damage
             stored = b""
         content = stored[:-CRC_BYTES]
         checksum = int.from_bytes(stored[-CRC_BYTES:], "little")
-        is_whole = len(content) == VALUES.itemsize * math.prod(self.chunk_shape)
+        n_bytes = VALUES.itemsize * math.prod(self.chunk_shape)
+        is_whole = len(content) == n_bytes
         if not is_whole or google_crc32c.value(content) != checksum:
             raise CubeError(f"{path}: a chunk of teacher features is damaged; delete {self.path} and run again")
         return np.frombuffer(content, VALUES).reshape(self.chunk_shape)

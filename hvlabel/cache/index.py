@@ -109,7 +109,8 @@ def replace_entry(layout: Layout, stage: str, dataset: str, image_id: str, entry
     make_folder(lock.parent)
     with FileLock(lock):  # a job that walks the shard would write over it
         index = read_index(path)
-        changed = replace(index, images={**index.images, image_id: entry})
+        images = {**index.images, image_id: entry}  # in its old place: the order is the manifest's
+        changed = replace(index, images=images)
         publish_bytes(path, changed.to_json())
     return True
 
@@ -218,7 +219,8 @@ def _untruth(entries: dict[str, Entry] | ResultsError, folders: _Folders, retry_
     """Why an index is not true by itself, or None. entries: what it lists, or why it cannot be read."""
     if isinstance(entries, ResultsError):
         return str(entries)
-    failed = [entry for entry in entries.values() if entry.status == "failed" and (retry_all or not entry.is_final)]
+    all_failed = [entry for entry in entries.values() if entry.status == "failed"]
+    failed = [entry for entry in all_failed if retry_all or not entry.is_final]
     if failed:
         return f"{len(failed)} failed, e.g. {failed[0].reason}"
     # an image that failed has no output that could be gone
@@ -270,5 +272,6 @@ class _Folders:
         folder, _, name = path.rpartition("/")
         if folder not in self._names:
             where = self._root / folder
-            self._names[folder] = set(os.listdir(where)) if where.is_dir() else set()
+            names = os.listdir(where) if where.is_dir() else []
+            self._names[folder] = set(names)
         return name in self._names[folder]

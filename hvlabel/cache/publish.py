@@ -56,7 +56,7 @@ def publish_bytes(path: Path, content: bytes) -> None:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())  # else a crash may leave the new name with no content
-        temporary.replace(path)
+        temporary.replace(path)  # in one step: readers see the older content or this one
     except OSError as error:
         temporary.unlink(missing_ok=True)
         raise ResultsError(
@@ -67,6 +67,7 @@ def publish_bytes(path: Path, content: bytes) -> None:
 
 def publish_folder(temporary: Path, path: Path) -> None:
     """Move a finished folder (a Zarr group) into place; an older one of the same name is removed."""
+    # before the folder has its name: after a crash what has the name is whole
     for file in files_below(temporary):
         _sync(file)
     if path.exists():
