@@ -111,9 +111,10 @@ def compare(
         raise ConfigError("compare needs A B, or A with --settings twice: two settings over the masks of A")
     first = things[0]
     if given:
-        say(compare_settings(first, _fusion(given[0]), _fusion(given[1])).text())
+        comparison = compare_settings(first, _fusion(given[0]), _fusion(given[1]))
     else:
-        say(compare_labels(first, things[1]).text())
+        comparison = compare_labels(first, things[1])
+    say(comparison.text())
 
 
 @app.command()

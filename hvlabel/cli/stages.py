@@ -158,7 +158,8 @@ def segment(
         if reason:
             warn(f"no SAM, so regions: {reason}")
         return
-    _run_shard(BranchStage(Layout(results), runner, *_split(shard)), shard, results)
+    stage = BranchStage(Layout(results), runner, *_split(shard))
+    _run_shard(stage, shard, results)
 
 
 @app.command()
@@ -186,7 +187,8 @@ def teacher(
         rows, columns, channels = runner.write(cube, out)["shape"]
         say(f"{out}: {rows} x {columns} tokens of {channels} channels")
         return
-    _run_shard(TeacherStage(Layout(results), runner, *_split(shard)), shard, results)
+    stage = TeacherStage(Layout(results), runner, *_split(shard))
+    _run_shard(stage, shard, results)
 
 
 @app.command()
@@ -212,8 +214,10 @@ def fuse(
         return
     known = config_of(config) if settings is None else None  # the workflow names the branches in the settings
     if fusion.branches is None and known is not None:
-        fusion = fusion.model_copy(update={"branches": tuple(known.on(CORE_BRANCHES))})
-    _run_shard(FuseStage(Layout(results), fusion, *_split(shard)), shard, results)
+        branches = tuple(known.on(CORE_BRANCHES))
+        fusion = fusion.model_copy(update={"branches": branches})
+    stage = FuseStage(Layout(results), fusion, *_split(shard))
+    _run_shard(stage, shard, results)
 
 
 def _run_shard(stage: Stage, shard: str, results: Path) -> None:
@@ -225,7 +229,8 @@ def _run_shard(stage: Stage, shard: str, results: Path) -> None:
     images = [i for i in rows if (i.dataset, i.shard) == (dataset, number)]
     if not images:
         raise ConfigError(f"{layout.manifest}: no shard {shard!r}; run `hvlabel scan` first")
-    entries = run_shard(stage, images, layout, dataset, number).images.values()
+    index = run_shard(stage, images, layout, dataset, number)
+    entries = index.images.values()
     n_of = Counter(entry.status for entry in entries)
     n_made = sum(entry.made for entry in entries)
     say(
@@ -245,6 +250,7 @@ def _split(shard: str) -> tuple[str, str]:
 def _descriptor(name: str, path: Path) -> Descriptor:
     """Descriptor of a data set of the configuration at `path`, or one named or given by path."""
     config = load_config(path) if path.exists() else None
+    # a data set of one's own goes before a shipped descriptor of its name
     if config is not None and name in config.datasets:
         return _dataset_descriptor(name, config.datasets[name])
     return load_descriptor(name, name)
