@@ -58,7 +58,8 @@ def open_source(raw_path: Path, descriptor: Descriptor, settings: CubeSettings) 
     raw = open_raw(raw_path, form)
     companion = _companion(raw_path, form, settings)
     files = raw.files if companion is None else (*raw.files, companion)
-    return Source(raw_path, form, raw, companion, tuple(files), _stamps(files))
+    stamps = _stamps(files)
+    return Source(raw_path, form, raw, companion, tuple(files), stamps)
 
 
 def convert_source(
@@ -82,10 +83,11 @@ def convert_source(
             if hashing is not None:
                 digest = hashing.result()
         assert digest is not None  # given or hashed
+        origin = {"path": str(source.path), "sha256": digest, "files": source.stamps}
         attributes = {
             **facts,
             "key": key or _cube_key(digest, source.form, settings),
-            "source": {"path": str(source.path), "sha256": digest, "files": source.stamps},
+            "source": origin,
             "descriptor": json.loads(source.form.canonical()),
             "wavelength_confidence": confidence,
             "reader_version": READER_VERSION,

@@ -86,7 +86,7 @@ class FuseStage:
     def discard(self, image: Image) -> None:
         """An older label goes: the folder of labels is what is handed on."""
         path = self.layout.label(image.dataset, image.image_id)
-        keep_edit(path, self.layout)
+        keep_edit(path, self.layout)  # before it goes: it may hold the work of a person
         path.unlink(missing_ok=True)
         path.with_suffix(".png").unlink(missing_ok=True)
 
@@ -235,7 +235,7 @@ def _common_image(inputs: list[_Input]) -> str:
 
 def _origin(provenance: dict[str, Any]) -> dict[str, Any]:
     """What a label says about a branch. recipe: the same for all images whose masks were made in the same way."""
-    settings = json.dumps(provenance.get("settings"), sort_keys=True)
+    settings = json.dumps(provenance.get("settings"), sort_keys=True)  # their order is no part of a recipe
     remarks = {name: provenance[name] for name in REMARKS if provenance.get(name)}
     return {
         "backend": provenance.get("backend"),

@@ -45,6 +45,7 @@ def run_shard(stage: Stage, images: Sequence[Image], layout: Layout, dataset: st
             progress.step()
         progress.close()
         index = StageIndex(stage.name, dataset, shard, entries)
+        # last of all: the workflow takes the index for the shard's output
         publish_bytes(layout.index(stage.name, dataset, shard), index.to_json())
     return index
 
