@@ -67,7 +67,10 @@ def build(tree: Any, classes: Classes) -> Any:
     if not isinstance(tree, dict):
         return tree
     arguments = {name: build(part, classes) for name, part in tree.items() if name != TARGET}
-    return classes[tree[TARGET]](**arguments) if TARGET in tree else arguments
+    if TARGET not in tree:
+        return arguments
+    module = classes[tree[TARGET]]  # one of those: read_network has refused all others
+    return module(**arguments)
 
 
 class _References:

@@ -146,7 +146,8 @@ class MemoryNetwork:
         pointer_token = outputs[rows, first_mask + mask]  # (B, C)
         present = best[:, None] > 0  # always, unless the network predicts it
         if decoder.pred_obj_scores:
-            present = decoder.pred_obj_score_head(outputs[:, 0].float()) > 0
+            presence_tokens = outputs[:, 0].float()  # the head is float32, whatever the decoder is
+            present = decoder.pred_obj_score_head(presence_tokens) > 0
         return logits, pointer_token, present
 
 

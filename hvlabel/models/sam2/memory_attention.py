@@ -149,7 +149,8 @@ class MemoryAttention:
 
     def _projected(self, index: int, features: Tensor) -> KeysAndValues:
         """Keys and values of a layer for features (B, N, mem)."""
-        across, features = self._across[index], features.to(self.dtype)
+        across = self._across[index]
+        features = features.to(self.dtype)
         # the bias of the keys is in what they owe to their place
         keys = across.rotated(across.keys(features, with_bias=False))
         return keys.add_(self._place[index]), across.values(features)

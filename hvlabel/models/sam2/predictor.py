@@ -55,8 +55,10 @@ class Sam2Predictor:
             out = self.network.forward_image(x)
         # the last levels are those that the decoder reads; the package's own trunk may give more
         levels = self.network.num_feature_levels
-        features = [level.float() for level in out["backbone_fpn"][-levels:]]
-        codes = [code.float() for code in out["vision_pos_enc"][-levels:]]
+        read_levels = out["backbone_fpn"][-levels:]
+        read_codes = out["vision_pos_enc"][-levels:]
+        features = [level.float() for level in read_levels]
+        codes = [code.float() for code in read_codes]
         original_hw = (image.shape[0], image.shape[1])
         return Sam2Embedding(features, codes, original_hw)
 
@@ -151,7 +153,8 @@ class Sam2Predictor:
         """(1, D, g, g) features as the decoder takes them."""
         image = embedding.features[-1]
         if self.network.directly_add_no_mem_embed:
-            image = image + self.network.no_mem_embed.reshape(1, -1, 1, 1)  # "there is no memory"
+            no_memory = self.network.no_mem_embed.reshape(1, -1, 1, 1)
+            image = image + no_memory
         return image
 
     def _prompts(

@@ -45,7 +45,8 @@ def read_shared_image(attention: AttentionParts, coded_tokens: Tensor, shared: S
     together = queries.transpose(0, 1).reshape(h, b * t, d)
     scores = together @ shared.keys.transpose(1, 2) * d**-0.5  # (h, B*T, N)
     weights = torch.softmax(scores, dim=-1)
-    values = (weights @ shared.values).reshape(h, b, t, d)
+    by_head = weights @ shared.values  # (h, B*T, d)
+    values = by_head.reshape(h, b, t, d)
     return _merged(attention, values.transpose(0, 1))
 
 

@@ -57,8 +57,10 @@ def confident_masks(decoder: DecoderParts, side: ImageSide, sparse: Tensor, min_
     size = _prompts_at_once(decoder, side, sparse)
     parts = []
     for start in range(0, len(sparse), size):
-        batch = _confident_of_batch(decoder, side, sparse[start : start + size], size, min_iou)
-        parts.append(DecodedMasks(batch.logits, batch.iou, start + batch.prompt))
+        prompts = sparse[start : start + size]
+        batch = _confident_of_batch(decoder, side, prompts, size, min_iou)
+        prompt = start + batch.prompt  # of all prompts
+        parts.append(DecodedMasks(batch.logits, batch.iou, prompt))
     return DecodedMasks.joined(parts)
 
 
@@ -90,7 +92,8 @@ def best_mask(decoder: DecoderParts, side: ImageSide, sparse: Tensor) -> tuple[T
     outputs, first_mask = output_tokens(decoder)
     of_one_image = torch.cat([outputs, sparse.to(outputs.dtype)])  # (n + P, D)
     prompts = of_one_image.expand(len(side.image), -1, -1)
-    tokens, image = two_way(decoder.transformer, side, prompts, slice(0, len(outputs)))
+    kept = slice(0, len(outputs))  # the prompts' own tokens are not read again
+    tokens, image = two_way(decoder.transformer, side, prompts, kept)
     iou_tokens = tokens[:, first_mask - 1].float()
     iou = decoder.iou_prediction_head(iou_tokens)  # (B, 4)
     best = iou[:, 1:].argmax(dim=1) + 1  # mask 0 is the one for clear prompts

@@ -65,9 +65,11 @@ def _by_cell(features: Tensor, grid_hw: tuple[int, int]) -> Tensor:
 
 def _four_cells(conv: Convolution, x: Tensor) -> Tensor:
     """(U, n, D) through a transposed convolution -> (U, 4n, C): each token's four cells, row by row."""
-    weight = conv.weight.permute(2, 3, 1, 0).flatten(0, 2)  # (4C, D)
+    by_cell = conv.weight.permute(2, 3, 1, 0)  # (2, 2, C, D)
+    weight = by_cell.flatten(0, 2)  # (4C, D)
     products = F.linear(x, weight, conv.bias.repeat(4))
-    return products.unflatten(2, (4, -1)).flatten(1, 2)
+    cells = products.unflatten(2, (4, -1))  # (U, n, 4, C)
+    return cells.flatten(1, 2)
 
 
 def _normed(norm: ChannelNorm, x: Tensor) -> Tensor:
