@@ -168,8 +168,7 @@ class Cube:
     @cached_property
     def _is_dead(self) -> np.ndarray:
         """(C,) bool."""
-        bands = np.arange(self.shape[0])
-        return np.isin(bands, self.attributes.get("dead_bands", ()))
+        return np.isin(np.arange(self.shape[0]), self.attributes.get("dead_bands", ()))
 
     @property
     def _has_missing(self) -> bool:
@@ -179,10 +178,8 @@ class Cube:
         """Decode the chunks of a box into an array of its shape."""
         n_bands, side = self.shape[0], self.chunk_side_px
         _, rows, columns = box
-        grid_rows = self._chunks_on(rows)
-        grid_columns = self._chunks_on(columns)
-        lengths = self._index[slice(*grid_rows), slice(*grid_columns), 1]  # bytes
-        longest = int(lengths.max())
+        grid_rows, grid_columns = self._chunks_on(rows), self._chunks_on(columns)
+        longest = int(self._index[slice(*grid_rows), slice(*grid_columns), 1].max())
         if longest == chunk_file.ABSENT:
             raise CubeError(f"{self.path}: a chunk is missing; delete the cube and run again to convert it anew")
         places = list(product(range(*grid_rows), range(*grid_columns)))
@@ -199,9 +196,7 @@ class Cube:
         # and zeroed first
         memory = []
         for _ in range(n_workers):
-            encoded = np.empty(longest, np.uint8)
-            decoded = np.empty((n_bands, side, side), self.dtype)
-            memory.append((encoded, decoded))
+            memory.append((np.empty(longest, np.uint8), np.empty((n_bands, side, side), self.dtype)))
         if n_workers == 1:
             read_chunks(memory[0])
             return
@@ -229,8 +224,7 @@ class Cube:
         with (self.path / CHUNK_FILE).open("rb", buffering=0) as file:
             for row, column in todo:
                 offset, n_bytes = self._index[row, column].tolist()
-                target = stored.data[:n_bytes]
-                n_read = os.preadv(file.fileno(), [target], offset)
+                n_read = os.preadv(file.fileno(), [stored.data[:n_bytes]], offset)
                 chunk_file.decode(self.path, stored[:n_read], chunk)  # which notices a read that was cut short
                 rows_of_chunk, rows_of_box = self._overlap(row, rows)
                 columns_of_chunk, columns_of_box = self._overlap(column, columns)
@@ -241,11 +235,8 @@ class Cube:
         """What a chunk and a range of pixels share along an axis, in pixels of the chunk and of the range."""
         chunk_start = place * self.chunk_side_px
         start, stop = pixels
-        low = max(start, chunk_start)
-        high = min(stop, chunk_start + self.chunk_side_px)
-        of_chunk = slice(low - chunk_start, high - chunk_start)
-        of_range = slice(low - start, high - start)
-        return of_chunk, of_range
+        low, high = max(start, chunk_start), min(stop, chunk_start + self.chunk_side_px)
+        return slice(low - chunk_start, high - chunk_start), slice(low - start, high - start)
 
     def _layer(self, name: str, shape: tuple[int, ...], dtype: str) -> np.ndarray:
         """An array of the image's size; CubeError where it is none."""
