@@ -80,7 +80,8 @@ class FileArray(Cut):
         before = self.shape[:axis]
         after = self.shape[axis + 1 :]
         slab = empty_slab((*before, stop - start, *after), self.dtype, reuse)
-        content = slab.reshape(-1).view(np.uint8).data
+        in_bytes = slab.reshape(-1).view(np.uint8)
+        content = in_bytes.data
         # in the file the slab is one run of bytes per index of the axes before
         step_bytes = n_values(after) * self.dtype.itemsize
         run_bytes = (stop - start) * step_bytes
@@ -163,7 +164,8 @@ class Packed:
         promised = n_values(self.shape)
         done = 0
         for block in self.blocks():
-            values = np.ascontiguousarray(block, dtype=self.dtype).reshape(-1)
+            in_order = np.ascontiguousarray(block, dtype=self.dtype)
+            values = in_order.reshape(-1)
             done += values.size
             if done > promised:  # before the piece is kept: a hostile file must not fill memory or disk
                 raise RawFileError(f"{path}: more values than its header promises ({promised}); copy it again")
@@ -179,4 +181,5 @@ def empty_slab(shape: tuple[int, ...], dtype: np.dtype[Any], reuse: np.ndarray |
     size = n_values(shape)
     if reuse is None or reuse.size < size:  # the first slab, or the last one was thinner
         return np.empty(shape, dtype)
-    return reuse.reshape(-1)[:size].reshape(shape)
+    memory = reuse.reshape(-1)[:size]
+    return memory.reshape(shape)

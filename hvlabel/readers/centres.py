@@ -37,7 +37,8 @@ def wavelengths_of(
             f"{path}: the file names no wavelengths; give the {len(bands)} band centres as descriptor.wavelengths_nm"
         )
     # where only one of both gives centres, it counts whoever should go first
-    origin = form.wavelengths_first if form.wavelengths_first in candidates else next(iter(candidates))
+    only_one = next(iter(candidates))
+    origin = form.wavelengths_first if form.wavelengths_first in candidates else only_one
     chosen = candidates[origin]
     if len(chosen) != len(bands):
         raise _unequal(path, len(chosen), len(bands), stored)

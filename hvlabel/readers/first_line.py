@@ -11,7 +11,8 @@ from hvlabel.readers.refusals import one_sentence
 def first_line(raw: RawImage) -> np.ndarray:
     """(W,) values of the upright image's first row in its first band; little more of the file is read than it takes."""
     array, upright = raw.stored.array, raw.upright
-    rows, columns = upright.first_row(array.shape[upright.axis("x")])
+    n_columns = array.shape[upright.axis("x")]
+    rows, columns = upright.first_row(n_columns)
     where = {"c": raw.bands[:1], "y": rows, "x": columns}
     letter = _cheapest_cut(raw, is_row=len(rows) == 1)
     with one_sentence(raw.files[0]):

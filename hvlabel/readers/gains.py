@@ -43,7 +43,8 @@ def gains_of(path: Path, gain: Sequence[float] | None, offset: Sequence[float] |
 
 def _by_band(path: Path, name: str, given: Sequence[float] | None, neutral: float, n_bands: int) -> np.ndarray:
     """(C,) float64. neutral: what bands have where nothing is given."""
-    values = np.full(n_bands, neutral) if given is None else np.asarray(given, np.float64).ravel()
+    listed = [neutral] if given is None else given
+    values = np.asarray(listed, np.float64).ravel()
     if values.size == 1:  # for all bands
         values = np.full(n_bands, values[0])
     if values.size != n_bands:

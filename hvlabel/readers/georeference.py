@@ -81,7 +81,8 @@ def from_map_info(map_info: str | None, coordinate_system: str | None) -> Georef
     if not all(map(math.isfinite, numbers)) or 0 in (width, height):
         return None
     named = dict(word.lower().split("=", 1) for word in words if "=" in word)
-    angle = math.radians(_number(named.get("rotation")))
+    rotation = _number(named.get("rotation"))  # degrees
+    angle = math.radians(rotation)
     cosine, sine = math.cos(angle), math.sin(angle)
     a, b = width * cosine, height * sine
     d, e = width * sine, -height * cosine  # rows go down, y goes up
@@ -124,7 +125,9 @@ def _geotiff_transform(
         return None
     column, row, _, x, y, _ = (float(v) for v in tiepoint[:6])
     a, e = float(scale[0]), -float(scale[1])  # rows go down, y goes up
-    return a, 0.0, x - a * column, 0.0, e, y - e * row
+    corner_x = x - a * column
+    corner_y = y - e * row
+    return a, 0.0, corner_x, 0.0, e, corner_y
 
 
 def _envi_epsg(words: Sequence[str]) -> str | None:

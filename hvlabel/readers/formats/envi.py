@@ -96,7 +96,8 @@ def read(path: Path, form: Form) -> StoredArray:
 
 def look(path: Path) -> Look:
     """The header says all that a descriptor needs, but perhaps band centres."""
-    look = look_at_array(read(path, Form(container="envi")))
+    stored = read(path, Form(container="envi"))
+    look = look_at_array(stored)
     look.settings["files"] = "*.hdr"  # one name per image, whatever the data files are called
     return look
 
@@ -114,7 +115,8 @@ def recognises(path: Path, head: bytes) -> Certainty:
 
 def _layout(header: Header) -> _Layout:
     """RawFileError for whatever in it is missing, no number or not known."""
-    interleave = (header.text("interleave") or "").lower()
+    word = header.text("interleave") or ""
+    interleave = word.lower()
     if interleave not in INTERLEAVES:
         raise RawFileError(f"{header.path}: interleave is {interleave!r}, expected bsq, bil or bip; mend the header")
     axes, names = INTERLEAVES[interleave]
@@ -129,7 +131,8 @@ def _layout(header: Header) -> _Layout:
             f"{header.path}: data type {code} is not a real number type; expected one of {sorted(TYPE_CODES)}"
         )
     # 1 is most significant byte first; whatever else stands there passes for 0
-    order = ">" if header.integer("byte order", 0) == 1 else "<"
+    byte_order = header.integer("byte order", 0)
+    order = ">" if byte_order == 1 else "<"
     offset = header.integer("header offset", 0)
     if offset < 0 or header.integer("file compression", 0) != 0:
         raise RawFileError(f"{header.path}: a negative header offset or a compressed data file; export it uncompressed")
@@ -157,7 +160,8 @@ def _require_size(data_path: Path, header_path: Path, layout: _Layout) -> None:
 
 def _ignore_values(header: Header) -> tuple[float, ...]:
     """The number that the field begins with; words such as None stand for none."""
-    number = LEADING_NUMBER.match(header.text("data ignore value") or "")
+    text = header.text("data ignore value") or ""
+    number = LEADING_NUMBER.match(text)
     return () if number is None else (float(number[0]),)
 
 

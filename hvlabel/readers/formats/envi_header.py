@@ -39,7 +39,8 @@ class Header:
 
     def numbers(self, name: str) -> list[float] | None:
         """The numbers of a list; None if the header has no such field or an empty one. RawFileError for other words."""
-        words = re.split(r"[,\s]+", self.fields.get(name, ""))  # an empty word behind a last comma
+        text = self.fields.get(name, "")
+        words = re.split(r"[,\s]+", text)  # an empty word behind a last comma
         return [self._number(name, word) for word in words if word] or None
 
     def positive(self, name: str) -> float | None:

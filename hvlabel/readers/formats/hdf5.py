@@ -106,7 +106,8 @@ class _Tree:
 
     def take_attributes(self, owner: str, item: h5py.HLObject) -> None:
         """The vectors among an item's attributes."""
-        self.variables.update(of_attributes(owner, facts_of(_attributes(item))))
+        facts = facts_of(_attributes(item))
+        self.variables.update(of_attributes(owner, facts))
 
     def _take_data_set(self, name: str, item: h5py.Dataset) -> None:
         if item.shape is None:  # HDF5's empty data set

@@ -71,7 +71,8 @@ class Hdf5Array(Cut):
         """
         self._require_small_chunks(budget)
         # every thread holds an unpacked chunk
-        threads = min(budget.threads, budget.memory_bytes // 4 // self.chunk_bytes)
+        n_affordable = budget.memory_bytes // 4 // self.chunk_bytes
+        threads = min(budget.threads, n_affordable)
         array = replace(self, threads=max(1, threads))
         axis = slab_axis(array, budget.image_axes)
         if chunk_row_bytes(array, axis) <= budget.memory_bytes // 8:
@@ -99,7 +100,8 @@ class Hdf5Array(Cut):
         """Fill a slab chunk by chunk: read by one thread, since the library has one lock, unpacked by all."""
         starts = []  # the first chunk on each axis may begin before the box
         for (first, last), size in zip(box, self.chunk, strict=True):
-            starts.append(range(first // size * size, last, size))
+            begin = first // size * size
+            starts.append(range(begin, last, size))
         corners = itertools.product(*starts)
         place = partial(self._place, out, box, stored.fillvalue)
         with ThreadPoolExecutor(self.threads) as pool:

@@ -92,7 +92,8 @@ def look(path: Path) -> Look:
 
 def recognises(path: Path, head: bytes) -> Certainty:
     """By its suffix: the file begins with plain numbers."""
-    return Certainty.NAME if path.suffix.lower() == ".hsd" else Certainty.NONE
+    is_called_so = path.suffix.lower() == ".hsd"
+    return Certainty.NAME if is_called_so else Certainty.NONE
 
 
 def _require_size(path: Path, n_numbers: int) -> None:

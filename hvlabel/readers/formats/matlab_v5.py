@@ -46,7 +46,8 @@ def variables(path: Path) -> dict[str, Variable]:
         start = HEADER_BYTES
         while start + TAG_BYTES <= file_bytes:
             file.seek(start)
-            kind, n_bytes = np.frombuffer(file.read(TAG_BYTES), f"{order}u4").tolist()
+            tag = np.frombuffer(file.read(TAG_BYTES), f"{order}u4")
+            kind, n_bytes = tag.tolist()
             end = start + TAG_BYTES + n_bytes
             if kind not in (MATRIX, COMPRESSED) or end > file_bytes:
                 raise RawFileError(
@@ -84,7 +85,8 @@ def _is_v4(header: bytes) -> bool:
     if len(header) < 20:
         return False
     for order in "<>":
-        code, rows, columns, imaginary, name_bytes = np.frombuffer(header[:20], f"{order}i4").tolist()
+        numbers = np.frombuffer(header[:20], f"{order}i4")
+        code, rows, columns, imaginary, name_bytes = numbers.tolist()
         machine = code // 1000
         precision = code // 10 % 10
         matrix = code % 10
@@ -169,7 +171,8 @@ def _header(cursor: Cursor) -> _Header:
         raise RawFileError(
             f"{cursor.element.path}: a variable's header makes no sense; the file is damaged, copy it again"
         )
-    kind = CLASSES.get(int(flags[0]) & CLASS_MASK, "unknown")
+    class_code = int(flags[0]) & CLASS_MASK
+    kind = CLASSES.get(class_code, "unknown")
     holds_numbers = kind in NUMBERS and 0 not in shape
     # flags tell of numbers what their class does not
     if int(flags[0]) & COMPLEX_FLAG:
@@ -260,7 +263,8 @@ class _Matrix:
             source.skip(self.header.position)
             n_left = self.header.n_bytes  # without padding
             while n_left:
-                block = self.header.small[:n_left] or source.take(min(BLOCK_BYTES, n_left))
+                n_next = min(BLOCK_BYTES, n_left)
+                block = self.header.small[:n_left] or source.take(n_next)
                 if len(block) % stored.itemsize or not block:
                     raise RawFileError(
                         f"{path}: variable {self.name!r} ends early; the file is truncated, copy it again"

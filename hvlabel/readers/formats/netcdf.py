@@ -100,7 +100,8 @@ class _Records:
     def array(self, cube_shape: tuple[int, int, int]) -> Stored:
         """See Variable."""
         file_bytes = self.path.stat().st_size
-        require_plausible(self.path, f"variable {self.name!r}", self.shape, self.dtype.itemsize, file_bytes)
+        what = f"variable {self.name!r}"
+        require_plausible(self.path, what, self.shape, self.dtype.itemsize, file_bytes)
         if self.step == self.record_bytes or self.shape[0] == 1:  # in one piece: nothing lies between the records
             return FileArray(self.path, self.dtype, cube_shape, self.offset)
         return Packed(cube_shape, self.dtype, self.blocks)
@@ -137,7 +138,8 @@ def _offset(mapped: np.ndarray) -> int:
     buffer: Any = mapped
     while isinstance(buffer, np.ndarray):  # views of views, down to the mapping itself
         buffer = buffer.base
-    start = np.frombuffer(buffer, np.uint8).__array_interface__["data"][0]
+    whole = np.frombuffer(buffer, np.uint8)
+    start = whole.__array_interface__["data"][0]
     return mapped.__array_interface__["data"][0] - start
 
 

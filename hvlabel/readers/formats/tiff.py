@@ -75,7 +75,8 @@ def read(path: Path, form: Form) -> StoredArray:
 
 def look(path: Path) -> Look:
     """A TIFF file does not say which axis counts the bands."""
-    return look_at_array(read(path, Form(container="tiff")), knows_axes=False)
+    stored = read(path, Form(container="tiff"))
+    return look_at_array(stored, knows_axes=False)
 
 
 def recognises(path: Path, head: bytes) -> Certainty:
@@ -119,7 +120,7 @@ def _axes(form: Form, shape: tuple[int, int, int], centres: Centres | None) -> s
     counts = []
     known_nm = form.known_wavelengths_nm()
     if known_nm is not None:
-        counts.append(len(known_nm) + len(form.drop_bands))
+        counts.append(len(known_nm) + len(form.drop_bands))  # centres are of the bands that are kept
     if centres is not None:
         counts.append(len(centres.values))
     # the form's order first, so that it stays where it fits

@@ -105,13 +105,15 @@ def _stack_of_planes(path: Path, planes: Sequence[Any]) -> Stack:
 
 
 def _is_cube(series: Any) -> bool:
-    return _plane(series) is None and len(squeezed(tuple(series.shape))) == 3 and series.dtype is not None
+    shape = squeezed(tuple(series.shape))
+    return _plane(series) is None and len(shape) == 3 and series.dtype is not None
 
 
 def _plane(series: Any) -> tuple[int, int] | None:
     """(rows, columns) of a series that is one plane, however many axes of length one go before; None for others."""
     shape = tuple(int(n) for n in series.shape)
-    is_plane = series.axes.endswith("YX") and all(n == 1 for n in shape[:-2])
+    is_single = all(n == 1 for n in shape[:-2])
+    is_plane = series.axes.endswith("YX") and is_single
     return (shape[-2], shape[-1]) if is_plane else None
 
 

@@ -104,7 +104,8 @@ def _numbers(value: Any) -> tuple[float, ...] | None:
         return None
     if array.dtype.kind not in "uifb" or not 0 < array.size <= MAX_VALUES:
         return None
-    is_vector = array.ndim <= 1 or (array.ndim == 2 and 1 in array.shape)  # MATLAB's vectors have two axes
+    is_matlab_vector = array.ndim == 2 and 1 in array.shape  # those have two axes
+    is_vector = array.ndim <= 1 or is_matlab_vector
     return tuple(float(v) for v in array.ravel()) if is_vector else None
 
 
