@@ -176,7 +176,8 @@ def _statuses(path: Path, since_s: float) -> list[str] | None:
     try:
         if not _is_written(path, since_s):
             return None
-        return [entry.status for entry in read_index(path).images.values()]
+        entries = read_index(path).images.values()
+        return [entry.status for entry in entries]
     except (OSError, ResultsError):
         return None
 

@@ -47,7 +47,8 @@ def write_material_picture(layout: Layout, materials: Materials) -> None:
 
 def _painted(layout: Layout, materials: Materials, image: str) -> np.ndarray:
     """(H, W, 3) uint8 picture with every mask in the colour of its group, large ones below small ones."""
-    canvas = open_cube(layout.cube(materials.dataset, image)).rgb.astype(np.float32)
+    cube = open_cube(layout.cube(materials.dataset, image))
+    canvas = cube.rgb.astype(np.float32)
     masks = read_masks(layout.label(materials.dataset, image))
     largest_first = np.argsort(-areas(masks.rles), kind="stable").tolist()
     for k in largest_first:

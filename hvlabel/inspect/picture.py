@@ -30,7 +30,8 @@ def overlay(rgb: np.ndarray, masks: MaskSet, n_shown: int = SHOWN_MASKS) -> np.n
 
 def _drawn(rgb: np.ndarray, masks: Sequence[np.ndarray]) -> np.ndarray:
     """(H, W, 3) uint8 picture with (H, W) bool masks on it, each in the colour of its place among them."""
-    area_px = np.array([np.count_nonzero(mask) for mask in masks])
+    areas_px = [np.count_nonzero(mask) for mask in masks]
+    area_px = np.array(areas_px)
     largest_first = np.argsort(-area_px, kind="stable").tolist()
     canvas = rgb.astype(np.float32)
     for k in largest_first:
@@ -51,7 +52,8 @@ def picture(layout: Layout, dataset: str, image_id: str) -> np.ndarray:
 
     CubeError or MaskFileError if one of the files is missing or damaged.
     """
-    rgb = _fitted(open_cube(layout.cube(dataset, image_id)).rgb)
+    cube = open_cube(layout.cube(dataset, image_id))
+    rgb = _fitted(cube.rgb)
     panels = [_panel(rgb, f"{dataset}/{image_id}"[-CAPTION_CHARACTERS:])]
     document = read_document(layout.label(dataset, image_id))
     for branch in document["provenance"]["branches"]:

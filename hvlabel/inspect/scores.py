@@ -62,7 +62,8 @@ def score(pairs: Sequence[tuple[MaskSet, MaskSet]], n_proposals: int = 100) -> S
     shown = [overlap.max(axis=1, initial=0.0) for overlap in overlaps]  # per image (masks,)
     best = np.concatenate(of_objects)
     recall = best[:, None] >= IOU_THRESHOLDS  # (objects, thresholds)
-    spectral_only = np.concatenate([_spectral_only(truth) for _, truth in pairs])  # (objects,) bool
+    of_images = [_spectral_only(truth) for _, truth in pairs]
+    spectral_only = np.concatenate(of_images)  # (objects,) bool
     right = [iou >= RIGHT_IOU for iou in shown]
     ap, ap50 = average_precision(pairs, n_proposals)
     scores = np.array([mask.score for masks, _ in pairs for mask in masks.masks])
@@ -102,7 +103,8 @@ def calibration_curve(scores: np.ndarray, iou: np.ndarray) -> tuple[Bin, ...]:
 
 def _spectral_only(truth: MaskSet) -> np.ndarray:
     """(n_objects,) bool, whether only the spectrum shows an object."""
-    return np.array([m.extra["spectral_only"] for m in truth.masks], bool)
+    marks = [mask.extra["spectral_only"] for mask in truth.masks]
+    return np.array(marks, bool)
 
 
 def _share(values: np.ndarray) -> float:

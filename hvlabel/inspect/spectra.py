@@ -46,7 +46,8 @@ def mask_spectrum(cube: Cube, rle: Rle) -> MaskSpectrum:
     """The spectrum of one mask of a cube. Reads the chunks around the mask only."""
     whole = decode(rle)  # (H, W)
     x0, y0, x1, y1 = (int(v) for v in boxes_xyxy([rle])[0])
-    reach_px = ring_width_px(int(np.count_nonzero(whole)))
+    area_px = int(np.count_nonzero(whole))
+    reach_px = ring_width_px(area_px)
     rows = slice(max(0, y0 - reach_px), y1 + reach_px)
     columns = slice(max(0, x0 - reach_px), x1 + reach_px)
     inside = np.ascontiguousarray(whole[rows, columns])
@@ -54,7 +55,8 @@ def mask_spectrum(cube: Cube, rle: Rle) -> MaskSpectrum:
     if cube.valid is not None:
         inside = inside & cube.valid[rows, columns]
         ring &= cube.valid[rows, columns]
-    by_wavelength = cube.live_bands[np.argsort(cube.live_wavelengths_nm, kind="stable")]
+    rising = np.argsort(cube.live_wavelengths_nm, kind="stable")
+    by_wavelength = cube.live_bands[rising]
     values = cube.values(rows, columns)[by_wavelength]  # (L, h, w)
     mine = _spectrum(values, inside)
     around = _spectrum(values, ring)

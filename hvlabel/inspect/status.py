@@ -132,7 +132,8 @@ def _indexed(layout: Layout, stage: str, dataset: str, shards: set[str]) -> dict
         if not path.exists():
             continue
         try:
-            status |= {name: entry.status for name, entry in read_index(path).images.items()}
+            images = read_index(path).images
+            status |= {name: entry.status for name, entry in images.items()}
         except ResultsError:  # damaged: to be made again
             continue
     return status

@@ -52,7 +52,8 @@ def thumbnail(layout: Layout, dataset: str, image_id: str) -> np.ndarray:
 
     CubeError or MaskFileError if one of the files is missing or damaged.
     """
-    rgb = open_cube(layout.cube(dataset, image_id)).rgb
+    cube = open_cube(layout.cube(dataset, image_id))
+    rgb = cube.rgb
     masks = read_masks(layout.label(dataset, image_id))
     height, width = rgb.shape[:2]
     width_px = round(SIDE_PX * min(1, width / height)) or 1  # a very tall picture is at least a line

@@ -126,7 +126,10 @@ def _jobs(layout: Layout, rows: Sequence[Image]) -> Iterator[Job]:
     of_shard: dict[tuple[str, str], list[Image]] = {shard: [] for shard in shards}
     for image in rows:
         of_shard[image.dataset, image.shard].append(image)
-    ran = [stage for stage in STAGES if any(layout.index(stage, *shard).exists() for shard in shards)]
+    ran = []
+    for stage in STAGES:
+        if any(layout.index(stage, *shard).exists() for shard in shards):
+            ran.append(stage)
     # without a label to tell, every branch may still come; what labels were made without is off
     may_come = set() if "labels" in ran else set(STAGES) - set(SHOWN_WHERE_THEY_RAN)
     for stage in STAGES:
