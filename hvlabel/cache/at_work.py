@@ -48,7 +48,7 @@ class Holder:
     def this(cls) -> Self:
         """The run of this process."""
         pid = os.getpid()
-        now = datetime.now().astimezone()  # with its offset: people read it on other machines
+        now = datetime.now().astimezone()  # with its offset from UTC
         since = now.isoformat(sep=" ", timespec="seconds")
         return cls(socket.gethostname(), _boot_id(), pid, _started(pid), since, os.getcwd())
 

@@ -105,7 +105,7 @@ def _damage(path: Path, attributes: dict[str, Any], *, deep: bool) -> str | None
         if not file.is_file():
             return f"{name} is missing"
         n_bytes = file.stat().st_size
-        if n_bytes != size_bytes:  # before anything is read: most damage shows in the size
+        if n_bytes != size_bytes:  # nothing is read for this
             return f"{name} has {n_bytes} bytes instead of {size_bytes}"
         if deep and _crc32c(file) != checksum:
             return f"{name} was changed"

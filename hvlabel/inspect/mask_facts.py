@@ -91,5 +91,5 @@ def _about(mask: Mask) -> list[str]:
         expected += " (it lies outside of what the predictor knows)"
     area_px = int(areas([mask.rle])[0])
     of_class = f"; class {mask.extra['name']}" if "name" in mask.extra else ""
-    place = f"x {x0} to {x1 - 1}, y {y0} to {y1 - 1}"  # ends included, as people count
+    place = f"x {x0} to {x1 - 1}, y {y0} to {y1 - 1}"  # ends included
     return [f"{area_px} px, {place}; score {mask.score:.2f}{expected}{of_class}"]

@@ -134,7 +134,7 @@ def _mapped(layout: Layout, todo: Sequence[Work]) -> Iterator[Made]:
         # one at a time while there are pages, which take a hundred times as long as a thumbnail
         pages_first = sorted(range(len(todo)), key=lambda k: not todo[k].with_page)
         in_order: dict[int, Made] = {}
-        # several thumbnails at once, but eight portions for each process, so that none ends long before the others
+        # several thumbnails at once, in at least eight portions for each process
         chunk = max(1, min(16, len(todo) // (8 * n_processes)))
         with_pages, others = pages_first[:n_pages], pages_first[n_pages:]
         for numbers, size in ((with_pages, 1), (others, chunk)):
