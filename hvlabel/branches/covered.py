@@ -47,7 +47,9 @@ class CoveredPoints:
         rows = max(1, round(height * scale))
         columns = max(1, round(width * scale))
         self._raster_hw = (rows, columns)
-        small = cv2.resize(picture.astype(np.float32), (columns, rows), interpolation=cv2.INTER_AREA)
+        as_float = picture.astype(np.float32)
+        size = (columns, rows)  # OpenCV takes the width first
+        small = cv2.resize(as_float, size, interpolation=cv2.INTER_AREA)
         blurred = cv2.blur(small, (3, 3))  # so that the grain of one cell is no look
         self._look = blurred.reshape(rows * columns, -1)  # (cells, C)
         self._floor = LIKE_FLOOR * float(np.ptp(self._look))
@@ -81,12 +83,17 @@ class CoveredPoints:
         """Count the points inside (h, w) bool masks of the whole picture that look like the rest of the mask."""
         rows, columns = self._raster_hw
         for mask in masks:
-            small = cv2.resize(mask.view(np.uint8), (columns, rows), interpolation=cv2.INTER_NEAREST)
+            as_bytes = mask.view(np.uint8)  # OpenCV has no bool
+            # nearest: cells stay 0 or 1
+            small = cv2.resize(as_bytes, (columns, rows), interpolation=cv2.INTER_NEAREST)
             inside = small.ravel() > 0
             if not inside.any():
                 continue
             look = self._look[inside]
             tolerance = LIKE_DEVIATIONS * look.std(axis=0) + self._floor  # (C,)
-            distance = np.abs(self._look[self._cells] - look.mean(axis=0))  # (N, C)
-            alike = (distance <= tolerance).all(axis=1)
-            self.counts += times * (inside[self._cells] & alike)
+            mean = look.mean(axis=0)  # (C,)
+            under_points = self._look[self._cells]  # (N, C)
+            distance = np.abs(under_points - mean)
+            is_alike = (distance <= tolerance).all(axis=1)
+            is_covered = inside[self._cells] & is_alike  # (N,)
+            self.counts += times * is_covered

@@ -129,7 +129,9 @@ def _nearest(generated: Sequence[Mask], carried: Sequence[Mask], least_iou: floa
     """Per generated mask the carried one that it is another mask of; None where it shows a new object."""
     if not carried:
         return [None] * len(generated)
-    overlap = iou_matrix([mask.rle for mask in generated], [mask.rle for mask in carried])  # (generated, carried)
+    generated_rles = [mask.rle for mask in generated]
+    carried_rles = [mask.rle for mask in carried]
+    overlap = iou_matrix(generated_rles, carried_rles)  # (generated, carried)
     best = overlap.argmax(axis=1)
     nearest: list[Mask | None] = []
     for k, iou in zip(best, overlap, strict=True):
@@ -183,8 +185,10 @@ def _look(picture: np.ndarray) -> np.ndarray:
     scale = min(1.0, THUMBNAIL_PX / max(height, width))
     columns = max(1, round(width * scale))
     rows = max(1, round(height * scale))
-    thumbnail = cv2.resize(picture.astype(np.float32), (columns, rows), interpolation=cv2.INTER_AREA)
-    colours = thumbnail.reshape(-1, 3)
+    as_float = picture.astype(np.float32)
+    size = (columns, rows)  # OpenCV takes the width first
+    thumbnail = cv2.resize(as_float, size, interpolation=cv2.INTER_AREA)
+    colours = thumbnail.reshape(-1, 3)  # (px, 3)
     deviation = np.maximum(colours.std(axis=0), 1e-6)  # a channel of one value has none
     standardised = (colours - colours.mean(axis=0)) / deviation
     return standardised.ravel()

@@ -45,7 +45,8 @@ def generate_masks(
         picture = image[y0:y1, x0:x1]
         at_hand = layer == 0 and embedding is not None  # layer 0 is the whole image
         features = embedding if at_hand else model.embed(picture)
-        run = CropRun(model, features, CropBox(box, (height, width)), settings)
+        crop = CropBox(box, (height, width))
+        run = CropRun(model, features, crop, settings)
         survivors.extend(_of_crop(run, picture, layer, known))
     if len(crops) > 1:
         # of two masks of one object the smaller crop's is the finer
@@ -54,7 +55,8 @@ def generate_masks(
         survivors = survivors.suppressed(smaller_first, settings.crop_nms_thresh)
     if settings.min_mask_region_area:
         survivors = _without_small_regions(survivors, settings)
-    return [_mask(survivors, k, branch) for k in range(len(survivors.rles))]
+    n_left = len(survivors.rles)
+    return [_mask(survivors, k, branch) for k in range(n_left)]
 
 
 def point_grid(points_per_side: int) -> np.ndarray:
@@ -62,7 +64,8 @@ def point_grid(points_per_side: int) -> np.ndarray:
     offset = 1 / (2 * points_per_side)
     side = np.linspace(offset, 1 - offset, points_per_side)
     x, y = np.meshgrid(side, side)
-    return np.stack([x.ravel(), y.ravel()], axis=1)
+    grid = np.stack([x, y], axis=-1)  # (n, n, 2)
+    return grid.reshape(-1, 2)
 
 
 def crop_boxes(
@@ -74,8 +77,9 @@ def crop_boxes(
         n = 2**layer  # crops along a side
         overlap_px = int(overlap_ratio * min(height, width) * (2 / n))
         # n crops of which neighbours share overlap_px cover the side
-        crop_w = ceil((overlap_px * (n - 1) + width) / n)
-        crop_h = ceil((overlap_px * (n - 1) + height) / n)
+        shared_px = overlap_px * (n - 1)
+        crop_w = ceil((shared_px + width) / n)
+        crop_h = ceil((shared_px + height) / n)
         for i, j in product(range(n), range(n)):
             x0 = (crop_w - overlap_px) * i
             y0 = (crop_h - overlap_px) * j
@@ -111,7 +115,8 @@ def _without_small_regions(survivors: Survivors, settings: GeneratorSettings) ->
         unchanged.append(0.0 if changed else 1.0)
         if changed:
             survivors.rles[k] = encode(mask)
-            survivors.boxes[k] = outer_boxes(torch.from_numpy(mask)[None])[0]
+            alone = torch.from_numpy(mask)[None]  # (1, H, W)
+            survivors.boxes[k] = outer_boxes(alone)[0]
     threshold = max(settings.box_nms_thresh, settings.crop_nms_thresh)
     return survivors.suppressed(torch.tensor(unchanged), threshold)
 
@@ -127,19 +132,22 @@ def _drop_small(mask: np.ndarray, min_area: int, *, holes: bool) -> tuple[np.nda
     if holes:
         return mask | np.isin(labels, small), True
     large = np.flatnonzero(area >= min_area) + 1
-    kept = large if len(large) else [int(area.argmax()) + 1]
+    largest = int(area.argmax()) + 1
+    kept = large if len(large) else [largest]
     return np.isin(labels, kept), True
 
 
 def _mask(survivors: Survivors, k: int, branch: Branch) -> Mask:
     """The k-th of them."""
     x0, y0, x1, y1 = survivors.crops[k]
+    predicted_iou = survivors.iou[k]
+    score = min(1.0, max(0.0, predicted_iou))  # a network's prediction may lie outside [0, 1]
     return Mask(
         survivors.rles[k],
-        score=min(1.0, max(0.0, survivors.iou[k])),
+        score=score,
         branch=branch,
         point_xy=survivors.points[k],
-        predicted_iou=survivors.iou[k],
+        predicted_iou=predicted_iou,
         stability_score=survivors.stability[k],
         crop_box_xywh=(x0, y0, x1 - x0, y1 - y0),
     )

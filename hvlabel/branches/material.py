@@ -165,7 +165,8 @@ def composites(
         red = max(0, min(first, last - 2))  # back to where three are left
         green = min(red + 1, last)  # fewer than three in all: the last one again
         blue = min(red + 2, last)
-        planes = np.stack([components[:, :, k] for k in (red, green, blue)])  # (3, H, W)
+        channels = [components[:, :, k] for k in (red, green, blue)]
+        planes = np.stack(channels)  # (3, H, W)
         picture = as_picture(false_colour(planes, valid=valid))
         pictures.append(((red + 1, green + 1, blue + 1), picture))
     return pictures
@@ -186,22 +187,25 @@ def spectral_components(values: np.ndarray, n_components: int, valid: np.ndarray
     spectra = _of_unit_length(values.reshape(n_bands, -1), known)  # (C, N)
     spectra -= spectra[:, known].mean(axis=1, keepdims=True)
     image = spectra.reshape(len(spectra), height, width)
-    noise_variance, noise_axes = np.linalg.eigh(_noise_covariance(image, valid))
+    noise_covariance = _noise_covariance(image, valid)  # (C, C)
+    noise_variance, noise_axes = np.linalg.eigh(noise_covariance)
     whitening = noise_axes / np.sqrt(noise_variance)  # (C, C)
     whitened = whitening.T @ spectra  # (C, N), noise of variance 1 in every direction
-    of_known = whitened[:, known]
+    of_known = whitened[:, known]  # (C, n)
     covariance = of_known @ of_known.T / of_known.shape[1]
     ratio, axes = np.linalg.eigh(covariance)  # rising
-    ratio = ratio[::-1][:n_components]
-    axes = axes[:, ::-1][:, :n_components]
-    fourth_root = np.maximum(ratio, LEAST)[:, None] ** 0.25
+    ratio = ratio[::-1][:n_components]  # (D,) strongest first
+    axes = axes[:, ::-1][:, :n_components]  # (C, D)
+    positive = np.maximum(ratio, LEAST)[:, None]  # (D, 1)
+    fourth_root = positive**0.25
     components = (axes.T @ whitened) / fourth_root  # (D, N); of the deviation, a square root, a fourth root is left
     spread = float(np.percentile(np.abs(components[:, known]), 99))
     if valid is not None:
         components[:, ~valid.ravel()] = 0  # the middle value, below
     value_range = 2 * 2**0.5 * max(spread, LEAST)  # 99 % of the values come to lie within 0.5 +- 0.354
     scaled = components / value_range + 0.5
-    return np.ascontiguousarray(scaled.T.reshape(height, width, -1), dtype=np.float32)
+    upright = scaled.T.reshape(height, width, -1)  # (H, W, D)
+    return np.ascontiguousarray(upright, dtype=np.float32)
 
 
 def _of_unit_length(spectra: np.ndarray, known: np.ndarray | slice) -> np.ndarray:
@@ -213,7 +217,8 @@ def _of_unit_length(spectra: np.ndarray, known: np.ndarray | slice) -> np.ndarra
     wide = _fewer_bands(spectra).astype(np.float64)
     # divided in place: no second copy of a large cube
     if len(wide) == 1:
-        brightest = float(np.abs(wide[:, known]).max())
+        of_known = np.abs(wide[:, known])
+        brightest = float(of_known.max())
         wide /= max(brightest, tiny)
         return wide
     length = np.linalg.norm(wide, axis=0)  # (N,)

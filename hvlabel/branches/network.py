@@ -58,11 +58,13 @@ class BranchNetwork:
     ) -> None:
         if run is not None:
             torch.set_num_threads(run.threads)
-        device = choose_device(run.device if run is not None else "auto")
+        device_name = run.device if run is not None else "auto"
+        device = choose_device(device_name)
         half = settings.generator.wants_half and computes_in_bfloat16(device)
         self.precision = "bfloat16" if half else "float32"
         self.ceilings = Ceilings()
-        loaded = _load(weights, _Place(device, half, self.ceilings), settings)
+        place = _Place(device, half, self.ceilings)
+        loaded = _load(weights, place, settings)
         self.model: Any = loaded.model
         point_bytes = bytes_per_point(loaded.decoder, loaded.grid, loaded.side_px)
         sentence = plan_points(settings.generator.points_per_batch, point_bytes, device, self.ceilings)
@@ -152,8 +154,9 @@ def hyperfree_of(model: HyperFreeModel) -> HyperFree:
     """The network of the settings, in evaluation mode; WeightsError where its file is missing or does not fit."""
     path = model.path()
     if path is not None:
+        state = read_state_dict(path)
         return load_hyperfree(
-            read_state_dict(path),
+            state,
             image_size_px=model.image_size_px,
             merge_blocks=model.merge_blocks,
             decoder_heads=model.decoder_heads,

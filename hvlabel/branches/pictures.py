@@ -18,13 +18,17 @@ def scored(mask: Mask) -> Mask:
     """
     predicted_iou = min(1.0, max(0.0, mask.predicted_iou))  # which may exceed 1
     confidence = predicted_iou * mask.stability_score
-    return replace(mask, score=confidence * (1 - border_share(decode(mask.rle))))
+    inside = decode(mask.rle)  # (H, W)
+    off_border = 1 - border_share(inside)
+    return replace(mask, score=confidence * off_border)
 
 
 def border_share(mask: np.ndarray) -> float:
     """Share of the border pixels of an (H, W) bool mask that are foreground."""
     top, bottom = mask[0], mask[-1]
-    left, right = mask[1:-1, 0], mask[1:-1, -1]  # without the corners, which rows have
+    between = mask[1:-1]  # the corners count once, as ends of rows
+    left = between[:, 0]
+    right = between[:, -1]
     border = np.concatenate([top, bottom, left, right])
     return float(border.mean())
 
@@ -40,8 +44,10 @@ def links(per_picture: Sequence[Sequence[Mask]], link_iou: float) -> list[np.nda
     for a, b in combinations(range(n_pictures), 2):
         iou = iou_matrix(rles[a], rles[b])  # (N of a, N of b)
         # initial: a picture without masks confirms none
-        best_iou[a][b] = iou.max(axis=1, initial=0)
-        best_iou[b][a] = iou.max(axis=0, initial=0)
+        of_a = iou.max(axis=1, initial=0)
+        of_b = iou.max(axis=0, initial=0)
+        best_iou[a][b] = of_a
+        best_iou[b][a] = of_b
     for link in best_iou:
         link[link < link_iou] = 0
     return best_iou
@@ -56,7 +62,9 @@ def confirmed(per_picture: Sequence[Sequence[Mask]], link_iou: float) -> list[Ma
     for masks, link in zip(per_picture, links(per_picture, link_iou), strict=True):
         for mask, met in zip(masks, link.T, strict=True):  # met: (T,) of this mask
             # its own picture counts among the T: the mean is never below 1 / T
-            score = mask.score * (1 + float(met.mean())) / 2
-            extra = {**mask.extra, "confirmed": int(np.count_nonzero(met))}
+            mean_link = float(met.mean())
+            score = mask.score * (1 + mean_link) / 2
+            n_pictures = int(np.count_nonzero(met))
+            extra = {**mask.extra, "confirmed": n_pictures}
             pooled.append(replace(mask, score=score, extra=extra))
     return pooled

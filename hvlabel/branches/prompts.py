@@ -88,13 +88,16 @@ def run(cube: Cube, settings: PromptsSettings, model: MarkModel | None, prompts:
     in colours; the mask of the highest predicted IoU times stability stays, and its extra says of which picture it is.
     """
     if model is None:
-        return ranked([_as_drawn(prompt) for prompt in prompts], cube.height_px, cube.width_px)
+        as_drawn = [_as_drawn(prompt) for prompt in prompts]
+        return ranked(as_drawn, cube.height_px, cube.width_px)
     best: list[Mask | None] = [None] * len(prompts)
     if prompts:
         for name, picture in _pictures(cube, settings.n_composites):
             embedding = model.embed(picture)
             on_picture = _masks(model, embedding, prompts, name)
-            best = [_better(one, other) for one, other in zip(best, on_picture, strict=True)]
+            pairs = zip(best, on_picture, strict=True)
+            # the best so far first: of equal masks the RGB picture's stays
+            best = [_better(one, other) for one, other in pairs]
     drawn = [mask for mask in best if mask is not None]
     return ranked(drawn, cube.height_px, cube.width_px)
 
@@ -104,7 +107,8 @@ def _as_drawn(prompt: ObjectPrompt) -> Mask:
     drawn = prompt.drawn
     assert drawn is not None  # prompts are read with masks where nothing decodes them
     point_xy = interior_point(decode(drawn.rle))
-    return Mask(drawn.rle, drawn.score, branch="prompts", point_xy=point_xy, extra=_about(prompt, "drawn"))
+    about = _about(prompt, "drawn")
+    return Mask(drawn.rle, drawn.score, branch="prompts", point_xy=point_xy, extra=about)
 
 
 def _about(prompt: ObjectPrompt, picture: str) -> dict[str, Any]:
@@ -125,7 +129,8 @@ def _pictures(cube: Cube, n_composites: int) -> list[tuple[str, np.ndarray]]:
     pictures = [("rgb", cube.rgb)]
     if n_composites:
         for components, picture in composites(cube.live_values(), n_composites, cube.valid):
-            pictures.append(("components " + "-".join(map(str, components)), picture))
+            numbers = "-".join(map(str, components))
+            pictures.append((f"components {numbers}", picture))
     return pictures
 
 
@@ -137,10 +142,12 @@ def _masks(model: MarkModel, embedding: Any, prompts: Sequence[ObjectPrompt], na
     if boxed:
         boxes_xyxy = np.array([prompts[k].box_xyxy for k in boxed], float)
         logits, iou = model.decode_clear(embedding, boxes_xyxy)
-        decoded = dict(zip(boxed, zip(logits, iou.tolist(), strict=True), strict=True))
+        answers = zip(logits, iou.tolist(), strict=True)
+        decoded = dict(zip(boxed, answers, strict=True))
     masks = []
     for k, prompt in enumerate(prompts):
-        low, predicted_iou = decoded[k] if k in decoded else _by_points(model, embedding, prompt)
+        answer = decoded[k] if k in decoded else _by_points(model, embedding, prompt)
+        low, predicted_iou = answer
         full = model.upscale(low[None], embedding)[0]  # (H, W)
         masks.append(_mask(full, predicted_iou, prompt, name))
     return masks
@@ -164,11 +171,12 @@ def _mask(full: Tensor, predicted_iou: float, prompt: ObjectPrompt, name: str) -
         return None
     n_above = (full > STABILITY_OFFSET).sum()
     n_below = (full > -STABILITY_OFFSET).sum()  # px; at least as many as inside, so never 0
+    point_xy = prompt.points_xy[0] if prompt.points_xy else interior_point(inside)
     mask = Mask(
         encode(inside),
         score=0.0,  # until it is scored
         branch="prompts",
-        point_xy=prompt.points_xy[0] if prompt.points_xy else interior_point(inside),
+        point_xy=point_xy,
         predicted_iou=predicted_iou,
         stability_score=float(n_above / n_below),
         extra=_about(prompt, name),

@@ -58,10 +58,13 @@ def track_objects(
 
 def _uncovered(generated: list[Mask], tracked: list[Rle], settings: SequenceSettings) -> list[Mask]:
     """The best generated masks that no track covers on this frame."""
-    iou = iou_matrix([mask.rle for mask in generated], tracked)
+    generated_rles = [mask.rle for mask in generated]
+    iou = iou_matrix(generated_rles, tracked)  # (generated, tracked)
+    # initial: where nothing is tracked yet, nothing is covered
     covered = iou.max(axis=1, initial=0) >= settings.new_object_iou
     fresh = [mask for mask, is_covered in zip(generated, covered, strict=True) if not is_covered]
-    return [fresh[k] for k in rank(fresh)[: settings.max_objects]]
+    best_idx = rank(fresh)[: settings.max_objects]
+    return [fresh[k] for k in best_idx]
 
 
 def _carried(logits: Tensor, present: Tensor, settings: SequenceSettings) -> dict[int, tuple[np.ndarray, float]]:

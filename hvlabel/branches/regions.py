@@ -41,13 +41,16 @@ def multiscale_regions(image: np.ndarray, settings: RegionSettings, branch: Bran
                 area_px = int(region.sum())
                 if area_px > max_px:
                     continue
+                # specks of noise persist over all scales too: their area counts against them
                 score = label_persistence * area_px / (area_px + half_score_px)
-                masks.append(_mask(region, box, image.shape[:2], float(label_persistence), float(score), branch))
+                mask = _mask(region, box, image.shape[:2], float(label_persistence), float(score), branch)
+                masks.append(mask)
                 regions.append(region)
     rles = [mask.rle for mask in masks]
     kept, _ = mask_nms(rles, rank(masks), settings.nms_iou)
     # a point inside is searched for the survivors alone: it takes a distance transform
-    return [_with_point(masks[k], regions[k]) for k in kept[: settings.max_masks]]
+    best = kept[: settings.max_masks]
+    return [_with_point(masks[k], regions[k]) for k in best]
 
 
 def _labels(image: np.ndarray, scale: float, sigma_px: float, min_px: int) -> np.ndarray:
@@ -73,8 +76,10 @@ def _persistence(levels: Sequence[np.ndarray]) -> list[np.ndarray]:
 def _label_iou(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     """(n, m) float IoU of every label of one map with every label of another, from their contingency table."""
     n, m = first.max() + 1, second.max() + 1
-    pair = first.ravel().astype(np.int64) * m + second.ravel()  # int64: n * m may exceed 32 bits
-    shared = np.bincount(pair, minlength=n * m).reshape(n, m)  # px
+    first_label = first.ravel().astype(np.int64)  # int64: n * m may exceed 32 bits
+    pair = first_label * m + second.ravel()  # (px,) a number for each pair of labels
+    counts = np.bincount(pair, minlength=n * m)
+    shared = counts.reshape(n, m)  # px
     first_px = shared.sum(axis=1, keepdims=True)  # (n, 1); maps label every pixel, so sums are areas
     second_px = shared.sum(axis=0, keepdims=True)  # (1, m)
     union = first_px + second_px - shared
@@ -92,7 +97,8 @@ def _mask(
     """The mask; its point is the corner of its box until it has survived."""
     mask = np.zeros(shape, bool, order="F")  # as masks are encoded
     mask[box] = inside
-    corner = (float(box[1].start), float(box[0].start))
+    rows, columns = box
+    corner = (float(columns.start), float(rows.start))
     return Mask(encode(mask), score, branch, corner, predicted_iou=persistence, stability_score=persistence)
 
 

@@ -104,7 +104,8 @@ def _discovered(
 
     chosen = most_different(images, settings.key_frames)
     pictures = [as_picture(images[k]) for k in chosen]
-    return discover_objects(model, pictures, [frames[k] for k in chosen], settings)
+    of_pictures = [frames[k] for k in chosen]
+    return discover_objects(model, pictures, of_pictures, settings)
 
 
 def _linked(per_frame: Sequence[Sequence[Mask]], frames: Sequence[Frame], link_iou: float) -> list[Mask]:
@@ -113,7 +114,8 @@ def _linked(per_frame: Sequence[Sequence[Mask]], frames: Sequence[Frame], link_i
     for masks, frame, link in zip(per_frame, frames, links(per_frame, link_iou), strict=True):
         for mask, met in zip(masks, link.T, strict=True):  # met: (T,) of this mask
             stability = float(met.mean())
-            linked = [frames[t].index for t in np.flatnonzero(met).tolist()]
+            met_on = np.flatnonzero(met).tolist()
+            linked = [frames[t].index for t in met_on]
             placed = replace(
                 mask,
                 score=mask.score * stability,

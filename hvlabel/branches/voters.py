@@ -44,7 +44,8 @@ class RegionsSettings(BranchSettings):
 
     def takes_part(self, around: Surroundings) -> bool:
         """Where it is asked for, and beside SAM: among regions it would only agree with itself."""
-        return self.backend == "regions" or (self.backend == "auto" and around.beside_sam)
+        is_useful = self.backend == "auto" and around.beside_sam
+        return self.backend == "regions" or is_useful
 
     def resolved(self) -> Self:
         """The settings of a branch that runs."""

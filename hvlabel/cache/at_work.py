@@ -47,12 +47,15 @@ class Holder:
     @classmethod
     def this(cls) -> Self:
         """The run of this process."""
-        now = datetime.now().astimezone().isoformat(sep=" ", timespec="seconds")
-        return cls(socket.gethostname(), _boot_id(), os.getpid(), _started(os.getpid()), now, os.getcwd())
+        pid = os.getpid()
+        now = datetime.now().astimezone()  # with its offset from UTC
+        since = now.isoformat(sep=" ", timespec="seconds")
+        return cls(socket.gethostname(), _boot_id(), pid, _started(pid), since, os.getcwd())
 
     def is_of_this_machine(self) -> bool:
         """Whether this machine can tell if it still runs."""
-        return self.host == socket.gethostname() or (self.boot != "" and self.boot == _boot_id())
+        has_same_boot = self.boot != "" and self.boot == _boot_id()
+        return self.host == socket.gethostname() or has_same_boot
 
     def __str__(self) -> str:
         return f"host {self.host}, process {self.pid}, since {self.since}, started in {self.folder}"
@@ -151,8 +154,10 @@ def _drop_locks(results: Path) -> int:
     n_removed = 0
     for lock in sorted(SNAKEMAKE_LOCKS.glob("*.lock")):
         with contextlib.suppress(OSError):
-            names = lock.read_text(encoding="utf-8", errors="surrogateescape").split("\n")
-            if any(os.path.realpath(name).startswith(root + os.sep) for name in names if name):
+            text = lock.read_text(encoding="utf-8", errors="surrogateescape")  # names need not be Unicode
+            paths = [os.path.realpath(name) for name in text.split("\n") if name]
+            # with the separator: a lock of `results2` is none of `results`
+            if any(path.startswith(root + os.sep) for path in paths):
                 lock.unlink()
                 n_removed += 1
     return n_removed
@@ -161,7 +166,8 @@ def _drop_locks(results: Path) -> int:
 def _read(file: int) -> Holder | None:
     """Who is written in the file; None for nobody, and for what a crash left half written."""
     try:
-        tree: dict[str, Any] = json.loads(os.pread(file, 1 << 16, 0))
+        content = os.pread(file, 1 << 16, 0)
+        tree: dict[str, Any] = json.loads(content)
         return Holder(**tree)
     except (ValueError, TypeError):
         return None
@@ -171,7 +177,8 @@ def _write(file: int, holder: Holder | None) -> None:
     """In place: a file that is replaced would not be the locked one any more."""
     os.ftruncate(file, 0)
     if holder is not None:
-        os.pwrite(file, json.dumps(asdict(holder)).encode(), 0)
+        content = json.dumps(asdict(holder))
+        os.pwrite(file, content.encode(), 0)
     os.fsync(file)
 
 
@@ -198,4 +205,5 @@ def _started(pid: int) -> int:
     except OSError:
         return 0
     # the name, in brackets, may hold blanks and brackets: fields are counted behind it
-    return int(stat.rpartition(b")")[2].split()[19])
+    _, _, behind_name = stat.rpartition(b")")
+    return int(behind_name.split()[19])

@@ -40,13 +40,16 @@ class Features:
 
     def read(self, rows: slice, columns: slice) -> np.ndarray:
         """(h', w', D) float16 of a window inside the grid; CubeError on a damaged chunk."""
-        window = np.empty((rows.stop - rows.start, columns.stop - columns.start, self.shape[2]), np.float16)
+        n_rows = rows.stop - rows.start
+        n_columns = columns.stop - columns.start
+        window = np.empty((n_rows, n_columns, self.shape[2]), np.float16)
         height, width, _ = self.chunk_shape
         for row in _chunks_under(rows, height):
             for column in _chunks_under(columns, width):
                 to_y, from_y = _common(rows, row, height)
                 to_x, from_x = _common(columns, column, width)
-                window[to_y, to_x] = self._chunk(row, column)[from_y, from_x]
+                chunk = self._chunk(row, column)
+                window[to_y, to_x] = chunk[from_y, from_x]
         return window
 
     def _chunk(self, row: int, column: int) -> np.ndarray:
@@ -54,11 +57,12 @@ class Features:
         path = self.path / f"features/c/{row}/{column}/0"
         try:
             stored = path.read_bytes()
-        except OSError:
+        except OSError:  # every chunk is written, also an empty one: what is not there is damage
             stored = b""
         content = stored[:-CRC_BYTES]
         checksum = int.from_bytes(stored[-CRC_BYTES:], "little")
-        is_whole = len(content) == VALUES.itemsize * math.prod(self.chunk_shape)
+        n_bytes = VALUES.itemsize * math.prod(self.chunk_shape)
+        is_whole = len(content) == n_bytes
         if not is_whole or google_crc32c.value(content) != checksum:
             raise CubeError(f"{path}: a chunk of teacher features is damaged; delete {self.path} and run again")
         return np.frombuffer(content, VALUES).reshape(self.chunk_shape)
@@ -74,7 +78,9 @@ def _common(window: slice, chunk: int, side: int) -> tuple[slice, slice]:
     first = chunk * side
     start = max(window.start, first)
     stop = min(window.stop, first + side)
-    return slice(start - window.start, stop - window.start), slice(start - first, stop - first)
+    in_window = slice(start - window.start, stop - window.start)
+    in_chunk = slice(start - first, stop - first)
+    return in_window, in_chunk
 
 
 def write_features(path: Path, values: np.ndarray, attributes: dict[str, Any]) -> None:
@@ -121,4 +127,5 @@ def open_features(path: Path | str) -> Features:
 def _encode(chunk: np.ndarray) -> bytes:
     """A chunk's bytes and their CRC32C."""
     content = chunk.tobytes()
-    return content + google_crc32c.value(content).to_bytes(CRC_BYTES, "little")
+    checksum = google_crc32c.value(content)
+    return content + checksum.to_bytes(CRC_BYTES, "little")

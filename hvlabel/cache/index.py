@@ -38,7 +38,7 @@ class Entry:
     counts  : what to show in tables (masks, bands, ...)
     reason  : one sentence for failed and skipped images
     made    : whether this walk made it; False: it was valid already
-    cause   : of a failure; "" in indexes from before it was told, which counts as input
+    cause   : of a failure; "" in indexes from before it was recorded, which counts as input
     """
 
     status: Status
@@ -70,7 +70,9 @@ class StageIndex:
         lines = [f"  {json.dumps(name)}: {json.dumps(asdict(entry))}" for name, entry in self.images.items()]
         images = ",\n".join(lines)
         head = json.dumps({"stage": self.stage, "dataset": self.dataset, "shard": self.shard, FIELD: BLANK})
-        return stamped(f'{head[:-1]}, "images": {{\n{images}\n}}}}\n'.encode())
+        opened = head[:-1]  # without its closing bracket: the images come last
+        text = f'{opened}, "images": {{\n{images}\n}}}}\n'
+        return stamped(text.encode())
 
 
 def read_index(path: Path | str) -> StageIndex:
@@ -96,7 +98,8 @@ def read_index(path: Path | str) -> StageIndex:
 def replace_entry(layout: Layout, stage: str, dataset: str, image_id: str, entry: Entry) -> bool:
     """Put an entry in place of an image's older one, under the shard's lock; False if there is none."""
     rows = read_manifest(layout.manifest)
-    shard = next((i.shard for i in rows if (i.dataset, i.image_id) == (dataset, image_id)), None)
+    shards = (i.shard for i in rows if (i.dataset, i.image_id) == (dataset, image_id))
+    shard = next(shards, None)  # an image of another run has none
     if shard is None:
         return False
     path = layout.index(stage, dataset, shard)
@@ -106,14 +109,16 @@ def replace_entry(layout: Layout, stage: str, dataset: str, image_id: str, entry
     make_folder(lock.parent)
     with FileLock(lock):  # a job that walks the shard would write over it
         index = read_index(path)
-        changed = replace(index, images={**index.images, image_id: entry})
+        images = {**index.images, image_id: entry}  # in its old place: the order is the manifest's
+        changed = replace(index, images=images)
         publish_bytes(path, changed.to_json())
     return True
 
 
 def shards_of(layout: Layout) -> list[tuple[str, str]]:
     """Data set and shard of all images of the manifest, in its order."""
-    return list(dict.fromkeys((i.dataset, i.shard) for i in read_manifest(layout.manifest)))
+    rows = read_manifest(layout.manifest)
+    return list(dict.fromkeys((i.dataset, i.shard) for i in rows))
 
 
 def all_indexes(layout: Layout, stage: str) -> Iterator[StageIndex]:
@@ -127,7 +132,8 @@ def all_indexes(layout: Layout, stage: str) -> Iterator[StageIndex]:
 def publish_scan(layout: Layout, scan: Scan) -> None:
     """Write the manifest, and the sentences about data sets without images that the report lists."""
     publish_bytes(layout.manifest, scan.table().encode())
-    publish_bytes(layout.problems, "".join(f"{p}\n" for p in scan.problems).encode())
+    text = "".join(f"{problem}\n" for problem in scan.problems)
+    publish_bytes(layout.problems, text.encode())  # also where there are none: those of an older scan go
 
 
 def read_problems(layout: Layout) -> list[str]:
@@ -213,7 +219,8 @@ def _untruth(entries: dict[str, Entry] | ResultsError, folders: _Folders, retry_
     """Why an index is not true by itself, or None. entries: what it lists, or why it cannot be read."""
     if isinstance(entries, ResultsError):
         return str(entries)
-    failed = [entry for entry in entries.values() if entry.status == "failed" and (retry_all or not entry.is_final)]
+    all_failed = [entry for entry in entries.values() if entry.status == "failed"]
+    failed = [entry for entry in all_failed if retry_all or not entry.is_final]
     if failed:
         return f"{len(failed)} failed, e.g. {failed[0].reason}"
     # an image that failed has no output that could be gone
@@ -265,5 +272,6 @@ class _Folders:
         folder, _, name = path.rpartition("/")
         if folder not in self._names:
             where = self._root / folder
-            self._names[folder] = set(os.listdir(where)) if where.is_dir() else set()
+            names = os.listdir(where) if where.is_dir() else []
+            self._names[folder] = set(names)
         return name in self._names[folder]

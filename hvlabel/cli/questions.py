@@ -77,8 +77,10 @@ def _show_mask(title: str, cube: Cube, origins: Origins, branch: str | None, num
     facts.append(spectrum_sentence(spectrum))
     unit = str(cube.attributes.get("unit") or "value")
     heading = f"mask {number} of {whose}"
-    publish_bytes(target, mask_picture(heading, cube.rgb, chosen, spectrum, unit, facts))
-    say("\n".join([heading, *facts, "", markdown(spectrum_table(spectrum)), str(target)]))
+    content = mask_picture(heading, cube.rgb, chosen, spectrum, unit, facts)
+    publish_bytes(target, content)
+    table = markdown(spectrum_table(spectrum))
+    say("\n".join([heading, *facts, "", table, str(target)]))
 
 
 @app.command()
@@ -109,9 +111,10 @@ def compare(
         raise ConfigError("compare needs A B, or A with --settings twice: two settings over the masks of A")
     first = things[0]
     if given:
-        say(compare_settings(first, _fusion(given[0]), _fusion(given[1])).text())
+        comparison = compare_settings(first, _fusion(given[0]), _fusion(given[1]))
     else:
-        say(compare_labels(first, things[1]).text())
+        comparison = compare_labels(first, things[1])
+    say(comparison.text())
 
 
 @app.command()
@@ -124,7 +127,8 @@ def why(
     from hvlabel.inspect.why import why as reasons
 
     row = image_called(image, results)
-    say("\n".join(reasons(Layout(results), row.dataset, row.image_id, _pixel(pixel))))
+    sentences = reasons(Layout(results), row.dataset, row.image_id, _pixel(pixel))
+    say("\n".join(sentences))
 
 
 def _pixel(text: str) -> tuple[int, int]:

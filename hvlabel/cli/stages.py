@@ -52,7 +52,8 @@ def scenes(
 
     layout = Layout(results)
     n = write_scenes(dataset, parse_stage(Dataset, source), results)
-    publish_bytes(layout.scenes_index(dataset), json.dumps({"dataset": dataset, "scenes": n}).encode())
+    index = json.dumps({"dataset": dataset, "scenes": n})
+    publish_bytes(layout.scenes_index(dataset), index.encode())
     say(f"{n} scenes of {dataset} in {layout.demo(dataset)}")
 
 
@@ -114,7 +115,8 @@ def convert(
     name, _ = _split(shard)
     given = parse_stage(Dataset, source) if source else None
     descriptor = _descriptor(name, config) if given is None else _dataset_descriptor(name, given)
-    _run_shard(CubeStage(Layout(results), descriptor, cube_settings, threads), shard, results)
+    stage = CubeStage(Layout(results), descriptor, cube_settings, threads)
+    _run_shard(stage, shard, results)
 
 
 @app.command()
@@ -145,7 +147,8 @@ def segment(
     if drawn is not None and (not reads_prompts or shard is not None or (boxes and points)):
         raise ConfigError("one of --boxes FILE and --points FILE goes with: segment prompts CUBE.zarr OUT.json")
     branch_settings = branch_settings_of(branch, settings, config)
-    runner = BranchRunner(branch, branch_settings, settings_of(RunSettings, "run", run, config))
+    run_settings = settings_of(RunSettings, "run", run, config)
+    runner = BranchRunner(branch, branch_settings, run_settings)
     if shard is None:
         if cube is None or out is None:
             raise ConfigError(f"segment {branch} needs CUBE.zarr OUT.json, or --shard DATASET/SHARD")
@@ -155,7 +158,8 @@ def segment(
         if reason:
             warn(f"no SAM, so regions: {reason}")
         return
-    _run_shard(BranchStage(Layout(results), runner, *_split(shard)), shard, results)
+    stage = BranchStage(Layout(results), runner, *_split(shard))
+    _run_shard(stage, shard, results)
 
 
 @app.command()
@@ -175,14 +179,16 @@ def teacher(
 
     run_settings = settings_of(RunSettings, "run", run, config)
     torch.set_num_threads(run_settings.threads)
-    runner = TeacherRunner(settings_of(TeacherSettings, "teacher", settings, config), run_settings.device)
+    teacher_settings = settings_of(TeacherSettings, "teacher", settings, config)
+    runner = TeacherRunner(teacher_settings, run_settings.device)
     if shard is None:
         if cube is None or out is None:
             raise ConfigError("teacher needs CUBE.zarr OUT.zarr, or --shard DATASET/SHARD")
-        h, w, d = runner.write(cube, out)["shape"]
-        say(f"{out}: {h} x {w} tokens of {d} channels")
+        rows, columns, channels = runner.write(cube, out)["shape"]
+        say(f"{out}: {rows} x {columns} tokens of {channels} channels")
         return
-    _run_shard(TeacherStage(Layout(results), runner, *_split(shard)), shard, results)
+    stage = TeacherStage(Layout(results), runner, *_split(shard))
+    _run_shard(stage, shard, results)
 
 
 @app.command()
@@ -208,8 +214,10 @@ def fuse(
         return
     known = config_of(config) if settings is None else None  # the workflow names the branches in the settings
     if fusion.branches is None and known is not None:
-        fusion = fusion.model_copy(update={"branches": tuple(known.on(CORE_BRANCHES))})
-    _run_shard(FuseStage(Layout(results), fusion, *_split(shard)), shard, results)
+        branches = tuple(known.on(CORE_BRANCHES))
+        fusion = fusion.model_copy(update={"branches": branches})
+    stage = FuseStage(Layout(results), fusion, *_split(shard))
+    _run_shard(stage, shard, results)
 
 
 def _run_shard(stage: Stage, shard: str, results: Path) -> None:
@@ -217,10 +225,12 @@ def _run_shard(stage: Stage, shard: str, results: Path) -> None:
 
     layout = Layout(results)
     dataset, number = _split(shard)
-    images = [i for i in read_manifest(layout.manifest) if (i.dataset, i.shard) == (dataset, number)]
+    rows = read_manifest(layout.manifest)
+    images = [i for i in rows if (i.dataset, i.shard) == (dataset, number)]
     if not images:
         raise ConfigError(f"{layout.manifest}: no shard {shard!r}; run `hvlabel scan` first")
-    entries = run_shard(stage, images, layout, dataset, number).images.values()
+    index = run_shard(stage, images, layout, dataset, number)
+    entries = index.images.values()
     n_of = Counter(entry.status for entry in entries)
     n_made = sum(entry.made for entry in entries)
     say(
@@ -240,6 +250,7 @@ def _split(shard: str) -> tuple[str, str]:
 def _descriptor(name: str, path: Path) -> Descriptor:
     """Descriptor of a data set of the configuration at `path`, or one named or given by path."""
     config = load_config(path) if path.exists() else None
+    # a data set of one's own goes before a shipped descriptor of its name
     if config is not None and name in config.datasets:
         return _dataset_descriptor(name, config.datasets[name])
     return load_descriptor(name, name)

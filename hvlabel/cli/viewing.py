@@ -26,7 +26,8 @@ def view(
 
     row = image_called(image, results)
     target = out or Path(f"{row.image_id}.html")
-    publish_bytes(target, build_page(Layout(results), row.dataset, row.image_id))
+    page = build_page(Layout(results), row.dataset, row.image_id)
+    publish_bytes(target, page)
     say(str(target))
 
 

@@ -111,8 +111,9 @@ def status(
         say(json.dumps([p._asdict() for p in progress]))
         return
     say(markdown(table_of(progress)))
-    labels = [p for p in progress if p.stage == "labels"]
-    n_done, n_images = sum(p.n_done for p in labels), sum(p.n_images for p in labels)
+    labels = [p for p in progress if p.stage == "labels"]  # an image that has one is through
+    n_done = sum(p.n_done for p in labels)
+    n_images = sum(p.n_images for p in labels)
     say(f"{n_done} of {n_images} images are through; {sum(p.n_failed for p in progress)} failed or left out")
 
 
@@ -148,7 +149,9 @@ def verify(
     for path in verdict.left_overs:
         say(f"{path}: half made; the next run removes it, unless somebody is at work on it")
     if table:
-        counts = [[stage, *map(str, of_stage.values())] for stage, of_stage in verdict.counts().items()]
+        counts = []
+        for stage, of_stage in verdict.counts().items():
+            counts.append([stage, *map(str, of_stage.values())])
         say(markdown([["stage", *STATES], *counts]))
     advice = ""
     if repair:
@@ -218,6 +221,7 @@ def summary(
             say(f"{'trained:':10}{evaluation.parent}\n{table}")
     allowed = settings.max_failed_share
     not_final = [failure for failure in made.failures if not failure.is_final]
+    # whatever their share: these would be made by another run
     if check and (not_final or made.n_undone):
         example = f", e.g. {not_final[0].reason}" if not_final else ""
         raise TooManyFailuresError(

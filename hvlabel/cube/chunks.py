@@ -58,13 +58,14 @@ class Encoded:
 def cut(strip: Strip, side: int) -> list[tuple[Place, np.ndarray]]:
     """Chunks of a strip, row by row, as views."""
     _, height, width = strip.values.shape
-    first = strip.start // side
+    first = strip.start // side  # exact: strips begin at whole chunks
     first_row, first_column = (first, 0) if strip.axis == 1 else (0, first)
     chunks = []
     for y in range(0, height, side):
         for x in range(0, width, side):
             place = Place(first_row + y // side, first_column + x // side)
-            chunks.append((place, strip.values[:, y : y + side, x : x + side]))
+            view = strip.values[:, y : y + side, x : x + side]
+            chunks.append((place, view))
     return chunks
 
 
@@ -79,7 +80,8 @@ def encode_chunk(
         chunk = np.zeros((n_bands, side, side), raw.dtype)
         chunk[:, :height, :width] = view
     values = chunk[:, :height, :width]
-    low, high = values.min(axis=(1, 2)), values.max(axis=(1, 2))  # (C,)
+    low = values.min(axis=(1, 2))  # (C,)
+    high = values.max(axis=(1, 2))
     missing = None
     if _may_miss(low, high, raw.ignore_values):
         missing = missing_values(values, raw.ignore_values)
@@ -170,7 +172,8 @@ def _gather(view: np.ndarray, dtype: np.dtype[Any]) -> np.ndarray:
         return _gather_columns(view, dtype)
     if view.strides[2] == dtype.itemsize:
         # rows of pixels: NumPy moves them faster as one item each
-        row = np.dtype((np.void, view.shape[2] * dtype.itemsize))
+        row_bytes = view.shape[2] * dtype.itemsize
+        row = np.dtype((np.void, row_bytes))
         return np.ascontiguousarray(view.view(row)).view(dtype)
     return np.ascontiguousarray(view)
 

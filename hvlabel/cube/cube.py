@@ -116,7 +116,8 @@ class Cube:
         is_unusable[self._is_dead[first_band:last_band]] = True  # a stuck band tells nothing about its neighbours
         neighbours = filled(values, is_unusable, self.wavelengths_nm[first_band:last_band])
         whole = np.where(missing, neighbours, values)
-        return np.where(np.isfinite(whole), whole, np.float32(self.attributes["min"] * self.scale))
+        least = np.float32(self.attributes["min"] * self.scale)
+        return np.where(np.isfinite(whole), whole, least)
 
     @property
     def scale(self) -> float:
@@ -187,7 +188,8 @@ class Cube:
         def read_chunks(memory: tuple[np.ndarray, np.ndarray]) -> None:
             self._read_chunks(out, box, todo, *memory)
 
-        n_workers = min(len(places), threads or min(MAX_THREADS, len(os.sched_getaffinity(0))))
+        n_cores = len(os.sched_getaffinity(0))  # those of a job, not of the machine
+        n_workers = min(len(places), threads or min(MAX_THREADS, n_cores))
         if out.nbytes < WORTH_THREADS_BYTES:  # threads cost more than they save
             n_workers = 1
         # for one encoded and one decoded chunk each. Allocated here: in a thread of its own all memory would be fresh,
@@ -223,7 +225,7 @@ class Cube:
             for row, column in todo:
                 offset, n_bytes = self._index[row, column].tolist()
                 n_read = os.preadv(file.fileno(), [stored.data[:n_bytes]], offset)
-                chunk_file.decode(self.path, stored[:n_read], chunk)
+                chunk_file.decode(self.path, stored[:n_read], chunk)  # which notices a read that was cut short
                 rows_of_chunk, rows_of_box = self._overlap(row, rows)
                 columns_of_chunk, columns_of_box = self._overlap(column, columns)
                 part = chunk[first_band:last_band, rows_of_chunk, columns_of_chunk]
@@ -232,8 +234,9 @@ class Cube:
     def _overlap(self, place: int, pixels: Range) -> tuple[slice, slice]:
         """What a chunk and a range of pixels share along an axis, in pixels of the chunk and of the range."""
         chunk_start = place * self.chunk_side_px
-        low, high = max(pixels[0], chunk_start), min(pixels[1], chunk_start + self.chunk_side_px)
-        return slice(low - chunk_start, high - chunk_start), slice(low - pixels[0], high - pixels[0])
+        start, stop = pixels
+        low, high = max(start, chunk_start), min(stop, chunk_start + self.chunk_side_px)
+        return slice(low - chunk_start, high - chunk_start), slice(low - start, high - start)
 
     def _layer(self, name: str, shape: tuple[int, ...], dtype: str) -> np.ndarray:
         """An array of the image's size; CubeError where it is none."""

@@ -36,13 +36,15 @@ class Linear:
         """A (h, w, 3) block whose first pixel is (y, x)."""
         # the block's part of one regular grid over the whole picture
         first_row, first_column = -y % self._step, -x % self._step
-        self._sample.append(block[first_row :: self._step, first_column :: self._step].reshape(-1, 3))
+        sampled = block[first_row :: self._step, first_column :: self._step]
+        self._sample.append(sampled.reshape(-1, 3))
         if self._array is not None:  # from one thread only: the one that takes chunks in
             height, width = block.shape[:2]
             self._array[y : y + height, x : x + width] = block
         elif self._file is not None:
             for k, row in enumerate(block):
-                os.pwrite(self._file.fileno(), row.tobytes(), ((y + k) * self._width + x) * PIXEL_BYTES)
+                n_before = (y + k) * self._width + x  # pixels before the row's first one
+                os.pwrite(self._file.fileno(), row.tobytes(), n_before * PIXEL_BYTES)
 
     def sample(self) -> np.ndarray:
         """(N, 3) pixels of a regular grid."""
@@ -54,8 +56,9 @@ class Linear:
             return self._array[start:stop]
         assert self._file is not None  # one of both
         row_bytes = self._width * PIXEL_BYTES
-        content = os.pread(self._file.fileno(), (stop - start) * row_bytes, start * row_bytes)
-        return np.frombuffer(content, np.float32).reshape(stop - start, self._width, 3)
+        n_rows = stop - start
+        content = os.pread(self._file.fileno(), n_rows * row_bytes, start * row_bytes)
+        return np.frombuffer(content, np.float32).reshape(n_rows, self._width, 3)
 
     def close(self) -> None:
         """Remove the file."""

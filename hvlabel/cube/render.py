@@ -99,9 +99,10 @@ def cie_weights(wavelengths_nm: np.ndarray) -> np.ndarray:
     spacing_nm[order] = np.gradient(wavelengths_nm[order])  # a band stands for the range around it
     matching = np.stack([_matching(wavelengths_nm, lobes) for lobes in CIE_LOBES])  # (3, C)
     weights = XYZ_TO_SRGB @ (matching * spacing_nm)
-    largest = np.abs(weights).max()
-    weights[:, np.abs(weights).max(axis=0) < FAINT * largest] = 0
-    return (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
+    of_band = np.abs(weights).max(axis=0)  # (C,) over the three colours
+    weights[:, of_band < FAINT * of_band.max()] = 0
+    sums = weights.sum(axis=1, keepdims=True)  # (3, 1)
+    return (weights / sums).astype(np.float32)  # so that equal bands give grey
 
 
 def triplet_bands(wavelengths_nm: np.ndarray, settings: CubeSettings) -> tuple[int, int, int]:
@@ -134,7 +135,8 @@ def stretch(linear: np.ndarray, percentiles: tuple[float, float], *, joint: bool
 
 def sample_step(height: int, width: int) -> int:
     """Distance of the pixels that decide a picture's percentiles."""
-    return max(1, int(np.ceil((height * width / STRETCH_PIXELS) ** 0.5)))
+    n_px_each = height * width / STRETCH_PIXELS  # pixels that one of them stands for
+    return max(1, int(np.ceil(n_px_each**0.5)))
 
 
 def stretch_limits(sample: np.ndarray, percentiles: tuple[float, float], *, joint: bool) -> np.ndarray:
@@ -160,14 +162,16 @@ def stretched(linear: np.ndarray, limits: np.ndarray) -> np.ndarray:
         rows = linear[start : start + STRETCH_ROWS]
         finite = np.isfinite(rows)
         if not finite.all():
-            rows = np.where(finite.all(axis=2)[..., None], rows, limits[0])  # black
+            has_colour = finite.all(axis=2)[..., None]  # (rows, W, 1)
+            rows = np.where(has_colour, rows, limits[0])  # black
         with np.errstate(over="ignore"):  # what overflows is white or black
             level = rows - low
             level *= gain
         np.clip(level, 0, STRETCH_LEVELS - 1, out=level)
         level += precision(0.5)
         # gamma by a table: a power per pixel would take most of the time
-        np.take(GAMMA_TABLE, level.astype(np.uint16), mode="clip", out=shown[start : start + STRETCH_ROWS])
+        target = shown[start : start + STRETCH_ROWS]
+        np.take(GAMMA_TABLE, level.astype(np.uint16), mode="clip", out=target)
     return shown
 
 
@@ -181,8 +185,9 @@ def false_colour(
     if valid is None:
         low, high = np.percentile(bands, percentiles, axis=(1, 2), keepdims=True)
     else:
-        low, high = np.percentile(bands[:, valid], percentiles, axis=1)[:, :, None, None]
-    span = np.where(high > low, high - low, 1.0)
+        limits = np.percentile(bands[:, valid], percentiles, axis=1)  # (2, 3)
+        low, high = limits[:, :, None, None]
+    span = np.where(high > low, high - low, 1.0)  # a flat band stays black
     shown = np.clip((bands - low) / span, 0, 1)
     if valid is not None:
         shown[:, ~valid] = 0
@@ -191,7 +196,8 @@ def false_colour(
 
 def as_picture(image: np.ndarray) -> np.ndarray:
     """(H, W, 3) uint8 grey levels of a float image in [0, 1]."""
-    return (np.clip(image, 0, 1) * 255 + 0.5).astype(np.uint8)
+    levels = np.clip(image, 0, 1) * 255 + 0.5  # the type cuts off: a half more rounds
+    return levels.astype(np.uint8)
 
 
 def _require_true_colour(centres_nm: np.ndarray, *, is_covered: bool, invented: bool) -> None:
@@ -219,4 +225,5 @@ def _lobe(
 ) -> np.ndarray:
     """(C,) a Gaussian with a width on either side."""
     width_nm = np.where(wavelengths_nm < centre_nm, below_nm, above_nm)
-    return amplitude * np.exp(-0.5 * ((wavelengths_nm - centre_nm) / width_nm) ** 2)
+    distance = (wavelengths_nm - centre_nm) / width_nm
+    return amplitude * np.exp(-0.5 * distance**2)

@@ -111,8 +111,10 @@ class _Image:
         """Wait for the chunks of a strip one by one and take them in."""
         for place, future in pending:
             encoded = future.result()
-            y, x = place.row * self.grid.side_px, place.column * self.grid.side_px
-            writer.write(place.row * self.grid.n_columns + place.column, encoded.content)
+            y = place.row * self.grid.side_px
+            x = place.column * self.grid.side_px
+            number = place.row * self.grid.n_columns + place.column  # C order of the grid
+            writer.write(number, encoded.content)
             self.statistics.add(encoded)
             self.valid.exclude(y, x, encoded.invalid)
             if self.linear is not None and encoded.linear is not None:
@@ -146,7 +148,8 @@ class _Image:
                 row, column = divmod(number, self.grid.n_columns)
                 y, x = row * side, column * side
                 stored = os.pread(file.fileno(), n_bytes, offset)
-                chunk_file.decode(self.group.path, np.frombuffer(stored, np.uint8), chunk)
+                as_bytes = np.frombuffer(stored, np.uint8)
+                chunk_file.decode(self.group.path, as_bytes, chunk)
                 values = chunk[:, : height - y, : width - x]  # without what fills up chunks at the edge
                 missing = missing_values(values, self.raw.ignore_values)
                 if missing is not None:
@@ -186,7 +189,8 @@ class _Syncs:
             push.result()
 
     def _push(self) -> None:
-        self._pushes.append(self._disk.submit(os.fdatasync, self._file.fileno()))
+        push = self._disk.submit(os.fdatasync, self._file.fileno())
+        self._pushes.append(push)
 
 
 @cache
@@ -260,12 +264,13 @@ def _create_arrays(group: GroupFiles, raw: RawImage, grid: Grid) -> None:
     """The array `cube`, without chunks yet, and its band centres."""
     n_bands = raw.shape[0]
     side = grid.side_px
+    sharding = chunk_file.sharding_codec((n_bands, side, side), raw.dtype.itemsize)
     cube = ArrayLayout(
         "cube",
         shape=raw.shape,
         dtype=raw.dtype,
         chunk_shape=(n_bands, grid.n_rows * side, grid.n_columns * side),  # Zarr's outer chunk: the whole file
-        codecs=(chunk_file.sharding_codec((n_bands, side, side), raw.dtype.itemsize),),
+        codecs=(sharding,),
         dimension_names=("band", "y", "x"),
         attributes={"coordinates": "wavelength_nm"},
     )

@@ -52,27 +52,37 @@ class DemoCamera:
         """(3, L) linear map from a signal spectrum to the RGB that the pipeline will show for this camera."""
         if self.has_companion:
             return companion_response()
-        return choose_rendering(self.centres_nm, CubeSettings()).weights @ self.response()
+        rendering = choose_rendering(self.centres_nm, CubeSettings())
+        return rendering.weights @ self.response()  # (3, C) by (C, L)
 
 
 def companion_response() -> np.ndarray:
     """(3, L) response of the RGB companion camera, rows summing to 1."""
-    shape = np.stack([np.exp(-0.5 * ((GRID_NM - centre_nm) / width_nm) ** 2) for centre_nm, width_nm in COMPANION_NM])
+    lobes = []
+    for centre_nm, width_nm in COMPANION_NM:
+        distance = (GRID_NM - centre_nm) / width_nm  # (L,)
+        lobes.append(np.exp(-0.5 * distance**2))
+    shape = np.stack(lobes)
     return shape / shape.sum(axis=1, keepdims=True)
 
 
 def companion_rgb(linear: np.ndarray) -> np.ndarray:
     """(H, W, 3) uint8 photograph of a (3, H, W) linear signal, exposed for its 99.5th percentile."""
-    exposed = np.clip(linear / np.percentile(linear, WHITE_PERCENTILE), 0, 1) ** GAMMA
-    return (exposed.transpose(1, 2, 0) * 255 + 0.5).astype(np.uint8)
+    white = np.percentile(linear, WHITE_PERCENTILE)
+    exposed = np.clip(linear / white, 0, 1) ** GAMMA
+    levels = exposed.transpose(1, 2, 0) * 255 + 0.5  # the type cuts off: a half more rounds
+    return levels.astype(np.uint8)
 
 
 def drawn_camera(rng: np.random.Generator) -> DemoCamera:
     """A camera that exists nowhere: 12 to 140 bands, not quite evenly spaced, over 150 nm or more of 400 to 1000 nm."""
-    n_bands = round(float(np.exp(rng.uniform(np.log(12), np.log(140)))))
+    log_bands = rng.uniform(np.log(12), np.log(140))  # equal chances for equal ratios
+    n_bands = round(float(np.exp(log_bands)))
     low_nm = rng.uniform(400.0, 700.0)
-    step_nm = (rng.uniform(low_nm + 150.0, 1000.0) - low_nm) / (n_bands - 1)
-    position = np.arange(n_bands) + rng.uniform(-0.3, 0.3, n_bands)
+    high_nm = rng.uniform(low_nm + 150.0, 1000.0)
+    step_nm = (high_nm - low_nm) / (n_bands - 1)
+    beside = rng.uniform(-0.3, 0.3, n_bands)  # under half a step: centres stay in order
+    position = np.arange(n_bands) + beside
     centres_nm = low_nm + step_nm * position
     fwhm_nm = max(5.0, step_nm * rng.uniform(0.8, 1.8))
     descriptor = Descriptor(container="npy", axes="yxc", wavelengths_nm=centres_nm.tolist())
@@ -82,13 +92,17 @@ def drawn_camera(rng: np.random.Generator) -> DemoCamera:
 def _write_mosaic(path: Path, signal: np.ndarray, companion: np.ndarray) -> None:
     n_bands, height, width = signal.shape
     side = int(n_bands**0.5)
-    tiles = signal.reshape(side, side, height, width).transpose(2, 0, 3, 1)
-    cv2.imwrite(str(path), _counts(tiles.reshape(height * side, width * side) * 900, 1023))  # 10 bits
+    by_place = signal.reshape(side, side, height, width)
+    tiles = by_place.transpose(2, 0, 3, 1)  # (H, side, W, side)
+    frame = tiles.reshape(height * side, width * side)
+    cv2.imwrite(str(path), _counts(frame * 900, 1023))  # 10 bits
 
 
 def _write_npy(path: Path, signal: np.ndarray, companion: np.ndarray) -> None:
-    np.save(path, _counts(signal.transpose(1, 2, 0) * 3600, 4095))  # 12 bits
-    cv2.imwrite(str(path.with_name(path.stem + "_rgb.png")), companion[:, :, ::-1])
+    by_pixel = signal.transpose(1, 2, 0)  # (H, W, C)
+    np.save(path, _counts(by_pixel * 3600, 4095))  # 12 bits
+    beside = path.with_name(path.stem + "_rgb.png")
+    cv2.imwrite(str(beside), companion[:, :, ::-1])  # OpenCV writes blue first
 
 
 def _write_mat73(path: Path, signal: np.ndarray, companion: np.ndarray) -> None:
@@ -110,7 +124,8 @@ def _write_tiff(path: Path, signal: np.ndarray, companion: np.ndarray) -> None:
 def _write_envi(path: Path, signal: np.ndarray, companion: np.ndarray) -> None:
     n_bands, height, width = signal.shape
     by_lines = signal.transpose(1, 0, 2)  # (H, C, W), ENVI's bil
-    _counts(by_lines * 10_000, 65_535).astype("<u2").tofile(path.with_suffix(".raw"))
+    counts = _counts(by_lines * 10_000, 65_535)
+    counts.astype("<u2").tofile(path.with_suffix(".raw"))
     wavelengths = ", ".join(f"{w:.2f}" for w in CAMERAS["vnir128"].centres_nm)
     path.write_text(
         f"ENVI\ndescription = {{generated scene}}\nsamples = {width}\nlines = {height}\nbands = {n_bands}\n"

@@ -79,10 +79,12 @@ def draw_background(canvas: Canvas, rng: np.random.Generator) -> None:
     angle = rng.uniform(0, 2 * np.pi)
     along = xx * np.cos(angle) + yy * np.sin(angle)
     across = -xx * np.sin(angle) + yy * np.cos(angle)
-    height = along + 0.06 * np.sin(across * rng.uniform(8, 16) + rng.uniform(0, 6))
+    waves, phase = rng.uniform(8, 16), rng.uniform(0, 6)
+    height = along + 0.06 * np.sin(across * waves + phase)
     # cut at quantiles: every ground gets about the same share
     shares = np.linspace(0, 1, len(names) + 1)[1:-1]
-    limits = np.quantile(height, shares + rng.uniform(-0.08, 0.08))
+    shift = rng.uniform(-0.08, 0.08)
+    limits = np.quantile(height, shares + shift)
     zone = np.digitize(height, np.atleast_1d(limits))
     for k, name in enumerate(names):
         canvas.paint(zone == k, specimen(str(name), rng), str(name))
@@ -93,7 +95,8 @@ def draw_objects(canvas: Canvas, rng: np.random.Generator) -> None:
     size = canvas.size_px
     n_objects = int(rng.integers(*N_OBJECTS, endpoint=True))
     # large ones first, so that small ones stay visible
-    radii = np.sort(rng.uniform(*RADIUS, n_objects))[::-1] * size
+    rising = np.sort(rng.uniform(*RADIUS, n_objects))
+    radii = rising[::-1] * size
     for radius_px in radii:
         centre = rng.uniform(INSIDE[0] * size, INSIDE[1] * size, 2)  # (x, y) px
         mask = blob(size, centre, radius_px, rng)
@@ -111,14 +114,17 @@ def draw_objects(canvas: Canvas, rng: np.random.Generator) -> None:
 def specimen(name: str, rng: np.random.Generator) -> np.ndarray:
     """(L,) a specimen of a material: overall brightness and tilt differ from piece to piece."""
     base = MATERIALS[name]
-    tilt = 1 + rng.normal(0, 0.04) * np.linspace(-1, 1, base.size)
-    return np.clip(base * rng.uniform(0.85, 1.15) * tilt, 0.01, 0.99)
+    slope = rng.normal(0, 0.04)
+    tilt = 1 + slope * np.linspace(-1, 1, base.size)
+    brightness = rng.uniform(0.85, 1.15)
+    return np.clip(base * brightness * tilt, 0.01, 0.99)  # no surface is black or reflects all
 
 
 def blob(size_px: int, centre: np.ndarray, radius_px: float, rng: np.random.Generator) -> np.ndarray:
     """(H, W) bool ellipse, rounded polygon, rectangle or wavy outline around a centre (x, y)."""
     kind = int(rng.integers(4))
-    stretch, turn = rng.uniform(0.65, 1.0), rng.uniform(0, np.pi)
+    stretch = rng.uniform(0.65, 1.0)
+    turn = rng.uniform(0, np.pi)
     # the number is drawn for every kind: what a seed gives must not depend on the kind
     n_points = [OUTLINE_POINTS, int(rng.integers(3, 7)), 4, OUTLINE_POINTS][kind]
     theta = np.linspace(0, 2 * np.pi, n_points, endpoint=False)
@@ -129,13 +135,17 @@ def blob(size_px: int, centre: np.ndarray, radius_px: float, rng: np.random.Gene
         theta = theta + np.pi / 4
         reach = np.full(n_points, 1.15)  # corners reach further, so that the area is about the same
     elif kind == 3:
-        reach = 1 + 0.22 * np.sin(theta * rng.integers(2, 6) + rng.uniform(0, 6))
-    x, y = reach * np.cos(theta), stretch * reach * np.sin(theta)
-    turned = np.stack([x * np.cos(turn) - y * np.sin(turn), x * np.sin(turn) + y * np.cos(turn)], axis=1)
+        waves, phase = rng.integers(2, 6), rng.uniform(0, 6)  # whole waves: the outline closes
+        reach = 1 + 0.22 * np.sin(theta * waves + phase)
+    x = reach * np.cos(theta)
+    y = stretch * reach * np.sin(theta)
+    turned_x = x * np.cos(turn) - y * np.sin(turn)
+    turned_y = x * np.sin(turn) + y * np.cos(turn)
+    turned = np.stack([turned_x, turned_y], axis=1)  # (n_points, 2)
     corners_xy = turned * radius_px + centre
     canvas = np.zeros((size_px, size_px), np.uint8)
-    fixed_point = np.round(corners_xy * (1 << SUBPIXEL_BITS)).astype(np.int32)
-    cv2.fillPoly(canvas, [fixed_point], 1, shift=SUBPIXEL_BITS)
+    fixed_point = np.round(corners_xy * (1 << SUBPIXEL_BITS))  # OpenCV takes whole numbers only
+    cv2.fillPoly(canvas, [fixed_point.astype(np.int32)], 1, shift=SUBPIXEL_BITS)
     return canvas.astype(bool)
 
 
@@ -153,7 +163,8 @@ def _draw_part(
 
 def _other_than(name: str, rng: np.random.Generator) -> str:
     """Any material but one."""
-    return str(rng.choice([material for material in MATERIALS if material != name]))
+    others = [material for material in MATERIALS if material != name]
+    return str(rng.choice(others))
 
 
 def _shade(
@@ -167,5 +178,8 @@ def _shade(
     """
     yy, xx = np.nonzero(mask)
     angle = rng.uniform(0, 2 * np.pi)
-    tilt = ((xx - centre[0]) * np.cos(angle) + (yy - centre[1]) * np.sin(angle)) / radius_px
-    shading[yy, xx] = 1 + rng.uniform(0.0, 0.15) * np.clip(tilt, -1, 1)
+    across = (xx - centre[0]) * np.cos(angle)
+    down = (yy - centre[1]) * np.sin(angle)
+    tilt = (across + down) / radius_px
+    strength = rng.uniform(0.0, 0.15)
+    shading[yy, xx] = 1 + strength * np.clip(tilt, -1, 1)  # corners lie beyond the radius

@@ -32,7 +32,8 @@ def exposed(
     surface     : (H, W) index of the surface that is seen
     brightness  : (H, W)
     """
-    clean = np.take(per_surface.T.astype(np.float32), surface, axis=1) * brightness  # (C, H, W)
+    of_surfaces = per_surface.T.astype(np.float32)  # (C, S)
+    clean = np.take(of_surfaces, surface, axis=1) * brightness  # (C, H, W)
     blurred = np.stack([cv2.GaussianBlur(band, (0, 0), PSF_SIGMA_PX) for band in clean])
     sigma = READ_NOISE + SHOT_NOISE * np.sqrt(np.clip(blurred, 0, None))
     noise = rng.standard_normal(blurred.shape, dtype=np.float32)
@@ -46,7 +47,8 @@ def _texture(canvas: Canvas, rng: np.random.Generator) -> np.ndarray:
     strength = strengths[canvas.grain_of]  # a metamer has its host's: a texture of its own would show it
     grain = np.zeros((size, size), np.float32)
     for sigma_px in GRAIN_SIGMAS_PX:
-        noise = cv2.GaussianBlur(rng.standard_normal((size, size), dtype=np.float32), (0, 0), sigma_px)
+        white = rng.standard_normal((size, size), dtype=np.float32)
+        noise = cv2.GaussianBlur(white, (0, 0), sigma_px)  # (0, 0): as large as the deviation needs
         grain += noise / noise.std() / 2**0.5  # the sum of both has a deviation of about 1
     return np.exp(grain * strength[canvas.surface])
 
@@ -59,8 +61,11 @@ def _shadows(size_px: int, rng: np.random.Generator) -> np.ndarray:
         radius_px = rng.uniform(0.12, 0.28) * size_px
         shade = blob(size_px, centre, radius_px, rng).astype(np.float32)
         depth = rng.uniform(0.3, 0.5)
-        light *= 1 - depth * cv2.GaussianBlur(shade, (0, 0), rng.uniform(1.0, 4.0))
+        softness_px = rng.uniform(1.0, 4.0)
+        soft = cv2.GaussianBlur(shade, (0, 0), softness_px)
+        light *= 1 - depth * soft
     yy, xx = np.mgrid[:size_px, :size_px] / size_px - 0.5
     angle = rng.uniform(0, 2 * np.pi)
-    fall_off = 1 + 0.25 * (xx * np.cos(angle) + yy * np.sin(angle))
+    along = xx * np.cos(angle) + yy * np.sin(angle)  # at most 0.71: the light stays above 0
+    fall_off = 1 + 0.25 * along
     return light * fall_off.astype(np.float32)

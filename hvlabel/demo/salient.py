@@ -42,8 +42,10 @@ def salient_scene(camera: DemoCamera, size_px: int, seed: int) -> SalientScene:
     canvas.paint(truth, spectrum, "salient", grain_of=host)
     spectra = lit_spectra(canvas)
     brightness = brightness_of(canvas, rng)
-    signal = exposed(spectra @ camera.response().T, canvas.surface, brightness, rng)
-    photo = exposed(spectra @ companion_response().T, canvas.surface, brightness, rng)
+    of_camera = spectra @ camera.response().T  # (S, C)
+    of_companion = spectra @ companion_response().T  # (S, 3)
+    signal = exposed(of_camera, canvas.surface, brightness, rng)
+    photo = exposed(of_companion, canvas.surface, brightness, rng)
     return SalientScene(signal, companion_rgb(photo), truth)
 
 
@@ -55,7 +57,8 @@ def _place(canvas: Canvas, rng: np.random.Generator) -> tuple[np.ndarray, int]:
     for radius_px in np.linspace(*RADII, TRIES) * size:
         centre = rng.uniform(radius_px, size - radius_px, 2)
         mask = blob(size, centre, radius_px, rng)
-        hosts = np.unique(canvas.surface[cv2.dilate(mask.astype(np.uint8), around) > 0])
+        neighbourhood = cv2.dilate(mask.astype(np.uint8), around) > 0
+        hosts = np.unique(canvas.surface[neighbourhood])
         if len(hosts) == 1:
             break
     # where nothing fits, which is rare, the last and smallest lies across a border

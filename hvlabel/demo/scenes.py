@@ -86,8 +86,10 @@ def make_scene(camera: DemoCamera, size_px: int, seed: int) -> Scene:
     _draw_spectral_only(canvas, camera, rng)
     spectra = lit_spectra(canvas)
     brightness = brightness_of(canvas, rng)
-    signal = exposed(spectra @ camera.response().T, canvas.surface, brightness, rng)
-    photo = exposed(spectra @ companion_response().T, canvas.surface, brightness, rng)
+    of_camera = spectra @ camera.response().T  # (S, C)
+    of_companion = spectra @ companion_response().T  # (S, 3)
+    signal = exposed(of_camera, canvas.surface, brightness, rng)
+    photo = exposed(of_companion, canvas.surface, brightness, rng)
     return Scene(signal, companion_rgb(photo), _classes(canvas), _visible(canvas))
 
 
@@ -96,7 +98,8 @@ def scene_parts(camera: DemoCamera, size_px: int, seed: int) -> SceneParts:
     rng = np.random.default_rng(seed)
     canvas = _drawn(size_px, rng)
     _draw_spectral_only(canvas, camera, rng)
-    return SceneParts(lit_spectra(canvas), canvas.surface, brightness_of(canvas, rng), _visible(canvas))
+    brightness = brightness_of(canvas, rng)  # drawn where make_scene draws it: the same scene
+    return SceneParts(lit_spectra(canvas), canvas.surface, brightness, _visible(canvas))
 
 
 def make_photo(size_px: int, seed: int) -> Photo:
@@ -104,7 +107,9 @@ def make_photo(size_px: int, seed: int) -> Photo:
     rng = np.random.default_rng(seed)
     canvas = _drawn(size_px, rng)
     spectra = lit_spectra(canvas)
-    photo = exposed(spectra @ companion_response().T, canvas.surface, brightness_of(canvas, rng), rng)
+    brightness = brightness_of(canvas, rng)
+    of_companion = spectra @ companion_response().T  # (S, 3)
+    photo = exposed(of_companion, canvas.surface, brightness, rng)
     return Photo(companion_rgb(photo), _classes(canvas), _visible(canvas))
 
 
@@ -143,7 +148,8 @@ def _draw_spectral_only(canvas: Canvas, camera: DemoCamera, rng: np.random.Gener
 def _classes(canvas: Canvas) -> np.ndarray:
     """(H, W) uint8 material class."""
     index_of = {name: k for k, name in enumerate(MATERIALS)}
-    classes = np.array([index_of.get(name, METAMER) for name in canvas.names], np.uint8)
+    of_surfaces = [index_of.get(name, METAMER) for name in canvas.names]
+    classes = np.array(of_surfaces, np.uint8)  # (S,)
     return classes[canvas.surface]
 
 

@@ -58,6 +58,8 @@ def moving_object(camera: DemoCamera, size_px: int, n_frames: int, seed: int) ->
     canvas.paint(nowhere, spectrum, material)
     surfaces.append(len(canvas.spectra) - 1)  # the object comes last: it is never hidden
     spectra = lit_spectra(canvas)
+    of_camera = spectra @ camera.response().T  # (S, C)
+    of_companion = spectra @ companion_response().T  # (S, 3)
     paths = [_path(n_frames, size_px, radius_px, rng) for _ in surfaces]
     signals, companions, boxes = [], [], []
     for k in range(n_frames):
@@ -66,8 +68,8 @@ def moving_object(camera: DemoCamera, size_px: int, n_frames: int, seed: int) ->
             mask = _moved(outline, path[k] - middle)
             surface[mask] = index
         boxes.append(_box_of(mask))
-        signals.append(exposed(spectra @ camera.response().T, surface, brightness, rng))
-        photo = exposed(spectra @ companion_response().T, surface, brightness, rng)
+        signals.append(exposed(of_camera, surface, brightness, rng))
+        photo = exposed(of_companion, surface, brightness, rng)
         companions.append(companion_rgb(photo))
     return MovingObject(tuple(signals), tuple(companions), np.array(boxes))
 
@@ -86,7 +88,9 @@ def _path(n_frames: int, size_px: int, radius_px: float, rng: np.random.Generato
     low, high = radius_px * 1.3, size_px - radius_px * 1.3
     start = rng.uniform(low, high, 2)
     angle = rng.uniform(0, 2 * np.pi)
-    step = rng.uniform(*SPEED) * size_px * np.array([np.cos(angle), np.sin(angle)])
+    direction = np.array([np.cos(angle), np.sin(angle)])
+    speed_px = rng.uniform(*SPEED) * size_px
+    step = speed_px * direction
     straight = start + np.arange(n_frames)[:, None] * step  # (T, 2)
     span = high - low
     folded = np.abs((straight - low + span) % (2 * span) - span)  # a triangle wave between 0 and span
@@ -103,4 +107,6 @@ def _box_of(mask: np.ndarray) -> tuple[int, int, int, int]:
     """x, y, w, h px."""
     rows, columns = np.nonzero(mask)
     x, y = int(columns.min()), int(rows.min())
-    return x, y, int(columns.max()) - x + 1, int(rows.max()) - y + 1
+    width = int(columns.max()) - x + 1
+    height = int(rows.max()) - y + 1
+    return x, y, width, height

@@ -14,6 +14,7 @@ def band_files(folder: Path) -> list[Path]:
 
     If the names of most of them end in a number, the others are no bands: an RGB picture may lie among them.
     """
+    # with a dot in front it is a file of a file manager (`._band_05.png`), no picture
     pictures = [path for path in folder.glob(BAND_FILES) if path.name[0] != "." and path.is_file()]
     numbered = [path for path in pictures if path.stem[-1].isdecimal()]
     most_are_numbered = 2 * len(numbered) > len(pictures)
@@ -25,5 +26,6 @@ def _order(path: Path) -> list[tuple[int, str]]:
     """A name's words and numbers; a word is a 0 with a text, so that both compare."""
     order = []
     for word in DIGITS.split(path.name.lower()):
-        order.append((int(word), "") if word.isdecimal() else (0, word))
+        as_pair = (int(word), "") if word.isdecimal() else (0, word)
+        order.append(as_pair)
     return order

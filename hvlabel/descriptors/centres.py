@@ -19,7 +19,7 @@ class WavelengthRange(Settings):
         """(count,) band centres, nm."""
         if self.count == 1:
             return [self.start_nm]
-        step_nm = (self.stop_nm - self.start_nm) / (self.count - 1)
+        step_nm = (self.stop_nm - self.start_nm) / (self.count - 1)  # both ends are bands
         return [self.start_nm + k * step_nm for k in range(self.count)]
 
 

@@ -48,8 +48,9 @@ class Companion(Settings):
         """A folder with the names on its way replaced or left out."""
         parts = list(folder.parts)
         positions = {name: _last(parts, name) for name in self.folders if name in parts}
-        replaced = [position for name, position in positions.items() if self.folders[name] is not None]
-        top = min(replaced, default=0)
+        instead_of = {name: instead for name, instead in self.folders.items() if instead is not None}
+        replaced = [position for name, position in positions.items() if name in instead_of]
+        top = min(replaced, default=0)  # none is replaced: any folder may be left out
         # from the end, so that what is left out moves nothing that comes later
         from_the_end = sorted(positions.items(), key=lambda item: -item[1])
         for name, position in from_the_end:

@@ -47,7 +47,9 @@ class Descriptor(Form):
         inherited = {name: tree[name] for name in Form.model_fields if name in tree}
         other_forms = []
         for form in tree["other_forms"]:
-            other_forms.append({**inherited, **form} if isinstance(form, dict) else form)
+            # what is no mapping stays as it is, for pydantic to refuse with its place
+            whole = {**inherited, **form} if isinstance(form, dict) else form
+            other_forms.append(whole)
         return {**tree, "other_forms": other_forms}
 
     @property
@@ -67,7 +69,8 @@ class Descriptor(Form):
         is_folder = raw.is_dir()
         # names only: the folders in a form's pattern were matched when the image was found
         names = {raw.name.lower()} if is_folder else _names(raw)
-        patterns = [(form, PurePath(form.files.lower())) for form in self.other_forms if form.files is not None]
+        with_files = [(form, form.files) for form in self.other_forms if form.files is not None]
+        patterns = [(form, PurePath(files.lower())) for form, files in with_files]
         for form, pattern in patterns:
             if any(fnmatch(name, pattern.name) for name in names):
                 return form
@@ -93,6 +96,7 @@ class Descriptor(Form):
             change["every"] = every
         change_of_forms = _change_of_forms(wavelengths_nm, prompts)
         if change_of_forms:
+            # the main form is the descriptor itself
             other_forms = tuple(form.model_copy(update=change_of_forms) for form in self.other_forms)
             change |= {**change_of_forms, "other_forms": other_forms}
         return self.model_copy(update=change)
@@ -103,7 +107,9 @@ def _names(raw: Path) -> set[str]:
     name = raw.name.lower()
     if raw.suffix.lower() not in ENVI_DATA_SUFFIXES:
         return {name}
-    return {name, raw.with_suffix(".hdr").name.lower(), f"{name}.hdr"}
+    instead_of_suffix = raw.with_suffix(".hdr").name.lower()
+    behind_suffix = f"{name}.hdr"
+    return {name, instead_of_suffix, behind_suffix}
 
 
 def _change_of_forms(wavelengths_nm: list[float] | WavelengthRange | None, prompts: Companion | None) -> dict[str, Any]:

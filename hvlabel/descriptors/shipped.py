@@ -23,7 +23,8 @@ def load_descriptor(dataset: str, named: str | Descriptor) -> Descriptor:
         return named
     path = _path(named) if is_shipped(named) else Path(named)
     if not path.is_file():
-        known = ", ".join(sorted(path.stem for path in SHIPPED.glob("*.yaml")))
+        names = sorted(path.stem for path in SHIPPED.glob("*.yaml"))
+        known = ", ".join(names)
         raise ConfigError(
             f"data set {dataset}: no descriptor {named!r}; known: {known}; or give the path of a YAML file"
         )

@@ -28,7 +28,8 @@ class Exported(NamedTuple):
 
 def formats_of(text: str) -> list[str]:
     """Names of formats, divided by commas; ConfigError for one that there is not."""
-    names = [name.strip() for name in text.split(",") if name.strip()]
+    words = (word.strip() for word in text.split(","))
+    names = [word for word in words if word]
     if not names:
         raise ConfigError("--to names no format, e.g. --to coco,yolo")
     for name in names:
@@ -47,7 +48,9 @@ def export(source: Source, names: Sequence[str], out: Path | str) -> list[Export
     for name in names:
         for package in row_of(name).packages:
             needed(package, "geo")
-    folders = {name: out if len(names) == 1 else out / name for name in names}
+    is_single = len(names) == 1
+    folders = {name: out if is_single else out / name for name in names}
+    # all of them before the first is written
     for folder in folders.values():
         _require_free(folder)
     return [_export_one(source, name, folder) for name, folder in folders.items()]
@@ -76,7 +79,8 @@ def _export_one(source: Source, name: str, folder: Path) -> Exported:
             "failed": source.failed,
             "hvlabel_version": __version__,
         }
-        (temporary / FACTS).write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
+        text = json.dumps(facts, indent=1)
+        (temporary / FACTS).write_text(f"{text}\n", encoding="utf-8")
         publish_folder(temporary, folder)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
@@ -87,5 +91,6 @@ def _require_free(folder: Path) -> None:
     """Refuse a folder that holds what no export wrote: it would be replaced."""
     if not folder.exists():
         return
-    if not folder.is_dir() or (any(folder.iterdir()) and not (folder / FACTS).is_file()):
+    is_export = (folder / FACTS).is_file()
+    if not folder.is_dir() or (any(folder.iterdir()) and not is_export):
         raise ConfigError(f"{folder}: is there and holds no export; name a new folder, or an older export to replace")

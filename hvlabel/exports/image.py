@@ -71,10 +71,12 @@ def rings(mask: np.ndarray) -> list[np.ndarray]:
     """
     from skimage.measure import find_contours  # takes a while to import
 
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    y0, x0 = rows[0], columns[0]
+    rows = np.flatnonzero(mask.any(axis=1))
+    columns = np.flatnonzero(mask.any(axis=0))
+    y0, y1 = rows[0], rows[-1] + 1
+    x0, x1 = columns[0], columns[-1] + 1
     # only its box: a mask is mostly far smaller than its image
-    piece = mask[y0 : rows[-1] + 1, x0 : columns[-1] + 1]
+    piece = mask[y0:y1, x0:x1]
     padded = np.pad(piece, 1)  # closes the outlines of what touches the border
     outlines = []
     for outline in find_contours(padded.astype(np.float32), 0.5):
@@ -87,7 +89,9 @@ def rings(mask: np.ndarray) -> list[np.ndarray]:
 def ring_area(ring: np.ndarray) -> float:
     """Signed area of a (P, 2) ring, px^2: the sign tells outlines from holes."""
     x, y = ring.T
-    return float((x * np.roll(y, -1) - y * np.roll(x, -1)).sum() / 2)
+    next_x, next_y = np.roll(x, -1), np.roll(y, -1)
+    twice = x * next_y - y * next_x  # (P,) of the triangle with the origin
+    return float(twice.sum() / 2)
 
 
 def one_ring(mask: np.ndarray) -> np.ndarray:
@@ -115,11 +119,14 @@ def one_ring(mask: np.ndarray) -> np.ndarray:
 def n_holes(mask: np.ndarray) -> int:
     """How many holes a mask has."""
     outlines = rings(mask)
-    return sum(np.sign(ring_area(ring)) != np.sign(ring_area(outlines[0])) for ring in outlines)
+    signs = [np.sign(ring_area(ring)) for ring in outlines]
+    return sum(sign != signs[0] for sign in signs)  # the largest one is no hole
 
 
 def _without_straight(ring: np.ndarray) -> np.ndarray:
     """A ring without the points between two others on a line."""
-    before, after = ring - np.roll(ring, 1, axis=0), np.roll(ring, -1, axis=0) - ring
-    turns = before[:, 0] * after[:, 1] - before[:, 1] * after[:, 0] != 0
+    before = ring - np.roll(ring, 1, axis=0)  # (P, 2) the way to each point
+    after = np.roll(ring, -1, axis=0) - ring  # and on from it
+    cross = before[:, 0] * after[:, 1] - before[:, 1] * after[:, 0]
+    turns = cross != 0  # exact: corners are whole and half numbers
     return ring[turns] if turns.sum() >= 3 else ring

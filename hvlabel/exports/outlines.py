@@ -31,7 +31,8 @@ def frame_of(image: ExportImage, categories: Sequence[str], remarks: Remarks) ->
     elif crs is None:
         remarks.note("images without a coordinate system have the coordinates of their own transform")
     # along the edges of pixels, so that an area is a number of pixels
-    shapes = [geometry.shape(_outline(decode(rle), transform)) for rle in image.masks.rles]
+    outlines = (_outline(decode(rle), transform) for rle in image.masks.rles)
+    shapes = [geometry.shape(outline) for outline in outlines]
     columns = {
         "image": [f"{image.dataset}/{image.name}"] * len(shapes),
         "mask": list(image.numbers),
@@ -55,5 +56,7 @@ def _outline(inside: np.ndarray, transform: Sequence[float]) -> dict[str, Any]:
     """A MultiPolygon of GeoJSON: one polygon per piece."""
     rasterio = needed("rasterio", "geo")
     features = needed("rasterio.features", "geo")
-    pieces = features.shapes(inside.astype(np.uint8), mask=inside, transform=rasterio.Affine(*transform))
-    return {"type": "MultiPolygon", "coordinates": [piece["coordinates"] for piece, _ in pieces]}
+    in_bytes = inside.astype(np.uint8)  # rasterio takes no bool
+    pieces = features.shapes(in_bytes, mask=inside, transform=rasterio.Affine(*transform))
+    polygons = [piece["coordinates"] for piece, _ in pieces]
+    return {"type": "MultiPolygon", "coordinates": polygons}

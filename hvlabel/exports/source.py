@@ -55,7 +55,8 @@ class Source:
             try:
                 document = read_document(path)
                 picture = self._picture(dataset, name) if pictures else b""
-                image = self._image(number, path, document, category_of(dataset, name, document), picture)
+                categories = category_of(dataset, name, document)
+                image = self._image(number, path, document, categories, picture)
             except HvError as error:
                 self.failed[f"{dataset}/{name}"] = str(error)
                 continue
@@ -67,10 +68,14 @@ class Source:
         if beside.is_file():
             return beside.read_bytes()
         rgb = open_cube(self.layout.cube(dataset, name)).rgb
-        return bytes(cv2.imencode(".png", rgb[:, :, ::-1])[1].tobytes())  # OpenCV writes blue first
+        bgr = rgb[:, :, ::-1]  # OpenCV writes blue first
+        _, content = cv2.imencode(".png", bgr)
+        return bytes(content.tobytes())
 
     def _paths(self) -> list[Path]:
-        folder = self.layout.labels if self.branch is None else self.layout.masks(self.branch, "d", "i").parents[1]
+        folder = self.layout.labels
+        if self.branch is not None:
+            folder = self.layout.masks(self.branch, "d", "i").parents[1]  # of any image: only its folder counts
         paths = sorted(folder.glob("*/[!.]*.json"))
         if not paths:
             raise ResultsError(f"{folder}: no masks to export; run `snakemake pseudolabels` first, or check --branch")
@@ -83,11 +88,12 @@ class Source:
         masks = masks_of(document)
         # numbers stay those of the label: people look a mask up by them
         kept = [k for k, mask in enumerate(masks.masks) if quality_of(mask) >= self.min_quality]
+        kept_masks = tuple(masks.masks[k] for k in kept)
         return ExportImage(
             number=number,
             dataset=dataset,
             name=name,
-            masks=replace(masks, masks=tuple(masks.masks[k] for k in kept), suppressed=()),
+            masks=replace(masks, masks=kept_masks, suppressed=()),
             categories=tuple(categories[k] for k in kept),
             numbers=tuple(kept),
             picture=picture,
@@ -111,6 +117,7 @@ class Source:
             n_before += len(materials.names())
 
         def of_materials(dataset: str, name: str, document: dict[str, Any]) -> list[int]:
-            return [first[dataset] + group for group in known[dataset].groups_of(name, document)]
+            groups = known[dataset].groups_of(name, document)  # counted from 0 in each data set
+            return [first[dataset] + group for group in groups]
 
         return of_materials

@@ -49,9 +49,10 @@ def files_of(path: Path) -> list[Path]:
     """A file, or those of a folder and of the folders below it; MaskFileError if there is none."""
     if path.is_file():
         return [path]
-    found = sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
+    below = path.rglob("*")
+    readable = sorted(p for p in below if p.suffix.lower() in SUFFIXES and p.is_file())
     # beside a label lies the picture of its image, which holds no masks
-    files = [p for p in found if p.suffix == ".json" or not p.with_suffix(".json").is_file()]
+    files = [p for p in readable if p.suffix == ".json" or not p.with_suffix(".json").is_file()]
     if not files:
         raise MaskFileError(f"{path}: no masks there; expected {', '.join(SUFFIXES)}")
     return files
@@ -61,7 +62,8 @@ def drawn_images(path: Path) -> Iterator[DrawnImage]:
     """Every image that a file speaks of; MaskFileError if it is damaged or of another kind."""
     suffix = path.suffix.lower()
     if suffix in PICTURES:
-        yield DrawnImage((f"{path.parent.name}/{path.stem}",), lambda h, w: _of_values(path, h, w))
+        name = f"{path.parent.name}/{path.stem}"  # as DATASET/IMAGE.png, the only name that a picture has
+        yield DrawnImage((name,), partial(_of_values, path))
         return
     if suffix != ".json":
         raise MaskFileError(f"{path}: no masks that are known here; expected {', '.join(SUFFIXES)}")
@@ -76,14 +78,17 @@ def drawn_images(path: Path) -> Iterator[DrawnImage]:
         if isinstance(content.get("image"), dict):
             image = content["image"]
             names = (f"{path.parent.name}/{path.stem}", image.get("name"), image.get("file_name"))
-            yield DrawnImage(_texts(names), _reader(path, image, content["annotations"], {}))
+            read = _reader(path, image, content["annotations"], {})  # SA-1B has no categories
+            yield DrawnImage(_texts(names), read)
             return
     raise MaskFileError(f"{path}: neither COCO (images, annotations) nor SA-1B (image, annotations)")
 
 
 def _coco(path: Path, content: dict[str, Any]) -> Iterator[DrawnImage]:
     try:
-        categories = {of["id"]: str(of["name"]) for of in content.get("categories", [])}
+        listed = content.get("categories", [])
+        categories = {of["id"]: str(of["name"]) for of in listed}
+        # COCO lists annotations apart from images, in any order
         by_image: dict[Any, list[Any]] = defaultdict(list)
         for annotation in content["annotations"]:
             by_image[annotation["image_id"]].append(annotation)
@@ -91,7 +96,8 @@ def _coco(path: Path, content: dict[str, Any]) -> Iterator[DrawnImage]:
     except (TypeError, KeyError) as error:
         raise MaskFileError(f"{path}: damaged COCO ({type(error).__name__}: {error}); write it again") from error
     for drawn, image in images:
-        dataset, name = image.get("dataset"), image.get("name")
+        dataset = image.get("dataset")
+        name = image.get("name")
         own = f"{dataset}/{name}" if dataset and name else None  # as our exports say it
         names = _texts((own, image.get("file_name"), name))
         yield DrawnImage(names, _reader(path, image, drawn, categories))
@@ -128,7 +134,9 @@ def _objects(path: Path, annotations: list[Any], categories: dict[Any, str], hei
         if int(areas([rle])[0]):
             category = annotation.get("category_id")
             name = categories.get(category) if isinstance(category, int | str) else None
-            objects.append(Drawn(rle, name, partial(stated_score, source, f"annotations[{k}]", annotation)))
+            # read only when it counts: a truth may state no score, or a wrong one
+            score = partial(stated_score, source, f"annotations[{k}]", annotation)
+            objects.append(Drawn(rle, name, score))
     if annotations and not objects:
         raise MaskFileError(
             f"{path}: {len(annotations)} annotations and no mask among them; boxes and points are read by the rule "
@@ -139,7 +147,8 @@ def _objects(path: Path, annotations: list[Any], categories: dict[Any, str], hei
 
 def _of_values(path: Path, height: int, width: int) -> list[Drawn]:
     """Every non-zero value of a label image as an object."""
-    values = PICTURES[path.suffix.lower()](Source(path, height, width, ()))
+    read_values = PICTURES[path.suffix.lower()]
+    values = read_values(Source(path, height, width, ()))  # (H, W), the number of an object at its pixels
     if values.shape != (height, width) or values.dtype.kind != "u":
         raise PromptFileError(
             f"{path}: {values.dtype} of {values.shape}, expected one grey channel of {height} x {width}"

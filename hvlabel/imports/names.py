@@ -19,7 +19,8 @@ class Names:
         self._by_name: dict[str, list[Image]] = defaultdict(list)
         chosen = [image for image in images if dataset in (None, image.dataset)]
         if not chosen:
-            known = ", ".join(dict.fromkeys(image.dataset for image in images)) or "none"
+            datasets = dict.fromkeys(image.dataset for image in images)
+            known = ", ".join(datasets) or "none"
             raise ConfigError(f"--dataset {dataset}: no image of that data set; there are {known}")
         for image in chosen:
             # a set: a raw file is often called like its image

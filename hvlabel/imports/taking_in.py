@@ -40,7 +40,11 @@ def import_truth(layout: Layout, path: Path | str, dataset: str | None = None) -
     dataset : whose images are meant; None: those of all data sets
     An older ground truth of an image is replaced.
     """
-    taken = _take(layout, Path(path), dataset, "truth", lambda image: layout.own_truth(image.dataset, image.image_id))
+
+    def place(image: Image) -> Path:
+        return layout.own_truth(image.dataset, image.image_id)
+
+    taken = _take(layout, Path(path), dataset, "truth", place)
     if taken.n_images:
         taken.sentences.append(f"{layout.root / 'truth'}: `hvlabel evaluate` scores against it")
     return taken
@@ -106,7 +110,8 @@ def _write(
     """Publish one image's masks, sealed; returns their number."""
     cube = open_cube(layout.cube(image.dataset, image.image_id))
     # the cube is the frame: what is of another size is of another image
-    masks = [_mask(drawn, stage) for drawn in read(cube.height_px, cube.width_px)]
+    objects = read(cube.height_px, cube.width_px)
+    masks = [_mask(drawn, stage) for drawn in objects]
     provenance: dict[str, Any] = {
         "stage": stage,
         "imported_from": {"path": str(file), "sha256": file_sha256(file)},
@@ -114,8 +119,9 @@ def _write(
     }
     if "georeference" in cube.attributes:
         provenance["georeference"] = cube.attributes["georeference"]
-    found = MaskSet(cube.height_px, cube.width_px, tuple(masks))
-    publish_bytes(target, dump_masks(found, image.image_id, provenance, dataset=image.dataset))
+    mask_set = MaskSet(cube.height_px, cube.width_px, tuple(masks))
+    content = dump_masks(mask_set, image.image_id, provenance, dataset=image.dataset)
+    publish_bytes(target, content)
     return len(masks)
 
 
@@ -126,4 +132,5 @@ def _mask(drawn: Drawn, branch: str) -> Mask:
         extra["name"] = drawn.category
     # a truth is true, whoever was how sure of it
     score = 1.0 if branch == "truth" else drawn.score()
-    return Mask(drawn.rle, score=score, branch=branch, point_xy=interior_point(decode(drawn.rle)), extra=extra)
+    point_xy = interior_point(decode(drawn.rle))
+    return Mask(drawn.rle, score=score, branch=branch, point_xy=point_xy, extra=extra)

@@ -34,6 +34,11 @@ class ImageDifference(NamedTuple):
     n_lost: int
     n_new: int
 
+    @property
+    def n_changed(self) -> int:
+        """Masks without a counterpart, of either."""
+        return self.n_lost + self.n_new
+
 
 @dataclass
 class Comparison:
@@ -52,25 +57,33 @@ class Comparison:
 
     def histogram(self) -> np.ndarray:
         """(len(BINS) - 1,) how many kept masks have which IoU with their counterpart."""
-        ious = np.concatenate([np.zeros(0), *(image.ious for image in self.images)])
-        return np.histogram(ious, bins=np.array([*BINS[:-1], 1.0 + 1e-9]))[0]
+        of_images = (image.ious for image in self.images)
+        ious = np.concatenate([np.zeros(0), *of_images])  # of no images too
+        edges = np.array([*BINS[:-1], 1.0 + 1e-9])
+        counts, _ = np.histogram(ious, bins=edges)
+        return counts
 
     def text(self) -> str:
         """Sentences and tables for a terminal."""
         n_kept = sum(len(image.ious) for image in self.images)
-        n_lost, n_new = (sum(getattr(image, name) for image in self.images) for name in ("n_lost", "n_new"))
+        n_lost = sum(image.n_lost for image in self.images)
+        n_new = sum(image.n_new for image in self.images)
         lines = [f"A: {self.first}", f"B: {self.second}"]
         lines.append(f"{len(self.images)} images in both: {n_kept} masks kept, {n_lost} only in A, {n_new} only in B")
         for name, images in (("A", self.only_first), ("B", self.only_second)):
             if images:
                 lines.append(f"{len(images)} images only in {name}, e.g. {images[0]}")
         bins = [f"{low:g}-{high:g}" for low, high in pairwise(BINS)]
-        lines += ["", "IoU of the kept masks:", "", markdown([bins, [str(n) for n in self.histogram()]])]
-        changed = sorted(self.images, key=lambda image: -(image.n_lost + image.n_new))[:SHOWN_IMAGES]
-        rows = [[i.name, str(len(i.ious)), str(i.n_lost), str(i.n_new)] for i in changed if i.n_lost + i.n_new]
+        counts = [str(n) for n in self.histogram()]
+        lines += ["", "IoU of the kept masks:", "", markdown([bins, counts])]
+        most_changed_first = sorted(self.images, key=lambda image: -image.n_changed)
+        rows = []
+        for image in most_changed_first[:SHOWN_IMAGES]:
+            if image.n_changed:
+                rows.append([image.name, str(len(image.ious)), str(image.n_lost), str(image.n_new)])
         if rows and len(self.images) > 1:
             lines += ["", markdown([["image", "kept", "only in A", "only in B"], *rows])]
-        differing = [[name, str(a), str(b)] for name, (a, b) in sorted(self.settings.items())]
+        differing = [[name, str(first), str(second)] for name, (first, second) in sorted(self.settings.items())]
         table = markdown([["setting", "A", "B"], *differing]) if differing else "no setting differs"
         return "\n".join([*lines, "", table])
 
@@ -80,13 +93,15 @@ def compare_labels(first: Path | str, second: Path | str) -> Comparison:
     first, second = Path(first), Path(second)
     if first.is_dir() != second.is_dir():
         raise ConfigError(f"{first} and {second}: a folder and a file; name two labels, or two results folders")
-    ours, theirs = _labels(first), _labels(second)
+    ours = _labels(first)
+    theirs = _labels(second)
     both = [name for name in ours if name in theirs]
     comparison = Comparison(str(first), str(second))
     comparison.only_first = [name for name in ours if name not in theirs]
     comparison.only_second = [name for name in theirs if name not in ours]
     for name in both:
-        one, other = read_document(ours[name]), read_document(theirs[name])
+        one = read_document(ours[name])
+        other = read_document(theirs[name])
         comparison.images.append(difference(name, masks_of(one), masks_of(other)))
         if name == both[0]:  # all images of a run are made in one way
             comparison.settings = _differing(_compared(one), _compared(other))
@@ -112,7 +127,8 @@ def compare_settings(thing: Path | str, first: FusionSettings, second: FusionSet
             documents = [read_document(layout.masks(branch, dataset, image_id)) for branch in chosen]
             labels.append(fusion_entry(documents, settings, cube).fused())
         comparison.images.append(difference(f"{dataset}/{name.split('/')[-1]}", *labels))
-    comparison.settings = _differing(first.model_dump(mode="json"), second.model_dump(mode="json"))
+    as_json = [settings.model_dump(mode="json") for settings in (first, second)]
+    comparison.settings = _differing(*as_json)
     return comparison
 
 
@@ -123,16 +139,19 @@ def difference(name: str, first: MaskSet, second: MaskSet) -> ImageDifference:
     """
     from scipy.optimize import linear_sum_assignment  # takes a while, which other verbs need not wait for
 
-    sizes = [(masks.height_px, masks.width_px) for masks in (first, second)]
-    if sizes[0] != sizes[1]:
-        raise ConfigError(f"{name}: of {sizes[0]} and {sizes[1]} px (height, width); compare labels of one image")
-    overlap = iou_matrix(first.rles, second.rles)
+    first_hw = (first.height_px, first.width_px)
+    second_hw = (second.height_px, second.width_px)
+    if first_hw != second_hw:
+        raise ConfigError(f"{name}: of {first_hw} and {second_hw} px (height, width); compare labels of one image")
+    overlap = iou_matrix(first.rles, second.rles)  # (first, second)
     # below the threshold a pair is worth nothing, so it takes no partner from a true one
     candidates = np.where(overlap >= SAME_IOU, overlap, 0.0)
     pairs = linear_sum_assignment(candidates, maximize=True)
     ious = overlap[pairs]
-    kept = ious[ious >= SAME_IOU]
-    return ImageDifference(name, kept, len(first) - len(kept), len(second) - len(kept))
+    kept = ious[ious >= SAME_IOU]  # the assignment also pairs masks that are worth nothing
+    n_lost = len(first) - len(kept)
+    n_new = len(second) - len(kept)
+    return ImageDifference(name, kept, n_lost, n_new)
 
 
 def _layout_of(thing: Path) -> Layout:
@@ -160,16 +179,24 @@ def _compared(document: dict[str, Any]) -> dict[str, Any]:
     """The entries of a provenance that say how a label was made."""
     provenance = {name: value for name, value in document["provenance"].items() if name in COMPARED}
     branches = provenance.get("branches", {})
-    provenance["branches"] = {b: {k: of[k] for k in OF_BRANCH if k in of} for b, of in branches.items()}
-    provenance["quality"] = (provenance.get("quality") or {}).get("predictor_sha256")
+    provenance["branches"] = {branch: _of_branch(entry) for branch, entry in branches.items()}
+    quality = provenance.get("quality") or {}
+    provenance["quality"] = quality.get("predictor_sha256")
     return provenance
+
+
+def _of_branch(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """The part of a branch's entry that no image decides."""
+    return {name: entry[name] for name in OF_BRANCH if name in entry}
 
 
 def _differing(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
     """Dotted name -> both values, where they differ."""
-    flat = [dict(_flattened("", tree)) for tree in (first, second)]
-    names = dict.fromkeys((*flat[0], *flat[1]))
-    return {n: (flat[0].get(n), flat[1].get(n)) for n in names if flat[0].get(n) != flat[1].get(n)}
+    ours = dict(_flattened("", first))
+    theirs = dict(_flattened("", second))
+    names = dict.fromkeys((*ours, *theirs))  # of a dict: their order stays
+    values = {name: (ours.get(name), theirs.get(name)) for name in names}
+    return {name: (one, other) for name, (one, other) in values.items() if one != other}
 
 
 def _flattened(prefix: str, value: Any) -> Iterator[tuple[str, Any]]:

@@ -73,7 +73,9 @@ class Card:
         self.centres[confidence] += 1
         self.bands.add(n_bands)
         self.sizes_px.add((width, height))  # as people say it; a cube is height by width
-        self.range_nm = (min(low_nm, *raw.wavelengths_nm), max(high_nm, *raw.wavelengths_nm))
+        lowest_nm = min(low_nm, *raw.wavelengths_nm)
+        highest_nm = max(high_nm, *raw.wavelengths_nm)
+        self.range_nm = (lowest_nm, highest_nm)
         self.n_bytes += sum(path.stat().st_size for path in raw.files)  # packed, as they lie on the disk
         self.n_readable += 1
 
@@ -103,7 +105,8 @@ class Card:
         widths = sorted(width for width, _ in self.sizes_px)
         heights = sorted(height for _, height in self.sizes_px)
         smallest = f"{widths[0]}x{heights[0]}"
-        return smallest if len(self.sizes_px) == 1 else f"{smallest} to {widths[-1]}x{heights[-1]}"
+        largest = f"{widths[-1]}x{heights[-1]}"
+        return smallest if len(self.sizes_px) == 1 else f"{smallest} to {largest}"
 
 
 @dataclass(frozen=True)
@@ -119,11 +122,13 @@ class DataCard:
 
     def tsv(self) -> str:
         """The table as tab-separated text."""
-        return "".join("\t".join(map(printable, row)) + "\n" for row in self.rows())
+        lines = ["\t".join(map(printable, row)) for row in self.rows()]
+        return "".join(f"{line}\n" for line in lines)
 
     def markdown(self) -> str:
         """The table, then what is equal, what cannot be read and what one should know."""
-        head, *rows = ["| " + " | ".join(map(_inert, row)) + " |" for row in self.rows()]
+        cells = [" | ".join(map(_inert, row)) for row in self.rows()]
+        head, *rows = [f"| {line} |" for line in cells]
         rule = "|" + " --- |" * len(COLUMNS)
         parts = ["# Data card\n", "\n".join([head, rule, *rows])]
         for title, lines in self._sections().items():
@@ -132,7 +137,11 @@ class DataCard:
 
     def _sections(self) -> dict[str, list[str]]:
         """Title -> lines."""
-        invented, unreadable, outside, sources, notes = [], [], [], [], []
+        invented: list[str] = []
+        unreadable: list[str] = []
+        outside: list[str] = []
+        sources: list[str] = []
+        notes: list[str] = []
         for card in self.cards:
             n_invented = card.centres["placeholder"]
             if n_invented:
@@ -144,9 +153,10 @@ class DataCard:
             if about.source:
                 sources.append(f"{card.title}: {about.source}")
             notes += [f"{card.title}: {note}" for note in about.notes]
+        equal = [" = ".join(group) for group in self.equal]
         return {
             "Invented band centres": invented,
-            "Equal images": [" = ".join(group) for group in self.equal],
+            "Equal images": equal,
             "Unreadable": unreadable,
             "Outside of the root": outside,
             "Sources": sources,
@@ -157,11 +167,15 @@ class DataCard:
 def data_card(config: Config, scan: Scan) -> DataCard:
     """Look into every image of a scan: headers, and one line of values; whole images only where that line is equal."""
     # demo scenes can be made at any time: nothing has to be known of what lies on the disk
-    cards = {name: Card(name, d.described(name)) for name, d in config.datasets.items() if not d.demo}
+    cards = {}
+    for name, dataset in config.datasets.items():
+        if not dataset.demo:
+            cards[name] = Card(name, dataset.described(name))
     for name, card in cards.items():
         dataset = config.datasets[name]
         if dataset.allow_outside and dataset.root:
-            card.outside = outside_of(dataset.root, [image for image in scan.images if image.dataset == name])
+            of_dataset = [image for image in scan.images if image.dataset == name]
+            card.outside = outside_of(dataset.root, of_dataset)
     # images that may be equal: every copy of an image has its first line
     alike: dict[Fingerprint, list[tuple[Image, RawImage]]] = defaultdict(list)
     images = [image for image in scan.images if image.dataset in cards]
@@ -177,7 +191,8 @@ def data_card(config: Config, scan: Scan) -> DataCard:
             continue
         card.add(raw, confidence_of(form, raw))
         # as float32: the same image may be stored in several types
-        digest = hashlib.sha256(line.astype("<f4").tobytes()).digest()
+        as_bytes = line.astype("<f4").tobytes()
+        digest = hashlib.sha256(as_bytes).digest()
         alike[raw.shape, digest].append((image, raw))
     equal: list[tuple[str, ...]] = []
     for candidates in alike.values():
@@ -200,7 +215,8 @@ def _equal(candidates: Sequence[tuple[Image, RawImage]], cards: Mapping[str, Car
             card.unreadable.append(str(error))
             card.n_readable -= 1  # its header could be read, so it was counted
             continue
-        groups[hashlib.sha256(values.data).digest()].append(image)
+        digest = hashlib.sha256(values.data).digest()
+        groups[digest].append(image)
     return [group for group in groups.values() if len(group) > 1]
 
 
@@ -230,5 +246,6 @@ def _section(title: str, lines: Sequence[str]) -> list[str]:
     """Lines of Markdown; none without content."""
     if not lines:
         return []
+    listed = [f"- {line}" for line in lines[:LISTED]]
     more = [f"- ... and {len(lines) - LISTED} more"] if len(lines) > LISTED else []
-    return [f"\n## {title}\n", *(f"- {line}" for line in lines[:LISTED]), *more]
+    return [f"\n## {title}\n", *listed, *more]

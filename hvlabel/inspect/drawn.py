@@ -35,16 +35,18 @@ def masks_picture(title: str, rgb: np.ndarray, origins: Origins, top: int, branc
     """
     # of all branches, the label decides the colours; alone, a branch has its own numbers
     if branch is None:
-        panels = [(f"label: {len(origins.label)} masks", _filled(rgb, origins.label, top, colour_of))]
-        for name, masks in origins.branches.items():
-            panels.append((f"{name}: {len(masks)} masks", _filled(rgb, masks, top, _as_in_label(origins, name))))
         listed = origins.label
+        panels = [(f"label: {len(listed)} masks", _filled(rgb, listed, top, colour_of))]
+        for name, masks in origins.branches.items():
+            filled = _filled(rgb, masks, top, _as_in_label(origins, name))
+            panels.append((f"{name}: {len(masks)} masks", filled))
     else:
         listed = origins.branches[branch]
         panels = [(f"{branch}: {len(listed)} masks", _filled(rgb, listed, top, colour_of))]
     figure = _panels([(title, rgb), *panels])
     _numbers(figure, 1, listed, top)
-    _legend(figure, [(colour_of(k), legend_line(k, mask)) for k, mask in enumerate(listed.masks[:top])])
+    entries = [(colour_of(k), legend_line(k, mask)) for k, mask in enumerate(listed.masks[:top])]
+    _legend(figure, entries)
     return _png(figure)
 
 
@@ -54,12 +56,15 @@ def suppressed_picture(title: str, rgb: np.ndarray, origins: Origins, top: int) 
     for name, masks in origins.branches.items():
         lost = [k for k in range(len(masks)) if (name, k) in origins.lost]
         shown = lost[:top]
-        chosen = MaskSet(masks.height_px, masks.width_px, tuple(masks.masks[k] for k in shown))
+        chosen_masks = tuple(masks.masks[k] for k in shown)
+        chosen = MaskSet(masks.height_px, masks.width_px, chosen_masks)
         colours = [reason_colour(origins.lost[name, k].reason) for k in shown]
         title_of_branch = f"{name}: {len(lost)} of its masks are not in the label"
-        panels.append((title_of_branch, _filled(rgb, chosen, top, colours.__getitem__)))
+        filled = _filled(rgb, chosen, top, colours.__getitem__)
+        panels.append((title_of_branch, filled))
     figure = _panels([(title, rgb), *panels])
-    _legend(figure, [(reason_colour(reason), reason) for reason in REASON_COLOURS])
+    entries = [(reason_colour(reason), reason) for reason in REASON_COLOURS]
+    _legend(figure, entries)
     return _png(figure)
 
 
@@ -73,7 +78,9 @@ def mask_picture(
     for name, of, colour in (("mask", spectrum.inside, "C3"), ("ring around it", spectrum.ring, "C0")):
         if of.n_px:
             axes.plot(nm, of.mean, color=colour, label=f"{name}, {of.n_px} px")
-            axes.fill_between(nm, of.mean - of.deviation, of.mean + of.deviation, color=colour, alpha=0.2, linewidth=0)
+            low = of.mean - of.deviation
+            high = of.mean + of.deviation
+            axes.fill_between(nm, low, high, color=colour, alpha=0.2, linewidth=0)
     axes.set_xlabel("wavelength, nm")
     axes.set_ylabel(unit)
     axes.set_title("mean +- deviation over pixels", fontsize=9)
@@ -86,7 +93,8 @@ def legend_line(number: int, mask: Mask) -> str:
     """A mask in one line: number, what is expected of it, and who found it."""
     quality = mask.extra.get("quality")
     value = f"score {mask.score:.2f}" if quality is None else f"quality {quality:.2f}"
-    return f"{number}: {value}, {'+'.join(mask.votes) or mask.branch}"
+    by = "+".join(mask.votes) or mask.branch  # only masks of a label have votes
+    return f"{number}: {value}, {by}"
 
 
 def reason_colour(reason: str) -> np.ndarray:
@@ -138,8 +146,10 @@ def _panels(panels: Sequence[tuple[str, np.ndarray]], extra_panels: int = 0) -> 
     columns = min(n, COLUMNS)
     rows = -(-n // columns)
     height, width = panels[0][1].shape[:2]
-    inches_high = min(10.0, max(2.0, PANEL_INCHES * height / width)) + TITLE_INCHES
-    figure = Figure(figsize=(PANEL_INCHES * columns, inches_high * rows), dpi=DPI, layout="constrained")
+    in_proportion = PANEL_INCHES * height / width
+    inches_high = min(10.0, max(2.0, in_proportion)) + TITLE_INCHES
+    size = (PANEL_INCHES * columns, inches_high * rows)
+    figure = Figure(figsize=size, dpi=DPI, layout="constrained")
     for k in range(n):
         axes = figure.add_subplot(rows, columns, k + 1)
         axes.tick_params(labelsize=7)  # px of the image, as `hvlabel why` asks for them

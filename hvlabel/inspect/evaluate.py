@@ -57,6 +57,7 @@ def _common_branches(layout: Layout, images: Sequence[tuple[str, str]]) -> list[
     """The branches that all labels were fused from, in the order of the first one."""
     documents = [read_document(layout.label(*image)) for image in images]
     made_from = [document["provenance"]["branches"] for document in documents]
+    # only these can be compared: other scores would be of other images
     return [branch for branch in made_from[0] if all(branch in others for others in made_from)]
 
 
@@ -109,13 +110,16 @@ def calibration_table(rows: Sequence[ScoreRow]) -> list[list[str]]:
     header = ["data set", "masks of", "masks", "mean score", "mean best IoU"]
     lines = []
     for group, source, scores in rows:
-        lines += [[group, source, str(b.n_masks), f"{b.score:.3f}", f"{b.iou:.3f}"] for b in scores.calibration]
+        for point in scores.calibration:
+            numbers = [str(point.n_masks), f"{point.score:.3f}", f"{point.iou:.3f}"]
+            lines.append([group, source, *numbers])
     return [header, *lines]
 
 
 def tsv(table: Sequence[Sequence[str]]) -> bytes:
     """A table as a file of tab-separated values."""
-    return "".join("\t".join(row) + "\n" for row in table).encode()
+    lines = ["\t".join(row) for row in table]
+    return "".join(f"{line}\n" for line in lines).encode()
 
 
 def markdown(table: Sequence[Sequence[str]]) -> str:

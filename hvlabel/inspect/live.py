@@ -52,8 +52,9 @@ class StageOfRun:
             parts.append(f"in {duration(self.ended_s - self.began_s)}")
         elif self.began_s is not None and self.n_done:
             per_s = self.n_done / max(now_s - self.began_s, 1.0)
+            left_s = (self.n_images - self.n_done) / per_s
             parts.append(f"{60 * per_s:.3g} a minute")
-            parts.append(f"{duration((self.n_images - self.n_done) / per_s)} left")
+            parts.append(f"{duration(left_s)} left")
         return f"{self.name + ':':10} {', '.join(parts)}"
 
 
@@ -73,8 +74,10 @@ class RuleOfRun:
     def text(self, now_s: float) -> str:
         """Its line."""
         n_done = self.n_jobs - len(self.waiting)
-        taken = "" if self.began_s is None or self.ended_s is None else f", in {duration(self.ended_s - self.began_s)}"
-        return f"{self.name + ':':10} {n_done} of {self.n_jobs} jobs{taken}"
+        line = f"{self.name + ':':10} {n_done} of {self.n_jobs} jobs"
+        if self.began_s is None or self.ended_s is None:
+            return line
+        return f"{line}, in {duration(self.ended_s - self.began_s)}"
 
 
 class LiveRun:
@@ -89,7 +92,8 @@ class LiveRun:
         self._lock = threading.Lock()
         of_shard: dict[tuple[str, str], set[str]] = {}
         for image in images:
-            of_shard.setdefault((image.dataset, image.shard), set()).add(image.image_id)
+            names = of_shard.setdefault((image.dataset, image.shard), set())
+            names.add(image.image_id)
         self._names = of_shard
         indexes = {layout.index(stage, *shard): (stage, *shard) for stage in STAGES for shard in of_shard}
         self._waiting: dict[Path, Shard] = {}
@@ -103,7 +107,8 @@ class LiveRun:
                 others.setdefault(rule, set()).add(outputs[0])
         self._at_work: dict[Shard, float] = {}  # since when, seconds since 1970
         self._n_finished: dict[str, int] = {}  # images of finished shards, by stage
-        self.stages = [StageOfRun(stage, self._n_images(stage)) for stage in STAGES if self._n_images(stage)]
+        n_images = {stage: self._n_images(stage) for stage in STAGES}
+        self.stages = [StageOfRun(stage, n) for stage, n in n_images.items() if n]
         self.rules = [RuleOfRun(rule, outputs, len(outputs)) for rule, outputs in others.items()]
 
     def _n_images(self, stage: str) -> int:
@@ -140,8 +145,9 @@ class LiveRun:
                 times = folders[stage, dataset]
                 n_written[stage] += sum(times.get(image, 0.0) >= since_s for image in images)
             for of_stage in self.stages:
-                of_stage.n_done = self._n_finished.get(of_stage.name, 0) + n_written[of_stage.name]
-                if self._n_finished.get(of_stage.name, 0) == of_stage.n_images and of_stage.ended_s is None:
+                n_finished = self._n_finished.get(of_stage.name, 0)
+                of_stage.n_done = n_finished + n_written[of_stage.name]
+                if n_finished == of_stage.n_images and of_stage.ended_s is None:
                     of_stage.ended_s = now_s
             for rule in self.rules:
                 if rule.began_s is not None and rule.ended_s is None:
@@ -170,7 +176,8 @@ def _statuses(path: Path, since_s: float) -> list[str] | None:
     try:
         if not _is_written(path, since_s):
             return None
-        return [entry.status for entry in read_index(path).images.values()]
+        entries = read_index(path).images.values()
+        return [entry.status for entry in entries]
     except (OSError, ResultsError):
         return None
 
@@ -198,7 +205,8 @@ class Watcher:
         while not self._over.wait(rest_s):
             begin_s = time.monotonic()
             self.show()
-            rest_s = max(LOOK_EVERY_S, LEAST_REST * (time.monotonic() - begin_s))
+            took_s = time.monotonic() - begin_s
+            rest_s = max(LOOK_EVERY_S, LEAST_REST * took_s)
 
     def close(self) -> None:
         """The last lines, as things stand."""
@@ -247,7 +255,9 @@ def _last_line(log: Path | None, since_s: float) -> str:
         if log.stat().st_mtime < since_s:
             return ""
         with log.open("rb") as file:
-            file.seek(max(0, log.stat().st_size - TAIL_BYTES))
+            begin = max(0, log.stat().st_size - TAIL_BYTES)  # a short log is read from its start
+            file.seek(begin)
+            # replaced: the tail may begin in the middle of a character
             lines = file.read().decode(errors="replace").splitlines()
     except OSError:
         return ""

@@ -40,7 +40,9 @@ def branch_mask_facts(origins: Origins, branch: str, number: int) -> list[str]:
         lines.append(f"in the label as mask {position}")
     elif (branch, number) in origins.lost:
         settings = origins.document["provenance"]["settings"]
-        lines.append("not in the label: " + fate(origins.lost[branch, number], settings, int(areas([mask.rle])[0])))
+        area_px = int(areas([mask.rle])[0])
+        why = fate(origins.lost[branch, number], settings, area_px)
+        lines.append(f"not in the label: {why}")
     else:
         lines.append("nothing is known about it in the label, which was corrected or is older")
     return lines
@@ -62,12 +64,14 @@ def fate(loser: Suppressed, settings: Mapping[str, Any], area_px: int) -> str:
 
 def spectrum_table(spectrum: MaskSpectrum) -> list[list[str]]:
     """Header and rows as text: some bands, evenly spread, of the mask and of the ring around it."""
-    chosen = np.linspace(0, len(spectrum.wavelengths_nm) - 1, SHOWN_BANDS).round().astype(int)
+    last = len(spectrum.wavelengths_nm) - 1
+    chosen = np.linspace(0, last, SHOWN_BANDS).round().astype(int)
     rows = [["nm", "mask", "+-", "ring", "+-"]]
     for band in dict.fromkeys(chosen.tolist()):  # fewer bands than lines: each once
         inside, ring = spectrum.inside, spectrum.ring
         values = (inside.mean[band], inside.deviation[band], ring.mean[band], ring.deviation[band])
-        rows.append([f"{spectrum.wavelengths_nm[band]:.0f}", *(f"{value:.4g}" for value in values)])
+        shown = [f"{value:.4g}" for value in values]
+        rows.append([f"{spectrum.wavelengths_nm[band]:.0f}", *shown])
     return rows
 
 
@@ -87,4 +91,5 @@ def _about(mask: Mask) -> list[str]:
         expected += " (it lies outside of what the predictor knows)"
     area_px = int(areas([mask.rle])[0])
     of_class = f"; class {mask.extra['name']}" if "name" in mask.extra else ""
-    return [f"{area_px} px, x {x0} to {x1 - 1}, y {y0} to {y1 - 1}; score {mask.score:.2f}{expected}{of_class}"]
+    place = f"x {x0} to {x1 - 1}, y {y0} to {y1 - 1}"  # ends included
+    return [f"{area_px} px, {place}; score {mask.score:.2f}{expected}{of_class}"]

@@ -63,10 +63,10 @@ class Materials:
         """The file's content, sealed."""
         images = {name: {"label": self.seals[name], "groups": list(groups)} for name, groups in self.groups.items()}
         counted = [group for groups in self.groups.values() for group in groups]
-        materials = [
-            {"id": k, "masks": counted.count(k), "mean": [float(f"{v:.6g}") for v in spectrum]}
-            for k, spectrum in enumerate(self.spectra)
-        ]
+        materials = []
+        for k, spectrum in enumerate(self.spectra):
+            mean = [float(f"{value:.6g}") for value in spectrum]
+            materials.append({"id": k, "masks": counted.count(k), "mean": mean})
         content = {
             "dataset": self.dataset,
             **self.facts,
@@ -98,20 +98,23 @@ def group_materials(
     if not known.any():
         raise ResultsError(f"{layout.labels / dataset}: no mask with a spectrum to group; {'; '.join(left_out)[:200]}")
     n_sampled = sum(look.n_sampled for look in looks)
-    spread = np.sum([look.scatter for look in looks], axis=0) / max(1, n_sampled)
+    scatter = np.sum([look.scatter for look in looks], axis=0)  # (L, L)
+    spread = scatter / max(1, n_sampled)
     whitened = _whitened(means[known], spread)
     # whitened before they are grouped: noise of a band is no difference of materials
     chosen = best_clusters(whitened, seed) if n_groups is None else clusters(whitened, n_groups, seed)
     group_of = np.full(len(means), UNKNOWN)
     group_of[known] = _by_size(chosen.members)
-    spectra = np.stack([means[group_of == k].mean(axis=0) for k in range(group_of.max() + 1)])
+    n_chosen = group_of.max() + 1
+    spectra = np.stack([means[group_of == k].mean(axis=0) for k in range(n_chosen)])  # (K, L)
     # back to the images, in the order in which they were stacked
     ends = np.cumsum([len(look.means) for look in looks])
     parts = np.split(group_of, ends[:-1])
+    has_silhouette = np.isfinite(chosen.silhouette)  # one group has none
     facts = {
         "n_groups": len(spectra),
         "chosen_by": RULE if n_groups is None else "the user",
-        "silhouette": round(chosen.silhouette, 4) if np.isfinite(chosen.silhouette) else None,  # of one group none
+        "silhouette": round(chosen.silhouette, 4) if has_silhouette else None,  # JSON has no nan
         "seed": seed,
     }
     return Materials(
@@ -129,11 +132,11 @@ def write_materials(layout: Layout, materials: Materials) -> Path:
     path = layout.material_groups(materials.dataset)
     publish_bytes(path, materials.to_json())
     header = ["wavelength_nm", *(f"material {k}" for k in range(len(materials.spectra)))]
-    rows = [
-        [f"{nm:g}", *(f"{value:.6g}" for value in values)]
-        for nm, values in zip(materials.wavelengths_nm, materials.spectra.T, strict=True)
-    ]
-    table = "".join("\t".join(row) + "\n" for row in [header, *rows])
+    rows = [header]
+    for nm, values in zip(materials.wavelengths_nm, materials.spectra.T, strict=True):
+        of_groups = [f"{value:.6g}" for value in values]
+        rows.append([f"{nm:g}", *of_groups])
+    table = "".join("\t".join(row) + "\n" for row in rows)
     publish_bytes(path.with_suffix(".tsv"), table.encode())
     return path
 
@@ -186,7 +189,8 @@ def _looks(layout: Layout, dataset: str, paths: Sequence[Path]) -> tuple[list[_L
     for path in paths:
         try:
             document = read_document(path)
-            look = _look(path.stem, document, open_cube(layout.cube(dataset, path.stem)))
+            cube = open_cube(layout.cube(dataset, path.stem))
+            look = _look(path.stem, document, cube)
         except HvError as error:
             left_out.append(str(error))
             continue
@@ -202,9 +206,10 @@ def _looks(layout: Layout, dataset: str, paths: Sequence[Path]) -> tuple[list[_L
 
 def _look(image: str, document: dict[str, Any], cube: Cube) -> _Look:
     masks = masks_of(document)
+    # rising, as `Materials` holds them
     order = np.argsort(cube.live_wavelengths_nm, kind="stable")
     values = cube.live_values()[order]  # (L, H, W)
-    means = mean_spectra(values, masks.rles, cube.valid)
+    means = mean_spectra(values, masks.rles, cube.valid)  # (N, L)
     scatter, n_sampled = _scatter(values, masks)
     seal = str(document["provenance"]["content_sha256"])
     return _Look(image, seal, cube.live_wavelengths_nm[order], means, scatter, n_sampled)
@@ -217,8 +222,10 @@ def _scatter(values: np.ndarray, masks: MaskSet) -> tuple[np.ndarray, int]:
     n_sampled = 0
     for rle, area_px in zip(masks.rles, areas(masks.rles), strict=True):
         y, x = np.nonzero(decode(rle))
-        some = np.linspace(0, len(y) - 1, min(SAMPLE_PX, int(area_px))).astype(int)
-        pixels = _unit(values[:, y[some], x[some]].T.astype(np.float64))  # (n, L)
+        n_some = min(SAMPLE_PX, int(area_px))
+        some = np.linspace(0, len(y) - 1, n_some).astype(int)  # evenly spread, not drawn: equal masks, equal samples
+        spectra = values[:, y[some], x[some]].T  # (n, L)
+        pixels = _unit(spectra.astype(np.float64))
         difference = pixels - pixels.mean(axis=0)
         total += difference.T @ difference
         n_sampled += len(pixels)
@@ -234,20 +241,24 @@ def _whitened(means: np.ndarray, spread: np.ndarray) -> np.ndarray:
     n_bands = means.shape[1]
     ridge = max(RIDGE * np.trace(spread) / n_bands, 1e-12)
     variance, axes = np.linalg.eigh(spread + ridge * np.eye(n_bands))
-    centred = _unit(means) - _unit(means).mean(axis=0)
-    shapes = centred @ (axes / np.sqrt(variance))
+    of_shape = _unit(means)
+    centred = of_shape - of_shape.mean(axis=0)
+    whitening = axes / np.sqrt(variance)  # (L, L)
+    shapes = centred @ whitening  # (N, L)
     # what is left of noise lies in the weak components
     _, _, directions = np.linalg.svd(shapes, full_matrices=False)
     components = shapes @ directions[:N_COMPONENTS].T
     # a single thing of a rare spectrum is a hundred deviations away: it would decide the number of groups alone
-    return np.asarray(np.sign(components) * np.log1p(np.abs(components)))
+    logarithms = np.log1p(np.abs(components))
+    return np.asarray(np.sign(components) * logarithms)
 
 
 def _unit(spectra: np.ndarray) -> np.ndarray:
     """(N, L) spectra of length 1; a single band stays as it is."""
     if spectra.shape[1] == 1:
         return spectra
-    return spectra / np.maximum(np.linalg.norm(spectra, axis=1, keepdims=True), 1e-30)
+    length = np.linalg.norm(spectra, axis=1, keepdims=True)  # (N, 1)
+    return spectra / np.maximum(length, 1e-30)
 
 
 def _by_size(members: np.ndarray) -> np.ndarray:

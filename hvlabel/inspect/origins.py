@@ -40,7 +40,8 @@ class Origins:
 
     def origin_of(self, position: int) -> Origin | None:
         """The branch's mask that a mask of the label is; None for one that a person drew."""
-        return next((origin for origin, k in self.kept.items() if k == position), None)
+        origins = (origin for origin, k in self.kept.items() if k == position)
+        return next(origins, None)
 
     def beaten_by(self, position: int) -> list[Suppressed]:
         """What a mask of the label suppressed, the most alike first."""

@@ -30,7 +30,8 @@ def overlay(rgb: np.ndarray, masks: MaskSet, n_shown: int = SHOWN_MASKS) -> np.n
 
 def _drawn(rgb: np.ndarray, masks: Sequence[np.ndarray]) -> np.ndarray:
     """(H, W, 3) uint8 picture with (H, W) bool masks on it, each in the colour of its place among them."""
-    area_px = np.array([np.count_nonzero(mask) for mask in masks])
+    areas_px = [np.count_nonzero(mask) for mask in masks]
+    area_px = np.array(areas_px)
     largest_first = np.argsort(-area_px, kind="stable").tolist()
     canvas = rgb.astype(np.float32)
     for k in largest_first:
@@ -51,7 +52,8 @@ def picture(layout: Layout, dataset: str, image_id: str) -> np.ndarray:
 
     CubeError or MaskFileError if one of the files is missing or damaged.
     """
-    rgb = _fitted(open_cube(layout.cube(dataset, image_id)).rgb)
+    cube = open_cube(layout.cube(dataset, image_id))
+    rgb = _fitted(cube.rgb)
     panels = [_panel(rgb, f"{dataset}/{image_id}"[-CAPTION_CHARACTERS:])]
     document = read_document(layout.label(dataset, image_id))
     for branch in document["provenance"]["branches"]:
@@ -61,7 +63,9 @@ def picture(layout: Layout, dataset: str, image_id: str) -> np.ndarray:
     agreed = sum(len(m.votes) > 1 for m in label.masks)
     panels.append(_panel(_on_panel(rgb, label), f"fused: {len(label)}, {agreed} by 2+ branches"))
     gap = np.full((panels[0].shape[0], GAP_PX, 3), 255, np.uint8)
-    parts = [part for panel in panels for part in (panel, gap)]
+    parts: list[np.ndarray] = []
+    for panel in panels:
+        parts += [panel, gap]
     return np.concatenate(parts[:-1], axis=1)  # no gap after the last
 
 
@@ -72,19 +76,25 @@ def fitted_overlay(rgb: np.ndarray, masks: MaskSet, width_px: int) -> np.ndarray
 
 def encode_png(image: np.ndarray) -> bytes:
     """PNG file content of an (H, W, 3) uint8 RGB picture."""
-    return bytes(cv2.imencode(".png", image[:, :, ::-1])[1].tobytes())
+    bgr = image[:, :, ::-1]  # OpenCV writes blue first
+    _, content = cv2.imencode(".png", bgr)
+    return bytes(content.tobytes())
 
 
 def colour_of(k: int) -> np.ndarray:
     """(3,) float RGB; neighbouring ranks differ by the golden angle."""
-    return np.array(colorsys.hsv_to_rgb(k * 0.618034 % 1.0, 0.75, 1.0)) * 255
+    hue = k * 0.618034 % 1.0  # of a turn
+    rgb = colorsys.hsv_to_rgb(hue, 0.75, 1.0)
+    return np.array(rgb) * 255
 
 
 def _fitted(rgb: np.ndarray, width_px: int = PANEL_PX) -> np.ndarray:
     """The picture enlarged or reduced to a width."""
     scale = width_px / rgb.shape[1]
-    size = (width_px, max(1, round(rgb.shape[0] * scale)))
-    return cv2.resize(rgb, size, interpolation=cv2.INTER_NEAREST if scale > 1 else cv2.INTER_AREA)
+    height_px = max(1, round(rgb.shape[0] * scale))
+    # enlarged, pixels stay to be seen; reduced, none is left out
+    interpolation = cv2.INTER_NEAREST if scale > 1 else cv2.INTER_AREA
+    return cv2.resize(rgb, (width_px, height_px), interpolation=interpolation)
 
 
 def _on_panel(fitted_rgb: np.ndarray, masks: MaskSet) -> np.ndarray:

@@ -22,8 +22,11 @@ def average_precision(pairs: Sequence[tuple[MaskSet, MaskSet]], n_proposals: int
     pairs : (masks, truth) of each image; of the masks the n_proposals of the highest scores count
     A second mask on an object counts as wrong, which recall and the share of right masks do not see.
     """
-    truth = [_annotation(k, mask, area_px) for k, (_, of) in enumerate(pairs) for mask, area_px in _with_areas(of)]
-    masks = [_annotation(k, mask, area_px) for k, (of, _) in enumerate(pairs) for mask, area_px in _with_areas(of)]
+    truth: list[dict[str, object]] = []
+    masks: list[dict[str, object]] = []
+    for k, (masks_of_image, truth_of_image) in enumerate(pairs):
+        masks += _annotations(k, masks_of_image)
+        truth += _annotations(k, truth_of_image)
     if not truth:
         return float("nan"), float("nan")
     if not masks:
@@ -32,15 +35,19 @@ def average_precision(pairs: Sequence[tuple[MaskSet, MaskSet]], n_proposals: int
         sizes = [(of.height_px, of.width_px) for _, of in pairs]
         evaluation = COCOeval(_coco(truth, sizes), _coco(masks, sizes), "segm")
         evaluation.params.maxDets = [n_proposals]
-        evaluation.params.areaRng, evaluation.params.areaRngLbl = AREAS_PX2, ["all"]
+        evaluation.params.areaRng = AREAS_PX2
+        evaluation.params.areaRngLbl = ["all"]
         evaluation.evaluate()
         evaluation.accumulate()
+    # of the one category, the one range of areas and the one number of proposals
     precision = evaluation.eval["precision"][:, :, 0, 0, 0]  # (thresholds, recalls)
     return float(precision.mean()), float(precision[0].mean())
 
 
-def _with_areas(masks: MaskSet) -> list[tuple[Mask, int]]:
-    return list(zip(masks.masks, areas(masks.rles).tolist(), strict=True))
+def _annotations(image: int, masks: MaskSet) -> list[dict[str, object]]:
+    """One of each mask of an image."""
+    areas_px = areas(masks.rles).tolist()
+    return [_annotation(image, mask, area_px) for mask, area_px in zip(masks.masks, areas_px, strict=True)]
 
 
 def _annotation(image: int, mask: Mask, area_px: int) -> dict[str, object]:

@@ -65,13 +65,16 @@ def _badness(label: LabelQuality) -> tuple[bool, float, str, str]:
     """Sorts what has no masks first, then by quality or, where that is unknown, by agreement."""
     known = label.quality == label.quality  # nan is not equal to itself
     value = label.quality if known else label.agreement
-    return label.masks > 0, value if value == value else 0.0, label.dataset, label.image
+    if value != value:  # neither is known: among the worst, and nan would sort anywhere
+        value = 0.0
+    return label.masks > 0, value, label.dataset, label.image
 
 
 def publish_qualities(layout: Layout, labels: Sequence[LabelQuality]) -> None:
     """Write the table as .tsv and .parquet."""
     table = pd.DataFrame(labels, columns=list(LabelQuality._fields))
-    publish_bytes(layout.quality, table.to_csv(sep="\t", index=False, float_format="%.4f").encode())
+    text = table.to_csv(sep="\t", index=False, float_format="%.4f")
+    publish_bytes(layout.quality, text.encode())
     content = io.BytesIO()
     table.to_parquet(content, index=False)
     publish_bytes(layout.quality.with_suffix(".parquet"), content.getvalue())
@@ -81,8 +84,10 @@ def by_dataset(labels: Sequence[LabelQuality]) -> list[list[str]]:
     """Header and a row per data set as text: its images, and the means of its labels."""
     header = ["data set", "labels", "masks/image", "coverage", "expected IoU", "agreement", "cut", "unknown"]
     rows = []
-    for dataset in sorted({label.dataset for label in labels}):
-        table = pd.DataFrame([label for label in labels if label.dataset == dataset])
+    datasets = {label.dataset for label in labels}
+    for dataset in sorted(datasets):
+        of_dataset = [label for label in labels if label.dataset == dataset]
+        table = pd.DataFrame(of_dataset)
         means = table[["coverage", "quality", "agreement", "cut", "unknown"]].mean()  # leaves nan out
         masks = f"{table['masks'].mean():.0f}"
         rows.append([dataset, str(len(table)), masks, *(_text(value) for value in means)])
@@ -92,15 +97,15 @@ def by_dataset(labels: Sequence[LabelQuality]) -> list[list[str]]:
 def worst(labels: Sequence[LabelQuality], n: int) -> list[list[str]]:
     """Header and a row for each of the n worst labels as text."""
     header = ["image", "masks", "coverage", "expected IoU", "agreement", "cut", "unknown"]
-    rows = [
-        [f"{label.dataset}/{label.image}", str(label.masks), *(_text(value) for value in label[3:])]
-        for label in labels[:n]
-    ]
+    rows = []
+    for label in labels[:n]:
+        numbers = [_text(value) for value in label[3:]]  # all behind the number of masks
+        rows.append([f"{label.dataset}/{label.image}", str(label.masks), *numbers])
     return [header, *rows]
 
 
 def _text(value: float) -> str:
-    return "" if value != value else f"{value:.2f}"
+    return "" if value != value else f"{value:.2f}"  # nan is not equal to itself
 
 
 def warnings_of(labels: Sequence[LabelQuality], below: WarnBelow) -> list[str]:
@@ -108,8 +113,8 @@ def warnings_of(labels: Sequence[LabelQuality], below: WarnBelow) -> list[str]:
     n_labels = Counter(label.dataset for label in labels)
     sentences = []
     for dataset in sorted(n_labels):
+        of_dataset = [label for label in labels if label.dataset == dataset]
         for name, limit in below.model_dump().items():
-            of_dataset = [label for label in labels if label.dataset == dataset]
             low = [label for label in of_dataset if getattr(label, name) < limit]
             if low:
                 lowest = min(low, key=lambda label: getattr(label, name))

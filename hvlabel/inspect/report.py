@@ -49,7 +49,8 @@ def write_report(layout: Layout, max_pages: int, below: WarnBelow) -> Report:
     labels = label_qualities(layout)
     publish_qualities(layout, labels)
     with_page = _with_page(labels, max_pages)
-    made = publish_all(layout, [Work(label.dataset, label.image, label in with_page) for label in labels])
+    todo = [Work(label.dataset, label.image, label in with_page) for label in labels]
+    made = publish_all(layout, todo)
     try:
         scores = evaluate_run(layout)
     except HvError as error:
@@ -79,7 +80,8 @@ def _with_page(labels: Sequence[LabelQuality], n: int) -> set[LabelQuality]:
     """The worst labels, and others evenly spread. labels: worst first."""
     n_worst = (n + 1) // 2  # of one page the worst has it
     others = labels[n_worst:]
-    return {*labels[:n_worst], *(others[k] for k in evenly_spread(len(others), n - n_worst))}
+    chosen = evenly_spread(len(others), n - n_worst)
+    return {*labels[:n_worst], *(others[k] for k in chosen)}
 
 
 # of a row of the gallery, before the numbers of masks of each branch
@@ -121,12 +123,13 @@ def _label_rows(
 
 def _failure_rows(run: RunSummary, n_branches: int) -> list[list[Any]]:
     """The same of images that failed; an image may have failed at several stages."""
-    n_unknown = len(COLUMNS) - 3  # all but its names and the failure
-    return [
-        [failure.dataset, failure.image_id, *[None] * n_unknown, f"{failure.stage}: {failure.reason}"]
-        + [None] * n_branches
-        for failure in run.failures
-    ]
+    unknown = [None] * (len(COLUMNS) - 3)  # all but its names and the failure
+    of_branches = [None] * n_branches
+    rows: list[list[Any]] = []
+    for failure in run.failures:
+        sentence = f"{failure.stage}: {failure.reason}"
+        rows.append([failure.dataset, failure.image_id, *unknown, sentence, *of_branches])
+    return rows
 
 
 def _cameras(layout: Layout) -> dict[tuple[str, str], str]:
@@ -166,7 +169,9 @@ def _inside(layout: Layout, made: Sequence[Made]) -> list[tuple[str, str]]:
     pictures = []
     for (dataset, image_id, _), has_thumbnail, _ in made[:OVERVIEW_PICTURES]:
         if has_thumbnail:
-            content = base64.b64encode(layout.thumbnail(dataset, image_id).read_bytes()).decode()
+            # inside the page: `snakemake --report` takes one file
+            stored = layout.thumbnail(dataset, image_id).read_bytes()
+            content = base64.b64encode(stored).decode()
             pictures.append((f"{dataset}/{image_id}", f"data:image/jpeg;base64,{content}"))
     return pictures
 

@@ -57,41 +57,54 @@ class Scores:
 def score(pairs: Sequence[tuple[MaskSet, MaskSet]], n_proposals: int = 100) -> Scores:
     """Scores of (masks, truth) of several images; masks are taken in their order, best first."""
     overlaps = [iou_matrix(masks.rles, truth.rles) for masks, truth in pairs]  # per image (masks, objects)
-    found = [overlap[:n_proposals].max(axis=0, initial=0.0) for overlap in overlaps]  # per image (objects,)
+    # initial: an image without masks finds no object, one without objects has no right mask
+    of_objects = [overlap[:n_proposals].max(axis=0, initial=0.0) for overlap in overlaps]  # per image (objects,)
     shown = [overlap.max(axis=1, initial=0.0) for overlap in overlaps]  # per image (masks,)
-    best = np.concatenate(found)
+    best = np.concatenate(of_objects)
     recall = best[:, None] >= IOU_THRESHOLDS  # (objects, thresholds)
-    spectral_only = np.concatenate([_spectral_only(truth) for _, truth in pairs])  # (objects,) bool
+    of_images = [_spectral_only(truth) for _, truth in pairs]
+    spectral_only = np.concatenate(of_images)  # (objects,) bool
     right = [iou >= RIGHT_IOU for iou in shown]
     ap, ap50 = average_precision(pairs, n_proposals)
     scores = np.array([mask.score for masks, _ in pairs for mask in masks.masks])
     calibration = calibration_curve(scores, np.concatenate(shown))
+    errors = np.array([abs(point.score - point.iou) for point in calibration])  # bins are of equal size
+    right_of_best = [of_image[:N_BEST] for of_image in right]
+    n_masks = [len(masks) for masks, _ in pairs]
     return Scores(
         n_images=len(pairs),
         n_objects=len(best),
         n_spectral_only=int(spectral_only.sum()),
-        masks_per_image=float(np.mean([len(masks) for masks, _ in pairs])),
+        masks_per_image=float(np.mean(n_masks)),
         ar=_share(recall),
         mean_best_iou=_share(best),
         spectral_only=_share(best[spectral_only] >= RIGHT_IOU),
         precision=_share(np.concatenate(right)),
-        precision_best=_share(np.concatenate([r[:N_BEST] for r in right])),
+        precision_best=_share(np.concatenate(right_of_best)),
         ap=ap,
         ap50=ap50,
         calibration=calibration,
-        calibration_error=_share(np.array([abs(b.score - b.iou) for b in calibration])),
+        calibration_error=_share(errors),
     )
 
 
 def calibration_curve(scores: np.ndarray, iou: np.ndarray) -> tuple[Bin, ...]:
     """Mean score and mean IoU of masks (N,), in BINS groups of equal size, lowest scores first."""
-    groups = np.array_split(np.argsort(scores, kind="stable"), BINS)
-    return tuple(Bin(len(g), float(scores[g].mean()), float(iou[g].mean())) for g in groups if len(g))
+    lowest_first = np.argsort(scores, kind="stable")
+    groups = np.array_split(lowest_first, BINS)
+    curve = []
+    for group in groups:
+        if len(group):  # fewer masks than bins leave some empty
+            mean_score = float(scores[group].mean())
+            mean_iou = float(iou[group].mean())
+            curve.append(Bin(len(group), mean_score, mean_iou))
+    return tuple(curve)
 
 
 def _spectral_only(truth: MaskSet) -> np.ndarray:
     """(n_objects,) bool, whether only the spectrum shows an object."""
-    return np.array([m.extra["spectral_only"] for m in truth.masks], bool)
+    marks = [mask.extra["spectral_only"] for mask in truth.masks]
+    return np.array(marks, bool)
 
 
 def _share(values: np.ndarray) -> float:

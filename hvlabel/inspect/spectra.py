@@ -46,7 +46,8 @@ def mask_spectrum(cube: Cube, rle: Rle) -> MaskSpectrum:
     """The spectrum of one mask of a cube. Reads the chunks around the mask only."""
     whole = decode(rle)  # (H, W)
     x0, y0, x1, y1 = (int(v) for v in boxes_xyxy([rle])[0])
-    reach_px = ring_width_px(int(np.count_nonzero(whole)))
+    area_px = int(np.count_nonzero(whole))
+    reach_px = ring_width_px(area_px)
     rows = slice(max(0, y0 - reach_px), y1 + reach_px)
     columns = slice(max(0, x0 - reach_px), x1 + reach_px)
     inside = np.ascontiguousarray(whole[rows, columns])
@@ -54,20 +55,25 @@ def mask_spectrum(cube: Cube, rle: Rle) -> MaskSpectrum:
     if cube.valid is not None:
         inside = inside & cube.valid[rows, columns]
         ring &= cube.valid[rows, columns]
-    by_wavelength = cube.live_bands[np.argsort(cube.live_wavelengths_nm, kind="stable")]
+    rising = np.argsort(cube.live_wavelengths_nm, kind="stable")
+    by_wavelength = cube.live_bands[rising]
     values = cube.values(rows, columns)[by_wavelength]  # (L, h, w)
-    mine, around = _spectrum(values, inside), _spectrum(values, ring)
-    return MaskSpectrum(cube.wavelengths_nm[by_wavelength], mine, around, _angle_rad(mine.mean, around.mean))
+    mine = _spectrum(values, inside)
+    around = _spectrum(values, ring)
+    angle_rad = _angle_rad(mine.mean, around.mean)
+    return MaskSpectrum(cube.wavelengths_nm[by_wavelength], mine, around, angle_rad)
 
 
 def ring_width_px(area_px: int) -> int:
     """Width of the ring around a mask of this area."""
-    return int(np.clip(round(RING_SHARE * area_px**0.5), *RING_PX))
+    side_px = area_px**0.5  # of a square of this area
+    return int(np.clip(round(RING_SHARE * side_px), *RING_PX))
 
 
 def ring_of(inside: np.ndarray, reach_px: int) -> np.ndarray:
     """(h, w) bool pixels around an (h, w) bool mask, up to a distance."""
-    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * reach_px + 1, 2 * reach_px + 1))
+    diameter_px = 2 * reach_px + 1
+    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (diameter_px, diameter_px))
     grown = cv2.dilate(inside.astype(np.uint8), disc) > 0
     return np.asarray(grown & ~inside)
 
@@ -94,10 +100,12 @@ def _spectrum(values: np.ndarray, marked: np.ndarray) -> Spectrum:
     if not pixels.shape[1]:
         nothing = np.full(len(values), np.nan)
         return Spectrum(nothing, nothing, 0)
-    return Spectrum(pixels.mean(axis=1), pixels.std(axis=1), pixels.shape[1])
+    n_px = pixels.shape[1]
+    return Spectrum(pixels.mean(axis=1), pixels.std(axis=1), n_px)
 
 
 def _angle_rad(first: np.ndarray, second: np.ndarray) -> float:
     lengths = np.linalg.norm(first) * np.linalg.norm(second)
     cosine = first @ second / max(lengths, 1e-300)  # nan stays nan
-    return float(np.arccos(np.clip(cosine, -1, 1)))
+    bounded = np.clip(cosine, -1, 1)  # rounding may lead beyond
+    return float(np.arccos(bounded))

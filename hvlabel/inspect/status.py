@@ -52,19 +52,24 @@ def progress_of(layout: Layout, now_s: float | None = None) -> list[Progress]:
     require_results(layout)
     now_s = time.time() if now_s is None else now_s
     began_s = _began_s(layout)
-    window_s = WINDOW_S if began_s is None else max(1.0, min(WINDOW_S, now_s - began_s))
+    window_s = WINDOW_S
+    if began_s is not None:
+        window_s = max(1.0, min(WINDOW_S, now_s - began_s))  # clocks of two machines may differ: never 0 or below
     rows = read_manifest(layout.manifest)
     n_images = Counter(image.dataset for image in rows)
     progress = []
     for stage in STAGES:
         for dataset in n_images:
+            of_dataset = [image for image in rows if image.dataset == dataset]
             times_s = written_s(layout, stage, dataset)
-            indexed = _indexed(layout, stage, dataset, {i.shard for i in rows if i.dataset == dataset})
-            has_labels = layout.index("labels", dataset, rows[0].shard).parent.is_dir()
+            indexed = _indexed(layout, stage, dataset, {image.shard for image in of_dataset})
+            index_of_labels = layout.index("labels", dataset, rows[0].shard)
+            has_labels = index_of_labels.parent.is_dir()
             may_come = stage in ALWAYS and not has_labels  # else the labels were made without it
             if not may_come and not times_s and not indexed:
                 continue
-            done = {i.image_id for i in rows if i.dataset == dataset and i.image_id in indexed}
+            # an index may name images that have left the manifest since: they are not counted
+            done = {image.image_id for image in of_dataset if image.image_id in indexed}
             if began_s is not None:
                 done |= {name for name, at_s in times_s.items() if at_s >= began_s}
             n_failed = sum(status != "ok" for status in indexed.values())
@@ -127,7 +132,8 @@ def _indexed(layout: Layout, stage: str, dataset: str, shards: set[str]) -> dict
         if not path.exists():
             continue
         try:
-            status |= {name: entry.status for name, entry in read_index(path).images.items()}
+            images = read_index(path).images
+            status |= {name: entry.status for name, entry in images.items()}
         except ResultsError:  # damaged: to be made again
             continue
     return status

@@ -101,7 +101,10 @@ def summarise(layout: Layout) -> RunSummary:
 
 def _labelled(labels: Sequence[StageIndex]) -> list[tuple[str, str]]:
     """(data set, image) of every image that has a label."""
-    return [(index.dataset, name) for index in labels for name, entry in index.images.items() if entry.status == "ok"]
+    labelled = []
+    for index in labels:
+        labelled += [(index.dataset, name) for name, entry in index.images.items() if entry.status == "ok"]
+    return labelled
 
 
 def _provenance(layout: Layout, labelled: Sequence[tuple[str, str]]) -> dict[str, Any] | None:
@@ -157,7 +160,8 @@ def _backends(provenance: dict[str, Any] | None, left_out: Sequence[str]) -> tup
     if provenance is None:
         return ()
     ran = [f"{branch}: {of['backend']}" for branch, of in provenance["branches"].items()]
-    return (*ran, *(f"{branch}: off" for branch in left_out))
+    off = [f"{branch}: off" for branch in left_out]
+    return (*ran, *off)
 
 
 def _caution(provenance: dict[str, Any] | None) -> str:
@@ -169,8 +173,10 @@ def _caution(provenance: dict[str, Any] | None) -> str:
     if provenance["learned_model"]:
         return ""
     sentence = f"No learned model was used: all masks are {_what_masks_are(provenance['branches'])}."
+    # a set: several branches usually do without SAM for one reason
     reasons = {of["fallback"] for of in provenance["branches"].values() if of.get("fallback")}
-    return " ".join([sentence, *(f"No SAM: {reason}." for reason in sorted(reasons))])
+    because = [f"No SAM: {reason}." for reason in sorted(reasons)]
+    return " ".join([sentence, *because])
 
 
 def _what_masks_are(branches: dict[str, Any]) -> str:
@@ -195,7 +201,8 @@ def _about_invented_centres(cubes: Sequence[StageIndex]) -> list[str]:
     """A sentence per data set with images whose band centres nobody knows."""
     invented: Counter[str] = Counter()
     for index in cubes:
-        invented[index.dataset] += sum(_has_invented_centres(entry) for entry in index.images.values())
+        entries = index.images.values()
+        invented[index.dataset] += sum(_has_invented_centres(entry) for entry in entries)
     return [
         f"{dataset}: the band centres of {n_images} images are placeholders, so their pictures are three bands and no "
         "colours, and networks that read wavelengths are told wrong ones; give wavelengths_nm"

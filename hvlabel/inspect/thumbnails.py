@@ -52,11 +52,12 @@ def thumbnail(layout: Layout, dataset: str, image_id: str) -> np.ndarray:
 
     CubeError or MaskFileError if one of the files is missing or damaged.
     """
-    rgb = open_cube(layout.cube(dataset, image_id)).rgb
+    cube = open_cube(layout.cube(dataset, image_id))
+    rgb = cube.rgb
+    masks = read_masks(layout.label(dataset, image_id))
     height, width = rgb.shape[:2]
-    return fitted_overlay(
-        rgb, read_masks(layout.label(dataset, image_id)), round(SIDE_PX * min(1, width / height)) or 1
-    )
+    width_px = round(SIDE_PX * min(1, width / height)) or 1  # a very tall picture is at least a line
+    return fitted_overlay(rgb, masks, width_px)
 
 
 def publish_all(layout: Layout, todo: Sequence[Work]) -> list[Made]:
@@ -64,9 +65,12 @@ def publish_all(layout: Layout, todo: Sequence[Work]) -> list[Made]:
     with tqdm(total=len(todo), desc="gallery", unit="image", disable=not sys.stderr.isatty()) as bar:
         # a page takes a second: what it was made from tells whether that is needed
         pages_kept = [work.with_page and _is_current(layout, work) for work in todo]
-        kept = [Made(work, _is_drawn(layout, work), is_kept) for work, is_kept in zip(todo, pages_kept, strict=True)]
+        kept = []
+        for work, is_kept in zip(todo, pages_kept, strict=True):
+            kept.append(Made(work, _is_drawn(layout, work), is_kept))
         missing = [one for one in kept if not one.has_thumbnail or one.has_page != one.work.with_page]
         bar.update(len(todo) - len(missing))
+        # a page that is there is not made again only because its thumbnail is missing
         works = [one.work._replace(with_page=one.work.with_page and not one.has_page) for one in missing]
         anew = {}
         for before, one in zip(missing, _mapped(layout, works), strict=True):
@@ -91,7 +95,8 @@ def publish_all(layout: Layout, todo: Sequence[Work]) -> list[Made]:
 def _is_current(layout: Layout, work: Work) -> bool:
     """Whether the page of an image is there, made from what there is now."""
     try:
-        return is_page_of(layout.page(work.dataset, work.image_id), page_key(layout, work.dataset, work.image_id))
+        key = page_key(layout, work.dataset, work.image_id)
+        return is_page_of(layout.page(work.dataset, work.image_id), key)
     except HvError:
         return False
 
@@ -112,7 +117,8 @@ def _remark(layout: Layout, work: Work) -> bytes:
     """
     of_file = layout.label(work.dataset, work.image_id).stat()
     content = f"hvlabel {__version__} {of_file.st_size} {of_file.st_mtime_ns};".encode()
-    return JPEG_COMMENT + (len(content) + 2).to_bytes(2, "big") + content  # the length counts itself
+    length = (len(content) + 2).to_bytes(2, "big")  # which counts itself
+    return JPEG_COMMENT + length + content
 
 
 def _mapped(layout: Layout, todo: Sequence[Work]) -> Iterator[Made]:
@@ -128,6 +134,7 @@ def _mapped(layout: Layout, todo: Sequence[Work]) -> Iterator[Made]:
         # one at a time while there are pages, which take a hundred times as long as a thumbnail
         pages_first = sorted(range(len(todo)), key=lambda k: not todo[k].with_page)
         in_order: dict[int, Made] = {}
+        # several thumbnails at once, in at least eight portions for each process
         chunk = max(1, min(16, len(todo) // (8 * n_processes)))
         with_pages, others = pages_first[:n_pages], pages_first[n_pages:]
         for numbers, size in ((with_pages, 1), (others, chunk)):
@@ -145,7 +152,8 @@ def _make(layout: Layout, work: Work) -> Made:
     except (HvError, OSError):
         return Made(work, has_thumbnail=False, has_page=False)
     start = len(JPEG_START)
-    publish_bytes(layout.thumbnail(dataset, image_id), small[:start] + remark + small[start:])
+    with_remark = small[:start] + remark + small[start:]  # first of all segments, so that HEAD_BYTES hold it
+    publish_bytes(layout.thumbnail(dataset, image_id), with_remark)
     if not with_page:
         return Made(work, has_thumbnail=True, has_page=False)
     try:

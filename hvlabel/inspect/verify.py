@@ -78,15 +78,20 @@ class Verdict:
     def counts(self) -> dict[str, dict[str, int]]:
         """How many images of each stage are in each state."""
         n = Counter((finding.stage, finding.state) for finding in self.findings)
-        stages = [stage for stage in STAGES if any(finding.stage == stage for finding in self.findings)]
-        return {stage: {state: n[stage, state] for state in STATES} for stage in stages}
+        with_findings = {finding.stage for finding in self.findings}
+        counts: dict[str, dict[str, int]] = {}
+        for stage in STAGES:
+            if stage in with_findings:
+                counts[stage] = {state: n[stage, state] for state in STATES}
+        return counts
 
     def to_json(self) -> str:
         """Counts, and everything that is not simply done."""
         others = [finding for finding in self.findings if finding.state not in ("done", "empty") or finding.by_hand]
-        rows = [{**finding._asdict(), "path": str(finding.path)} for finding in others]
+        rows = [{**finding._asdict(), "path": str(finding.path)} for finding in others]  # JSON knows no paths
         left = [str(path) for path in self.left_overs]
-        return json.dumps({"checked": self.checked, "counts": self.counts(), "findings": rows, "left_overs": left})
+        content = {"checked": self.checked, "counts": self.counts(), "findings": rows, "left_overs": left}
+        return json.dumps(content)
 
 
 def verify_run(layout: Layout, *, deep: bool) -> Verdict:
@@ -104,7 +109,8 @@ def verify_run(layout: Layout, *, deep: bool) -> Verdict:
         for of_shard in _mapped(check, jobs, n_images):
             findings += of_shard
             bar.update(len(of_shard))
-    checked = sum(finding.state in ("done", "empty", *WRONG) and finding.stage != "" for finding in findings)
+    looked_into = ("done", "empty", *WRONG)
+    checked = sum(finding.state in looked_into and finding.stage != "" for finding in findings)
     findings += _orphans(layout, rows)
     # what is wrong with indexes first: it may explain the rest
     findings.sort(key=lambda finding: finding.stage != "")
@@ -120,7 +126,10 @@ def _jobs(layout: Layout, rows: Sequence[Image]) -> Iterator[Job]:
     of_shard: dict[tuple[str, str], list[Image]] = {shard: [] for shard in shards}
     for image in rows:
         of_shard[image.dataset, image.shard].append(image)
-    ran = [stage for stage in STAGES if any(layout.index(stage, *shard).exists() for shard in shards)]
+    ran = []
+    for stage in STAGES:
+        if any(layout.index(stage, *shard).exists() for shard in shards):
+            ran.append(stage)
     # without a label to tell, every branch may still come; what labels were made without is off
     may_come = set() if "labels" in ran else set(STAGES) - set(SHOWN_WHERE_THEY_RAN)
     for stage in STAGES:
@@ -135,7 +144,8 @@ def _mapped(check: partial[list[Finding]], jobs: Sequence[Job], n_images: int) -
     if n_processes < 2 or n_images < WORTH_PROCESSES:
         yield from map(check, jobs)
         return
-    with ProcessPoolExecutor(n_processes, mp_context=multiprocessing.get_context("spawn")) as pool:
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(n_processes, mp_context=context) as pool:
         yield from pool.map(check, jobs)
 
 
@@ -153,7 +163,8 @@ def _check_shard(layout: Layout, job: Job, *, deep: bool) -> list[Finding]:
             findings.append(Finding("corrupt", "", first.dataset, first.shard, path, str(error)))
     for image in images:
         output = layout.output(stage, image.dataset, image.image_id)
-        seen = _seen(stage, output, index.images.get(image.image_id), deep=deep)
+        entry = index.images.get(image.image_id)
+        seen = _seen(stage, output, entry, deep=deep)
         findings.append(Finding(seen.state, stage, image.dataset, image.image_id, output, seen.sentence, seen.by_hand))
     return findings
 
@@ -206,8 +217,9 @@ def _orphans(layout: Layout, rows: Sequence[Image]) -> Iterator[Finding]:
     """Outputs of images that are in no manifest: of data that left, or was renamed. They stay; nothing reads them."""
     known = {(image.dataset, image.image_id) for image in rows}
     for stage in STAGES:
-        suffix = layout.output(stage, "d", "i").suffix
-        folder = layout.output(stage, "d", "i").parent.parent
+        example = layout.output(stage, "d", "i")  # of any name: only its folders and its suffix count
+        suffix = example.suffix
+        folder = example.parent.parent
         for path in sorted(folder.glob(f"*/[!.]*{suffix}")):
             if (path.parent.name, path.stem) not in known:
                 sentence = f"{path}: of an image that is in no data set any more"

@@ -89,17 +89,20 @@ def _change_for(candidate: Candidate, settings: FusionSettings) -> Change | None
         least = max(0.0, round(loser.quality - ROUNDING, 4))
         return _change("min_quality", settings.min_quality, least)
     if loser.reason == "small":
-        return _change("min_area_px", settings.min_area_px, int(areas([mask.rle])[0]))
+        area_px = int(areas([mask.rle])[0])
+        return _change("min_area_px", settings.min_area_px, area_px)
     if loser.reason in ("copy", "nested") and loser.iou is not None:
         name = "iou_threshold" if loser.reason == "copy" else "nested_iou"
-        return _change(name, getattr(settings, name), min(1.0, round(loser.iou + ROUNDING, 4)))
+        above = min(1.0, round(loser.iou + ROUNDING, 4))  # a little more, for the same reason
+        return _change(name, getattr(settings, name), above)
     if loser.reason == "covered" and settings.coverage is not None:
         return Change("coverage", settings.coverage, None, 1 - settings.coverage)
     return None
 
 
 def _change(setting: str, before: float, after: float) -> Change:
-    return Change(setting, before, after, abs(after - before) / max(abs(before), 1e-9))
+    distance = abs(after - before) / max(abs(before), 1e-9)  # a setting of 0 is far from all others
+    return Change(setting, before, after, distance)
 
 
 def _what_would_help(
@@ -116,7 +119,8 @@ def _what_would_help(
     # as the label has them: today's configuration may be another one
     settings = parse_stage(FusionSettings, json.dumps(origins.document["provenance"]["settings"]))
     documents = [read_document(layout.masks(branch, dataset, image_id)) for branch in origins.branches]
-    entry = fusion_entry(documents, settings, open_cube(layout.cube(dataset, image_id)))
+    cube = open_cube(layout.cube(dataset, image_id))
+    entry = fusion_entry(documents, settings, cube)
     # a change lets its candidate in, which may then lose to another one: only trying tells
     changes = changes_for(candidates, settings)
     for change in changes[:MOST_TRIES]:
@@ -144,7 +148,13 @@ def _candidates(origins: Origins, pixel_xy: tuple[int, int]) -> list[Candidate]:
         for k in covering_masks(masks, pixel_xy):
             if (name, k) in origins.lost:
                 candidates.append(Candidate(masks.masks[k], origins.lost[name, k]))
-    return sorted(candidates, key=lambda c: -(c.mask.score if c.loser.quality is None else c.loser.quality))
+    return sorted(candidates, key=_worst_last)
+
+
+def _worst_last(candidate: Candidate) -> float:
+    """Sorts by quality, or by score where none was predicted; highest first."""
+    quality = candidate.loser.quality
+    return -(candidate.mask.score if quality is None else quality)
 
 
 def _require_inside(where: str, label: MaskSet, pixel_xy: tuple[int, int]) -> None:

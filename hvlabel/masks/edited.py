@@ -96,7 +96,8 @@ def segmentation_rle(path: Path, k: int, given: Any, size: tuple[int, int]) -> A
             f"{path}: the segmentation of annotation {k} is neither an RLE nor polygons ({str(error)[:60]}); restore it"
         ) from error
     # run lengths that end early or late are decoded all the same; encoding again shows it
-    again = coco.encode(np.asfortranarray(decoded.astype(np.uint8)))
+    in_columns = np.asfortranarray(decoded.astype(np.uint8))  # pycocotools takes no other order
+    again = coco.encode(in_columns)
     if again["counts"] != rle["counts"]:
         raise _unfilled(path, k)
     return rle
@@ -105,7 +106,8 @@ def segmentation_rle(path: Path, k: int, given: Any, size: tuple[int, int]) -> A
 def _size(path: Path, image: Any) -> tuple[int, int]:
     """Height and width that the file gives, px."""
     try:
-        height, width = int(image["height"]), int(image["width"])
+        height = int(image["height"])
+        width = int(image["width"])
     except (TypeError, KeyError, ValueError) as error:
         raise MaskFileError(f"{path}: its image has no height and width; restore them") from error
     if min(height, width) < 1:
@@ -115,7 +117,8 @@ def _size(path: Path, image: Any) -> tuple[int, int]:
 
 def _provenance(before: dict[str, Any]) -> dict[str, Any]:
     """What a corrected file says that it was made from; after several corrections still what the pipeline had made."""
-    first = before.get(CORRECTED, {}).get("replaces", before[SEAL])
+    earlier = before.get(CORRECTED, {})
+    first = earlier.get("replaces", before[SEAL])
     unsealed = {name: value for name, value in before.items() if name != SEAL}
     return {**unsealed, CORRECTED: {"replaces": first}}
 
@@ -154,6 +157,7 @@ def _annotation(path: Path, k: int, given: Any, size: tuple[int, int]) -> dict[s
                 f"{path}: {name} of annotation {k} is {filled[name]!r}, expected a number; mend or remove it"
             )
     point = filled.get("point_coords") or [list(interior_point(decode(rle)))]
+    # what people wrote goes over the defaults, what follows from the mask over both
     return {
         **defaults,
         **filled,
@@ -200,4 +204,5 @@ def _suppressed(given: dict[str, Any], new_numbers: dict[str, int]) -> dict[str,
     """A suppressed mask with the number that its winner has now; without one if that is gone."""
     old_number = given.get("by")
     winner = None if old_number is None else new_numbers.get(str(old_number))
-    return {**given, "by": winner, "iou": None if winner is None else given.get("iou")}
+    iou = None if winner is None else given.get("iou")  # of nobody there is none
+    return {**given, "by": winner, "iou": iou}

@@ -25,7 +25,8 @@ def rank(masks: Sequence[Mask]) -> np.ndarray:
 
 def ranked(masks: Sequence[Mask], height_px: int, width_px: int) -> MaskSet:
     """A mask set in rank order."""
-    return MaskSet(height_px, width_px, tuple(masks[k] for k in rank(masks)))
+    best_first = rank(masks)
+    return MaskSet(height_px, width_px, tuple(masks[k] for k in best_first))
 
 
 def best_masks(masks: Sequence[Mask], iou_threshold: float, max_masks: int) -> list[Mask]:
@@ -55,7 +56,8 @@ def nested_copies(rles: Sequence[Rle], strengths: np.ndarray, least_iou: float) 
     copies: dict[int, tuple[int, float]] = {}
     for k in range(len(rles)):
         clearly_better = strengths[:k] * CLEARLY_WORSE > strengths[k]
-        rivals = np.flatnonzero(is_nested[k, :k] & clearly_better).tolist()
+        is_rival = is_nested[k, :k] & clearly_better  # (k,) only masks before this one are better
+        rivals = np.flatnonzero(is_rival).tolist()
         standing = [j for j in rivals if j not in copies]  # a copy makes nothing a copy
         if standing:
             winner = standing[0]
@@ -75,7 +77,8 @@ def mask_nms(
     """
     area = areas(rles).astype(float)  # (N,) px
     box = boxes_xywh(rles)
-    low, high = box[:, :2], box[:, :2] + box[:, 2:]  # (N, 2) corners
+    low = box[:, :2]  # (N, 2) upper left corners
+    high = low + box[:, 2:]  # lower right ones
     waiting = np.ones(len(rles), bool)
     kept: list[int] = []
     lost: dict[int, tuple[int, float]] = {}
@@ -87,14 +90,17 @@ def mask_nms(
         # The common part is no larger than either mask, nor than what their boxes share; this bounds the IoU.
         overlap = np.minimum(high, high[i]) - np.maximum(low, low[i])  # (N, 2) px; negative where boxes lie apart
         sides = np.clip(overlap, 0, None)
+        shared_by_boxes = sides[:, 0] * sides[:, 1]  # (N,) px
         smaller = np.minimum(area, area[i])
-        common = np.minimum(smaller, sides[:, 0] * sides[:, 1])
+        common = np.minimum(smaller, shared_by_boxes)
         union = area + area[i] - common
         # Areas are whole numbers: what is above the threshold as a quotient is at least the rounded product, so >=
         # loses no pair.
-        may_lose = waiting & (common >= iou_threshold * union) & (common > 0)
+        reaches = (common >= iou_threshold * union) & (common > 0)
+        may_lose = waiting & reaches
         candidates = np.flatnonzero(may_lose).tolist()
-        exact = iou_matrix([rles[j] for j in candidates], [rles[i]])  # (candidates, 1)
+        candidate_rles = [rles[j] for j in candidates]
+        exact = iou_matrix(candidate_rles, [rles[i]])  # (candidates, 1)
         for j, iou in zip(candidates, exact.ravel().tolist(), strict=True):
             if iou > iou_threshold:
                 waiting[j] = False

@@ -49,7 +49,8 @@ def encode_stack(masks: np.ndarray) -> list[Rle]:
     in_bytes = np.ascontiguousarray(masks).view(np.uint8)
     for mask, turned in zip(in_bytes, columns, strict=True):
         cv2.transpose(mask, turned)
-    return list(coco.encode(columns.transpose(2, 1, 0)))
+    column_major = columns.transpose(2, 1, 0)  # (H, W, N), a view
+    return list(coco.encode(column_major))
 
 
 def decode(rle: Rle) -> np.ndarray:
@@ -70,7 +71,8 @@ def boxes_xywh(rles: Sequence[Rle]) -> np.ndarray:
     """(N, 4) float64 tight boxes x, y, width, height; width counts pixels (a one-pixel mask has width 1)."""
     if not rles:
         return np.zeros((0, 4))
-    return np.asarray(coco.toBbox(list(rles))).reshape(-1, 4)
+    boxes = np.asarray(coco.toBbox(list(rles)))
+    return boxes.reshape(-1, 4)
 
 
 def boxes_xyxy(rles: Sequence[Rle]) -> np.ndarray:
@@ -93,5 +95,6 @@ def interior_point(mask: np.ndarray) -> tuple[float, float]:
     # padded, so that the image's border counts as outside too
     padded = cv2.copyMakeBorder(mask.astype(np.uint8), 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=0)
     depth = cv2.distanceTransform(padded, cv2.DIST_L2, 3)[1:-1, 1:-1]  # (H, W) px
-    y, x = np.unravel_index(int(depth.argmax()), depth.shape)
+    deepest = int(depth.argmax())  # of equal ones the first
+    y, x = np.unravel_index(deepest, depth.shape)
     return float(x), float(y)

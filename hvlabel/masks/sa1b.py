@@ -72,7 +72,8 @@ def mask_document(
     annotations = []
     for k, mask in enumerate(masks.masks):
         crop_xywh = mask.crop_box_xywh or whole_image_xywh
-        annotations.append(_annotation(k, mask, boxes[k].tolist(), int(area_px[k]), crop_xywh))
+        box_xywh = boxes[k].tolist()  # JSON takes no NumPy numbers
+        annotations.append(_annotation(k, mask, box_xywh, int(area_px[k]), crop_xywh))
     suppressed = [_suppression(lost) for lost in masks.suppressed]
     document = {"image": image, "annotations": annotations, "suppressed": suppressed, "provenance": provenance}
     return sealed(document)
@@ -86,7 +87,8 @@ def numeric_id(name: str, dataset: str | None = None) -> int:
     full_name = name if dataset is None else f"{dataset}/{name}"
     encoded = full_name.encode(errors="surrogatepass")  # file names need not be Unicode
     digest = hashlib.sha256(encoded).digest()
-    return int.from_bytes(digest[:8], "big") >> (64 - ID_BITS)
+    first_64_bits = int.from_bytes(digest[:8], "big")
+    return first_64_bits >> (64 - ID_BITS)
 
 
 def image_name(document: dict[str, Any]) -> str:
@@ -207,7 +209,8 @@ def _suppressed(entry: dict[str, Any]) -> Suppressed:
 
 def _mask(annotation: dict[str, Any]) -> Mask:
     """The mask of an entry of `annotations`."""
-    segmentation, bands = annotation["segmentation"], annotation["bands"]
+    segmentation = annotation["segmentation"]
+    bands = annotation["bands"]
     x, y = annotation["point_coords"][0][:2]
     return Mask(
         rle={"size": segmentation["size"], "counts": segmentation["counts"].encode()},

@@ -41,8 +41,10 @@ def in_batches(
     """
     start, limit = 0, largest
     while start < n:
-        allowed = min(largest, getattr(ceilings, what) or largest)
-        part = slice(start, min(start + min(limit, allowed), n))
+        ceiling = getattr(ceilings, what) or largest  # read anew: a part that failed lowers it
+        allowed = min(largest, ceiling)
+        stop = min(start + min(limit, allowed), n)
+        part = slice(start, stop)
         size = part.stop - start
         shortage = None
         try:
@@ -77,12 +79,14 @@ def bytes_per_point(decoder: DecoderParts, grid: int, side_px: int) -> int:
     side_px : of the network's input, which the image is not larger than
     """
     weight = decoder.iou_token.weight
-    width, item_bytes = weight.shape[1], weight.element_size()
+    width = weight.shape[1]
+    item_bytes = weight.element_size()
     n_tokens = grid**2
     n_cells = 16 * n_tokens  # of the low-resolution logits, with an eighth of the channels
     tokens = TOKEN_MAPS * n_tokens * width * item_bytes
     upscaled = UPSCALED_MAPS * n_cells * (width // 8) * item_bytes
-    masks = MASKS_PER_POINT * (n_cells * item_bytes + side_px**2 * MASK_PX_BYTES)
+    mask_bytes = n_cells * item_bytes + side_px**2 * MASK_PX_BYTES  # its logits, and all at full size
+    masks = MASKS_PER_POINT * mask_bytes
     return tokens + upscaled + masks
 
 
@@ -91,11 +95,13 @@ def plan_points(largest: int, per_point_bytes: int, device: torch.device, ceilin
     if device.type != "cuda":
         return ""
     free_bytes = torch.cuda.mem_get_info(device)[0]
-    fit = max(1, int(free_bytes * FREE_SHARE) // per_point_bytes)
+    budget_bytes = int(free_bytes * FREE_SHARE)
+    fit = max(1, budget_bytes // per_point_bytes)  # one is tried even where it may not fit
     if fit < largest:
         ceilings.points = fit
     n_points = min(fit, largest)
-    taken_gib, free_gib = n_points * per_point_bytes / 2**30, free_bytes / 2**30
+    taken_gib = n_points * per_point_bytes / 2**30
+    free_gib = free_bytes / 2**30
     return (
         f"{n_points} points at once, about {taken_gib:.1f} of {free_gib:.1f} GiB free "
         "(for images up to the network's input size; larger ones may have to do with fewer)"

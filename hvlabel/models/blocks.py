@@ -26,7 +26,9 @@ class LayerNorm2d(nn.Module):
         mean = x.mean(1, keepdim=True)
         variance = (x - mean).pow(2).mean(1, keepdim=True)
         normed = (x - mean) / torch.sqrt(variance + self.eps)
-        return normed * self.weight[:, None, None] + self.bias[:, None, None]
+        weight = self.weight[:, None, None]  # (C, 1, 1)
+        bias = self.bias[:, None, None]
+        return normed * weight + bias
 
 
 class Mlp(nn.Module):
@@ -34,7 +36,8 @@ class Mlp(nn.Module):
 
     def __init__(self, dims: list[int]) -> None:
         super().__init__()
-        self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in itertools.pairwise(dims))
+        layers = [nn.Linear(n_in, n_out) for n_in, n_out in itertools.pairwise(dims)]
+        self.layers = nn.ModuleList(layers)
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., dims[0]) -> (..., dims[-1])."""
@@ -72,11 +75,15 @@ class RelPosAttention(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(B, H, W, D) -> (B, H, W, D)."""
         batch, height, width, dim = x.shape
-        qkv = self.qkv(x).reshape(batch, height * width, 3, self.num_heads, -1)
-        q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)  # (B, heads, H*W, hd)
+        projected = self.qkv(x)  # (B, H, W, 3D)
+        by_head = projected.reshape(batch, height * width, 3, self.num_heads, -1)  # (B, H*W, 3, heads, hd)
+        qkv = by_head.permute(2, 0, 3, 1, 4)
+        q, k, v = qkv.unbind(0)  # (B, heads, H*W, hd)
         bias = self._position_bias(q, height, width)  # (B, heads, H*W, H*W)
         context = F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
-        return self.proj(context.transpose(1, 2).reshape(batch, height, width, dim))
+        by_token = context.transpose(1, 2)  # (B, H*W, heads, hd)
+        merged = by_token.reshape(batch, height, width, dim)
+        return self.proj(merged)
 
     def _position_bias(self, q: Tensor, height: int, width: int) -> Tensor:
         """(B, heads, H*W, H*W) from the queries before they are scaled, as published."""
@@ -93,7 +100,9 @@ def _relative_table(table: Tensor, side: int) -> Tensor:
     """(side, side, hd): entry [q, k] is the table's row for offset q - k; a table of another length is interpolated."""
     length = 2 * side - 1
     if table.shape[0] != length:
-        table = F.interpolate(table.T[None], size=length, mode="linear")[0].T
+        channels_first = table.T[None]  # (1, hd, offsets): only the last axis is interpolated
+        resized = F.interpolate(channels_first, size=length, mode="linear")[0]
+        table = resized.T
     position = torch.arange(side)
     offset = position[:, None] - position[None, :] + side - 1  # 0 where q is farthest left of k
     return table[offset.to(table.device)]
@@ -124,11 +133,16 @@ class Block(nn.Module):
         """
         batch, height, width, dim = x.shape
         w = self.window_px
-        x = F.pad(x, (0, 0, 0, -width % w, 0, -height % w))  # to whole windows
-        rows, columns = x.shape[1] // w, x.shape[2] // w
-        windows = x.reshape(batch, rows, w, columns, w, dim).transpose(2, 3)  # (B, rows, columns, w, w, D)
-        attended = self.attn(windows.reshape(-1, w, w, dim))
-        merged = attended.reshape(batch, rows, columns, w, w, dim).transpose(2, 3)
+        right, below = -width % w, -height % w
+        x = F.pad(x, (0, 0, 0, right, 0, below))  # to whole windows; pads are given from the last axis backwards
+        rows = x.shape[1] // w
+        columns = x.shape[2] // w
+        split = x.reshape(batch, rows, w, columns, w, dim)
+        windows = split.transpose(2, 3)  # (B, rows, columns, w, w, D)
+        each_a_grid = windows.reshape(-1, w, w, dim)
+        attended = self.attn(each_a_grid)
+        apart = attended.reshape(batch, rows, columns, w, w, dim)
+        merged = apart.transpose(2, 3)  # (B, rows, w, columns, w, D)
         whole = merged.reshape(batch, rows * w, columns * w, dim)
         return whole[:, :height, :width]
 

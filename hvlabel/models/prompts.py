@@ -117,7 +117,8 @@ class PaddedPredictor:
             parts.append(self._clear(embedding, boxes_xyxy[part], priors))
         if not parts:
             features = embedding.features
-            return features.new_zeros(0, self.cells, self.cells), features.new_zeros(0)
+            no_logits = features.new_zeros(0, self.cells, self.cells)
+            return no_logits, features.new_zeros(0)
         logits, iou = zip(*parts, strict=True)
         return torch.cat(logits).float(), torch.cat(iou)
 
@@ -126,10 +127,12 @@ class PaddedPredictor:
 
         masks : (N, H, W) bool of the original image
         """
-        whole = torch.as_tensor(masks, device=embedding.features.device)[:, None].float()  # (N, 1, H, W)
+        on_device = torch.as_tensor(masks, device=embedding.features.device)
+        whole = on_device[:, None].float()  # (N, 1, H, W)
         rows, columns = (max(1, round(n * self.cells / self.side_px)) for n in embedding.resized_hw)
         share = F.interpolate(whole, size=(rows, columns), mode="area")[:, 0]  # of each cell that is inside
-        prompt = share.new_full((len(masks), self.cells, self.cells), -SURE_LOGIT)
+        shape = (len(masks), self.cells, self.cells)
+        prompt = share.new_full(shape, -SURE_LOGIT)  # padding is as surely outside
         prompt[:, :rows, :columns] = SURE_LOGIT * (2 * share - 1)
         return prompt
 
@@ -159,7 +162,8 @@ class PaddedPredictor:
         """What the decoder makes of an image before it sees prompts. dense: (1, D, g, g), the same for all points."""
         if self._side is None or self._side[0] is not embedding:
             code = self.prompt_encoder.dense_code()
-            self._side = embedding, image_side(self._decoder, embedding.features + dense, code, [])
+            image = embedding.features + dense
+            self._side = embedding, image_side(self._decoder, image, code, [])
         return self._side[1]
 
     def _clear(self, embedding: PaddedEmbedding, boxes_xyxy: np.ndarray, masks: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -169,8 +173,10 @@ class PaddedPredictor:
         sparse, dense = self.prompt_encoder(None, None, boxes, prior)
         dtype = self._decoder.iou_token.weight.dtype
         # a prior differs from box to box, and with it the image that the decoder sees
-        images = (embedding.features + dense).flatten(2).transpose(1, 2).to(dtype)  # (n, g*g, D)
-        code = self.prompt_encoder.dense_code()[0].flatten(1).T.to(dtype)  # (g*g, D)
+        maps = embedding.features + dense  # (n, D, g, g)
+        images = maps.flatten(2).transpose(1, 2).to(dtype)  # (n, g*g, D)
+        code_map = self.prompt_encoder.dense_code()[0]  # (D, g, g)
+        code = code_map.flatten(1).T.to(dtype)  # (g*g, D)
         grid = self.prompt_encoder.grid
         side = ImageSide(images.contiguous(), code, (grid, grid))
         return clear_masks(self._decoder, side, sparse)
@@ -182,7 +188,8 @@ class PaddedPredictor:
         several = points_xy if points_xy.ndim == 3 else points_xy[:, None]
         points = self._scaled(embedding, several)
         if labels is None:
-            return points, torch.ones(points.shape[:2], dtype=torch.int32, device=points.device)
+            all_foreground = torch.ones(points.shape[:2], dtype=torch.int32, device=points.device)
+            return points, all_foreground
         return points, torch.as_tensor(labels, dtype=torch.int32, device=points.device)
 
     def _boxes(self, embedding: PaddedEmbedding, boxes_xyxy: np.ndarray) -> Tensor:
@@ -201,6 +208,8 @@ class PaddedPredictor:
 def _resizing(cells: int, side_px: int, resized_px: int, original_px: int) -> Tensor:
     """(original_px, cells): both steps of `upscale` along one axis as a matrix."""
     # what an interpolation makes of the rows of the identity is its matrix
-    padded_row = F.interpolate(torch.eye(cells)[None], size=side_px, mode="linear", align_corners=False)
+    identity = torch.eye(cells)[None]  # (1, cells, cells)
+    padded_row = F.interpolate(identity, size=side_px, mode="linear", align_corners=False)
     cropped_row = padded_row[..., :resized_px]
-    return F.interpolate(cropped_row, size=original_px, mode="linear", align_corners=False)[0].T
+    of_image = F.interpolate(cropped_row, size=original_px, mode="linear", align_corners=False)
+    return of_image[0].T

@@ -40,9 +40,10 @@ def picture_tokens(teacher: Teacher, rgb: np.ndarray, tile_px: int) -> np.ndarra
     rgb : (H, W, 3) uint8
     """
     height, width = rgb.shape[:2]
+    across = _tiles(width, tile_px)
     rows = []
     for y0, y1 in _tiles(height, tile_px):
-        of_tiles = [teacher.tokens(rgb[y0:y1, x0:x1]) for x0, x1 in _tiles(width, tile_px)]
+        of_tiles = [teacher.tokens(rgb[y0:y1, x0:x1]) for x0, x1 in across]  # (g, g, D) each
         rows.append(np.concatenate(of_tiles, axis=1))
     return np.concatenate(rows)
 
@@ -50,8 +51,9 @@ def picture_tokens(teacher: Teacher, rgb: np.ndarray, tile_px: int) -> np.ndarra
 def _tiles(n_px: int, tile_px: int) -> list[tuple[int, int]]:
     """(first, end) px of equal tiles along a side; with all of one size, all tokens show the same number of px."""
     n_tiles = max(1, round(n_px / tile_px))
-    bounds = np.linspace(0, n_px, n_tiles + 1).round().astype(int).tolist()
-    return list(pairwise(bounds))
+    bounds = np.linspace(0, n_px, n_tiles + 1)
+    whole = bounds.round().astype(int).tolist()
+    return list(pairwise(whole))
 
 
 class DinoTeacher:
@@ -72,7 +74,8 @@ class DinoTeacher:
         try:
             # neither pickled weights nor a module that lies in the folder
             safely = {"local_files_only": True, "use_safetensors": True, "trust_remote_code": False}
-            self.network: Any = AutoModel.from_pretrained(str(folder), **safely).to(device).eval()
+            network: Any = AutoModel.from_pretrained(str(folder), **safely)
+            self.network = network.to(device).eval()
             self.patch_px = int(self.network.config.patch_size)
         except Exception as error:  # the library raises many kinds on foreign folders; each means the same to the user
             gist = " ".join(str(error).split())[:160]
@@ -93,4 +96,5 @@ class DinoTeacher:
         x = network_input(rgb, self.input_px, self.device)
         states = self.network(pixel_values=x).last_hidden_state[0]
         patches = states[-grid * grid :]  # class and register tokens come first
-        return patches.unflatten(0, (grid, grid)).float().cpu().numpy()
+        on_grid = patches.unflatten(0, (grid, grid))
+        return on_grid.float().cpu().numpy()

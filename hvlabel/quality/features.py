@@ -83,7 +83,7 @@ def _look(mask: Mask, box_xyxy: np.ndarray, view: View) -> np.ndarray:
     size_px = max(1.0, area_px) ** 0.5
     ring_px = int(np.clip(round(RING_SHARE * size_px), *RING_PX))
     with_ring = (x0 - ring_px, y0 - ring_px, x1 + ring_px, y1 + ring_px)
-    piece, step = _piece(whole, with_ring)
+    piece, step = _piece(whole, with_ring)  # thinned by step: a ring narrower than that is one px there
     inside = np.ascontiguousarray(whole[piece])  # (h, w); OpenCV takes no views with steps
     outline, ring = _edge_and_ring(inside, max(1, ring_px // step))
     sound = inside  # the shape is the mask's, values count where there are some
@@ -132,9 +132,11 @@ def _shape(inside: np.ndarray, whole: np.ndarray, box_xyxy: tuple[int, int, int,
     x0, y0, x1, y1 = box_xyxy
     rows, columns = y1 - y0, x1 - x0
     area_px = int(np.count_nonzero(whole[y0:y1, x0:x1]))
-    border = np.concatenate([whole[0], whole[-1], whole[1:-1, 0], whole[1:-1, -1]])
+    between = whole[1:-1]  # the corners count once, as ends of rows
+    border = np.concatenate([whole[0], whole[-1], between[:, 0], between[:, -1]])
     contours, _ = cv2.findContours(inside.view(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-    filled = cv2.drawContours(np.zeros(inside.shape, np.uint8), contours, -1, 1, cv2.FILLED)
+    blank = np.zeros(inside.shape, np.uint8)
+    filled = cv2.drawContours(blank, contours, -1, 1, cv2.FILLED)
     n_inside = int(np.count_nonzero(inside))
     n_filled = max(1, int(np.count_nonzero(filled)))  # with its holes
     perimeter = sum(cv2.arcLength(contour, closed=True) for contour in contours)
@@ -199,7 +201,8 @@ def _angle(values: np.ndarray, piece: tuple[slice, slice], inside: np.ndarray, r
 def _mean_spectrum(values: np.ndarray, piece: tuple[slice, slice], marked: np.ndarray) -> np.ndarray:
     """(C,) float64 mean of at most SPECTRA spectra, evenly spread over the marked pixels of a piece."""
     y, x = np.nonzero(marked)
-    chosen = np.linspace(0, len(y) - 1, min(SPECTRA, len(y))).astype(int)
+    n_chosen = min(SPECTRA, len(y))
+    chosen = np.linspace(0, len(y) - 1, n_chosen).astype(int)
     of_rows, of_columns = piece
     # back from the thinned piece to the image
     rows = y[chosen] * (of_rows.step or 1) + of_rows.start

@@ -41,7 +41,8 @@ def judge(branches: Sequence[MaskSet], cube: Cube) -> Judged:
     end = 0
     for branch in branches:
         start, end = end, end + len(branch)
-        judged.branches.append(replace(branch, masks=tuple(judged_masks[start:end])))
+        of_branch = tuple(judged_masks[start:end])
+        judged.branches.append(replace(branch, masks=of_branch))
         judged.expected_iou.append(expected_iou[start:end])
     return judged
 

@@ -67,7 +67,8 @@ def whitened_components(values: np.ndarray, valid: np.ndarray | None = None) -> 
     if pairs is None:
         return np.zeros((height, width, 1), np.float32)
     sample, neighbours = pairs
-    variance, axes = np.linalg.eigh(_noise_covariance(sample - neighbours))
+    noise = _noise_covariance(sample - neighbours)  # (C, C)
+    variance, axes = np.linalg.eigh(noise)
     whitening = (axes / np.sqrt(variance)).T  # (C, C)
     centre = sample.mean(axis=1, keepdims=True)  # (C, 1)
     whitened = whitening @ (sample - centre)  # (C, n)
@@ -101,7 +102,8 @@ def _neighbours(values: np.ndarray, valid: np.ndarray | None) -> tuple[np.ndarra
     values, valid : as of `whitened_components`
     """
     n_bands, height, width = values.shape
-    step = max(1, round((height * width / SAMPLE_PX) ** 0.5))
+    n_px_each = height * width / SAMPLE_PX  # pixels that one of the sample stands for
+    step = max(1, round(n_px_each**0.5))
     here = (slice(0, height, step), slice(0, width - 1, step))
     right = (slice(0, height, step), slice(1, width, step))
     use = np.ones((height, width), bool) if valid is None else valid

@@ -30,7 +30,8 @@ class Cut:
     def pick(self: Slabs, axis: int, where: tuple[np.ndarray, np.ndarray, np.ndarray]) -> np.ndarray:
         """See contract.Stored."""
         # the slab from the first to the last position, whatever their order
-        first, last = int(where[axis].min()), int(where[axis].max())
+        first = int(where[axis].min())
+        last = int(where[axis].max())
         slab = self.read(axis, first, last + 1)
         inside = list(where)
         inside[axis] = where[axis] - first
@@ -76,16 +77,20 @@ class FileArray(Cut):
 
     def read(self, axis: int, start: int, stop: int, reuse: np.ndarray | None = None) -> np.ndarray:
         """[start, stop) of one axis; RawFileError if the file ends early."""
-        before, after = self.shape[:axis], self.shape[axis + 1 :]
+        before = self.shape[:axis]
+        after = self.shape[axis + 1 :]
         slab = empty_slab((*before, stop - start, *after), self.dtype, reuse)
-        content = slab.reshape(-1).view(np.uint8).data
+        in_bytes = slab.reshape(-1).view(np.uint8)
+        content = in_bytes.data
         # in the file the slab is one run of bytes per index of the axes before
         step_bytes = n_values(after) * self.dtype.itemsize
         run_bytes = (stop - start) * step_bytes
         with self.path.open("rb", buffering=0) as file:
             for k in range(n_values(before)):
-                where = self.offset + (k * self.shape[axis] + start) * step_bytes
-                self._fill(file, content[k * run_bytes : (k + 1) * run_bytes], where)
+                steps_before = k * self.shape[axis] + start
+                where = self.offset + steps_before * step_bytes
+                target = content[k * run_bytes : (k + 1) * run_bytes]  # a view of the slab
+                self._fill(file, target, where)
         return slab
 
     def _fill(self, file: Any, target: memoryview, where: int) -> None:
@@ -128,7 +133,8 @@ class Packed:
 
     def pick(self, axis: int, where: tuple[np.ndarray, np.ndarray, np.ndarray]) -> np.ndarray:
         """Values at the crossings of some positions: unpacked from the front as far as the last of them."""
-        positions = np.ravel_multi_index(np.ix_(*where), self.shape).ravel()
+        crossings = np.ix_(*where)
+        positions = np.ravel_multi_index(crossings, self.shape).ravel()  # in C order, as the blocks come
         last = int(positions.max())
         parts: list[np.ndarray] = []
         n_unpacked = 0
@@ -158,7 +164,8 @@ class Packed:
         promised = n_values(self.shape)
         done = 0
         for block in self.blocks():
-            values = np.ascontiguousarray(block, dtype=self.dtype).reshape(-1)
+            in_order = np.ascontiguousarray(block, dtype=self.dtype)
+            values = in_order.reshape(-1)
             done += values.size
             if done > promised:  # before the piece is kept: a hostile file must not fill memory or disk
                 raise RawFileError(f"{path}: more values than its header promises ({promised}); copy it again")
@@ -174,4 +181,5 @@ def empty_slab(shape: tuple[int, ...], dtype: np.dtype[Any], reuse: np.ndarray |
     size = n_values(shape)
     if reuse is None or reuse.size < size:  # the first slab, or the last one was thinner
         return np.empty(shape, dtype)
-    return reuse.reshape(-1)[:size].reshape(shape)
+    memory = reuse.reshape(-1)[:size]
+    return memory.reshape(shape)

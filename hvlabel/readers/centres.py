@@ -37,7 +37,8 @@ def wavelengths_of(
             f"{path}: the file names no wavelengths; give the {len(bands)} band centres as descriptor.wavelengths_nm"
         )
     # where only one of both gives centres, it counts whoever should go first
-    origin = form.wavelengths_first if form.wavelengths_first in candidates else next(iter(candidates))
+    only_one = next(iter(candidates))
+    origin = form.wavelengths_first if form.wavelengths_first in candidates else only_one
     chosen = candidates[origin]
     if len(chosen) != len(bands):
         raise _unequal(path, len(chosen), len(bands), stored)
@@ -63,7 +64,8 @@ def _of_good_bands(given: Sequence[float], not_dropped: np.ndarray, bands: np.nd
     """A descriptor's centres without those of bad bands, if it lists these too."""
     if len(given) != len(not_dropped):
         return given  # of the good bands alone; any other number is refused later
-    return tuple(np.asarray(given)[np.isin(not_dropped, bands)])
+    is_good = np.isin(not_dropped, bands)
+    return tuple(np.asarray(given)[is_good])
 
 
 def _from_file(path: Path, stored: StoredArray, centres: Centres, bands: np.ndarray) -> tuple[float, ...]:
@@ -77,7 +79,8 @@ def _from_file(path: Path, stored: StoredArray, centres: Centres, bands: np.ndar
 
 
 def _unequal(path: Path, n_wavelengths: int, n_bands: int, stored: StoredArray) -> RawFileError:
-    sizes = "x".join(str(stored.array.shape[stored.axes.index(letter)]) for letter in "cyx")
+    shape = [stored.array.shape[stored.axes.index(letter)] for letter in "cyx"]
+    sizes = "x".join(map(str, shape))
     return RawFileError(
         f"{path}: {n_wavelengths} wavelengths for {n_bands} bands (stored band x row x column {sizes}); "
         "they must be equal: check descriptor.axes, drop_bands and wavelengths_nm"

@@ -11,7 +11,8 @@ from hvlabel.readers.refusals import one_sentence
 def first_line(raw: RawImage) -> np.ndarray:
     """(W,) values of the upright image's first row in its first band; little more of the file is read than it takes."""
     array, upright = raw.stored.array, raw.upright
-    rows, columns = upright.first_row(array.shape[upright.axis("x")])
+    n_columns = array.shape[upright.axis("x")]
+    rows, columns = upright.first_row(n_columns)
     where = {"c": raw.bands[:1], "y": rows, "x": columns}
     letter = _cheapest_cut(raw, is_row=len(rows) == 1)
     with one_sentence(raw.files[0]):
@@ -20,7 +21,8 @@ def first_line(raw: RawImage) -> np.ndarray:
     if raw.gain is None or raw.offset is None:
         return values
     # as in RawImage.strips: equal images must have equal lines, whoever applied their gains
-    return values.astype(np.float32) * raw.gain[0, 0, 0] + raw.offset[0, 0, 0]
+    gain, offset = raw.gain[0, 0, 0], raw.offset[0, 0, 0]  # of the first band
+    return values.astype(np.float32) * gain + offset
 
 
 def _cheapest_cut(raw: RawImage, *, is_row: bool) -> str:

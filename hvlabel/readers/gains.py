@@ -34,7 +34,8 @@ def gains_of(path: Path, gain: Sequence[float] | None, offset: Sequence[float] |
     if not gains.any():
         raise RawFileError(f"{path}: its gains are all 0; mend the file, or set descriptor.scale")
     # a negative gain would turn the order of the values: not what a scale does
-    is_one_gain = bool((gains == gains[0]).all()) and gains[0] > 0
+    are_equal = bool((gains == gains[0]).all())
+    is_one_gain = are_equal and gains[0] > 0
     if is_one_gain and not offsets.any():
         return Gains(scale=float(gains[0]))
     return Gains(gain=gains, offset=offsets)
@@ -42,7 +43,8 @@ def gains_of(path: Path, gain: Sequence[float] | None, offset: Sequence[float] |
 
 def _by_band(path: Path, name: str, given: Sequence[float] | None, neutral: float, n_bands: int) -> np.ndarray:
     """(C,) float64. neutral: what bands have where nothing is given."""
-    values = np.full(n_bands, neutral) if given is None else np.asarray(given, np.float64).ravel()
+    listed = [neutral] if given is None else given
+    values = np.asarray(listed, np.float64).ravel()
     if values.size == 1:  # for all bands
         values = np.full(n_bands, values[0])
     if values.size != n_bands:

@@ -51,10 +51,12 @@ class Georeference:
         """
         # each product puts the way from new to old pixels before the way from old pixels to the ground
         matrix = np.array([*self.transform, 0, 0, 1]).reshape(3, 3)
-        matrix = matrix @ np.array([[1, 0, 0], [0, 1, first_row], [0, 0, 1]])
+        down = np.array([[1, 0, 0], [0, 1, first_row], [0, 0, 1]])  # row 0 was first_row
+        matrix = matrix @ down
         for _ in range(rot90):
             # pixel (column, row) of the turned image was at (width - row, column)
-            matrix = matrix @ np.array([[0, -1, width_px], [1, 0, 0], [0, 0, 1]])
+            turn = np.array([[0, -1, width_px], [1, 0, 0], [0, 0, 1]])
+            matrix = matrix @ turn
             height_px, width_px = width_px, height_px
         a, b, c, d, e, f = (float(v) for v in matrix[:2].ravel())
         return replace(self, transform=(a, b, c, d, e, f))
@@ -79,13 +81,16 @@ def from_map_info(map_info: str | None, coordinate_system: str | None) -> Georef
     if not all(map(math.isfinite, numbers)) or 0 in (width, height):
         return None
     named = dict(word.lower().split("=", 1) for word in words if "=" in word)
-    angle = math.radians(_number(named.get("rotation")))
-    a, b = width * math.cos(angle), height * math.sin(angle)
-    d, e = width * math.sin(angle), -height * math.cos(angle)  # rows go down, y goes up
+    rotation = _number(named.get("rotation"))  # degrees
+    angle = math.radians(rotation)
+    cosine, sine = math.cos(angle), math.sin(angle)
+    a, b = width * cosine, height * sine
+    d, e = width * sine, -height * cosine  # rows go down, y goes up
     corner_x = x - a * (column - 1) - b * (row - 1)
     corner_y = y - d * (column - 1) - e * (row - 1)
     crs = coordinate_system.strip() if coordinate_system else None
-    return Georeference((a, b, corner_x, d, e, corner_y), _envi_epsg(words) or crs, map_info)
+    transform = (a, b, corner_x, d, e, corner_y)
+    return Georeference(transform, _envi_epsg(words) or crs, map_info)
 
 
 def from_geotiff(
@@ -101,10 +106,12 @@ def from_geotiff(
         return None
     a, b, c, d, e, f = transform
     if codes.get(RASTER_TYPE) == PIXEL_IS_POINT:  # the transform is of pixel centres then
-        c, f = c - (a + b) / 2, f - (d + e) / 2
+        c -= (a + b) / 2  # half a column and half a row back, to the pixel's corner
+        f -= (d + e) / 2
     code = codes.get(PROJECTED_CRS, codes.get(GEOGRAPHIC_CRS))
     is_known = code is not None and code not in (USER_DEFINED, UNDEFINED)
-    return Georeference((a, b, c, d, e, f), f"EPSG:{code}" if is_known else None, "GeoTIFF tags")
+    crs = f"EPSG:{code}" if is_known else None
+    return Georeference((a, b, c, d, e, f), crs, "GeoTIFF tags")
 
 
 def _geotiff_transform(
@@ -118,7 +125,9 @@ def _geotiff_transform(
         return None
     column, row, _, x, y, _ = (float(v) for v in tiepoint[:6])
     a, e = float(scale[0]), -float(scale[1])  # rows go down, y goes up
-    return a, 0.0, x - a * column, 0.0, e, y - e * row
+    corner_x = x - a * column
+    corner_y = y - e * row
+    return a, 0.0, corner_x, 0.0, e, corner_y
 
 
 def _envi_epsg(words: Sequence[str]) -> str | None:
@@ -129,7 +138,8 @@ def _envi_epsg(words: Sequence[str]) -> str | None:
     if projection.startswith("geographic"):
         return f"EPSG:{EPSG_WGS84}"
     if projection == "utm" and len(words) > 8 and words[7].isdecimal():
-        zone, hemisphere = int(words[7]), words[8].lower()
+        zone = int(words[7])
+        hemisphere = words[8].lower()
         base = EPSG_UTM_SOUTH if hemisphere.startswith("s") else EPSG_UTM_NORTH
         return f"EPSG:{base + zone}"
     return None

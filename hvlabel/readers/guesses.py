@@ -81,8 +81,8 @@ def square(shape: tuple[int, ...]) -> tuple[int, int] | None:
 def _likely_band_axis(shape: tuple[int, ...]) -> int:
     """Images are often square, and have more pixels along a side than bands."""
     if len(set(shape)) == 2:
-        return next(axis for axis in range(3) if shape.count(shape[axis]) == 1)
+        singles = (axis for axis in range(3) if shape.count(shape[axis]) == 1)
+        return next(singles)
     smallest = min(shape)
-    return max(
-        axis for axis in range(3) if shape[axis] == smallest
-    )  # of equal ones the last: most files end in the bands
+    # of equal ones the last: most files end in the bands
+    return max(axis for axis in range(3) if shape[axis] == smallest)

@@ -40,7 +40,8 @@ def filled(values: np.ndarray, missing: np.ndarray, wavelengths_nm: np.ndarray) 
     """
     order = np.argsort(wavelengths_nm, kind="stable")
     nm = wavelengths_nm[order].astype(np.float32)
-    sorted_values, is_missing = values[order], missing[order]
+    sorted_values = values[order]  # (C, h, w), by rising wavelength
+    is_missing = missing[order]
     below, above, is_empty = _neighbours(is_missing)
     gap_nm = nm[above] - nm[below]  # (C, h, w); 0 where both are the same band
     share = (nm[:, None, None] - nm[below]) / np.where(gap_nm > 0, gap_nm, np.float32(1))
@@ -75,6 +76,7 @@ def _neighbours(is_missing: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndar
     # the same, walking down; n_bands: none yet
     above = np.minimum.accumulate(np.where(is_missing, n_bands, position)[::-1], axis=0)[::-1]
     is_empty = (below < 0) & (above == n_bands)
+    # clipped: of an empty pixel neither is a band, and its values are overwritten
     lower = np.where(below < 0, above, below).clip(0, n_bands - 1)
     upper = np.where(above == n_bands, below, above).clip(0, n_bands - 1)
     return lower, upper, is_empty

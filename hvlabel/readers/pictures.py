@@ -17,7 +17,9 @@ ONE_IS_WHITE_UP_TO = 2.0  # shares of white may overshoot a little; no counts en
 def read_grey(path: Path) -> np.ndarray:
     """(H, W) uint8 or uint16 of a grey PNG; a colour PNG passes if its channels are equal."""
     with open_png(path) as picture:
-        values = np.asarray(picture.convert("RGB") if picture.mode == "P" else picture)
+        # of a palette the values are colours' numbers
+        decoded = picture.convert("RGB") if picture.mode == "P" else picture
+        values = np.asarray(decoded)
     if values.ndim == 3 and values.dtype == np.uint8 and png_depth(path) == 16:
         deep = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)  # Pillow cuts 16-bit colours to 8
         if deep is None:
@@ -34,7 +36,8 @@ def read_grey(path: Path) -> np.ndarray:
         values = colours[..., 0]
     if values.dtype == np.bool_:
         raise RawFileError(f"{path}: one bit per pixel, expected 8 or 16; name another file")
-    return values.astype(np.uint16 if values.dtype.itemsize > 1 else np.uint8, copy=False)
+    dtype = np.uint16 if values.dtype.itemsize > 1 else np.uint8  # deep greys may come as int32
+    return values.astype(dtype, copy=False)
 
 
 def open_png(path: Path) -> PIL.Image.Image:
@@ -86,8 +89,10 @@ def in_8_bits(values: np.ndarray) -> np.ndarray:
     """
     if values.dtype.kind in "ui":
         shift = max(0, int(values.max()).bit_length() - 8)
-        return np.ascontiguousarray(np.clip(values, 0, None) >> shift).astype(np.uint8)
+        shifted = np.clip(values, 0, None) >> shift
+        return np.ascontiguousarray(shifted).astype(np.uint8)
     clean = np.nan_to_num(values.astype(np.float32), posinf=0.0, neginf=0.0)
     largest = float(clean.max())
     white = 1.0 if largest <= ONE_IS_WHITE_UP_TO else max(largest, 255.0)
-    return np.clip(clean * (255 / white) + 0.5, 0, 255).astype(np.uint8)
+    levels = clean * (255 / white) + 0.5  # the type cuts off: a half more rounds
+    return np.clip(levels, 0, 255).astype(np.uint8)

@@ -92,7 +92,8 @@ class RawImage:
     def georeference(self) -> Georeference | None:
         """Place of the upright image; None where the file does not say, or where rows are missing inside."""
         place = self.stored.georeference
-        first_row, last_row = int(self.rows[0]), int(self.rows[-1])
+        first_row = int(self.rows[0])
+        last_row = int(self.rows[-1])
         n_rows = len(self.rows)
         if place is None or last_row - first_row + 1 != n_rows:  # with rows missing inside no affine transform fits
             return None
@@ -132,7 +133,8 @@ class RawImage:
         budget = Budget(path, image_axes(axes), NO_BOUND_BYTES, path.parent)
         with one_sentence(path), array.opened(budget) as slabs:
             stored = slabs.read(0, 0, slabs.shape[0])
-            values = stored.transpose([axes.index(letter) for letter in "yxc"])
+            order = [axes.index(letter) for letter in "yxc"]
+            values = stored.transpose(order)  # (H, W, 3)
         return in_8_bits(np.rot90(values, self.rgb_rot90))
 
     @property
@@ -219,7 +221,10 @@ def raw_sha256(files: tuple[Path, ...]) -> str:
 
 def _as_column(values: np.ndarray | None, bands: np.ndarray) -> np.ndarray | None:
     """(C, 1, 1) float32 of the bands kept, to be broadcast over a cube."""
-    return None if values is None else values[bands].astype(np.float32)[:, None, None]
+    if values is None:
+        return None
+    kept = values[bands].astype(np.float32)
+    return kept[:, None, None]
 
 
 def _require_picture(path: Path, array: Stored, axes: str) -> None:

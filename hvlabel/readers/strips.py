@@ -29,7 +29,9 @@ class Strip:
     def part_of(self, whole: np.ndarray) -> np.ndarray:
         """The place of this strip in a whole cube, a view."""
         stop = self.start + self.values.shape[self.axis]
-        return whole[:, self.start : stop] if self.axis == 1 else whole[:, :, self.start : stop]
+        if self.axis == 1:
+            return whole[:, self.start : stop]
+        return whole[:, :, self.start : stop]
 
 
 def strips_of(

@@ -83,6 +83,7 @@ class Upright:
 
 def _as_slice(indices: np.ndarray) -> slice | np.ndarray:
     """Indices as a slice, which makes a view, if they follow one another."""
-    first, last = int(indices[0]), int(indices[-1])
+    first = int(indices[0])
+    last = int(indices[-1])
     follow = last - first + 1 == len(indices)
     return slice(first, last + 1) if follow else indices

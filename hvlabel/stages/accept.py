@@ -56,6 +56,7 @@ def accept_decisions(path: Path, layout: Layout) -> Accepted:
     before = document["annotations"]
     after = decided(path, decisions, before)
     is_changed = after != before
+    # sealed only where it changed: a label that is as it was stays the pipeline's
     n_masks = _seal(label, {**document, "annotations": after}) if is_changed else len(before)
     # a corrected label counts its masks anew
     redraw = tuple(k for k, annotation in enumerate(after) if annotation["id"] in decisions.redraw)
@@ -79,6 +80,7 @@ def _run_of(path: Path, stage: str) -> Layout | None:
     """The results folder that a mask file lies in, or None if it lies elsewhere. path: an absolute one."""
     if stage not in STAGES:
         return None
+    # upwards: how deep a file lies in a results folder depends on its stage
     for folder in path.parents:
         layout = Layout(folder)
         expected = layout.output(stage, path.parent.name, path.stem)

@@ -58,7 +58,8 @@ def open_source(raw_path: Path, descriptor: Descriptor, settings: CubeSettings) 
     raw = open_raw(raw_path, form)
     companion = _companion(raw_path, form, settings)
     files = raw.files if companion is None else (*raw.files, companion)
-    return Source(raw_path, form, raw, companion, tuple(files), _stamps(files))
+    stamps = _stamps(files)
+    return Source(raw_path, form, raw, companion, tuple(files), stamps)
 
 
 def convert_source(
@@ -77,16 +78,16 @@ def convert_source(
     try:
         with ThreadPoolExecutor(1) as beside:  # hashing the raw files costs as much time as reading them
             hashing = None if digest else beside.submit(raw_sha256, source.files)
-            facts, checksums = write_cube(
-                temporary, source.raw, rgb, settings, threads, invented=confidence == "placeholder"
-            )
+            invented = confidence == "placeholder"
+            facts, checksums = write_cube(temporary, source.raw, rgb, settings, threads, invented=invented)
             if hashing is not None:
                 digest = hashing.result()
         assert digest is not None  # given or hashed
+        origin = {"path": str(source.path), "sha256": digest, "files": source.stamps}
         attributes = {
             **facts,
             "key": key or _cube_key(digest, source.form, settings),
-            "source": {"path": str(source.path), "sha256": digest, "files": source.stamps},
+            "source": origin,
             "descriptor": json.loads(source.form.canonical()),
             "wavelength_confidence": confidence,
             "reader_version": READER_VERSION,
@@ -158,7 +159,8 @@ class CubeStage:
         if at_hand is not None and at_hand.image == image:
             source, digest = at_hand.source, at_hand.digest
         else:
-            source, digest = open_source(Path(image.raw), self.descriptor, self.settings), None
+            source = open_source(Path(image.raw), self.descriptor, self.settings)
+            digest = None  # hashed beside the conversion
         attributes = convert_source(source, self.settings, path, self.threads, digest, key)
         return self._entry(path, attributes)
 
@@ -169,12 +171,13 @@ class CubeStage:
         return self.layout.cube(image.dataset, image.image_id)
 
     def _entry(self, path: Path, attributes: dict[str, Any]) -> Entry:
+        centres_nm = attributes["wavelengths_nm"]  # in file order, so that either end may be the lowest
         counts = {
-            "bands": len(attributes["wavelengths_nm"]),
+            "bands": len(centres_nm),
             "rgb": attributes["rgb_source"],
             "centres": attributes["wavelength_confidence"],
-            "from_nm": min(attributes["wavelengths_nm"]),
-            "to_nm": max(attributes["wavelengths_nm"]),
+            "from_nm": min(centres_nm),
+            "to_nm": max(centres_nm),
         }
         relative = str(path.relative_to(self.layout.root))
         return Entry("ok", relative, attributes["key"], attributes["seconds"], counts=counts)
@@ -191,7 +194,8 @@ class _AtHand:
 
 def confidence_of(form: Form, raw: RawImage) -> str:
     """How far an image's band centres can be trusted: as the descriptor says, else by where they come from."""
-    return form.wavelength_confidence or ("calibrated" if raw.wavelengths_from == "file" else "nominal")
+    by_origin = "calibrated" if raw.wavelengths_from == "file" else "nominal"
+    return form.wavelength_confidence or by_origin
 
 
 def _require_place_of_a_cube(out: Path) -> None:

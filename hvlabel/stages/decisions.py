@@ -64,7 +64,8 @@ def label_of(path: Path, decisions: Decisions, layout: Layout) -> tuple[Path, di
     """
     name = f"{decisions.dataset}/{decisions.image}"
     # the names come from a file: only those of the run lead to a path
-    if all((i.dataset, i.image_id) != (decisions.dataset, decisions.image) for i in read_manifest(layout.manifest)):
+    known = {(row.dataset, row.image_id) for row in read_manifest(layout.manifest)}
+    if (decisions.dataset, decisions.image) not in known:
         raise MaskFileError(f"{path}: of {name}, which is no image of {layout.root}; give its --results")
     label = layout.label(decisions.dataset, decisions.image)
     document = read_document(label)

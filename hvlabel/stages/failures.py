@@ -64,7 +64,8 @@ def _is_of_machine(error: BaseException) -> bool:
         return True
     if isinstance(error, OSError) and error.errno in MACHINE:
         return True
-    kind, text = type(error).__name__, str(error).lower()
+    kind = type(error).__name__
+    text = str(error).lower()
     if kind in ("OutOfMemoryError", "AcceleratorError"):  # torch's, which need not be imported here
         return True
     return any(phrase in text for phrase in (*OUT_OF_MEMORY, *DEVICE_FAULTS))

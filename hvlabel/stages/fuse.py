@@ -86,18 +86,16 @@ class FuseStage:
     def discard(self, image: Image) -> None:
         """An older label goes: the folder of labels is what is handed on."""
         path = self.layout.label(image.dataset, image.image_id)
-        keep_edit(path, self.layout)
+        keep_edit(path, self.layout)  # before it goes: it may hold the work of a person
         path.unlink(missing_ok=True)
         path.with_suffix(".png").unlink(missing_ok=True)
 
     def _look(self, image: Image) -> _OnDisk:
         """What lies on disk of an image, each file read once."""
         if self._on_disk is None or self._on_disk.image != image:
-            self._on_disk = _OnDisk(
-                image,
-                self.layout.label(image.dataset, image.image_id),
-                [self.layout.masks(branch, image.dataset, image.image_id) for branch in self._branches],
-            )
+            label = self.layout.label(image.dataset, image.image_id)
+            masks = [self.layout.masks(branch, image.dataset, image.image_id) for branch in self._branches]
+            self._on_disk = _OnDisk(image, label, masks)
         return self._on_disk
 
 
@@ -195,9 +193,11 @@ def _fuse(
     start = time.monotonic()
     name = _common_image(inputs)
     cube = None if cube_path is None else open_cube(cube_path)
-    entry = fusion_entry([i.document for i in inputs], settings, cube)
+    documents = [of_branch.document for of_branch in inputs]
+    entry = fusion_entry(documents, settings, cube)
     ranking = entry.settings
     label = entry.fused()
+    foreground = fusion.foreground(label)  # (H, W) bool
 
     provenance: dict[str, Any] = {
         "stage": "labels",
@@ -207,7 +207,7 @@ def _fuse(
         "learned_model": entry.learned,
         "untrained_weights": any(i.provenance.get("untrained_weights", False) for i in inputs),
         "branches": {i.provenance["stage"]: _origin(i.provenance) for i in inputs},
-        "foreground_share": round(float(fusion.foreground(label).mean()), 6),
+        "foreground_share": round(float(foreground.mean()), 6),
     }
     if entry.expected_iou is not None:
         provenance["quality"] = _quality(label)
@@ -235,7 +235,7 @@ def _common_image(inputs: list[_Input]) -> str:
 
 def _origin(provenance: dict[str, Any]) -> dict[str, Any]:
     """What a label says about a branch. recipe: the same for all images whose masks were made in the same way."""
-    settings = json.dumps(provenance.get("settings"), sort_keys=True)
+    settings = json.dumps(provenance.get("settings"), sort_keys=True)  # their order is no part of a recipe
     remarks = {name: provenance[name] for name in REMARKS if provenance.get(name)}
     return {
         "backend": provenance.get("backend"),
@@ -257,7 +257,8 @@ def _quality(label: MaskSet) -> dict[str, Any]:
 
 def _publish_picture(cube: Cube, path: Path) -> str:
     """Write the cube's RGB as PNG; its sha256."""
-    content = cv2.imencode(".png", cube.rgb[:, :, ::-1])[1].tobytes()  # OpenCV writes blue first
+    bgr = cube.rgb[:, :, ::-1]  # OpenCV writes blue first
+    content = cv2.imencode(".png", bgr)[1].tobytes()
     publish_bytes(path, content)
     return hashlib.sha256(content).hexdigest()
 
@@ -271,11 +272,13 @@ def label_picture_damage(path: Path, document: dict[str, Any]) -> str | None:
     if not picture.is_file():
         return f"{picture.name} is missing"
     content = picture.read_bytes()
-    return None if hashlib.sha256(content).hexdigest() == expected else f"{picture.name} was changed"
+    is_same = hashlib.sha256(content).hexdigest() == expected
+    return None if is_same else f"{picture.name} was changed"
 
 
 def _label_key(inputs: list[_Input], settings: FusionSettings) -> str:
     seals = [i.provenance["content_sha256"] for i in inputs]
     # of auto the masks decide, and with a cube at hand it comes to quality
     by_predictor = settings.ranking in ("auto", "quality")
-    return cache_key("labels", seals, settings.canonical(), predictor_sha256() if by_predictor else None)
+    weights = predictor_sha256() if by_predictor else None
+    return cache_key("labels", seals, settings.canonical(), weights)

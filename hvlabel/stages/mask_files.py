@@ -62,17 +62,20 @@ def mask_entry(path: Path, layout: Layout, document: dict[str, Any]) -> Entry:
 
 def _label_counts(document: dict[str, Any]) -> dict[str, float]:
     """How good a label seems, in numbers; what it does not say is left out."""
-    masks, lost = document["annotations"], document["suppressed"]
+    masks = document["annotations"]
+    lost = document["suppressed"]
     n_branches = len(document["provenance"]["branches"])
     counts = {}
     if masks:
-        votes = [len(mask["votes"]) for mask in masks]
-        counts["agreement"] = round(sum(votes) / len(votes) / n_branches, 4)
+        n_votes = [len(mask["votes"]) for mask in masks]
+        mean_votes = sum(n_votes) / len(n_votes)
+        counts["agreement"] = round(mean_votes / n_branches, 4)
     qualities = [mask["quality"] for mask in masks if "quality" in mask]
     if qualities:
         n_poor = sum(of.get("reason") == "poor" for of in lost)
         n_unknown = sum(not mask.get("quality_known", True) for mask in masks)
+        n_candidates = len(masks) + len(lost)
         counts["quality"] = round(sum(qualities) / len(qualities), 4)
-        counts["cut"] = round(n_poor / (len(masks) + len(lost)), 4)
+        counts["cut"] = round(n_poor / n_candidates, 4)
         counts["unknown"] = round(n_unknown / len(masks), 4)
     return counts

@@ -41,12 +41,14 @@ class BranchRunner:
         self.weights_sha256 = weights_sha256(self.weights)
         # a network's config file counts as much as its weights
         files = self.weights.files() if self.weights else []
-        self._config_sha256 = [file_sha256(p) for p in files if self.weights and p != self.weights.path()]
+        beside = [path for path in files if self.weights and path != self.weights.path()]
+        self._config_sha256 = [file_sha256(path) for path in beside]
 
     def key(self, cube_key: str, drawn: Path | None = None) -> str:
         """Cache key of this branch's masks of a cube. drawn: file with what people marked on it, of branch prompts."""
         inputs = [cube_key, *self._config_sha256]
         if drawn is not None:
+            # a file that is not there yet is an input too: when it comes, the masks are made anew
             inputs.append(file_sha256(drawn) if drawn.is_file() else "missing")
         return cache_key(self.row.name, inputs, self.settings.canonical(), self.weights_sha256)
 

@@ -45,6 +45,7 @@ def run_shard(stage: Stage, images: Sequence[Image], layout: Layout, dataset: st
             progress.step()
         progress.close()
         index = StageIndex(stage.name, dataset, shard, entries)
+        # last of all: the workflow takes the index for the shard's output
         publish_bytes(layout.index(stage.name, dataset, shard), index.to_json())
     return index
 
@@ -69,7 +70,8 @@ def _walked(stage: Stage, image: Image, layout: Layout) -> Entry:
         cause = cause_of(error, stage.name, image)
         sentence = _sentence(image, error, cause)
     print(printable(f"failed: {sentence}"), file=sys.stderr, flush=True)  # noqa: T201 (the log of the job)
-    return Entry("failed", path, seconds=round(time.monotonic() - start, 3), reason=sentence, cause=cause)
+    seconds = round(time.monotonic() - start, 3)
+    return Entry("failed", path, seconds=seconds, reason=sentence, cause=cause)
 
 
 def _sentence(image: Image, error: Exception, cause: Cause) -> str:

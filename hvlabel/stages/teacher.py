@@ -58,7 +58,7 @@ class TeacherRunner:
             "model": self.settings.relevant(),
             "weights": self.weights,
             "stride_yx_px": [cube.height_px / height, cube.width_px / width],
-            "mean": tokens.mean(axis=(0, 1)).tolist(),
+            "mean": tokens.mean(axis=(0, 1)).tolist(),  # (D,) of each channel
             "seconds": round(time.monotonic() - start, 3),
             "hvlabel_version": __version__,
         }
@@ -95,10 +95,6 @@ class TeacherStage(FromCubes):
         return self._entry(path, self.runner.write(self.cube(image), path, key))
 
     def _entry(self, path: Path, attributes: dict[str, Any]) -> Entry:
-        return Entry(
-            "ok",
-            str(path.relative_to(self.layout.root)),
-            attributes["key"],
-            attributes["seconds"],
-            counts={"channels": len(attributes["mean"])},
-        )
+        relative = str(path.relative_to(self.layout.root))  # results may be moved
+        counts = {"channels": len(attributes["mean"])}
+        return Entry("ok", relative, attributes["key"], attributes["seconds"], counts=counts)

@@ -87,7 +87,8 @@ def candidates_of(branches: Sequence[MaskSet], cube: Cube) -> Candidates:
 def _agreement(iou: np.ndarray, branches: Sequence[MaskSet]) -> list[float]:
     """What `fusion.agreement` says of each mask, from an (N, N) IoU that is there already."""
     ends = np.cumsum([len(branch) for branch in branches])
-    best_iou = [of_branch.max(axis=1, initial=0) for of_branch in np.split(iou, ends[:-1], axis=1)]
+    with_branches = np.split(iou, ends[:-1], axis=1)  # (N, masks of the branch) each
+    best_iou = [with_branch.max(axis=1, initial=0) for with_branch in with_branches]
     return np.stack(best_iou).mean(axis=0).tolist()
 
 
@@ -96,5 +97,7 @@ def _pairs(iou: np.ndarray, area_px: np.ndarray) -> np.ndarray:
     first, second = np.nonzero(np.triu(iou > LEAST_IOU, k=1))  # each pair once
     shared = iou[first, second]
     # an IoU is a quotient of whole numbers: the page divides them again, and gets the same float64
-    common_px = shared * (area_px[first] + area_px[second]) / (1 + shared)
-    return np.stack([first, second, np.rint(common_px)], axis=1).astype(np.int32)
+    sum_px = area_px[first] + area_px[second]
+    common_px = shared * sum_px / (1 + shared)  # IoU = common / (sum - common)
+    pairs = np.stack([first, second, np.rint(common_px)], axis=1)
+    return pairs.astype(np.int32)

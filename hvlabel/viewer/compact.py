@@ -92,15 +92,20 @@ def _components(values: np.ndarray, room_bytes: int) -> CompactCube:
     thinned = values[:, ::stride_px, ::stride_px]  # (C, h, w)
     size = thinned.shape[1:]
     flat = thinned.reshape(n_bands, -1)  # (C, P)
-    mean = flat.mean(axis=1, dtype=np.float64).astype(np.float32)
+    mean = flat.mean(axis=1, dtype=np.float64).astype(np.float32)  # (C,)
     centred = flat - mean[:, None]
-    variance, axes = np.linalg.eigh((centred @ centred.T).astype(np.float64) / centred.shape[1])  # rising
+    covariance = (centred @ centred.T).astype(np.float64) / centred.shape[1]  # (C, C)
+    variance, axes = np.linalg.eigh(covariance)  # rising
+    strongest = axes[:, ::-1][:, :MOST_COMPONENTS]  # (C, K)
     # orthonormal, so that a rounded score costs the same in every component
-    basis = axes[:, ::-1][:, :MOST_COMPONENTS].T.astype(np.float32)  # (K, C)
+    basis = strongest.T.astype(np.float32)  # (K, C)
     scores = basis @ centred  # (K, P)
-    noise = float(np.clip(variance[int(NOISE_PLACE * n_bands)], 0, None)) ** 0.5
-    largest_score = max(float(np.abs(scores).max()), float(np.finfo(np.float32).tiny))
-    step = float(np.clip(STEP * noise, largest_score / MOST_STEPS, largest_score / LEAST_STEPS))
+    noise_variance = variance[int(NOISE_PLACE * n_bands)]
+    noise = float(np.clip(noise_variance, 0, None)) ** 0.5  # rounding may make it negative
+    tiny = float(np.finfo(np.float32).tiny)  # of an image of one spectrum all scores are 0
+    largest_score = max(float(np.abs(scores).max()), tiny)
+    finest, coarsest = largest_score / MOST_STEPS, largest_score / LEAST_STEPS
+    step = float(np.clip(STEP * noise, finest, coarsest))
     rounded = np.round(scores / step).astype(np.int16)
     planes: list[Packed] = []
     taken_bytes = 0

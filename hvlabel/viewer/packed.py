@@ -31,11 +31,14 @@ class Packed(NamedTuple):
 def packed(array: np.ndarray) -> Packed:
     """An array of integers or floats, little-endian."""
     little = np.ascontiguousarray(array, array.dtype.newbyteorder("<"))
-    planes = little.reshape(-1).view(np.uint8).reshape(-1, little.itemsize).T  # (bytes of a number, numbers)
+    as_bytes = little.reshape(-1).view(np.uint8)
+    planes = as_bytes.reshape(-1, little.itemsize).T  # (bytes of a number, numbers)
     content = zlib.compress(np.ascontiguousarray(planes).data, LEVEL)
-    return Packed(array.dtype.name, list(array.shape), base64.b64encode(content).decode())
+    data = base64.b64encode(content).decode()  # a page is text
+    return Packed(array.dtype.name, list(array.shape), data)
 
 
 def packed_text(lines: Sequence[str]) -> Packed:
     """Lines of ASCII."""
-    return packed(np.frombuffer("\n".join(lines).encode("ascii"), np.uint8))
+    text = "\n".join(lines)
+    return packed(np.frombuffer(text.encode("ascii"), np.uint8))

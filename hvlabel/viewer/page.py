@@ -79,11 +79,12 @@ def build_page(layout: Layout, dataset: str, image_id: str) -> bytes:
     if candidates is not None and settings is not None:
         _note_changes(candidates, settings, document, label, notes)
     size = (cube.height_px, cube.width_px)
+    pictures = pictures_of(cube, values, _n_composites(documents))
     data = {
         "dataset": dataset,
         "image": image_id,
         **_of_cube(cube, bands),
-        "pictures": [p._asdict() for p in pictures_of(cube, values, _n_composites(documents))],
+        "pictures": [picture._asdict() for picture in pictures],
         "triplets": _triplets(label.masks if candidates is None else candidates.masks, bands),
         "notes": notes,
     }
@@ -113,7 +114,8 @@ def page_key(layout: Layout, dataset: str, image_id: str) -> str:
     seals = [document["provenance"]["content_sha256"]]
     for branch in document["provenance"]["branches"]:
         try:
-            seals.append(read_document(layout.masks(branch, dataset, image_id))["provenance"]["content_sha256"])
+            of_branch = read_document(layout.masks(branch, dataset, image_id))
+            seals.append(of_branch["provenance"]["content_sha256"])
         except MaskFileError as error:
             seals.append(str(error))  # the page says so
     cube_key = open_cube(layout.cube(dataset, image_id)).attributes.get("key")

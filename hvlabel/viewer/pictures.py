@@ -57,12 +57,15 @@ def pictures_of(cube: Cube, values: np.ndarray, n_composites: int = DEFAULT_COMP
 def triplets_of(masks: Sequence[Mask]) -> list[Triplet]:
     """The false-colour frames that masks of the sequence branch were found on."""
     frames = {mask.frame: mask.bands for mask in masks if mask.frame is not None and mask.bands}
-    return [Triplet(f"frame {k}", bands) for k, bands in sorted(frames.items()) if bands][:MOST_TRIPLETS]
+    triplets = [Triplet(f"frame {k}", bands) for k, bands in sorted(frames.items()) if bands]
+    return triplets[:MOST_TRIPLETS]
 
 
 def jpeg(picture: np.ndarray, quality: int) -> bytes:
     """JPEG file content of an (H, W, 3) uint8 RGB picture."""
-    return bytes(cv2.imencode(".jpg", picture[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])[1].tobytes())
+    bgr = picture[:, :, ::-1]  # OpenCV writes blue first
+    _, content = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, quality])
+    return bytes(content.tobytes())
 
 
 def _address(picture: np.ndarray, stride: int, room_bytes: int) -> str:
@@ -71,9 +74,11 @@ def _address(picture: np.ndarray, stride: int, room_bytes: int) -> str:
     if stride > 1:  # rounded up, as the page counts its pixels
         size = (-(-width // stride), -(-height // stride))
         picture = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
-    kind, content = "png", bytes(cv2.imencode(".png", picture[:, :, ::-1])[1].tobytes())
+    _, as_png = cv2.imencode(".png", picture[:, :, ::-1])
+    kind, content = "png", bytes(as_png.tobytes())
     for quality in JPEG_QUALITIES:
         if len(content) <= room_bytes:
             break
         kind, content = "jpeg", jpeg(picture, quality)
-    return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
+    text = base64.b64encode(content).decode()
+    return f"data:image/{kind};base64,{text}"

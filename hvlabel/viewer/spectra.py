@@ -27,8 +27,10 @@ class Spectra(NamedTuple):
         low = float(self.mean[known].min(initial=np.inf)) if known.any() else 0.0
         high = float(self.mean[known].max(initial=-np.inf)) if known.any() else 1.0
         widest = float(self.deviation[known].max(initial=0.0))
-        step = max(high - low, widest, float(np.finfo(np.float32).tiny)) / LEVELS
-        mean = np.round((np.nan_to_num(self.mean, nan=low) - low) / step).astype(np.uint16)
+        tiny = float(np.finfo(np.float32).tiny)  # where all masks have one flat spectrum
+        step = max(high - low, widest, tiny) / LEVELS
+        above_low = np.nan_to_num(self.mean, nan=low) - low
+        mean = np.round(above_low / step).astype(np.uint16)
         deviation = np.round(np.nan_to_num(self.deviation) / step).astype(np.uint16)
         return {
             "low": low,
@@ -53,7 +55,8 @@ def mask_spectra(values: np.ndarray, rles: Sequence[Rle], valid: np.ndarray | No
     # about the image's mean, so that the difference of squares keeps its digits
     centre = flat.mean(axis=1, dtype=np.float64)
     for start in range(0, flat.shape[1], BLOCK_PX):
-        block = np.ascontiguousarray(flat[:, start : start + BLOCK_PX].T, np.float64) - centre  # (n, C)
+        of_pixels = flat[:, start : start + BLOCK_PX].T
+        block = np.ascontiguousarray(of_pixels, np.float64) - centre  # (n, C)
         of_block = members[:, start : start + BLOCK_PX]
         sums += of_block @ block
         squares += of_block @ block**2
@@ -75,4 +78,5 @@ def _members(rles: Sequence[Rle], valid: np.ndarray | None, size: tuple[int, ...
     ends = np.cumsum([0, *(len(of_mask) for of_mask in pixels)])
     columns = np.concatenate(pixels) if pixels else np.zeros(0, int)
     shape = (len(rles), size[0] * size[1])
-    return sparse.csr_array((np.ones(len(columns)), columns, ends), shape=shape)
+    ones = np.ones(len(columns))
+    return sparse.csr_array((ones, columns, ends), shape=shape)  # row k: columns[ends[k] : ends[k + 1]]

@@ -18,11 +18,13 @@ def outer_boxes(masks: Tensor) -> Tensor:
     if masks.is_cuda:
         x0, x1 = _ends(masks.any(dim=1))
         y0, y1 = _ends(masks.any(dim=2))
-        return torch.stack([x0, y0, x1, y1], dim=1).cpu()
-    as_bytes = masks.contiguous().view(torch.uint8).numpy()
+        boxes = torch.stack([x0, y0, x1, y1], dim=1)
+        return boxes.cpu()
+    in_bytes = masks.contiguous().view(torch.uint8)
     # OpenCV stops at the first and the last foreground px of each row
-    xywh = [cv2.boundingRect(mask) for mask in as_bytes]
-    boxes = torch.tensor(xywh, dtype=torch.int64).reshape(-1, 4)  # of no masks too
+    xywh = [cv2.boundingRect(mask) for mask in in_bytes.numpy()]
+    listed = torch.tensor(xywh, dtype=torch.int64)
+    boxes = listed.reshape(-1, 4)  # of no masks too
     last_px = boxes[:, :2] + boxes[:, 2:] - 1
     boxes[:, 2:] = last_px.clamp(min=0)  # OpenCV says 0, 0, 0, 0 of an empty mask
     return boxes
@@ -45,12 +47,17 @@ def box_bounds(
     """
     x0, y0, x1, y1 = box_xyxy
     rows, columns = covered_hw
-    cell_px = logits.new_tensor([(x1 - x0) / columns, (y1 - y0) / rows]).repeat(2)  # (4,) width, height, twice
-    inwards = slack_cells * logits.new_tensor([1, 1, -1, -1])
+    cell_width_px = (x1 - x0) / columns
+    cell_height_px = (y1 - y0) / rows
+    sides_px = logits.new_tensor([cell_width_px, cell_height_px])
+    cell_px = sides_px.repeat(2)  # (4,) one for each edge of a box
+    directions = logits.new_tensor([1, 1, -1, -1])  # to the middle, of each edge
+    inwards = slack_cells * directions
     outer_cells = _profile_ends(logits) - inwards
     outer = _in_image(outer_cells, cell_px, box_xyxy)
     # of a four that is a px or more, wherever it is moved to, some pixel's centre lies in it
-    least_side_px = float(cell_px.min()) * (1 - 2 * slack_cells)
+    surely_inside = 1 - 2 * slack_cells  # of a cell, whose both edges may move
+    least_side_px = float(cell_px.min()) * surely_inside
     if least_side_px < 1 or min(logits.shape[1:]) < 2:
         return torch.zeros_like(outer), outer
     ends, any_four = _ends_of_fours(logits)
@@ -81,9 +88,11 @@ def box_iou(boxes: np.ndarray, box: np.ndarray) -> np.ndarray:
 def _ends(any_px: Tensor) -> tuple[Tensor, Tensor]:
     """(K,) first and last of (K, n) bool that is true; zeros where none is."""
     first = any_px.int().argmax(dim=1)  # argmax gives the first of equal values
-    from_the_end = any_px.flip(1).int().argmax(dim=1)
+    backwards = any_px.flip(1).int()
+    from_the_end = backwards.argmax(dim=1)
     last = any_px.shape[1] - 1 - from_the_end
-    return first, torch.where(any_px.any(dim=1), last, 0)
+    is_any = any_px.any(dim=1)  # else argmax says 0, which would be the last px
+    return first, torch.where(is_any, last, 0)
 
 
 def _in_image(edges: Tensor, cell_px: Tensor, box_xyxy: BoxPx) -> Tensor:
@@ -92,7 +101,9 @@ def _in_image(edges: Tensor, cell_px: Tensor, box_xyxy: BoxPx) -> Tensor:
     first = edges.new_tensor([x0, y0, x0, y0])
     last = edges.new_tensor([x1 - 1, y1 - 1, x1 - 1, y1 - 1])
     px = edges * cell_px - 0.5  # a pixel's centre is half a px from its edge
-    begin, end = px[:, :2].ceil(), px[:, 2:].floor()
+    # inwards: a pixel whose centre lies beyond the edge is not between them
+    begin = px[:, :2].ceil()
+    end = px[:, 2:].floor()
     whole = torch.cat([begin, end], dim=1)
     return torch.minimum(whole + first, last)
 
@@ -110,9 +121,11 @@ def _profile_ends(logits: Tensor) -> Tensor:
 
 def _rise(profile: Tensor) -> Tensor:
     """(K,) where profiles (K, n) first rise above 0, in cells from their beginning; a cell's value is at its centre."""
-    first = (profile > 0).int().argmax(dim=1, keepdim=True)
+    is_above = (profile > 0).int()  # bool has no argmax
+    first = is_above.argmax(dim=1, keepdim=True)  # (K, 1)
+    cell_before = (first - 1).clamp(min=0)
     above = profile.gather(1, first)
-    before = profile.gather(1, (first - 1).clamp(min=0))
+    before = profile.gather(1, cell_before)
     beyond = above / (above - before)  # of a cell, from the centre of the first that is foreground
     # a profile that begins above 0 stays so to the edge of its first cell
     back = torch.where(first > 0, beyond, 0.5)
@@ -136,18 +149,20 @@ def _ends_of_fours(logits: Tensor) -> tuple[Tensor, Tensor]:
         from_the_end = profile.flip(1).argmax(dim=1)
         ends[:, axis] = first + 0.5
         ends[:, axis + 2] = profile.shape[1] - from_the_end + 0.5
-    return ends, fours.flatten(1).amax(dim=1) > 0
+    largest = fours.flatten(1).amax(dim=1)
+    return ends, largest > 0
 
 
 def _overlap(boxes: np.ndarray, box: np.ndarray) -> np.ndarray:
     """(K,) common area of boxes (K, 4) and a box (4,)."""
     low = np.maximum(boxes[..., :2], box[:2])
     high = np.minimum(boxes[..., 2:], box[2:])
-    sides = np.clip(high - low, 0, None)
+    sides = np.clip(high - low, 0, None)  # boxes that lie apart share nothing
     return sides.prod(axis=-1)
 
 
 def _area(boxes: np.ndarray) -> np.ndarray:
     """(K,) of boxes (K, 4), none below 0."""
-    sides = np.clip(boxes[..., 2:] - boxes[..., :2], 0, None)
+    extents = boxes[..., 2:] - boxes[..., :2]
+    sides = np.clip(extents, 0, None)
     return sides.prod(axis=-1)

@@ -71,7 +71,8 @@ class CropBox:
     def scaled(self, grid: np.ndarray) -> np.ndarray:
         """(N, 2) x, y in (0, 1) -> px of the crop."""
         x0, y0, x1, y1 = self.box_xyxy
-        return grid * np.array([x1 - x0, y1 - y0])
+        size_xy = np.array([x1 - x0, y1 - y0])
+        return grid * size_xy
 
     def cuts(self, boxes_xyxy: Tensor) -> Tensor:
         """(K,) whether a box (K, 4) of the whole image comes near an edge of the crop that is no edge of the image."""
@@ -88,7 +89,8 @@ class CropBox:
         x0, y0, x1, y1 = self.box_xyxy
         if (y1 - y0, x1 - x0) == self.image_hw:
             return masks
-        full = np.zeros((len(masks), *self.image_hw), bool)
+        shape = (len(masks), *self.image_hw)
+        full = np.zeros(shape, bool)
         full[:, y0:y1, x0:x1] = masks
         return full
 
@@ -131,6 +133,7 @@ class Survivors:
 
     def suppressed(self, scores: Tensor, iou_threshold: float) -> Survivors:
         """Those that box NMS leaves, best score first. scores: (K,)."""
+        # stack takes no empty list; nms takes floats only
         boxes = torch.stack(self.boxes).float() if self.boxes else torch.zeros(0, 4)
         kept_idx = nms(boxes, scores, iou_threshold)
         return self._take(kept_idx.tolist())

@@ -20,7 +20,8 @@ def exact_masks(run: CropRun, grid: np.ndarray) -> Survivors:
     def stable(part: slice) -> FullSizeMasks:
         points = points_xy[part]
         masks = decoded(run, points)
-        return at_full_size(run, masks, points[masks.prompt.cpu().numpy()])
+        prompt = masks.prompt.cpu().numpy()  # (K,) which point each came from
+        return at_full_size(run, masks, points[prompt])
 
     survivors = Survivors()
     for batch in run.in_batches(len(points_xy), "points", stable):

@@ -39,7 +39,9 @@ def fast_masks(run: CropRun, grid: np.ndarray, covered: CoveredPoints | None = N
     survivors = Survivors()
     drafts: list[_Draft] = []
     n_held = 0  # points whose drafts wait for their suppression
-    for among in [np.arange(n_points)] if covered is None else rounds(n_points):
+    # coarse to fine, so that what the first points find spares the points between them
+    passes = [np.arange(n_points)] if covered is None else rounds(n_points)
+    for among in passes:
         points_idx = among if covered is None else covered.open_points(among, settings.skip_after)
         for first in range(0, len(points_idx), POINTS_BETWEEN_NMS):
             group_idx = points_idx[first : first + POINTS_BETWEEN_NMS]
@@ -53,8 +55,9 @@ def fast_masks(run: CropRun, grid: np.ndarray, covered: CoveredPoints | None = N
                 drafts, n_held = [], 0
     if drafts:
         survivors.extend(_unsuppressed(run, _Draft.joined(drafts)))
+    predicted_iou = torch.tensor(survivors.iou)
     # the groups did not see each other
-    return survivors.suppressed(torch.tensor(survivors.iou), settings.box_nms_thresh)
+    return survivors.suppressed(predicted_iou, settings.box_nms_thresh)
 
 
 @dataclass(frozen=True)
@@ -117,18 +120,21 @@ def _likely_stable(run: CropRun, points_xy: np.ndarray, batch_idx: np.ndarray) -
     covered_hw = model.covered_hw(masks.logits, run.embedding)
     rows, columns = (ceil(n) for n in covered_hw)
     # one row and column of the padding: upsampling may look at them
-    logits = masks.logits[:, : rows + 1, : columns + 1].float()
+    inside_and_next = masks.logits[:, : rows + 1, : columns + 1]
+    logits = inside_and_next.float()
     stability = np.ones(len(logits))
     if settings.stability_score_thresh > 0:
         inside = logits[:, :rows, :columns].contiguous()
         scores = stability_scores(inside, settings).to(logits.device)
-        likely = scores >= settings.stability_score_thresh - STABILITY_MARGIN
+        least = settings.stability_score_thresh - STABILITY_MARGIN
+        likely = scores >= least
         masks, logits = masks.take(likely), logits[likely]
         stability = scores[likely].cpu().numpy()
     above_0 = logits - settings.mask_threshold
     bounds = box_bounds(above_0, covered_hw, run.crop.box_xyxy, model.slack_cells)
     inner, outer = (bound.cpu().numpy() for bound in bounds)
-    point_idx = batch_idx[masks.prompt.cpu().numpy()]
+    of_batch = masks.prompt.cpu().numpy()  # (K,) in the batch
+    point_idx = batch_idx[of_batch]  # (K,) in the grid
     return _Draft(masks, points_xy[point_idx], point_idx, stability, inner, outer, (rows, columns))
 
 
@@ -137,14 +143,18 @@ def _unsuppressed(run: CropRun, draft: _Draft) -> Survivors:
     threshold = np.float64(run.settings.box_nms_thresh)  # as torchvision compares
     survivors = Survivors()
     kept_boxes = np.zeros((0, 4), np.float32)
-    waiting = draft.masks.iou.argsort(descending=True, stable=True).cpu().numpy()
+    # stable: of equal scores the earlier point's comes first, on every device
+    best_first = draft.masks.iou.argsort(descending=True, stable=True)
+    waiting = best_first.cpu().numpy()
     while len(waiting):
-        next_idx, waiting = waiting[:FULL_SIZE_AT_ONCE], waiting[FULL_SIZE_AT_ONCE:]
+        next_idx = waiting[:FULL_SIZE_AT_ONCE]
+        waiting = waiting[FULL_SIZE_AT_ONCE:]
         for batch in _enlarged(run, draft, next_idx):
             boxes = batch.boxes.float().numpy()
             fresh_idx = _not_copies(boxes, kept_boxes, threshold)
             kept_boxes = np.concatenate([kept_boxes, boxes[fresh_idx]])
-            fresh = batch.take(torch.tensor(fresh_idx, dtype=torch.long))  # long: the list may be empty
+            keep = torch.tensor(fresh_idx, dtype=torch.long)  # long: the list may be empty
+            fresh = batch.take(keep)
             survivors.extend(fresh.coded(run.crop))
             for box in boxes[fresh_idx]:
                 at_least = least_iou(box, draft.inner[waiting], draft.outer[waiting])
@@ -158,7 +168,8 @@ def _enlarged(run: CropRun, draft: _Draft, chosen_idx: np.ndarray) -> Iterator[F
 
     def enlarge(part: slice) -> FullSizeMasks:
         part_idx = chosen_idx[part]
-        masks = draft.masks.take(torch.from_numpy(part_idx).to(device))
+        on_device = torch.from_numpy(part_idx).to(device)
+        masks = draft.masks.take(on_device)
         return at_full_size(run, masks, draft.points_xy[part_idx])
 
     return run.in_batches(len(chosen_idx), "masks", enlarge)

@@ -47,8 +47,9 @@ class FullSizeMasks:
     def coded(self, crop: CropBox) -> Survivors:
         """Run-length coded, in the frame of the whole image."""
         points = self.points_xy + np.array(crop.corner_xy)
+        of_crop = self.masks.cpu().numpy()  # (K, h, w)
         return Survivors(
-            rles=encode_stack(crop.in_image(self.masks.cpu().numpy())),
+            rles=encode_stack(crop.in_image(of_crop)),
             boxes=list(self.boxes),
             iou=self.iou.tolist(),
             stability=self.stability.tolist(),

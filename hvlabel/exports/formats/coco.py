@@ -54,7 +54,8 @@ def write_coco(
 def _annotations(image: ExportImage, first_id: int) -> list[dict[str, Any]]:
     """first_id: of an annotation; ids are unique over all images, as pycocotools asks."""
     rles = image.masks.rles
-    boxes, area_px = boxes_xywh(rles), areas(rles)
+    boxes = boxes_xywh(rles)
+    area_px = areas(rles)
     return [
         {
             "id": first_id + k,

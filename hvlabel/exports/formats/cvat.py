@@ -20,7 +20,8 @@ def write(images: Iterable[ExportImage], categories: Sequence[str], folder: Path
     (folder / "images").mkdir()
     root = ET.Element("annotations")
     ET.SubElement(root, "version").text = "1.1"
-    labels = ET.SubElement(ET.SubElement(ET.SubElement(root, "meta"), "task"), "labels")
+    task = ET.SubElement(ET.SubElement(root, "meta"), "task")
+    labels = ET.SubElement(task, "labels")
     for name in categories:
         label = ET.SubElement(labels, "label")
         ET.SubElement(label, "name").text = name
@@ -29,11 +30,13 @@ def write(images: Iterable[ExportImage], categories: Sequence[str], folder: Path
         picture = f"{image.flat_name}.png"
         (folder / "images" / picture).write_bytes(image.picture)
         size = {"width": str(image.masks.width_px), "height": str(image.masks.height_px)}
-        element = ET.SubElement(root, "image", {"id": str(image.number - 1), "name": picture, **size})
+        number = str(image.number - 1)  # CVAT counts frames from 0
+        element = ET.SubElement(root, "image", {"id": number, "name": picture, **size})
         _add_masks(element, image, categories)
         remarks.add(image)
     ET.indent(root)
-    (folder / "annotations.xml").write_bytes(ET.tostring(root, encoding="utf-8", xml_declaration=True))
+    content = ET.tostring(root, encoding="utf-8", xml_declaration=True)
+    (folder / "annotations.xml").write_bytes(content)
     return remarks
 
 
@@ -41,14 +44,16 @@ def run_lengths(inside: np.ndarray) -> list[int]:
     """Lengths of the runs of an (h, w) bool mask, along the rows, background first."""
     flat = np.concatenate([[False], inside.ravel()])  # a run of the background comes first, if only of length 0
     ends = np.flatnonzero(flat[1:] != flat[:-1])
-    return [int(n) for n in np.diff(np.concatenate([[0], ends, [inside.size]]))]
+    bounds = np.concatenate([[0], ends, [inside.size]])
+    return [int(n) for n in np.diff(bounds)]
 
 
 def _add_masks(element: ET.Element, image: ExportImage, categories: Sequence[str]) -> None:
     boxes = boxes_xywh(image.masks.rles).astype(int).tolist()
     for k, (left, top, width, height) in enumerate(boxes):
         mask = image.masks.masks[k]
-        piece = decode(mask.rle)[top : top + height, left : left + width]
+        whole = decode(mask.rle)
+        piece = whole[top : top + height, left : left + width]  # CVAT's run lengths are of the box
         attributes = {
             "label": categories[image.categories[k]],
             "source": "auto",  # drawn by no person

@@ -33,7 +33,8 @@ def write(images: Iterable[ExportImage], categories: Sequence[str], folder: Path
         "categories": {"label": {"labels": labels, "attributes": []}},
         "items": items,
     }
-    (folder / "annotations" / "default.json").write_text(json.dumps(document), encoding="utf-8")
+    text = json.dumps(document)
+    (folder / "annotations" / "default.json").write_text(text, encoding="utf-8")
     return remarks
 
 

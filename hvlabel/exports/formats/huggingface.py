@@ -42,11 +42,13 @@ def write(images: Iterable[ExportImage], categories: Sequence[str], folder: Path
     remarks = Remarks()
     (folder / "data").mkdir()
     # without it `datasets` would take pictures for plain structs
-    metadata = {"huggingface": json.dumps({"info": {"features": _features(categories)}})}
+    info = {"features": _features(categories)}
+    metadata = {"huggingface": json.dumps({"info": info})}
     schema = pa.schema(COLUMNS, metadata=metadata)
     with pq.ParquetWriter(folder / FILE, schema) as writer:
         for image in images:
-            writer.write_table(pa.Table.from_pylist([_row(image)], schema=schema))
+            row = pa.Table.from_pylist([_row(image)], schema=schema)
+            writer.write_table(row)
             remarks.add(image)
     (folder / "README.md").write_text(_card(categories), encoding="utf-8")
     return remarks

@@ -47,8 +47,10 @@ def _region(image: ExportImage, k: int, categories: Sequence[str]) -> dict[str, 
     """One mask as a polygon."""
     mask = image.masks.masks[k]
     width, height = image.masks.width_px, image.masks.height_px
-    percent = one_ring(decode(mask.rle)) * (100 / np.array([width, height]))
-    value = {"points": percent.round(4).tolist(), "closed": True, "polygonlabels": [categories[image.categories[k]]]}
+    to_percent = 100 / np.array([width, height])
+    percent = one_ring(decode(mask.rle)) * to_percent  # (P, 2)
+    points = percent.round(4).tolist()  # to a millionth of a side
+    value = {"points": points, "closed": True, "polygonlabels": [categories[image.categories[k]]]}
     return {
         "id": f"mask{image.numbers[k]}",
         "type": "polygonlabels",

@@ -36,8 +36,9 @@ def write(images: Iterable[ExportImage], categories: Sequence[str], folder: Path
             # a mask below better ones may show nothing: the table has it all the same
             visible_px = np.bincount(values.ravel(), minlength=len(image.masks) + 1)
             for k, mask in enumerate(image.masks.masks):
+                value = k + 1  # 0 is the background
                 named = (image.numbers[k], categories[image.categories[k]], f"{quality_of(mask):.4f}")
-                table.writerow([image.dataset, image.name, k + 1, *named, int(visible_px[k + 1])])
+                table.writerow([image.dataset, image.name, value, *named, int(visible_px[value])])
             remarks.add(image)
     return remarks
 
@@ -47,7 +48,8 @@ def _write_in_place(path: Path, values: np.ndarray, image: ExportImage) -> None:
     rasterio = needed("rasterio", "geo")
     assert image.georeference is not None
     size = {"height": values.shape[0], "width": values.shape[1], "count": 1}
-    place = {"crs": image.georeference["crs"], "transform": rasterio.Affine(*image.georeference["transform"])}
+    transform = rasterio.Affine(*image.georeference["transform"])
+    place = {"crs": image.georeference["crs"], "transform": transform}
     with rasterio.open(
         path, "w", driver="GTiff", dtype=values.dtype, compress="deflate", nodata=0, **size, **place
     ) as f:

@@ -26,8 +26,10 @@ def write(images: Iterable[ExportImage], categories: Sequence[str], folder: Path
     remarks = Remarks()
     for image in images:
         group = zarr.create_group(folder / image.dataset / f"{image.name}.ome.zarr", zarr_format=3)
-        bgr = np.asarray(cv2.imdecode(np.frombuffer(image.picture, np.uint8), cv2.IMREAD_COLOR))
-        _add_array(group, np.ascontiguousarray(bgr[:, :, ::-1].transpose(2, 0, 1)), ("c", "y", "x"))
+        content = np.frombuffer(image.picture, np.uint8)
+        bgr = np.asarray(cv2.imdecode(content, cv2.IMREAD_COLOR))  # (H, W, 3)
+        rgb = bgr[:, :, ::-1].transpose(2, 0, 1)
+        _add_array(group, np.ascontiguousarray(rgb), ("c", "y", "x"))
         # channels first: the specification asks for c before y and x
         axes = [{"name": "c", "type": "channel"}, *SPACE]
         group.attrs["ome"] = {"version": VERSION, **_multiscales(image.name, axes), "omero": _channels()}
@@ -38,7 +40,8 @@ def write(images: Iterable[ExportImage], categories: Sequence[str], folder: Path
         masks = labels.create_group("masks")  # viewers find it by the list above
         _add_array(masks, values, ("y", "x"))
         properties = _properties(image, categories)
-        of_label: dict[str, Any] = {"image-label": {"properties": properties, "source": {"image": "../../"}}}
+        about = {"properties": properties, "source": {"image": "../../"}}  # where the group of the image lies
+        of_label: dict[str, Any] = {"image-label": about}
         masks.attrs["ome"] = {"version": VERSION, **_multiscales("masks", SPACE), **of_label}
         remarks.add(image)
     return remarks
@@ -52,17 +55,19 @@ def _add_array(group: zarr.Group, values: np.ndarray, names: tuple[str, ...]) ->
 
 
 def _multiscales(name: str, axes: list[dict[str, str]]) -> dict[str, Any]:
-    scale = {"type": "scale", "scale": [1.0] * len(axes)}
-    return {
-        "multiscales": [{"name": name, "axes": axes, "datasets": [{"path": "0", "coordinateTransformations": [scale]}]}]
-    }
+    scale = {"type": "scale", "scale": [1.0] * len(axes)}  # a step is a pixel
+    level = {"path": "0", "coordinateTransformations": [scale]}
+    return {"multiscales": [{"name": name, "axes": axes, "datasets": [level]}]}
 
 
 def _channels() -> dict[str, Any]:
     """How viewers show the three channels."""
     window = {"start": 0, "end": 255, "min": 0, "max": 255}
     colours = {"red": "FF0000", "green": "00FF00", "blue": "0000FF"}
-    return {"channels": [{"label": n, "color": c, "active": True, "window": window} for n, c in colours.items()]}
+    channels = []
+    for name, colour in colours.items():
+        channels.append({"label": name, "color": colour, "active": True, "window": window})
+    return {"channels": channels}
 
 
 def _properties(image: ExportImage, categories: Sequence[str]) -> list[dict[str, Any]]:

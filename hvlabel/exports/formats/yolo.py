@@ -30,8 +30,9 @@ def write(images: Iterable[ExportImage], categories: Sequence[str], folder: Path
         for rle, category in zip(image.masks.rles, image.categories, strict=True):
             inside = decode(rle)
             remarks.holes += n_holes(inside) > 0
-            corners = (one_ring(inside) / size_xy).ravel()
-            lines.append(" ".join([str(category), *(f"{share:.6f}" for share in corners)]))
+            corners = (one_ring(inside) / size_xy).ravel()  # x, y, x, y, ...
+            shares = [f"{share:.6f}" for share in corners]
+            lines.append(" ".join([str(category), *shares]))
         n_alike += len(lines) - len(set(lines))
         text = "".join(f"{line}\n" for line in lines)
         (folder / "labels" / "train" / f"{image.flat_name}.txt").write_text(text)
@@ -41,5 +42,6 @@ def write(images: Iterable[ExportImage], categories: Sequence[str], folder: Path
     # path is left out: it is then the folder of this file, wherever it is carried
     # training insists on a validation set; which images that shall be is the user's choice
     content = {"train": "images/train", "val": "images/train", "names": dict(enumerate(categories))}
-    (folder / "data.yaml").write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
+    text = yaml.safe_dump(content, sort_keys=False)
+    (folder / "data.yaml").write_text(text, encoding="utf-8")
     return remarks

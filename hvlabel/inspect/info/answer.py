@@ -29,7 +29,7 @@ class Info:
         """Lines for a terminal."""
         known = {name: value for name, value in self.facts.items() if value is not None}
         known["health"] = self.health or "it has no seal"
-        width = max(len(name) for name in known) + 1
+        width = max(len(name) for name in known) + 1  # with the colon
         lines = [f"{name + ':':{width}} {shown(value)}" for name, value in known.items()]
         return "\n".join([f"{self.path}: {self.kind}", *lines])
 

@@ -54,9 +54,10 @@ def json_info(path: Path) -> Info | None:
     if {"materials", "images", "wavelengths_nm"} <= content.keys():
         return _materials_info(path, content, stored)
     if {"members", "knots", "features"} <= content.keys():
-        n_members = len(content["members"])
-        return Info(path, "a quality predictor", {"networks": n_members, "features": ", ".join(content["features"])})
-    kind = next((kind for keys, kind in PLAIN_KINDS if keys <= content.keys()), None)
+        facts = {"networks": len(content["members"]), "features": ", ".join(content["features"])}
+        return Info(path, "a quality predictor", facts)
+    kinds = (kind for keys, kind in PLAIN_KINDS if keys <= content.keys())
+    kind = next(kinds, None)
     return None if kind is None else Info(path, kind, content)
 
 
@@ -71,11 +72,12 @@ def _mask_info(path: Path, content: dict[str, Any]) -> Info:
     stage = provenance.get("stage")
     kinds = {"labels": "a label", "truth": "ground truth"}
     image = content["image"]
+    suppressed = Counter(loser.get("reason", "") for loser in content.get("suppressed", []))
     facts: dict[str, Any] = {
         "image": f"{image_name(content)}, {image.get('width')} x {image.get('height')} px (width x height)",
         "masks": len(content["annotations"]),
         **_numbers(content["annotations"]),
-        "suppressed": dict(Counter(s.get("reason", "") for s in content.get("suppressed", []))) or None,
+        "suppressed": dict(suppressed) or None,
         "share of the image": provenance.get("foreground_share"),
         "corrected": "by hand" if is_corrected(content) else None,
         **{name: provenance.get(name) for name in ORIGIN},
@@ -90,9 +92,12 @@ def _numbers(annotations: list[dict[str, Any]]) -> dict[str, Any]:
     for name in ("area", "score", "quality"):
         values = [a[name] for a in annotations if isinstance(a.get(name), int | float)]
         if values:
-            facts[name] = f"mean {sum(values) / len(values):.3g}, {min(values):.3g} to {max(values):.3g}"
+            mean = sum(values) / len(values)
+            facts[name] = f"mean {mean:.3g}, {min(values):.3g} to {max(values):.3g}"
     found_by = Counter("+".join(a["votes"]) for a in annotations if a.get("votes"))
-    return facts | ({"found by": dict(found_by)} if found_by else {})
+    if not found_by:  # masks of a branch have no votes
+        return facts
+    return {**facts, "found by": dict(found_by)}
 
 
 def _index_info(path: Path, content: dict[str, Any]) -> Info:
@@ -102,20 +107,16 @@ def _index_info(path: Path, content: dict[str, Any]) -> Info:
     except HvError as error:
         return Info(path, "the index of a shard", facts, str(error))
     states = Counter(entry.status for entry in entries.values())
-    facts |= {
-        "images": len(entries),
-        "states": dict(states),
-        "masks": sum(e.counts.get("masks", 0) for e in entries.values()),
-    }
+    n_masks = sum(entry.counts.get("masks", 0) for entry in entries.values())
+    facts |= {"images": len(entries), "states": dict(states), "masks": n_masks}
     failed = [f"{name}: {entry.reason}" for name, entry in entries.items() if entry.status != "ok"]
     facts["first failure"] = failed[0] if failed else None
     return Info(path, "the index of a shard", facts, "whole" if FIELD in content else "of a version without checksums")
 
 
 def _materials_info(path: Path, content: dict[str, Any], stored: bytes) -> Info:
-    facts = {
-        name: value for name, value in content.items() if name not in ("images", "materials", "wavelengths_nm", FIELD)
-    }
+    too_long = ("images", "materials", "wavelengths_nm", FIELD)
+    facts = {name: value for name, value in content.items() if name not in too_long}
     facts["materials"] = len(content["materials"])
     facts["images"] = len(content["images"])
     health = "whole" if is_whole(stored) else "damaged: its checksum does not fit; run `hvlabel materials` again"

@@ -29,7 +29,8 @@ def tsv_info(path: Path) -> Info | None:
     """A table of tab-separated values; None for a foreign one."""
     if path.name == "manifest.tsv":
         return _manifest_info(path)
-    rows = list(csv.reader(io.StringIO(_text(path)), delimiter="\t"))
+    text = io.StringIO(_text(path))
+    rows = list(csv.reader(text, delimiter="\t"))
     return _table_info(path, rows)
 
 
@@ -38,8 +39,10 @@ def csv_info(path: Path) -> Info | None:
     rows = list(csv.reader(io.StringIO(_text(path))))
     if not rows or "step" not in rows[0]:
         return None
+    # not strict: of a run that goes on the last line may be half written
     last = dict(zip(rows[0], rows[-1], strict=False)) if len(rows) > 1 else None
-    return Info(path, "metrics of a training run", {"rows": len(rows) - 1, "columns": rows[0], "last": last})
+    facts = {"rows": len(rows) - 1, "columns": rows[0], "last": last}
+    return Info(path, "metrics of a training run", facts)
 
 
 def parquet_info(path: Path) -> Info | None:
@@ -50,14 +53,16 @@ def parquet_info(path: Path) -> Info | None:
         file = pq.ParquetFile(path)
     except (OSError, ValueError) as error:
         return Info(path, "a Parquet table", health=f"damaged: {str(error)[:80]}")
-    names = file.schema_arrow.names
-    return Info(path, "a Parquet table", {"rows": file.metadata.num_rows, "columns": ", ".join(names)})
+    # of the footer alone: no row is read
+    columns = ", ".join(file.schema_arrow.names)
+    return Info(path, "a Parquet table", {"rows": file.metadata.num_rows, "columns": columns})
 
 
 def page_info(path: Path) -> Info | None:
     """A page of Markdown."""
     lines = _text(path).splitlines()
-    title = next((line.lstrip("# ") for line in lines if line.strip()), "")
+    with_text = (line.lstrip("# ") for line in lines if line.strip())
+    title = next(with_text, "")
     return Info(path, "a page for people", {"begins": title, "lines": len(lines)})
 
 
@@ -66,7 +71,8 @@ def text_info(path: Path) -> Info | None:
     if path.name != "problems.txt":
         return None
     lines = _text(path).splitlines()
-    return Info(path, "data sets without images", {"sentences": len(lines), "first": lines[0] if lines else None})
+    first = lines[0] if lines else None
+    return Info(path, "data sets without images", {"sentences": len(lines), "first": first})
 
 
 def picture_info(path: Path) -> Info | None:
@@ -100,10 +106,12 @@ def _manifest_info(path: Path) -> Info:
 
 def _table_info(path: Path, rows: list[list[str]]) -> Info | None:
     header = rows[0] if rows else []
-    kind = next((kind for column, kind in TSV_KINDS.items() if column in header), None)
+    kinds = (kind for column, kind in TSV_KINDS.items() if column in header)
+    kind = next(kinds, None)
     if kind is None:
         return None
-    facts = {"rows": len(rows) - 1, "columns": ", ".join(header), "first row": ", ".join(rows[1]) if rows[1:] else None}
+    first_row = ", ".join(rows[1]) if rows[1:] else None
+    facts = {"rows": len(rows) - 1, "columns": ", ".join(header), "first row": first_row}
     return Info(path, kind, facts)
 
 

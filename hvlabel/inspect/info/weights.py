@@ -50,12 +50,14 @@ def checkpoint_info(path: Path) -> Info | None:
         # weights_only: a checkpoint of a stranger must not run anything
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises many kinds; each means that it is no checkpoint
-        return Info(path, "a checkpoint", health=f"not a readable checkpoint: {' '.join(str(error).split())[:80]}")
+        gist = " ".join(str(error).split())[:80]
+        return Info(path, "a checkpoint", health=f"not a readable checkpoint: {gist}")
     if not isinstance(content, Mapping):
         return None
     plain = {name: value for name, value in content.items() if isinstance(value, int | float | str)}
-    tensors = list(_tensors(content))
-    facts = {**plain, "entries": ", ".join(map(str, content))[:200], "tensors": len(tensors), "weights": sum(tensors)}
+    sizes = list(_tensors(content))
+    entries = ", ".join(map(str, content))[:200]
+    facts = {**plain, "entries": entries, "tensors": len(sizes), "weights": sum(sizes)}
     return Info(path, "a checkpoint", facts, "readable")
 
 

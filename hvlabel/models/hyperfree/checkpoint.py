@@ -72,6 +72,9 @@ def infer_topology(
     _check_merges(state, merge_blocks, source)
     class_head = state.get("mask_decoder.class_seg_head.weight")
     window, grid = _window_and_grid(tables, patch_px, image_size_px, source)
+    # a table holds the offsets along a side, which in a global block is the grid's
+    of_grid = 2 * grid - 1
+    global_blocks = tuple(i for i, length in enumerate(tables) if length == of_grid)
     return Topology(
         image_size_px=grid * patch_px,
         patch_px=patch_px,
@@ -79,8 +82,7 @@ def infer_topology(
         depth=len(tables),
         num_heads=embed_dim // head_dim,
         window_px=window,
-        # a table holds the offsets along a side, which in a global block is the grid's
-        global_blocks=tuple(i for i, length in enumerate(tables) if length == 2 * grid - 1),
+        global_blocks=global_blocks,
         merge_blocks=merge_blocks,
         mlp_ratio=mlp_hidden // embed_dim,
         decoder_heads=decoder_heads,
@@ -124,8 +126,8 @@ def load_hyperfree(
 
 def _check_merges(state: Mapping[str, Tensor], merge_blocks: tuple[int, ...] | None, source: str) -> None:
     """WeightsError if the settings name another number of merges than the file holds modules for."""
-    modules = [k for k in state if k.startswith(f"{ENCODER}multi_scale_convs.") and k.endswith("reduction.weight")]
-    n_merges = len(modules)
+    merging = [key for key in state if key.startswith(f"{ENCODER}multi_scale_convs.")]
+    n_merges = sum(key.endswith("reduction.weight") for key in merging)  # one in each module
     if n_merges and (merge_blocks is None or len(merge_blocks) != n_merges):
         raise WeightsError(
             f"{source}: holds {n_merges} patch-merging modules, but no file says after which blocks they act; "

@@ -26,6 +26,7 @@ class PatchMerging(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, H, W, D) -> (B, H/2, W/2, D); H and W even."""
+        # rows run fastest: the projection's weights are of this order
         parts = [x[:, row::2, column::2] for column in (0, 1) for row in (0, 1)]
         together = torch.cat(parts, dim=-1)  # (B, H/2, W/2, 4D)
         return self.reduction(self.norm(together))
@@ -49,7 +50,9 @@ class ImageEncoder(nn.Module):
         out_dim: int,
     ) -> None:
         super().__init__()
-        self.grid, self.patch_px, self.embed_dim = image_size_px // patch_px, patch_px, embed_dim
+        self.grid = image_size_px // patch_px
+        self.patch_px = patch_px
+        self.embed_dim = embed_dim
         self.global_blocks, self.merge_blocks = global_blocks, merge_blocks
         self.recompute = False  # in training: blocks keep no activations and compute them again in the backward pass
         # the dictionary: one kernel per slot, of which a camera's bands choose theirs
@@ -104,7 +107,8 @@ class ImageEncoder(nn.Module):
             if self.merge_blocks is not None and i in self.merge_blocks:
                 tokens = self.multi_scale_convs[n_merged](tokens)
                 n_merged += 1
-        return [*maps, self.neck(tokens.permute(0, 3, 1, 2))]
+        last = tokens.permute(0, 3, 1, 2)  # (B, E, h, w)
+        return [*maps, self.neck(last)]
 
     def tokens(self, x: Tensor, channels: ChannelChoice) -> Tensor:
         """(B, g, g, E) patch embedding by the dictionary kernels of this camera; no normalisation by their number."""
@@ -112,27 +116,33 @@ class ImageEncoder(nn.Module):
         if channels.key_channels:  # a camera between 960 and 1230 nm has none, where the published code fails
             kernels = self.point_spectral_weight_bank_w[:, list(channels.key_slots)]
             of_keys = x[:, list(channels.key_channels)]
-            parts.append(F.conv2d(of_keys, kernels, self.point_spectral_weight_bank_b, stride=self.patch_px))
+            bias = self.point_spectral_weight_bank_b
+            parts.append(F.conv2d(of_keys, kernels, bias, stride=self.patch_px))
         if channels.cube_channels:
             kernels = self.block_spectral_weight_bank_w[:, list(channels.cube_slots)]
             of_cube = x[:, list(channels.cube_channels)]
-            parts.append(F.conv2d(of_cube, kernels, self.block_spectral_weight_bank_b, stride=self.patch_px))
+            bias = self.block_spectral_weight_bank_b
+            parts.append(F.conv2d(of_cube, kernels, bias, stride=self.patch_px))
         tokens = sum(parts[1:], parts[0])
         return tokens.permute(0, 2, 3, 1)
 
     def position_code(self, gsd_m: Tensor) -> Tensor:
         """(B, g, g, E): sines and cosines of column then row in metres, through the MLP."""
         quarter = self.embed_dim // 4  # of the channels: sines and cosines of columns, and of rows
-        share = torch.arange(quarter, dtype=torch.float32, device=gsd_m.device) / quarter
+        device = gsd_m.device
+        wave = torch.arange(quarter, dtype=torch.float32, device=device)
+        share = wave / quarter
         per_metre = 1.0 / LONGEST_WAVE**share  # (E/4,) rad
         # as published: a token's index is taken for pixels
-        index = torch.arange(self.grid, dtype=torch.float32, device=gsd_m.device)
+        index = torch.arange(self.grid, dtype=torch.float32, device=device)
         metres = index * gsd_m[:, None]  # (B, g)
         angle = metres[..., None] * per_metre  # (B, g, E/4)
         half = torch.cat([angle.sin(), angle.cos()], dim=-1)  # (B, g, E/2)
+        # one code for both axes: the grid is square
         columns = half[:, None].expand(-1, self.grid, -1, -1)
         rows = half[:, :, None].expand(-1, -1, self.grid, -1)
-        return self.pos_embed_mlp(torch.cat([columns, rows], dim=-1))
+        code = torch.cat([columns, rows], dim=-1)  # (B, g, g, E)
+        return self.pos_embed_mlp(code)
 
     def _tapped_blocks(self) -> tuple[int, ...]:
         """After which blocks the map is kept."""

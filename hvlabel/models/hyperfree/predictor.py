@@ -43,7 +43,8 @@ class HyperFreePredictor(PaddedPredictor):
         image : (H, W, C), any unit; resized to longest side S (antialiased), divided by its maximum, zero-padded
         """
         device = next(self.network.parameters()).device
-        values = torch.as_tensor(np.ascontiguousarray(image), device=device).float()
+        contiguous = np.ascontiguousarray(image)  # torch takes no negative strides
+        values = torch.as_tensor(contiguous, device=device).float()
         cube = values.permute(2, 0, 1)[None]  # (1, C, H, W)
         x, size = fitted(cube, self.side_px)
         peak = x.max()
@@ -57,5 +58,6 @@ class HyperFreePredictor(PaddedPredictor):
         original = (image.shape[0], image.shape[1])
         gsd_m = self.gsd_m * max(original) / self.side_px  # of a pixel of the input
         with torch.autocast(x.device.type, torch.bfloat16, enabled=self.half):
-            features = self.network.encode(x, self.wavelengths_nm, [gsd_m])[-1]
+            maps = self.network.encode(x, self.wavelengths_nm, [gsd_m])
+            features = maps[-1]  # the neck's, which prompts are decoded on
         return PaddedEmbedding(features.float(), original, size)

@@ -55,13 +55,17 @@ def choose_channels(wavelengths_nm: Sequence[float], rng: random.Random | None =
     if len(centres_nm) >= HYPERSPECTRAL_BANDS:
         cube = match(centres_nm, CUBE_SLOTS_NM)
         if rng is not None and cube:
-            drawn = [rng.randint(0, len(cube) - 1) for _ in range(TRAINING_DRAWS)]
+            last = len(cube) - 1  # randint takes both ends in
+            drawn = [rng.randint(0, last) for _ in range(TRAINING_DRAWS)]
             cube = [cube[k] for k in sorted(drawn)]
+        # after the draw: of the TRAINING_DRAWS pairs fewer may be left
         taken = {channel for channel, _ in key}
-        cube = [pair for pair in cube if pair[0] not in taken]
+        cube = [(channel, slot) for channel, slot in cube if channel not in taken]
     return ChannelChoice(*_channels_and_slots(key), *_channels_and_slots(cube))
 
 
 def _channels_and_slots(pairs: Sequence[tuple[int, int]]) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """The channels of (channel, slot) pairs, and their slots."""
-    return tuple(channel for channel, _ in pairs), tuple(slot for _, slot in pairs)
+    channels = tuple(channel for channel, _ in pairs)
+    slots = tuple(slot for _, slot in pairs)
+    return channels, slots

@@ -18,6 +18,7 @@ from hvlabel.models.weights import read_state_dict
 ENCODER = "image_encoder."
 # of ImageNet pre-training, in MobileSAM's file but never run
 UNUSED = ("image_encoder.norm_head.", "image_encoder.head.")
+BATCH_NORM = ("weight", "bias", "running_mean", "running_var")
 BATCH_NORM_EPS = 1e-5
 TINY_VIT_KEY = "image_encoder.patch_embed.seq.0.c.weight"
 VIT_KEY = "image_encoder.pos_embed"
@@ -74,12 +75,14 @@ def folded(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         if not key.endswith(".bn.weight"):
             continue
         path = key.removesuffix(".bn.weight")
-        norm = [state[f"{path}.bn.{name}"].double() for name in ("weight", "bias", "running_mean", "running_var")]
+        norm = [state[f"{path}.bn.{name}"].double() for name in BATCH_NORM]  # (C',) each
         scale, shift, mean, variance = norm
         gain = scale / torch.sqrt(variance + BATCH_NORM_EPS)
         weight = state[f"{path}.c.weight"].double()  # (C', C, k, k)
-        plain[f"{path}.c.weight"] = (weight * gain[:, None, None, None]).float()
-        plain[f"{path}.c.bias"] = (shift - mean * gain).float()
+        folded_weight = weight * gain[:, None, None, None]
+        folded_bias = shift - mean * gain
+        plain[f"{path}.c.weight"] = folded_weight.float()
+        plain[f"{path}.c.bias"] = folded_bias.float()
     return plain
 
 
@@ -92,6 +95,9 @@ def _vision_transformer(state: Mapping[str, Tensor], source: str) -> VisionTrans
         head_dim = state[f"{ENCODER}blocks.0.attn.rel_pos_h"].shape[1]
     except (KeyError, ValueError) as error:
         raise WeightsError(f"{source}: not a whole SAM ViT ({error}); download it again") from error
+    # a table holds the offsets along a side, which in a global block is the grid's
+    of_grid = 2 * grid - 1
+    global_blocks = tuple(k for k, length in enumerate(tables) if length == of_grid)
     with torch.device("meta"):
         return VisionTransformer(
             embed_dim=embed_dim,
@@ -100,16 +106,17 @@ def _vision_transformer(state: Mapping[str, Tensor], source: str) -> VisionTrans
             grid=grid,
             patch_px=patch_px,
             window_px=VIT_WINDOW_PX,
-            # a table holds the offsets along a side, which in a global block is the grid's
-            global_blocks=tuple(k for k, length in enumerate(tables) if length == 2 * grid - 1),
+            global_blocks=global_blocks,
         )
 
 
 def _fill(network: nn.Module, state: Mapping[str, Tensor], source: str) -> None:
     """Put a state dict into a network; WeightsError names what is missing, unknown or of another shape."""
     expected = network.state_dict()
-    missing, unknown = sorted(expected.keys() - state.keys()), sorted(state.keys() - expected.keys())
-    wrong = sorted(k for k in expected.keys() & state.keys() if expected[k].shape != state[k].shape)
+    missing = sorted(expected.keys() - state.keys())
+    unknown = sorted(state.keys() - expected.keys())
+    common = expected.keys() & state.keys()
+    wrong = sorted(key for key in common if expected[key].shape != state[key].shape)
     if missing or unknown or wrong:
         raise WeightsError(
             f"{source}: does not fit its architecture: missing {missing[:3]}, unknown {unknown[:3]}, wrong shape "

@@ -28,10 +28,11 @@ def grouped(values: np.ndarray, wavelengths_nm: Sequence[float]) -> tuple[np.nda
     """
     centres_nm = np.asarray(wavelengths_nm, np.float64)
     rising = np.argsort(centres_nm, kind="stable")
-    members = np.array_split(rising, min(MAX_GROUPS, len(rising)))
-    means = np.stack([values[group].mean(axis=0, dtype=np.float32) for group in members])
-    group_nm = np.array([centres_nm[group].mean() for group in members])
-    return means, group_nm
+    n_groups = min(MAX_GROUPS, len(rising))
+    members = np.array_split(rising, n_groups)
+    means = [values[group].mean(axis=0, dtype=np.float32) for group in members]  # (H, W) each
+    group_nm = [centres_nm[group].mean() for group in members]
+    return np.stack(means), np.array(group_nm)
 
 
 def conditioned(values: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
@@ -48,7 +49,8 @@ def conditioned(values: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
     length = values.square().sum(dim=1, keepdim=True).sqrt()  # (B, 1, H, W)
     middle = _median(length, inside)
 
-    direction = values / (length + DARK_SHARE * middle).clamp(min=tiny)
+    lifted = length + DARK_SHARE * middle
+    direction = values / lifted.clamp(min=tiny)
     mean = _sum(direction * inside) / n_inside
     direction = (direction - mean) * inside
     noise = _noise_variance(direction, inside)  # (B, G)
@@ -58,9 +60,11 @@ def conditioned(values: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
 
     covariance = pixels @ pixels.mT / n_inside[:, 0]
     even = _evening(covariance) @ pixels
-    n_values = n_inside.flatten() * present(values).sum(dim=1).clamp(min=1)
-    square = even.square().sum(dim=(1, 2)) / n_values
-    even = even * square.clamp(min=LEAST_SQUARE).rsqrt()[:, None, None]
+    n_present = present(values).sum(dim=1).clamp(min=1)  # (B,) bands
+    n_values = n_inside.flatten() * n_present
+    square = even.square().sum(dim=(1, 2)) / n_values  # (B,)
+    to_one = square.clamp(min=LEAST_SQUARE).rsqrt()
+    even = even * to_one[:, None, None]
 
     brightness = length / middle.clamp(min=tiny)
     light = brightness.clamp(min=LEAST_LIGHT).log()
@@ -76,7 +80,8 @@ def _evening(covariance: Tensor) -> Tensor:
     """(B, G, G) symmetric: to principal axes, each scaled, and back. A noise of variance 1 has ratio 1 and goes."""
     ratio, axes = torch.linalg.eigh(covariance)
     ratio = ratio.clamp(min=LEAST_RATIO)
-    gain = (1 - 1 / ratio).clamp(min=0) * ratio**-EVENNESS
+    no_noise = (1 - 1 / ratio).clamp(min=0)  # (B, G) share
+    gain = no_noise * ratio**-EVENNESS
     return (axes * gain[:, None]) @ axes.mT
 
 
@@ -95,10 +100,12 @@ def _median(image: Tensor, inside: Tensor) -> Tensor:
 def _noise_variance(image: Tensor, inside: Tensor) -> Tensor:
     """(B, G) half the mean square of neighbour differences, without the stronger half of them: those are edges."""
     across = image[..., 1:] - image[..., :-1]  # (B, G, H, W - 1)
-    both = (inside[..., 1:] * inside[..., :-1])[:, 0]
-    strength = across.abs().sum(dim=1).masked_fill(both == 0, float("nan"))  # (B, H, W - 1)
-    median = strength.flatten(1).nanmedian(dim=1).values
+    both = (inside[..., 1:] * inside[..., :-1])[:, 0]  # (B, H, W - 1)
+    strength = across.abs().sum(dim=1)
+    strength = strength.masked_fill(both == 0, float("nan"))  # so that the median leaves them out
+    median = strength.flatten(1).nanmedian(dim=1).values  # (B,)
     quiet = strength <= median[:, None, None]  # nowhere true beside nan
     n_quiet = quiet.sum(dim=(1, 2)).clamp(min=1)
-    squares = (across.square() * quiet[:, None]).sum(dim=(2, 3))
+    of_quiet = across.square() * quiet[:, None]
+    squares = of_quiet.sum(dim=(2, 3))  # (B, G)
     return squares / n_quiet[:, None] / 2  # a difference has the noise of two pixels

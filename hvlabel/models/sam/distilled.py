@@ -73,7 +73,8 @@ class SpectralPredictor(PaddedPredictor):
     ) -> None:
         super().__init__(network, half=half, ceilings=ceilings)
         self.wavelengths_nm = [float(nm) for nm in wavelengths_nm]
-        lowest_nm, highest_nm = CUBE_SLOTS_NM[0] - TOLERANCE_NM, CUBE_SLOTS_NM[-1] + TOLERANCE_NM
+        lowest_nm = CUBE_SLOTS_NM[0] - TOLERANCE_NM
+        highest_nm = CUBE_SLOTS_NM[-1] + TOLERANCE_NM
         if not any(lowest_nm <= nm <= highest_nm for nm in self.wavelengths_nm):
             raise BandError(
                 f"no band lies in the dictionary's range {lowest_nm:g}-{highest_nm:g} nm "
@@ -89,7 +90,8 @@ class SpectralPredictor(PaddedPredictor):
         # prompts are px of SAM's input, a whole multiple of the encoder's
         scale = self.side_px // self.network.image_encoder.topology.input_px
         original_hw = (image.shape[0], image.shape[1])
-        return PaddedEmbedding(features.float(), original_hw, (rows * scale, columns * scale))
+        resized_hw = (rows * scale, columns * scale)
+        return PaddedEmbedding(features.float(), original_hw, resized_hw)
 
     def prepare(self, image: np.ndarray, valid: np.ndarray | None = None) -> tuple[Inputs, tuple[int, int]]:
         """The network's input and the size of the image in it.
@@ -104,11 +106,13 @@ class SpectralPredictor(PaddedPredictor):
         side = self.network.image_encoder.topology.input_px
         device = next(self.network.parameters()).device
 
-        groups, centres_nm = grouped(image.transpose(2, 0, 1), self.wavelengths_nm)
-        whole = torch.from_numpy(groups).to(device)[None]
-        known = torch.ones(1, 1, *whole.shape[2:], device=device)
+        by_band = image.transpose(2, 0, 1)  # (C, H, W)
+        groups, centres_nm = grouped(by_band, self.wavelengths_nm)
+        whole = torch.from_numpy(groups).to(device)[None]  # (1, G, H, W)
+        known = torch.ones(1, 1, *whole.shape[2:], device=device)  # (1, 1, H, W)
         if valid is not None:
-            known = torch.from_numpy(valid).to(device)[None, None].float()
+            has_value = torch.from_numpy(valid).to(device)
+            known = has_value[None, None].float()
         values, size = fitted(whole * known, side)
         share, _ = fitted(known, side)
         inside = (share > VALID_SHARE).float()
@@ -117,16 +121,18 @@ class SpectralPredictor(PaddedPredictor):
         values = values / values.abs().amax().clamp(min=DARKEST)
         spectra, light = conditioned(values, inside[0] > 0)
 
-        wavelengths_nm = torch.tensor(centres_nm, dtype=torch.float32, device=device)[None]
-        valid_px = padded(inside, side)[0] > 0
-        return Inputs(padded(spectra, side), padded(light, side), valid_px, wavelengths_nm), size
+        wavelengths_nm = torch.tensor(centres_nm, dtype=torch.float32, device=device)[None]  # (1, G)
+        valid_px = padded(inside, side)[0] > 0  # (1, S, S)
+        inputs = Inputs(padded(spectra, side), padded(light, side), valid_px, wavelengths_nm)
+        return inputs, size
 
 
 def load_spectral(path: Path, sam: Sam) -> SpectralSam:
     """The network of a file of encoder weights, in evaluation mode, on the CPU; WeightsError where they do not fit."""
     with torch.device("meta"):
         encoder = SpectralEncoder()
-    state = {name: tensor.float() for name, tensor in read_state_dict(path).items()}
+    stored = read_state_dict(path)
+    state = {name: tensor.float() for name, tensor in stored.items()}
     try:
         encoder.load_state_dict(state, assign=True)
     except RuntimeError as error:

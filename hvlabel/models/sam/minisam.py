@@ -106,7 +106,8 @@ def bias_table(expanded: np.ndarray) -> np.ndarray:
     table = expanded[:, 0, :]
     window = round(table.shape[1] ** 0.5)
     row, column = np.divmod(np.arange(window * window), window)
-    rows_apart, columns_apart = abs(row[:, None] - row), abs(column[:, None] - column)
+    rows_apart = abs(row[:, None] - row)  # (w*w, w*w)
+    columns_apart = abs(column[:, None] - column)
     offset = rows_apart * window + columns_apart
     if not np.array_equal(table[:, offset], expanded):
         raise WeightsError("encoder.onnx: an attention bias does not follow from its table of offsets; fetch it again")

@@ -48,7 +48,8 @@ def read_graph(content: bytes) -> Graph:
     if not graphs:
         raise OnnxError("holds no graph")
     graph = _fields(graphs[0])
-    stored = [_tensor(part) for part in graph.get(GRAPH_INITIALIZER, [])]
+    initializers = graph.get(GRAPH_INITIALIZER, [])
+    stored = [_tensor(part) for part in initializers]
     tensors = {name: values for name, values in stored if values is not None}
     nodes = [_node(part) for part in graph.get(GRAPH_NODE, [])]
     return Graph(tuple(nodes), tensors)
@@ -82,7 +83,7 @@ def _tensor(message: memoryview | int) -> tuple[str, np.ndarray | None]:
     raw = fields[TENSOR_RAW_DATA][0]
     if isinstance(raw, int):
         raise OnnxError(f"tensor {name!r} has a number for its bytes")
-    n_values = int(np.prod(shape, dtype=np.int64))
+    n_values = int(np.prod(shape, dtype=np.int64))  # 1 of an empty shape: a number
     if len(raw) != 4 * n_values:
         raise OnnxError(f"tensor {name!r} has {len(raw)} bytes, its shape {shape} needs another number")
     return name, np.frombuffer(raw, "<f4").reshape(shape)

@@ -36,7 +36,8 @@ class SamPredictor(PaddedPredictor):
         image : (H, W, 3) uint8, or float in [0, 1]; scaled to longest side S (antialiased), normalised, then padded
                 with zeros, which are the mean colour
         """
-        levels = torch.as_tensor(np.ascontiguousarray(grey_levels(image)), device=self.device)
+        contiguous = np.ascontiguousarray(grey_levels(image))  # torch takes no negative strides
+        levels = torch.as_tensor(contiguous, device=self.device)
         picture = levels.float().permute(2, 0, 1)[None]  # (1, 3, H, W)
         x, size = fitted(picture, self.side_px)
         mean = x.new_tensor(PIXEL_MEAN).view(3, 1, 1)
@@ -49,7 +50,8 @@ class SamPredictor(PaddedPredictor):
         x, size = self.prepare(image)
         with torch.autocast(x.device.type, torch.bfloat16, enabled=self.half):
             features = self.network.encode(x)
-        return PaddedEmbedding(features.float(), (image.shape[0], image.shape[1]), size)
+        original_hw = (image.shape[0], image.shape[1])
+        return PaddedEmbedding(features.float(), original_hw, size)
 
     def tokens(self, rgb: np.ndarray) -> np.ndarray:
         """(g, g, 256) float32 features of an (H, W, 3) picture, for a student; padding is left out.
@@ -62,7 +64,8 @@ class SamPredictor(PaddedPredictor):
         features = embedding.features[..., :rows, :columns]
         if (rows, columns) != (grid, grid):
             features = F.interpolate(features, size=(grid, grid), mode="bilinear", align_corners=False)
-        return features[0].permute(1, 2, 0).cpu().numpy()
+        channels_last = features[0].permute(1, 2, 0)  # (g, g, 256)
+        return channels_last.cpu().numpy()
 
     @property
     def device(self) -> torch.device:
@@ -81,7 +84,8 @@ def grey_levels(image: np.ndarray) -> np.ndarray:
         return image
     if not np.issubdtype(image.dtype, np.floating):
         raise PictureError(f"a picture of type {image.dtype}; expected uint8, or floats in [0, 1]")
-    low, high = float(image.min()), float(image.max())
+    low = float(image.min())
+    high = float(image.max())
     if not (low >= -FLOAT_TOL and high <= 1 + FLOAT_TOL):  # also false where a value is not a number
         raise PictureError(f"a float picture with values {low:g} to {high:g}; expected [0, 1], or uint8 grey levels")
     return np.asarray(image, np.float32) * np.float32(255)

@@ -61,7 +61,8 @@ class SpectralEncoder(nn.Module):
         self.stem1 = Halving(PIXEL_DIM, STEM_DIM)
         self.mixers = nn.Sequential(Mixer(STEM_DIM), Mixer(STEM_DIM))
         self.stem2 = Halving(STEM_DIM, width)
-        self.blocks = nn.ModuleList(TokenBlock(width, self._window_of(k)) for k in range(self.topology.depth))
+        blocks = [TokenBlock(width, self._window_of(k)) for k in range(self.topology.depth)]
+        self.blocks = nn.ModuleList(blocks)
         self.neck = nn.Sequential(
             nn.Conv2d(width, OUT_DIM, 1, bias=False),
             LayerNorm2d(OUT_DIM),
@@ -81,8 +82,9 @@ class SpectralEncoder(nn.Module):
         # divided: the mean over a camera's bands, so that one of many bands answers no louder
         kernels = self.dictionary(wavelengths_nm) / n_bands[:, None, None]  # (B, G, E)
         pixels = spectra.permute(0, 2, 3, 1).flatten(1, 2) @ kernels  # (B, S*S, E)
-        of_spectra = pixels.unflatten(1, spectra.shape[2:])
-        beside = torch.cat([light, valid[:, None].to(light.dtype)], dim=1)  # (B, 2, S, S)
+        of_spectra = pixels.unflatten(1, spectra.shape[2:])  # (B, S, S, E)
+        is_valid = valid[:, None].to(light.dtype)
+        beside = torch.cat([light, is_valid], dim=1)  # (B, 2, S, S)
         x = F.gelu(of_spectra + self.beside(beside.permute(0, 2, 3, 1)))
         x = self.stem1(x)
         x = self.mixers(x)
@@ -115,8 +117,10 @@ class Dictionary(nn.Module):
         place = (wavelengths_nm - CUBE_SLOTS_NM[0]) / SLOT_NM
         place = place.clamp(0, last)
         below = place.floor().long().clamp(max=last - 1)  # the last slot too has one above it
-        share = (place - below)[..., None]
-        return self.bank[below] * (1 - share) + self.bank[below + 1] * share
+        share = (place - below)[..., None]  # (B, G, 1)
+        lower = self.bank[below] * (1 - share)
+        upper = self.bank[below + 1] * share
+        return lower + upper
 
 
 class Halving(nn.Module):
@@ -140,7 +144,8 @@ class Mixer(nn.Module):
         hidden = MIXER_EXPANSION * dim
         self.local = nn.Conv2d(dim, dim, MIXER_PX, padding=MIXER_PX // 2, groups=dim)
         self.norm = nn.LayerNorm(dim)
-        self.lin1, self.lin2 = nn.Linear(dim, hidden), nn.Linear(hidden, dim)
+        self.lin1 = nn.Linear(dim, hidden)
+        self.lin2 = nn.Linear(hidden, dim)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, H, W, C) -> the same shape."""
@@ -158,10 +163,13 @@ class TokenBlock(nn.Module):
         super().__init__()
         hidden = EXPANSION * dim
         self.window_px, self.n_heads = window_px, dim // HEAD_DIM
-        self.norm1, self.norm2 = nn.LayerNorm(dim), nn.LayerNorm(dim)
-        self.qkv, self.proj = nn.Linear(dim, 3 * dim), nn.Linear(dim, dim)
+        self.norm1 = nn.LayerNorm(dim)
+        self.norm2 = nn.LayerNorm(dim)
+        self.qkv = nn.Linear(dim, 3 * dim)
+        self.proj = nn.Linear(dim, dim)
         self.local = nn.Conv2d(dim, dim, 3, padding=1, groups=dim)
-        self.lin1, self.lin2 = nn.Linear(dim, hidden), nn.Linear(hidden, dim)
+        self.lin1 = nn.Linear(dim, hidden)
+        self.lin2 = nn.Linear(hidden, dim)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, H, W, D) -> the same shape; H and W are multiples of the window, or even."""
@@ -175,20 +183,26 @@ class TokenBlock(nn.Module):
     def _in_windows(self, qkv: Tensor) -> Tensor:
         """(B, H, W, 3D) -> (B, H, W, D)."""
         side = self.window_px
-        split = qkv.unflatten(2, (-1, side)).unflatten(1, (-1, side))  # (B, H/w, w, W/w, w, 3D)
+        of_columns = qkv.unflatten(2, (-1, side))  # (B, H, W/w, w, 3D)
+        split = of_columns.unflatten(1, (-1, side))  # (B, H/w, w, W/w, w, 3D)
         windows = split.transpose(2, 3)  # (B, H/w, W/w, w, w, 3D)
         tokens = windows.flatten(3, 4).flatten(0, 2)  # (n, w*w, 3D)
         q, k, v = self._heads(tokens).unbind(0)
         context = F.scaled_dot_product_attention(q, k, v)  # (n, heads, w*w, d)
         joined = context.transpose(1, 2).flatten(2)  # (n, w*w, D)
-        grid = joined.unflatten(1, (side, side)).unflatten(0, windows.shape[:3])
-        return grid.transpose(2, 3).flatten(3, 4).flatten(1, 2)
+        of_windows = joined.unflatten(1, (side, side))  # (n, w, w, D)
+        grid = of_windows.unflatten(0, windows.shape[:3])  # (B, H/w, W/w, w, w, D)
+        in_rows = grid.transpose(2, 3)  # (B, H/w, w, W/w, w, D)
+        return in_rows.flatten(3, 4).flatten(1, 2)
 
     def _everywhere(self, qkv: Tensor) -> Tensor:
         """(B, H, W, 3D) -> (B, H, W, D)."""
-        q = self._heads(qkv.flatten(1, 2))[0]
-        pooled = F.avg_pool2d(qkv.permute(0, 3, 1, 2), 2).permute(0, 2, 3, 1)  # (B, H/2, W/2, 3D)
-        _, k, v = self._heads(pooled.flatten(1, 2)).unbind(0)
+        every = qkv.flatten(1, 2)  # (B, H*W, 3D)
+        q = self._heads(every)[0]
+        planes = qkv.permute(0, 3, 1, 2)  # (B, 3D, H, W)
+        pooled = F.avg_pool2d(planes, 2).permute(0, 2, 3, 1)  # (B, H/2, W/2, 3D)
+        means = pooled.flatten(1, 2)  # (B, H*W/4, 3D); of their queries nothing is read
+        _, k, v = self._heads(means).unbind(0)
         context = F.scaled_dot_product_attention(q, k, v)  # (B, heads, H*W, d)
         joined = context.transpose(1, 2).flatten(2)  # (B, H*W, D)
         return joined.unflatten(1, qkv.shape[1:3])

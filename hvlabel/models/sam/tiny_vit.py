@@ -40,7 +40,8 @@ class Conv(nn.Module):
         super().__init__()
         self.pointwise = kernel_px == 1
         groups = n_in if depthwise else 1
-        self.c = nn.Conv2d(n_in, n_out, kernel_px, stride=stride, padding=kernel_px // 2, groups=groups)
+        beside_px = kernel_px // 2
+        self.c = nn.Conv2d(n_in, n_out, kernel_px, stride=stride, padding=beside_px, groups=groups)
 
     def forward(self, x: Tensor, *, rows_padded: bool = False) -> Tensor:
         """(B, H, W, C) -> (B, H / stride, W / stride, C').
@@ -52,8 +53,9 @@ class Conv(nn.Module):
             return F.linear(x, c.weight.flatten(1), c.bias)
         beside_px = c.kernel_size[1] // 2
         padding = (0 if rows_padded else beside_px, beside_px)
-        planes = F.conv2d(x.permute(0, 3, 1, 2), c.weight, c.bias, c.stride, padding, groups=c.groups)
-        return planes.permute(0, 2, 3, 1)
+        planes = x.permute(0, 3, 1, 2)  # (B, C, H, W), a view
+        convolved = F.conv2d(planes, c.weight, c.bias, c.stride, padding, groups=c.groups)
+        return convolved.permute(0, 2, 3, 1)
 
 
 class Bottleneck(nn.Module):
@@ -76,10 +78,14 @@ class Bottleneck(nn.Module):
         for first in range(0, n_rows, per_strip):
             last = min(first + per_strip, n_rows)
             # rows of the input that the 3x3 kernel sees, beyond the image at its borders
-            above, below = self.stride * first - 1, self.stride * (last - 1) + 2
+            above = self.stride * first - 1
+            below = self.stride * (last - 1) + 2
             strip = x[:, max(above, 0) : min(below, height)]
             hidden = F.gelu(self.conv1(strip))
-            hidden = F.pad(hidden, (0, 0, 0, 0, max(-above, 0), max(below - height, 0)))
+            # zeros of hidden channels, as the convolution pads by itself: conv1 would not make zeros of zeros
+            missing_above = max(-above, 0)
+            missing_below = max(below - height, 0)
+            hidden = F.pad(hidden, (0, 0, 0, 0, missing_above, missing_below))
             convolved = self.conv2(hidden, rows_padded=True)
             strips.append(self._finish(convolved, x[:, first:last]))
         return strips[0] if len(strips) == 1 else torch.cat(strips, dim=1)
@@ -129,14 +135,16 @@ class WindowAttention(nn.Module):
         rows, columns = -(-height // w), -(-width // w)
         qkv = self.qkv(self.norm(x))
         if (rows * w, columns * w) != (height, width):
-            whole = self.qkv(self.norm.bias).expand(batch, rows * w, columns * w, -1).contiguous()
+            of_padding = self.qkv(self.norm.bias)  # (3C,)
+            whole = of_padding.expand(batch, rows * w, columns * w, -1).contiguous()
             whole[:, :height, :width] = qkv
             qkv = whole
         # the published layout is per head: its queries, its keys, its values
         windows = qkv.view(batch, rows, w, columns, w, self.num_heads, 3, HEAD_DIM)
         apart = windows.permute(6, 0, 1, 3, 5, 2, 4, 7)  # (3, B, rows, columns, heads, w, w, d)
         q, k, v = apart.reshape(3, -1, self.num_heads, w * w, HEAD_DIM)
-        values = self._attend(q, k, v).view(batch, rows, columns, self.num_heads, w, w, HEAD_DIM)
+        attended = self._attend(q, k, v)  # (n, heads, w*w, d)
+        values = attended.view(batch, rows, columns, self.num_heads, w, w, HEAD_DIM)
         merged = values.permute(0, 1, 4, 2, 5, 3, 6)  # (B, rows, w, columns, w, heads, d)
         grid = merged.reshape(batch, rows * w, columns * w, dim)
         return self.proj(grid[:, :height, :width])
@@ -144,7 +152,8 @@ class WindowAttention(nn.Module):
     def _attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """(n, heads, w*w, d) each -> the same shape."""
         # products by hand: for few tokens twice as fast as PyTorch's attention on CPUs
-        scores = (q * HEAD_DIM**-0.5) @ k.transpose(-1, -2)
+        scaled = q * HEAD_DIM**-0.5
+        scores = scaled @ k.transpose(-1, -2)  # (n, heads, w*w, w*w)
         scores += self.expanded_biases()
         return torch.softmax(scores, dim=-1) @ v
 
@@ -157,7 +166,8 @@ class WindowAttention(nn.Module):
 def offset_index(window: int) -> Tensor:
     """(w*w, w*w) int64: place in the bias table of the offset between two tokens, |rows| * w + |columns|."""
     token = torch.arange(window * window)
-    row, column = token.div(window, rounding_mode="floor"), token % window
+    row = token.div(window, rounding_mode="floor")
+    column = token % window
     rows_apart = (row[:, None] - row[None, :]).abs()
     columns_apart = (column[:, None] - column[None, :]).abs()
     return rows_apart * window + columns_apart
@@ -226,7 +236,9 @@ class PatchEmbed(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         half = DIMS[0] // 2
-        self.seq = nn.Sequential(Conv(3, half, 3, stride=2), nn.GELU(), Conv(half, DIMS[0], 3, stride=2))
+        to_half = Conv(3, half, 3, stride=2)
+        to_quarter = Conv(half, DIMS[0], 3, stride=2)
+        self.seq = nn.Sequential(to_half, nn.GELU(), to_quarter)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, H, W, 3) -> (B, H/4, W/4, C)."""

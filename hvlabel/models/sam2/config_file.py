@@ -29,7 +29,8 @@ class _Loader(BoundedLoader):
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         """A mapping; ConstructorError for a key that stands twice, of which only one could count."""
         names = [key.value for key, _ in node.value if key.tag == "tag:yaml.org,2002:str"]
-        twice = next((name for name in names if names.count(name) > 1), None)
+        repeated = (name for name in names if names.count(name) > 1)
+        twice = next(repeated, None)
         if twice is not None:
             raise ConstructorError(problem=f"the key {twice!r} stands twice", problem_mark=node.start_mark)
         return super().construct_mapping(node, deep)
@@ -51,7 +52,8 @@ def read_network(path: Path, classes: Classes, changes: Mapping[str, Any]) -> di
         raise WeightsError(str(error)) from error
     if not isinstance(tree, dict) or not isinstance(tree.get("model"), dict):
         raise WeightsError(f"{path}: no top-level key `model`; expected a SAM2 model config")
-    model: dict[str, Any] = _References(path, tree).put_in("model", tree["model"])
+    references = _References(path, tree)
+    model: dict[str, Any] = references.put_in("model", tree["model"])
     for key, value in changes.items():
         _set(path, model, key, value)
     _require_known(path, "model", model, classes)
@@ -65,7 +67,10 @@ def build(tree: Any, classes: Classes) -> Any:
     if not isinstance(tree, dict):
         return tree
     arguments = {name: build(part, classes) for name, part in tree.items() if name != TARGET}
-    return classes[tree[TARGET]](**arguments) if TARGET in tree else arguments
+    if TARGET not in tree:
+        return arguments
+    module = classes[tree[TARGET]]  # one of those: read_network has refused all others
+    return module(**arguments)
 
 
 class _References:

@@ -22,5 +22,6 @@ class Sam2Embedding:
 
     def upscaled(self, logits: Tensor) -> Tensor:
         """(N, h, w) low-resolution logits -> (N, H, W) float32 of the image."""
-        single = logits[:, None].float()
-        return F.interpolate(single, self.original_hw, mode="bilinear", align_corners=False)[:, 0]
+        single = logits[:, None].float()  # (N, 1, h, w)
+        enlarged = F.interpolate(single, self.original_hw, mode="bilinear", align_corners=False)
+        return enlarged[:, 0]

@@ -74,15 +74,18 @@ class MemoryNetwork:
         self.grid_hw = self.attention.grid_hw
         sparse, dense = _no_prompt(network)
         self.no_prompt = sparse[0]  # (P, C)
-        self.no_mask = dense.flatten(2).transpose(1, 2).to(dtype)  # (1, N, C)
-        self.code = network.sam_prompt_encoder.get_dense_pe()[0].flatten(1).T.to(dtype)  # (N, C)
+        no_mask = dense.flatten(2).transpose(1, 2)  # (1, N, C)
+        self.no_mask = no_mask.to(dtype)
+        code_map = network.sam_prompt_encoder.get_dense_pe()[0]  # (C, g, g)
+        self.code = code_map.flatten(1).T.to(dtype)  # (N, C)
 
     def frame_side(self, features: Sequence[Tensor], code: Tensor) -> FrameSide:
         """Of an image's features, per level (1, D, h, w), finest first, and the position code of the coarsest."""
         image = features[-1]
         tokens = image.flatten(2).transpose(1, 2)  # (1, N, C)
         if self.attention.parts.pos_enc_at_input:
-            tokens = tokens + 0.1 * code.flatten(2).transpose(1, 2)  # the package's factor
+            of_tokens = code.flatten(2).transpose(1, 2)  # (1, N, C)
+            tokens = tokens + 0.1 * of_tokens  # the package's factor
         tokens, queries = self.attention.within_frame(tokens.to(self.dtype))
         finer = finer_cells(features[:-1], self.grid_hw, self.dtype)
         return FrameSide(tokens, queries, self.encoder.pixels(image), finer)
@@ -132,7 +135,8 @@ class MemoryNetwork:
 
     def _decoded(self, tokens: Tensor, frame: FrameSide) -> tuple[Tensor, Tensor, Tensor]:
         """Logits of each object's best mask, the token of its pointer, and whether it is on the frame."""
-        side = ImageSide(tokens + self.no_mask, self.code, self.grid_hw, frame.finer)
+        image = tokens + self.no_mask  # (B, N, C), one image per object
+        side = ImageSide(image, self.code, self.grid_hw, frame.finer)
         decoder = self.decoder
         logits, outputs, best = best_mask(decoder, side, self.no_prompt)
         # with its multimask tokens a network points by that of the best mask, else by that of the single one
@@ -142,7 +146,8 @@ class MemoryNetwork:
         pointer_token = outputs[rows, first_mask + mask]  # (B, C)
         present = best[:, None] > 0  # always, unless the network predicts it
         if decoder.pred_obj_scores:
-            present = decoder.pred_obj_score_head(outputs[:, 0].float()) > 0
+            presence_tokens = outputs[:, 0].float()  # the head is float32, whatever the decoder is
+            present = decoder.pred_obj_score_head(presence_tokens) > 0
         return logits, pointer_token, present
 
 

@@ -55,9 +55,12 @@ class MemoryAttention:
             exact = [RotaryAttention(layer.cross_attn_image, self.grid_hw, torch.float32) for layer in layers]
         place, age = _codes(network, self.grid_hw)
         # per layer: what a key owes to its place, (1, heads, N, d), and to its age, (ages, heads, N, d)
-        self._place = [a.rotated(a.keys(place)).to(dtype) for a in exact]
-        self._age = [a.rotated(a.keys(age, with_bias=False)).to(dtype) for a in exact]
-        kept_bytes = 2 * sum(p.numel() * p.element_size() for p in self._place)
+        of_place = [across.rotated(across.keys(place)) for across in exact]
+        of_age = [across.rotated(across.keys(age, with_bias=False)) for across in exact]
+        self._place = [keys.to(dtype) for keys in of_place]
+        self._age = [keys.to(dtype) for keys in of_age]
+        # a frame's keys are as large as what they owe to their place, and its values too
+        kept_bytes = 2 * sum(keys.numel() * keys.element_size() for keys in self._place)
         self._keeps_projections = kept_bytes <= MAX_KEPT_BYTES
 
     def within_frame(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
@@ -66,15 +69,18 @@ class MemoryAttention:
         The same for all objects: they begin to differ where they read their memories.
         """
         tokens = self._self_attended(0, tokens)
-        queries = self._across[0].queries(self.parts.layers[0].norm2(tokens))
+        normed = self.parts.layers[0].norm2(tokens)
+        queries = self._across[0].queries(normed)
         return tokens, queries
 
     def remembered(self, features: Tensor, pointer: Tensor) -> Remembered:
         """A frame from its memory features (B, mem, h, w) and its pointers (B, C)."""
         # rounded as in the package, which keeps its memory in bfloat16
-        tokens = features.to(torch.bfloat16).flatten(2).transpose(1, 2).contiguous()  # (B, N, mem)
+        rounded = features.to(torch.bfloat16).flatten(2)  # (B, mem, N)
+        tokens = rounded.transpose(1, 2).contiguous()  # (B, N, mem)
         layers = range(len(self._across)) if self._keeps_projections else ()
-        return Remembered(tokens, pointer, [self._projected(index, tokens) for index in layers])
+        projected = [self._projected(index, tokens) for index in layers]
+        return Remembered(tokens, pointer, projected)
 
     def buffer(self, n_objects: int, n_frames: int, n_pointer_tokens: int) -> Tensor:
         """(2, B, heads, tokens, d), for keys and values of that many remembered frames and of pointers.
@@ -82,7 +88,8 @@ class MemoryAttention:
         One allocation for all steps of a track: growing ones would break up the memory.
         """
         _, heads, n_tokens, width = self._place[0].shape
-        shape = (2, n_objects, heads, n_frames * n_tokens + n_pointer_tokens, width)
+        n_keys = n_frames * n_tokens + n_pointer_tokens
+        shape = (2, n_objects, heads, n_keys, width)
         return torch.empty(shape, dtype=self.dtype, device=self._place[0].device)
 
     def read(
@@ -102,7 +109,8 @@ class MemoryAttention:
         """
         _, prompted = frames[0]
         n_objects = len(prompted.pointer)
-        n_keys = len(frames) * tokens.shape[1] + pointers[0].shape[1]
+        n_frame_keys = len(frames) * tokens.shape[1]
+        n_keys = n_frame_keys + pointers[0].shape[1]
         keys, values = buffer[..., :n_keys, :]  # (B, heads, n_keys, d) each
         for index, layer in enumerate(self.parts.layers):
             across = self._across[index]
@@ -141,7 +149,8 @@ class MemoryAttention:
 
     def _projected(self, index: int, features: Tensor) -> KeysAndValues:
         """Keys and values of a layer for features (B, N, mem)."""
-        across, features = self._across[index], features.to(self.dtype)
+        across = self._across[index]
+        features = features.to(self.dtype)
         # the bias of the keys is in what they owe to their place
         keys = across.rotated(across.keys(features, with_bias=False))
         return keys.add_(self._place[index]), across.values(features)
@@ -151,13 +160,16 @@ class MemoryAttention:
         within = self._within[index]
         normed = self.parts.layers[index].norm1(tokens)
         keys = within.rotated(within.keys(normed))
-        return tokens + within.read(within.queries(normed), keys, within.values(normed))
+        attended = within.read(within.queries(normed), keys, within.values(normed))
+        return tokens + attended
 
 
 def _codes(network: Sam2Network, grid_hw: tuple[int, int]) -> tuple[Tensor, Tensor]:
     """(1, N, mem) the code of a token's place, and (ages, N, mem) that of its frame's age, the same at all places."""
     width, (rows, columns) = network.mem_dim, grid_hw
+    # of the image the package's encoding reads the shape alone
     empty = torch.zeros(1, width, rows, columns, device=network.no_mem_embed.device)
-    place = network.memory_encoder.position_encoding(empty)[0].flatten(1).T
+    code_map = network.memory_encoder.position_encoding(empty)[0]  # (mem, rows, columns)
+    place = code_map.flatten(1).T  # (N, mem)
     age = network.maskmem_tpos_enc.view(-1, 1, width)
     return place[None], age.expand(-1, rows * columns, -1)

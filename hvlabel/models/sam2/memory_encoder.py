@@ -20,7 +20,8 @@ class MemoryEncoder:
 
     def pixels(self, image: Tensor) -> Tensor:
         """(1, C, h, w) of a frame's coarsest features, the same for all objects; channels last in memory."""
-        return self.parts.pix_feat_proj(image.to(self.dtype)).contiguous(memory_format=torch.channels_last)
+        projected = self.parts.pix_feat_proj(image.to(self.dtype))
+        return projected.contiguous(memory_format=torch.channels_last)
 
     def features(self, pixels: Tensor, logits: Tensor, present: Tensor) -> Tensor:
         """(B, mem, h, w) of objects on a frame.
@@ -31,22 +32,25 @@ class MemoryEncoder:
         """
         x = pixels + self._downsampled(self._soft_masks(logits))
         for block in self.parts.fuser.layers:
-            normed = _channels_normed(block.norm, block.dwconv(x)).permute(0, 2, 3, 1)  # (B, h, w, C)
-            hidden = block.act(block.pwconv1(normed))
+            normed = _channels_normed(block.norm, block.dwconv(x))
+            channels_last = normed.permute(0, 2, 3, 1)  # (B, h, w, C), as linear layers take it
+            hidden = block.act(block.pwconv1(channels_last))
             inner = block.pwconv2(hidden)
             scaled = inner if block.gamma is None else inner.mul_(block.gamma)
             x = x + scaled.permute(0, 3, 1, 2)
         features = self.parts.out_proj(x)
         no_object = self.network.no_obj_embed_spatial
         if no_object is not None:
-            absent = (~present)[..., None, None].to(self.dtype)
-            features = features + absent * no_object[..., None, None].to(self.dtype)
+            absent = (~present)[..., None, None].to(self.dtype)  # (B, 1, 1, 1)
+            embedding = no_object[..., None, None].to(self.dtype)  # (1, mem, 1, 1)
+            features = features + absent * embedding
         return features
 
     def _soft_masks(self, logits: Tensor) -> Tensor:
         """(B, 1, S, S) masks between bounds that the network was trained with."""
         side = self.network.image_size
-        scale, bias = self.network.sigmoid_scale_for_mem_enc, self.network.sigmoid_bias_for_mem_enc
+        scale = self.network.sigmoid_scale_for_mem_enc
+        bias = self.network.sigmoid_bias_for_mem_enc
         enlarged = F.interpolate(logits[:, None], (side, side), mode="bilinear", align_corners=False)
         # in place: at the input's size these are the largest tensors of a step
         return enlarged.sigmoid_().mul_(scale).add_(bias).to(self.dtype)
@@ -76,4 +80,6 @@ def _channels_normed(norm: ChannelNorm, x: Tensor) -> Tensor:
     centred = x - x.mean(1, keepdim=True)
     variance = (centred * centred).mean(1, keepdim=True)
     scaled = centred.mul_(variance.add_(norm.eps).rsqrt_())
-    return torch.addcmul(norm.bias[:, None, None], scaled, norm.weight[:, None, None])
+    weight = norm.weight[:, None, None]  # (C, 1, 1)
+    bias = norm.bias[:, None, None]
+    return torch.addcmul(bias, scaled, weight)

@@ -80,7 +80,8 @@ def _untrained(path: Path, seed: int) -> SAM2Base:
 
 def _config_path(name: str) -> Path:
     """The config file of this path, or of this name inside the package."""
-    path = next((p for p in (Path(name), PACKAGE / name) if p.is_file()), None)
+    candidates = (Path(name), PACKAGE / name)  # one's own first
+    path = next((candidate for candidate in candidates if candidate.is_file()), None)
     if path is None:
         published = sorted((PACKAGE / "configs").glob("sam2*/sam2*hiera*.yaml"))
         known = ", ".join(str(p.relative_to(PACKAGE)) for p in published)

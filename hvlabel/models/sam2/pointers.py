@@ -19,13 +19,15 @@ def pointer_tokens(network: Sam2Network, pointers: Sequence[tuple[int, Tensor]],
     longest  : distance that counts as one; an age is a share of it
     """
     stacked = torch.stack([pointer for _, pointer in pointers], dim=1)  # (B, P, C)
-    tokens = stacked.unflatten(2, (-1, network.mem_dim)).flatten(1, 2)
+    cut = stacked.unflatten(2, (-1, network.mem_dim))  # (B, P, C/mem, mem)
+    tokens = cut.flatten(1, 2)
     if not network.add_tpos_enc_to_obj_ptrs:
         return tokens, tokens
     n_channels = stacked.shape[2]
     width = n_channels if network.proj_tpos_enc_in_obj_ptrs else network.mem_dim
     distances = torch.tensor([distance for distance, _ in pointers], device=stacked.device)
-    code = network.obj_ptr_tpos_proj(_waves(distances / longest, width))  # (P, mem)
+    waves = _waves(distances / longest, width)  # (P, width)
+    code = network.obj_ptr_tpos_proj(waves)  # (P, mem)
     tokens_per_pointer = n_channels // network.mem_dim
     per_token = code.repeat_interleave(tokens_per_pointer, dim=0)  # all tokens of a pointer are of one age
     return tokens + per_token, tokens

@@ -55,14 +55,18 @@ class Sam2Predictor:
             out = self.network.forward_image(x)
         # the last levels are those that the decoder reads; the package's own trunk may give more
         levels = self.network.num_feature_levels
-        features = [level.float() for level in out["backbone_fpn"][-levels:]]
-        codes = [code.float() for code in out["vision_pos_enc"][-levels:]]
-        return Sam2Embedding(features, codes, (image.shape[0], image.shape[1]))
+        read_levels = out["backbone_fpn"][-levels:]
+        read_codes = out["vision_pos_enc"][-levels:]
+        features = [level.float() for level in read_levels]
+        codes = [code.float() for code in read_codes]
+        original_hw = (image.shape[0], image.shape[1])
+        return Sam2Embedding(features, codes, original_hw)
 
     def tokens(self, rgb: np.ndarray) -> np.ndarray:
         """(g, g, D) float32 features of the image encoder's coarsest level, stride 16 of its input."""
-        coarsest = self.embed(rgb).features[-1][0]
-        return coarsest.permute(1, 2, 0).float().cpu().numpy()
+        coarsest = self.embed(rgb).features[-1][0]  # (D, g, g)
+        channels_last = coarsest.permute(1, 2, 0)
+        return channels_last.float().cpu().numpy()
 
     @torch.inference_mode()
     def decode(
@@ -149,7 +153,8 @@ class Sam2Predictor:
         """(1, D, g, g) features as the decoder takes them."""
         image = embedding.features[-1]
         if self.network.directly_add_no_mem_embed:
-            image = image + self.network.no_mem_embed.reshape(1, -1, 1, 1)  # "there is no memory"
+            no_memory = self.network.no_mem_embed.reshape(1, -1, 1, 1)
+            image = image + no_memory
         return image
 
     def _prompts(
@@ -166,7 +171,8 @@ class Sam2Predictor:
             several = points_xy if points_xy.ndim == 3 else points_xy[:, None]
             xy = self._scaled(embedding, several)
             kinds = np.ones(xy.shape[:2]) if labels is None else labels
-            points = (xy, torch.as_tensor(kinds, dtype=torch.int32, device=xy.device))
+            of_points = torch.as_tensor(kinds, dtype=torch.int32, device=xy.device)
+            points = (xy, of_points)
         if boxes_xyxy is not None:
             corners = boxes_xyxy.reshape(-1, 2, 2)
             boxes = self._scaled(embedding, corners).reshape(-1, 4)

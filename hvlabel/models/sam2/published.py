@@ -36,6 +36,7 @@ def require_published(network: Sam2Network) -> None:
 
 def _unpublished(network: Sam2Network) -> list[str]:
     """Names of the settings that differ."""
+    # what a version of the package does not know is as published
     unpublished = [name for name, value in NETWORK.items() if getattr(network, name, value) != value]
     first = network.memory_attention.layers[0]
     for name, value in MEMORY_LAYER.items():

@@ -26,7 +26,8 @@ class RotaryAttention:
         height, width = grid_hw
         rotations = module.compute_cis(end_x=width, end_y=height)  # (N, d/2) complex of length 1
         rotations = rotations.to(module.q_proj.weight.device)
-        self.cos, self.sin = rotations.real.to(dtype), rotations.imag.to(dtype)
+        self.cos = rotations.real.to(dtype)
+        self.sin = rotations.imag.to(dtype)
 
     def queries(self, x: Tensor) -> Tensor:
         """(B, N, C) -> (B, heads, N, d), rotated."""
@@ -48,11 +49,13 @@ class RotaryAttention:
     def read(self, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
         """(B, N, C): what the queries read, their heads joined."""
         context = F.scaled_dot_product_attention(queries, keys, values)
-        return F.linear(context.transpose(1, 2).flatten(2), *self.to_out)
+        merged = context.transpose(1, 2).flatten(2)  # (B, N, heads * d)
+        return F.linear(merged, *self.to_out)
 
     def heads(self, x: Tensor) -> Tensor:
         """(B, N, heads * d) -> (B, heads, N, d)."""
-        return x.unflatten(-1, (self.n_heads, -1)).transpose(1, 2)
+        by_head = x.unflatten(-1, (self.n_heads, -1))  # (B, N, heads, d)
+        return by_head.transpose(1, 2)
 
     def rotated(self, x: Tensor) -> Tensor:
         """(B, heads, N, d) rotated by the place of each token: even * cos - odd * sin, even * sin + odd * cos."""
@@ -66,7 +69,8 @@ class RotaryAttention:
 
     def _in_halves(self, linear: nn.Linear, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
         """Weight and bias with even channels of each head before odd ones."""
-        weight, bias = self._evens_first(linear.weight), self._evens_first(linear.bias)
+        weight = self._evens_first(linear.weight)
+        bias = self._evens_first(linear.bias)
         return weight.to(dtype).contiguous(), bias.to(dtype)
 
     def _evens_first(self, x: Tensor) -> Tensor:

@@ -74,8 +74,10 @@ class Sam2Tracker:
         """
         first = 0
         while first < len(masks):
-            size = min(self.objects_per_batch, self.ceilings.objects or self.objects_per_batch)
-            objects = slice(first, min(first + size, len(masks)))
+            ceiling = self.ceilings.objects or self.objects_per_batch
+            size = min(self.objects_per_batch, ceiling)
+            stop = min(first + size, len(masks))
+            objects = slice(first, stop)
             shortage = None
             try:
                 yield from self._track_batch(embeddings, start, masks, objects)
@@ -103,6 +105,7 @@ class Sam2Tracker:
         backwards = range(start - 1, -1, -1)
         for frame in [*forwards, *backwards]:
             carried = self._step(embeddings, frame, track)
+            # :n, without the row that was added; no name for the full size, which would keep it for another step
             yield frame, objects, embeddings[frame].upscaled(carried.logits[:n]), carried.present[:n, 0]
             self._forget(track, frame)
 

@@ -45,7 +45,8 @@ def read_shared_image(attention: AttentionParts, coded_tokens: Tensor, shared: S
     together = queries.transpose(0, 1).reshape(h, b * t, d)
     scores = together @ shared.keys.transpose(1, 2) * d**-0.5  # (h, B*T, N)
     weights = torch.softmax(scores, dim=-1)
-    values = (weights @ shared.values).reshape(h, b, t, d)
+    by_head = weights @ shared.values  # (h, B*T, d)
+    values = by_head.reshape(h, b, t, d)
     return _merged(attention, values.transpose(0, 1))
 
 
@@ -58,9 +59,11 @@ def read_image(attention: AttentionParts, coded_tokens: Tensor, image: Tensor, c
     scores = folded @ coded_image.transpose(1, 2)
     weights = torch.softmax(scores, dim=-1)  # (B, h*T, N)
     context = (weights @ image).reshape(b, h, t, -1)  # (B, h, T, D)
-    values = torch.einsum("bhtc,hdc->bhtd", context, _by_head(attention.v_proj.weight, h))
+    v_weight = _by_head(attention.v_proj.weight, h)  # (h, d, D)
+    values = torch.einsum("bhtc,hdc->bhtd", context, v_weight)
     # weights of a token sum to one, so the bias of the values counts once
-    return _merged(attention, values + attention.v_proj.bias.view(h, 1, d))
+    v_bias = attention.v_proj.bias.view(h, 1, d)
+    return _merged(attention, values + v_bias)
 
 
 def attention_weights(attention: AttentionParts, coded_tokens: Tensor, coded_image: Tensor) -> Tensor:
@@ -70,8 +73,9 @@ def attention_weights(attention: AttentionParts, coded_tokens: Tensor, coded_ima
     # here the bias of the queries stays: it adds to each token's score another amount
     query_bias = attention.q_proj.bias.view(h, 1, d)
     offsets = (keys * query_bias).sum(-1).reshape(b, h * t, 1)
+    scaled = offsets * d**-0.5  # as folded is already
     folded = _through_transposed(keys, attention.q_proj.weight)
-    scores = torch.baddbmm(offsets * d**-0.5, folded, coded_image.transpose(1, 2))  # (B, h*T, N)
+    scores = torch.baddbmm(scaled, folded, coded_image.transpose(1, 2))  # (B, h*T, N)
     return _softmax_over_tokens(scores.unflatten(1, (h, t)))
 
 
@@ -79,8 +83,9 @@ def shared_attention_weights(attention: AttentionParts, coded_tokens: Tensor, sh
     """The same for an image that all prompts share."""
     keys = _heads(attention, attention.k_proj(coded_tokens))
     b, h, t, d = keys.shape
-    together = keys.transpose(0, 1).reshape(h, b * t, d) * d**-0.5
-    products = together @ shared.queries.transpose(1, 2)  # (h, B*T, N)
+    together = keys.transpose(0, 1).reshape(h, b * t, d)
+    scaled = together * d**-0.5  # (h, B*T, d)
+    products = scaled @ shared.queries.transpose(1, 2)  # (h, B*T, N)
     scores = products.reshape(h, b, t, -1)
     return _softmax_over_tokens(scores.transpose(0, 1))
 
@@ -94,7 +99,8 @@ def values_out(attention: AttentionParts, tokens: Tensor) -> Tensor:
     h, d = values.shape[1], values.shape[3]
     weight = attention.out_proj.weight.T.reshape(h, d, -1)  # (h, d, D)
     out = torch.einsum("bhtd,hdc->bhtc", values, weight)
-    return (out + attention.out_proj.bias / h).flatten(1, 2)
+    with_bias = out + attention.out_proj.bias / h
+    return with_bias.flatten(1, 2)
 
 
 def _softmax_over_tokens(scores: Tensor) -> Tensor:
@@ -117,14 +123,17 @@ def _by_head(weight: Tensor, heads: int) -> Tensor:
 
 def _heads(attention: AttentionParts, x: Tensor) -> Tensor:
     """(B, T, h*d) -> (B, h, T, d)."""
-    return x.unflatten(-1, (attention.num_heads, -1)).transpose(1, 2)
+    by_head = x.unflatten(-1, (attention.num_heads, -1))  # (B, T, h, d)
+    return by_head.transpose(1, 2)
 
 
 def _image_heads(attention: AttentionParts, x: Tensor) -> Tensor:
     """(N, h*d) -> (h, N, d)."""
-    return x.unflatten(-1, (attention.num_heads, -1)).transpose(0, 1).contiguous()
+    by_head = x.unflatten(-1, (attention.num_heads, -1))  # (N, h, d)
+    return by_head.transpose(0, 1).contiguous()
 
 
 def _merged(attention: AttentionParts, x: Tensor) -> Tensor:
     """(B, h, T, d) -> (B, T, D)."""
-    return attention.out_proj(x.transpose(1, 2).flatten(2))
+    merged = x.transpose(1, 2).flatten(2)  # (B, T, h*d)
+    return attention.out_proj(merged)

@@ -57,8 +57,10 @@ def confident_masks(decoder: DecoderParts, side: ImageSide, sparse: Tensor, min_
     size = _prompts_at_once(decoder, side, sparse)
     parts = []
     for start in range(0, len(sparse), size):
-        batch = _confident_of_batch(decoder, side, sparse[start : start + size], size, min_iou)
-        parts.append(DecodedMasks(batch.logits, batch.iou, start + batch.prompt))
+        prompts = sparse[start : start + size]
+        batch = _confident_of_batch(decoder, side, prompts, size, min_iou)
+        prompt = start + batch.prompt  # of all prompts
+        parts.append(DecodedMasks(batch.logits, batch.iou, prompt))
     return DecodedMasks.joined(parts)
 
 
@@ -69,10 +71,13 @@ def clear_masks(decoder: DecoderParts, side: ImageSide, sparse: Tensor) -> tuple
     sparse : (B, P, D) embedded prompts
     """
     outputs, first_mask = output_tokens(decoder)
-    prompts = torch.cat([outputs.expand(len(sparse), -1, -1), sparse.to(outputs.dtype)], dim=1)
-    tokens, image = two_way(decoder.transformer, side, prompts, [first_mask - 1, first_mask])
-    iou = decoder.iou_prediction_head(tokens[:, 0].float())[:, 0]
-    vectors = decoder.output_hypernetworks_mlps[0](tokens[:, 1])
+    outputs_of_each = outputs.expand(len(sparse), -1, -1)
+    prompts = torch.cat([outputs_of_each, sparse.to(outputs.dtype)], dim=1)  # (B, n + P, D)
+    kept = [first_mask - 1, first_mask]  # the IoU's token and that of the single mask
+    tokens, image = two_way(decoder.transformer, side, prompts, kept)
+    iou_tokens = tokens[:, 0].float()
+    iou = decoder.iou_prediction_head(iou_tokens)[:, 0]
+    vectors = decoder.output_hypernetworks_mlps[0](tokens[:, 1])  # (B, D/8)
     cells = mask_cells(decoder, image, vectors[:, None], side.finer)
     return in_rows(cells[:, 0], side.grid_hw), iou
 
@@ -85,10 +90,13 @@ def best_mask(decoder: DecoderParts, side: ImageSide, sparse: Tensor) -> tuple[T
     Returns logits (B, 4g, 4g), the output tokens (B, T, D), and which mask it was, 1 to 3 (B,).
     """
     outputs, first_mask = output_tokens(decoder)
-    prompts = torch.cat([outputs, sparse.to(outputs.dtype)]).expand(len(side.image), -1, -1)
-    tokens, image = two_way(decoder.transformer, side, prompts, slice(0, len(outputs)))
-    iou = decoder.iou_prediction_head(tokens[:, first_mask - 1].float())
-    best = iou[:, 1:].argmax(dim=1) + 1
+    of_one_image = torch.cat([outputs, sparse.to(outputs.dtype)])  # (n + P, D)
+    prompts = of_one_image.expand(len(side.image), -1, -1)
+    kept = slice(0, len(outputs))  # the prompts' own tokens are not read again
+    tokens, image = two_way(decoder.transformer, side, prompts, kept)
+    iou_tokens = tokens[:, first_mask - 1].float()
+    iou = decoder.iou_prediction_head(iou_tokens)  # (B, 4)
+    best = iou[:, 1:].argmax(dim=1) + 1  # mask 0 is the one for clear prompts
     rows = torch.arange(len(best), device=best.device)
     of_three = _vectors_of_three(decoder, tokens[:, first_mask + 1 :])  # (B, 3, D/8)
     vectors = of_three[rows, best - 1]  # (B, D/8)
@@ -129,19 +137,22 @@ def _confident_of_batch(
     if batch.device.type == "cpu":
         filling = batch[-1:].expand(size - n, -1, -1)
         batch = torch.cat([batch, filling])
-    prompts = torch.cat([outputs.expand(len(batch), -1, -1), batch], dim=1)
+    outputs_of_each = outputs.expand(len(batch), -1, -1)
+    prompts = torch.cat([outputs_of_each, batch], dim=1)  # (B, n + P, D)
     # the IoU token and those of the three masks; the single mask is left out
     kept = [first_mask - 1, *range(first_mask + 1, first_mask + N_MASK_TOKENS)]
     tokens, image = two_way(decoder.transformer, side, prompts, kept)
-    iou = decoder.iou_prediction_head(tokens[:, 0].float())[:, 1:]  # (B, 3)
+    iou_tokens = tokens[:, 0].float()  # the head is float32, whatever the decoder is
+    iou = decoder.iou_prediction_head(iou_tokens)[:, 1:]  # (B, 3)
     keep = torch.ones_like(iou, dtype=torch.bool) if min_iou is None else iou > min_iou
     keep[n:] = False  # what only filled the batch up
     used = keep.any(dim=1)  # prompts that are upscaled
     vectors = _vectors_of_three(decoder, tokens[used, 1:])
     used_image = image if used.all() else image[used]  # indexing copies
     cells = mask_cells(decoder, used_image, vectors, side.finer)
-    logits = in_rows(cells[keep[used]], side.grid_hw)
-    return DecodedMasks(logits, iou[keep], keep.nonzero()[:, 0])
+    logits = in_rows(cells[keep[used]], side.grid_hw)  # (K, 4g, 4g)
+    prompt = keep.nonzero()[:, 0]
+    return DecodedMasks(logits, iou[keep], prompt)
 
 
 def _vectors_of_three(decoder: DecoderParts, tokens: Tensor) -> Tensor:

@@ -30,7 +30,8 @@ def mask_cells(decoder: DecoderParts, image: Tensor, vectors: Tensor, finer: Seq
     cells = _four_cells(to_4x, activation(_normed(norm, cells)))  # (U, 16N, D/8)
     if finer:
         cells += finer[1]
-    return vectors @ last_activation(cells).transpose(1, 2)
+    features = last_activation(cells)
+    return vectors @ features.transpose(1, 2)
 
 
 def in_rows(cells: Tensor, grid_hw: tuple[int, int]) -> Tensor:
@@ -38,7 +39,8 @@ def in_rows(cells: Tensor, grid_hw: tuple[int, int]) -> Tensor:
     height, width = grid_hw
     # neighbours in a row lie side by side in both orders: moved as one number, in a tenth of the time on a CPU
     pair = {2: torch.int32, 4: torch.int64}[cells.element_size()]
-    split = cells.view(pair).unflatten(1, (height, width, 2, 2, 2))
+    as_pairs = cells.view(pair)  # (K, 8N)
+    split = as_pairs.unflatten(1, (height, width, 2, 2, 2))  # token, row and column in it, then row inside these
     rows_then_columns = split.permute(0, 1, 3, 5, 2, 4)
     rows = rows_then_columns.reshape(len(cells), 4 * height, 2 * width)
     return rows.view(cells.dtype)
@@ -54,7 +56,8 @@ def _by_cell(features: Tensor, grid_hw: tuple[int, int]) -> Tensor:
     height, width = grid_hw
     levels = (features.shape[1] // height).bit_length() - 1
     halvings = [2] * levels
-    split = features.unflatten(2, (width, *halvings)).unflatten(1, (height, *halvings))
+    of_columns = features.unflatten(2, (width, *halvings))
+    split = of_columns.unflatten(1, (height, *halvings))
     # axes are now C, then row and its halvings, then column and its halvings: those of a level go together
     order = [axis + level for level in range(levels + 1) for axis in (1, levels + 2)]
     return split.permute(*order, 0).flatten(0, -2)
@@ -62,9 +65,11 @@ def _by_cell(features: Tensor, grid_hw: tuple[int, int]) -> Tensor:
 
 def _four_cells(conv: Convolution, x: Tensor) -> Tensor:
     """(U, n, D) through a transposed convolution -> (U, 4n, C): each token's four cells, row by row."""
-    weight = conv.weight.permute(2, 3, 1, 0).flatten(0, 2)  # (4C, D)
+    by_cell = conv.weight.permute(2, 3, 1, 0)  # (2, 2, C, D)
+    weight = by_cell.flatten(0, 2)  # (4C, D)
     products = F.linear(x, weight, conv.bias.repeat(4))
-    return products.unflatten(2, (4, -1)).flatten(1, 2)
+    cells = products.unflatten(2, (4, -1))  # (U, n, 4, C)
+    return cells.flatten(1, 2)
 
 
 def _normed(norm: ChannelNorm, x: Tensor) -> Tensor:

@@ -35,8 +35,9 @@ def read(path: Path, form: Form) -> StoredArray:
                 "restore the missing files or take foreign ones away"
             )
     width, height, is_deep = _common_size(path, files)
-    dtype = np.dtype(np.uint16 if is_deep else np.uint8)
-    packed = Packed((len(files), height, width), dtype, partial(_bands, files, is_deep))
+    dtype = np.dtype(np.uint16 if is_deep else np.uint8)  # the deepest picture decides for all
+    shape = (len(files), height, width)
+    packed = Packed(shape, dtype, partial(_bands, files, is_deep))
     return StoredArray(packed, "cyx", tuple(files))
 
 

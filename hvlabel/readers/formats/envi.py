@@ -67,13 +67,16 @@ def read(path: Path, form: Form) -> StoredArray:
     header = parse_header(header_of(path))
     layout = _layout(header)
     # a data file that is named is read, whatever else lies beside it
-    data_path = data_of(header.path, layout.offset + layout.n_bytes) if is_header(path) else path
+    n_bytes = layout.offset + layout.n_bytes
+    data_path = data_of(header.path, n_bytes) if is_header(path) else path
     _require_size(data_path, header.path, layout)
     n_bands = layout.size("c")
-    gains, unit = _said(lambda: _gains(header, n_bands), needed=form.scale is None) or (NO_GAINS, None)
+    said = _said(lambda: _gains(header, n_bands), needed=form.scale is None)
+    gains, unit = said or (NO_GAINS, None)
     if form.scale is not None:  # then the form says what the values mean
         gains = NO_GAINS
     renamed = dict(zip("yxc", form.axes, strict=True))  # the form's axes for lines, samples, bands
+    georeference = from_map_info(header.text("map info"), header.text("coordinate system string"))
     return StoredArray(
         array=FileArray(data_path, layout.dtype, layout.shape, layout.offset),
         axes="".join(renamed[letter] for letter in layout.axes),
@@ -87,13 +90,14 @@ def read(path: Path, form: Form) -> StoredArray:
         good_bands=_good_bands(header, n_bands) if form.bad_bands == "drop" else None,
         ignore_values=_ignore_values(header),
         swapped=form.axes.index("x") < form.axes.index("y"),
-        georeference=from_map_info(header.text("map info"), header.text("coordinate system string")),
+        georeference=georeference,
     )
 
 
 def look(path: Path) -> Look:
     """The header says all that a descriptor needs, but perhaps band centres."""
-    look = look_at_array(read(path, Form(container="envi")))
+    stored = read(path, Form(container="envi"))
+    look = look_at_array(stored)
     look.settings["files"] = "*.hdr"  # one name per image, whatever the data files are called
     return look
 
@@ -111,7 +115,8 @@ def recognises(path: Path, head: bytes) -> Certainty:
 
 def _layout(header: Header) -> _Layout:
     """RawFileError for whatever in it is missing, no number or not known."""
-    interleave = (header.text("interleave") or "").lower()
+    word = header.text("interleave") or ""
+    interleave = word.lower()
     if interleave not in INTERLEAVES:
         raise RawFileError(f"{header.path}: interleave is {interleave!r}, expected bsq, bil or bip; mend the header")
     axes, names = INTERLEAVES[interleave]
@@ -126,11 +131,13 @@ def _layout(header: Header) -> _Layout:
             f"{header.path}: data type {code} is not a real number type; expected one of {sorted(TYPE_CODES)}"
         )
     # 1 is most significant byte first; whatever else stands there passes for 0
-    order = ">" if header.integer("byte order", 0) == 1 else "<"
+    byte_order = header.integer("byte order", 0)
+    order = ">" if byte_order == 1 else "<"
     offset = header.integer("header offset", 0)
     if offset < 0 or header.integer("file compression", 0) != 0:
         raise RawFileError(f"{header.path}: a negative header offset or a compressed data file; export it uncompressed")
-    return _Layout(axes, (first, second, third), np.dtype(order + TYPE_CODES[code]), offset)
+    dtype = np.dtype(order + TYPE_CODES[code])
+    return _Layout(axes, (first, second, third), dtype, offset)
 
 
 def _require_size(data_path: Path, header_path: Path, layout: _Layout) -> None:
@@ -153,7 +160,8 @@ def _require_size(data_path: Path, header_path: Path, layout: _Layout) -> None:
 
 def _ignore_values(header: Header) -> tuple[float, ...]:
     """The number that the field begins with; words such as None stand for none."""
-    number = LEADING_NUMBER.match(header.text("data ignore value") or "")
+    text = header.text("data ignore value") or ""
+    number = LEADING_NUMBER.match(text)
     return () if number is None else (float(number[0]),)
 
 
@@ -163,7 +171,8 @@ def _gains(header: Header, n_bands: int) -> tuple[Gains, str | None] | None:
     unit = None if factor is None else "reflectance"
     gain = offset = None
     for gain_field, offset_field, unit_of_gains in GAIN_FIELDS:
-        gain, offset = header.numbers(gain_field), header.numbers(offset_field)
+        gain = header.numbers(gain_field)
+        offset = header.numbers(offset_field)
         if gain is not None or offset is not None:
             unit = unit or unit_of_gains
             break
@@ -173,7 +182,8 @@ def _gains(header: Header, n_bands: int) -> tuple[Gains, str | None] | None:
     if factor is None:
         return gains, unit
     # reflectance = value / factor, after the gains, if there are both
-    return Gains((gains.scale or 1.0) / factor, gains.gain, gains.offset), unit
+    scale = (gains.scale or 1.0) / factor
+    return Gains(scale, gains.gain, gains.offset), unit
 
 
 def _good_bands(header: Header, n_bands: int) -> np.ndarray | None:
@@ -195,7 +205,8 @@ def _centres(header: Header) -> Centres | None:
     if values is None:
         return None
     unit = (header.text("wavelength units") or "").strip()
-    if unit.lower().removesuffix("es").removesuffix("s") in ("index", "indic"):
+    singular = unit.lower().removesuffix("es").removesuffix("s")  # index, indexes and indices
+    if singular in ("index", "indic"):
         return None  # set points of a filter, not band centres
     return Centres(tuple(values), unit, "header field wavelength")
 

@@ -77,8 +77,9 @@ def _usual_names(header_path: Path) -> list[Path]:
 def _same_stem(header_path: Path) -> list[Path]:
     """Whatever lies beside a header and is called like it, with any suffix or none."""
     stem = header_path.stem
+    beside = header_path.parent.iterdir()
     # p.name: the file to whose whole name .hdr was added
-    return [p for p in header_path.parent.iterdir() if stem in (p.stem, p.name) and not is_header(p)]
+    return [p for p in beside if stem in (p.stem, p.name) and not is_header(p)]
 
 
 def _belonging(paths: Iterable[Path], header_path: Path) -> list[Path]:
@@ -93,7 +94,8 @@ def _of_size(paths: Iterable[Path], n_bytes: int) -> list[Path]:
 def _may_belong(data_path: Path, header_path: Path) -> bool:
     """Whether a data file has no other header of its own."""
     own_headers = _own_headers(data_path)
-    return header_path in own_headers or not any(p.is_file() for p in own_headers)
+    has_own = any(path.is_file() for path in own_headers)
+    return header_path in own_headers or not has_own
 
 
 def _own_headers(data_path: Path) -> list[Path]:
@@ -104,7 +106,8 @@ def _own_headers(data_path: Path) -> list[Path]:
 def _taken(header_path: Path) -> str:
     """A clause about a data file of this stem that belongs to another header, "" if there is none."""
     for path in sorted(header_path.parent.iterdir()):
-        is_data = path.stem == header_path.stem and not is_header(path) and path.is_file()
+        has_stem = path.stem == header_path.stem
+        is_data = has_stem and not is_header(path) and path.is_file()
         if is_data and not _may_belong(path, header_path):
             return f"; {path.name} belongs to {path.name}.hdr: remove one of the two headers"
     return ""

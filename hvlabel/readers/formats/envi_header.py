@@ -39,7 +39,8 @@ class Header:
 
     def numbers(self, name: str) -> list[float] | None:
         """The numbers of a list; None if the header has no such field or an empty one. RawFileError for other words."""
-        words = re.split(r"[,\s]+", self.fields.get(name, ""))  # an empty word behind a last comma
+        text = self.fields.get(name, "")
+        words = re.split(r"[,\s]+", text)  # an empty word behind a last comma
         return [self._number(name, word) for word in words if word] or None
 
     def positive(self, name: str) -> float | None:
@@ -69,5 +70,6 @@ def parse_header(path: Path) -> Header:
         raise RawFileError(f"{path}: the first line is not 'ENVI'; expected an ENVI header")
     fields = {}
     for key, value in FIELD.findall(text):
-        fields[key.strip().lower()] = value.strip().strip("{}").strip()
+        name = key.strip().lower()  # writers differ in capitals
+        fields[name] = value.strip().strip("{}").strip()
     return Header(path, fields)

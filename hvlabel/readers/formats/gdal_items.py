@@ -99,7 +99,8 @@ def parse_items(text: Any) -> GdalItems:
         return items
     for item in root.iter("Item"):
         content = (item.text or "").strip()
-        name, role = str(item.get("name", "")).lower(), item.get("role")
+        name = str(item.get("name", "")).lower()
+        role = item.get("role")
         sample = item.get("sample")
         if sample is not None and sample.isdecimal():
             key = role if role in ROLES else name
@@ -131,4 +132,5 @@ def _with_unit(texts: Mapping[int, str]) -> tuple[tuple[float, ...], str | None]
         units.append(match[2])
     if not values:
         return None
-    return tuple(values), next((unit for unit in units if unit), None)
+    named = (unit for unit in units if unit)
+    return tuple(values), next(named, None)  # all bands have the same

@@ -82,9 +82,8 @@ class _Tree:
 
     def walk(self) -> None:
         """Collect every data set."""
-        todo: list[tuple[h5py.Group, str, int]] = [
-            (self.file, "", 0)
-        ]  # group, what its members' names begin with, depth
+        # group, what its members' names begin with, depth
+        todo: list[tuple[h5py.Group, str, int]] = [(self.file, "", 0)]
         n_objects = 0
         while todo:
             group, prefix, depth = todo.pop()
@@ -107,7 +106,8 @@ class _Tree:
 
     def take_attributes(self, owner: str, item: h5py.HLObject) -> None:
         """The vectors among an item's attributes."""
-        self.variables.update(of_attributes(owner, facts_of(_attributes(item))))
+        facts = facts_of(_attributes(item))
+        self.variables.update(of_attributes(owner, facts))
 
     def _take_data_set(self, name: str, item: h5py.Dataset) -> None:
         if item.shape is None:  # HDF5's empty data set
@@ -141,6 +141,7 @@ def _cells(file: h5py.File, item: h5py.Dataset) -> list[h5py.Dataset]:
 def _variable(path: Path, name: str, item: h5py.Dataset, reversed_axes: bool) -> Variable:
     """A data set as a variable: everything that is known of it while the file is open."""
     creation = item.id.get_create_plist()
+    filters = tuple(creation.get_filter(k)[0] for k in range(creation.get_nfilters()))  # their numbers
     data_set = _DataSet(
         path=path,
         name=name,
@@ -151,7 +152,7 @@ def _variable(path: Path, name: str, item: h5py.Dataset, reversed_axes: bool) ->
         is_foreign=item.is_virtual or bool(item.external),
         chunk=item.chunks,
         offset=item.id.get_offset(),
-        filters=tuple(creation.get_filter(k)[0] for k in range(creation.get_nfilters())),
+        filters=filters,
     )
     return Variable(
         shape=item.shape[::-1] if reversed_axes else item.shape,
@@ -205,7 +206,8 @@ class _DataSet:
         axes = long_axes(self.shape)
         chunk = self.chunk or self.shape
         if tuple(self.shape[k] for k in axes) != cube_shape:  # a matrix of bands and pixels
-            return Packed(cube_shape, self.dtype, partial(_row_blocks, self.path, self.own_path, chunk[0]))
+            blocks = partial(_row_blocks, self.path, self.own_path, chunk[0])
+            return Packed(cube_shape, self.dtype, blocks)
         first, second, third = (chunk[k] for k in axes)
         chunk_of_cube = (first, second, third)
         return Hdf5Array(self.path, self.own_path, cube_shape, self.dtype, chunk_of_cube, self.filters, axes)
@@ -222,7 +224,8 @@ class _DataSet:
                 f"{self.path}: {self.name!r} keeps its values in other files; "
                 "expected them in this one: repack it with h5repack"
             )
-        require_plausible(self.path, f"variable {self.name!r}", self.shape, self.dtype.itemsize, self.stored_bytes)
+        what = f"variable {self.name!r}"
+        require_plausible(self.path, what, self.shape, self.dtype.itemsize, self.stored_bytes)
 
     def _require_filters(self) -> None:
         missing = [code for code in self.filters if not h5py.h5z.filter_avail(code)]

@@ -71,7 +71,8 @@ class Hdf5Array(Cut):
         """
         self._require_small_chunks(budget)
         # every thread holds an unpacked chunk
-        threads = min(budget.threads, budget.memory_bytes // 4 // self.chunk_bytes)
+        n_affordable = budget.memory_bytes // 4 // self.chunk_bytes
+        threads = min(budget.threads, n_affordable)
         array = replace(self, threads=max(1, threads))
         axis = slab_axis(array, budget.image_axes)
         if chunk_row_bytes(array, axis) <= budget.memory_bytes // 8:
@@ -83,12 +84,15 @@ class Hdf5Array(Cut):
 
     def read(self, axis: int, start: int, stop: int, reuse: np.ndarray | None = None) -> np.ndarray:
         """[start, stop) of one axis."""
-        box = tuple((start, stop) if k == axis else (0, n) for k, n in enumerate(self.shape))
+        whole = tuple((0, n) for n in self.shape)
+        box = (*whole[:axis], (start, stop), *whole[axis + 1 :])  # first and last, excluded, on each axis
         with h5py.File(self.path, "r") as file:
             stored = file[self.name]
             if self.filters not in OWN_FILTERS:  # the library undoes what we do not know
-                return stored[self._inside_data_set(stored, [slice(first, last) for first, last in box])]
-            out = empty_slab(tuple(last - first for first, last in box), self.dtype, reuse)
+                slices = [slice(first, last) for first, last in box]
+                return stored[self._inside_data_set(stored, slices)]
+            sizes = tuple(last - first for first, last in box)
+            out = empty_slab(sizes, self.dtype, reuse)
             self._unpack_into(out, box, stored)
         return out
 
@@ -96,7 +100,8 @@ class Hdf5Array(Cut):
         """Fill a slab chunk by chunk: read by one thread, since the library has one lock, unpacked by all."""
         starts = []  # the first chunk on each axis may begin before the box
         for (first, last), size in zip(box, self.chunk, strict=True):
-            starts.append(range(first // size * size, last, size))
+            begin = first // size * size
+            starts.append(range(begin, last, size))
         corners = itertools.product(*starts)
         place = partial(self._place, out, box, stored.fillvalue)
         with ThreadPoolExecutor(self.threads) as pool:
@@ -108,9 +113,11 @@ class Hdf5Array(Cut):
         """Unpack one chunk and copy what of it lies in the box; fill: what chunks hold that were never written."""
         inside, target = [], []
         for (first, last), at, size in zip(box, corner, self.chunk, strict=True):
-            low, high = max(first, at), min(last, at + size)
+            low = max(first, at)
+            high = min(last, at + size)  # the last chunk of an axis may reach beyond the data set
             inside.append(slice(low - at, high - at))
             target.append(slice(low - first, high - first))
+        # chunks lie apart in the slab: threads never write to the same place
         out[tuple(target)] = fill if content is None else self._unpacked(content)[tuple(inside)]
 
     def _unpacked(self, content: bytes) -> np.ndarray:
@@ -119,7 +126,8 @@ class Hdf5Array(Cut):
             content = content[:-FLETCHER_BYTES]  # deflate has a checksum of its own
         stream = isal_zlib.decompressobj()
         # one byte more than it may have: a hostile chunk unpacks no further, and is known by it
-        values = np.frombuffer(stream.decompress(content, self.chunk_bytes + 1), np.uint8)
+        unpacked = stream.decompress(content, self.chunk_bytes + 1)
+        values = np.frombuffer(unpacked, np.uint8)
         if values.size != self.chunk_bytes or not stream.eof:
             raise RawFileError(
                 f"{self.path}: a chunk of {self.name!r} does not unpack to {self.chunk_bytes} bytes; "
@@ -127,8 +135,10 @@ class Hdf5Array(Cut):
             )
         if SHUFFLE in self.filters:
             # all first bytes lie before all second ones
-            values = np.ascontiguousarray(values.reshape(self.dtype.itemsize, -1).T)
-        return values.reshape(-1).view(self.dtype).reshape(self.chunk)
+            by_byte = values.reshape(self.dtype.itemsize, -1)  # (bytes of a value, values)
+            values = np.ascontiguousarray(by_byte.T)
+        numbers = values.reshape(-1).view(self.dtype)
+        return numbers.reshape(self.chunk)
 
     def _inside_data_set(self, stored: h5py.Dataset, index: Any) -> tuple[Any, ...]:
         """An index with one item per axis of ours, as one of the data set: axes of length one get a 0."""
@@ -141,7 +151,8 @@ class Hdf5Array(Cut):
         """Everything from front to back, each chunk read once."""
         thickness = self.chunk[0]
         for start in range(0, self.shape[0], thickness):
-            yield self.read(0, start, min(start + thickness, self.shape[0]))
+            stop = min(start + thickness, self.shape[0])
+            yield self.read(0, start, stop)
 
     def _require_small_chunks(self, budget: Budget) -> None:
         if self.chunk_bytes > budget.memory_bytes // 4:

@@ -78,7 +78,8 @@ def read(path: Path, form: Form) -> StoredArray:
         # before anything is read: the sizes must be those of the file
         _require_size(path, n_numbers=bands + components * bands + height * width * components)
         mean = np.frombuffer(file.read(FLOAT.itemsize * bands), FLOAT)
-        coefficients = np.frombuffer(file.read(FLOAT.itemsize * components * bands), FLOAT)
+        n_coefficients = components * bands
+        coefficients = np.frombuffer(file.read(FLOAT.itemsize * n_coefficients), FLOAT)
         scores = FileArray(path, FLOAT, (height, width, components), file.tell())
     array = PcaArray(scores, mean, coefficients.reshape(components, bands))
     return StoredArray(array, "yxc", (path,), centres=_centres(first_nm, step_nm, bands))
@@ -91,7 +92,8 @@ def look(path: Path) -> Look:
 
 def recognises(path: Path, head: bytes) -> Certainty:
     """By its suffix: the file begins with plain numbers."""
-    return Certainty.NAME if path.suffix.lower() == ".hsd" else Certainty.NONE
+    is_called_so = path.suffix.lower() == ".hsd"
+    return Certainty.NAME if is_called_so else Certainty.NONE
 
 
 def _require_size(path: Path, n_numbers: int) -> None:
@@ -109,4 +111,5 @@ def _centres(first_nm: int, step_nm: float, n_bands: int) -> Centres | None:
     rises = step_nm > 0 or n_bands == 1  # the step of one band means nothing
     if not (np.isfinite(step_nm) and first_nm > 0 and rises):
         return None
-    return Centres(tuple(first_nm + k * float(step_nm) for k in range(n_bands)), "nm", "header")
+    values_nm = tuple(first_nm + k * float(step_nm) for k in range(n_bands))
+    return Centres(values_nm, "nm", "header")

@@ -27,7 +27,8 @@ def recognises(path: Path, head: bytes) -> Certainty:
     if hdf5.is_hdf5(head):
         is_matlab = path.suffix.lower() == ".mat" or head.startswith(b"MATLAB")
         return Certainty.SIGNATURE if is_matlab else Certainty.NONE
-    return Certainty.MARK if matlab_v5.byte_order(head) is not None else Certainty.NONE
+    has_mark = matlab_v5.byte_order(head) is not None
+    return Certainty.MARK if has_mark else Certainty.NONE
 
 
 def variables(path: Path) -> dict[str, Variable]:

@@ -46,14 +46,16 @@ def variables(path: Path) -> dict[str, Variable]:
         start = HEADER_BYTES
         while start + TAG_BYTES <= file_bytes:
             file.seek(start)
-            kind, n_bytes = np.frombuffer(file.read(TAG_BYTES), f"{order}u4").tolist()
+            tag = np.frombuffer(file.read(TAG_BYTES), f"{order}u4")
+            kind, n_bytes = tag.tolist()
             end = start + TAG_BYTES + n_bytes
             if kind not in (MATRIX, COMPRESSED) or end > file_bytes:
                 raise RawFileError(
                     f"{path}: the element at byte {start} is of type {kind} and ends at byte {end} of {file_bytes}; "
                     "the file is truncated or damaged, copy it again"
                 )
-            collected.update(_variables_of(Element(path, start, n_bytes, kind == COMPRESSED, order)))
+            element = Element(path, start, n_bytes, kind == COMPRESSED, order)
+            collected.update(_variables_of(element))
             start = end
     return collected
 
@@ -83,8 +85,11 @@ def _is_v4(header: bytes) -> bool:
     if len(header) < 20:
         return False
     for order in "<>":
-        code, rows, columns, imaginary, name_bytes = np.frombuffer(header[:20], f"{order}i4").tolist()
-        machine, precision, matrix = code // 1000, code // 10 % 10, code % 10
+        numbers = np.frombuffer(header[:20], f"{order}i4")
+        code, rows, columns, imaginary, name_bytes = numbers.tolist()
+        machine = code // 1000
+        precision = code // 10 % 10
+        matrix = code % 10
         is_type = 0 <= code < 5000 and machine < 5 and precision in V4_PRECISIONS and matrix < 3
         is_shape = rows >= 0 and columns >= 0 and imaginary in (0, 1)
         if is_type and is_shape and 0 < name_bytes < 256:
@@ -159,13 +164,15 @@ def _header(cursor: Cursor) -> _Header:
     if flags.size and int(flags[0]) & CLASS_MASK == OPAQUE:  # string, table, datetime: without dimensions
         name = _text(cursor.content(MAX_NAME_BYTES))
         return _Header(name, (), "object", cursor.position)
-    shape = tuple(np.frombuffer(cursor.content(4 * MAX_DIMENSIONS), f"{order}i4").tolist())
+    sizes = np.frombuffer(cursor.content(4 * MAX_DIMENSIONS), f"{order}i4")  # of 4 bytes each
+    shape = tuple(sizes.tolist())
     name = _text(cursor.content(MAX_NAME_BYTES))
     if flags.size == 0 or any(n < 0 for n in shape):
         raise RawFileError(
             f"{cursor.element.path}: a variable's header makes no sense; the file is damaged, copy it again"
         )
-    kind = CLASSES.get(int(flags[0]) & CLASS_MASK, "unknown")
+    class_code = int(flags[0]) & CLASS_MASK
+    kind = CLASSES.get(class_code, "unknown")
     holds_numbers = kind in NUMBERS and 0 not in shape
     # flags tell of numbers what their class does not
     if int(flags[0]) & COMPLEX_FLAG:
@@ -205,7 +212,8 @@ def _field_names(cursor: Cursor, name: str) -> list[str]:
         raise RawFileError(
             f"{cursor.element.path}: the fields of {name!r} make no sense; the file is damaged, copy it again"
         )
-    return [_text(names[k : k + step].split(b"\0")[0]) for k in range(0, len(names), step)]
+    padded = [names[k : k + step] for k in range(0, len(names), step)]
+    return [_text(name.split(b"\0")[0]) for name in padded]
 
 
 def _text(content: bytes) -> str:
@@ -226,7 +234,8 @@ class _Matrix:
         dtype = np.dtype(self.header.kind)
         is_plain = not self.element.is_compressed and not self.header.small
         if is_plain and stored.newbyteorder("=") == dtype:
-            return FileArray(self.element.path, stored, cube_shape, self.element.content_start + self.header.position)
+            offset = self.element.content_start + self.header.position
+            return FileArray(self.element.path, stored, cube_shape, offset)
         return Packed(cube_shape, dtype, self._blocks)
 
     def flat(self) -> np.ndarray:
@@ -241,7 +250,8 @@ class _Matrix:
                 f"{path}: variable {self.name!r} of {'x'.join(map(str, header.shape))} {header.kind} has "
                 f"{header.n_bytes} bytes; the file is damaged, copy it again"
             )
-        require_plausible(path, f"variable {self.name!r}", header.shape, header.stored.itemsize, self.element.n_bytes)
+        what = f"variable {self.name!r}"
+        require_plausible(path, what, header.shape, header.stored.itemsize, self.element.n_bytes)
         return header.stored
 
     def _blocks(self) -> Iterator[np.ndarray]:
@@ -253,7 +263,8 @@ class _Matrix:
             source.skip(self.header.position)
             n_left = self.header.n_bytes  # without padding
             while n_left:
-                block = self.header.small[:n_left] or source.take(min(BLOCK_BYTES, n_left))
+                n_next = min(BLOCK_BYTES, n_left)
+                block = self.header.small[:n_left] or source.take(n_next)
                 if len(block) % stored.itemsize or not block:
                     raise RawFileError(
                         f"{path}: variable {self.name!r} ends early; the file is truncated, copy it again"

@@ -31,7 +31,8 @@ def read(path: Path, form: Form) -> StoredArray:
     # a sensor may end within a pattern
     whole_patterns = frame[: n_rows * side, : n_columns * side]
     tiles = whole_patterns.reshape(n_rows, side, n_columns, side)
-    cube = tiles.transpose(1, 3, 0, 2).reshape(side * side, n_rows, n_columns)
+    by_band = tiles.transpose(1, 3, 0, 2)  # (side, side, rows, columns): bands in pixel order, row by row
+    cube = by_band.reshape(side * side, n_rows, n_columns)
     return StoredArray(MemoryArray(cube), "cyx", (path,))
 
 
@@ -62,9 +63,9 @@ def mosaic_side_px(frame: np.ndarray) -> int:
     values = frame.astype(np.float32)  # differences of unsigned numbers would wrap around
 
     def change(distance_px: int) -> float:
-        down = np.abs(values[distance_px:] - values[:-distance_px]).mean()
-        across = np.abs(values[:, distance_px:] - values[:, :-distance_px]).mean()
-        return float(down + across)
+        down = values[distance_px:] - values[:-distance_px]
+        across = values[:, distance_px:] - values[:, :-distance_px]
+        return float(np.abs(down).mean() + np.abs(across).mean())
 
     possible = [side for side in SIDES_PX if min(frame.shape) > 2 * side]
     return min(possible, key=change) if possible else SIDES_PX[0]

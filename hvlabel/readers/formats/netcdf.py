@@ -73,7 +73,8 @@ def _is_v3(path: Path) -> bool:
 
 def _is_unsigned(attributes: Mapping[str, Any]) -> bool:
     """Whether the convention for unsigned numbers is used: a text that says true, or its bytes."""
-    return str(attributes.get("_Unsigned", "")).lower().strip("b'\"") == "true"
+    word = str(attributes.get("_Unsigned", "")).lower()
+    return word.strip("b'\"") == "true"  # of bytes `str` shows their quotes too
 
 
 @dataclass(frozen=True)
@@ -99,7 +100,8 @@ class _Records:
     def array(self, cube_shape: tuple[int, int, int]) -> Stored:
         """See Variable."""
         file_bytes = self.path.stat().st_size
-        require_plausible(self.path, f"variable {self.name!r}", self.shape, self.dtype.itemsize, file_bytes)
+        what = f"variable {self.name!r}"
+        require_plausible(self.path, what, self.shape, self.dtype.itemsize, file_bytes)
         if self.step == self.record_bytes or self.shape[0] == 1:  # in one piece: nothing lies between the records
             return FileArray(self.path, self.dtype, cube_shape, self.offset)
         return Packed(cube_shape, self.dtype, self.blocks)
@@ -126,7 +128,8 @@ def _variable(path: Path, name: str, mapped: np.ndarray, facts: Facts) -> Variab
         kind = str(dtype) if shape == () else "text"
         value = np.array(mapped)  # a copy: the mapping is closed
         return Variable(shape, kind, False, _no_cube, value.ravel, facts)
-    records = _Records(path, name, dtype, shape, _offset(mapped), mapped.strides[0])
+    step_bytes = mapped.strides[0]  # from a record to the next: variables lie interleaved
+    records = _Records(path, name, dtype, shape, _offset(mapped), step_bytes)
     return Variable(shape, str(dtype), False, records.array, records.flat, facts)
 
 
@@ -135,7 +138,8 @@ def _offset(mapped: np.ndarray) -> int:
     buffer: Any = mapped
     while isinstance(buffer, np.ndarray):  # views of views, down to the mapping itself
         buffer = buffer.base
-    start = np.frombuffer(buffer, np.uint8).__array_interface__["data"][0]
+    whole = np.frombuffer(buffer, np.uint8)
+    start = whole.__array_interface__["data"][0]
     return mapped.__array_interface__["data"][0] - start
 
 

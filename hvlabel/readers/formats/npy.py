@@ -48,7 +48,8 @@ def read(path: Path, form: Form) -> StoredArray:
 
     only = Variable(header.shape, header.kind, header.fortran_order, array, flat)
     # whatever variable the form names: there is only one
-    return read_cube(path, form.model_copy(update={"variable": ONLY_ARRAY}), {ONLY_ARRAY: only})
+    of_only = form.model_copy(update={"variable": ONLY_ARRAY})
+    return read_cube(path, of_only, {ONLY_ARRAY: only})
 
 
 def look(path: Path) -> Look:
@@ -127,7 +128,8 @@ class _Member:
 
     def _require_plausible(self) -> None:
         what = f"array {self.info.filename!r}"
-        require_plausible(self.path, what, self.header.shape, self.header.dtype.itemsize, self.info.compress_size)
+        header = self.header
+        require_plausible(self.path, what, header.shape, header.dtype.itemsize, self.info.compress_size)
 
     def _blocks(self) -> Iterator[np.ndarray]:
         dtype = self.header.dtype
@@ -139,9 +141,9 @@ class _Member:
                 if not block:
                     return
                 block = rest + block
-                whole = len(block) - len(block) % dtype.itemsize
-                yield np.frombuffer(block[:whole], dtype)
-                rest = block[whole:]
+                n_whole = len(block) - len(block) % dtype.itemsize  # bytes of whole values
+                yield np.frombuffer(block[:n_whole], dtype)
+                rest = block[n_whole:]
 
 
 def _is_zip(path: Path) -> bool:

@@ -49,6 +49,7 @@ def read(path: Path, form: Form) -> StoredArray:
         axes = _axes(form, stack.shape, centres)
         n_bands = stack.shape[axes.index("c")]
         gains = _gains(path, form, items, n_bands)
+        # a band that the list leaves out is good
         good = items.of_bands("bbl", n_bands, 1.0) if form.bad_bands == "drop" else None
         ignore_value = number_of(_tag(page, GDAL_NODATA))  # a text
         fwhm, fwhm_unit = items.widths(n_bands)
@@ -74,7 +75,8 @@ def read(path: Path, form: Form) -> StoredArray:
 
 def look(path: Path) -> Look:
     """A TIFF file does not say which axis counts the bands."""
-    return look_at_array(read(path, Form(container="tiff")), knows_axes=False)
+    stored = read(path, Form(container="tiff"))
+    return look_at_array(stored, knows_axes=False)
 
 
 def recognises(path: Path, head: bytes) -> Certainty:
@@ -91,7 +93,8 @@ def _array(path: Path, file: Any, stack: Stack) -> Stored:
             raise RawFileError(
                 f"{path}: {file_bytes} bytes, but its tags promise {end}; it is truncated, copy it again"
             )
-        return FileArray(path, stack.dtype.newbyteorder(file.byteorder), stack.shape, stack.offset)
+        stored = stack.dtype.newbyteorder(file.byteorder)
+        return FileArray(path, stored, stack.shape, stack.offset)
     require_sound_pages(path, stack.pages)
     page_bytes = stack.n_bytes // len(stack.pages)
     if page_bytes > MAX_PAGE_BYTES:
@@ -117,7 +120,7 @@ def _axes(form: Form, shape: tuple[int, int, int], centres: Centres | None) -> s
     counts = []
     known_nm = form.known_wavelengths_nm()
     if known_nm is not None:
-        counts.append(len(known_nm) + len(form.drop_bands))
+        counts.append(len(known_nm) + len(form.drop_bands))  # centres are of the bands that are kept
     if centres is not None:
         counts.append(len(centres.values))
     # the form's order first, so that it stays where it fits

@@ -47,7 +47,7 @@ def stack_of(path: Path, file: Any) -> Stack:
     # pages of one band each are one series for some writers, and a series each for others
     planes = _equal_planes(series)
     cubes = [s for s in series if _is_cube(s)]
-    size_of_planes = sum(map(_size, planes))
+    size_of_planes = _total_size(planes)
     size_of_cube = max(map(_size, cubes), default=0)
     if size_of_planes > size_of_cube:
         return _stack_of_planes(path, planes)
@@ -65,7 +65,8 @@ def stack_of(path: Path, file: Any) -> Stack:
     cube = largest[0]
     dtype = np.dtype(cube.dtype)
     shape = require_cube(path, "the image series", squeezed(tuple(cube.shape)), dtype)
-    return Stack(shape, dtype, [_present(path, page) for page in cube.pages], cube.dataoffset)
+    pages = [_present(path, page) for page in cube.pages]
+    return Stack(shape, dtype, pages, cube.dataoffset)
 
 
 def require_sound_pages(path: Path, pages: Sequence[Any]) -> None:
@@ -75,7 +76,8 @@ def require_sound_pages(path: Path, pages: Sequence[Any]) -> None:
         page = lazy_page.aspage()
         pieces = zip(page.dataoffsets, page.databytecounts, strict=False)
         is_outside = any(offset + n_bytes > file_bytes for offset, n_bytes in pieces)
-        piece_bytes = math.prod(page.chunks) * (page.bitspersample // 8 or 1)  # damaged tags are no numbers
+        value_bytes = page.bitspersample // 8 or 1  # damaged tags are no numbers
+        piece_bytes = math.prod(page.chunks) * value_bytes
         if is_outside or piece_bytes > 4 * page.nbytes + HARMLESS_BYTES:
             raise RawFileError(
                 f"{path}: the tags of a page promise data beyond the end of the file or beyond its size; "
@@ -86,30 +88,37 @@ def require_sound_pages(path: Path, pages: Sequence[Any]) -> None:
 def _equal_planes(series: Sequence[Any]) -> list[Any]:
     """Of the images that are one plane those of one size and type that together hold the most values."""
     groups: dict[tuple[tuple[int, int], str], list[Any]] = defaultdict(list)
-    for s in series:
-        plane = _plane(s)
+    for image in series:
+        plane = _plane(image)
         if plane is not None:
-            groups[plane, str(s.dtype)].append(s)
-    return max(groups.values(), key=lambda group: sum(map(_size, group)), default=[])
+            groups[plane, str(image.dtype)].append(image)
+    return max(groups.values(), key=_total_size, default=[])
 
 
 def _stack_of_planes(path: Path, planes: Sequence[Any]) -> Stack:
     dtype = np.dtype(planes[0].dtype)
     pages = [_present(path, page) for plane in planes for page in plane.pages]
-    shape = require_cube(path, "its pages", (len(planes), *(_plane(planes[0]) or ())), dtype)
+    plane = _plane(planes[0]) or ()
+    shape = require_cube(path, "its pages", (len(planes), *plane), dtype)
     offset = planes[0].dataoffset if len(planes) == 1 else None  # several lie anywhere
     return Stack(shape, dtype, pages, offset)
 
 
 def _is_cube(series: Any) -> bool:
-    return _plane(series) is None and len(squeezed(tuple(series.shape))) == 3 and series.dtype is not None
+    shape = squeezed(tuple(series.shape))
+    return _plane(series) is None and len(shape) == 3 and series.dtype is not None
 
 
 def _plane(series: Any) -> tuple[int, int] | None:
     """(rows, columns) of a series that is one plane, however many axes of length one go before; None for others."""
     shape = tuple(int(n) for n in series.shape)
-    is_plane = series.axes.endswith("YX") and all(n == 1 for n in shape[:-2])
+    is_single = all(n == 1 for n in shape[:-2])
+    is_plane = series.axes.endswith("YX") and is_single
     return (shape[-2], shape[-1]) if is_plane else None
+
+
+def _total_size(series: Sequence[Any]) -> int:
+    return sum(map(_size, series))
 
 
 def _size(series: Any) -> int:

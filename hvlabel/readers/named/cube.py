@@ -34,7 +34,9 @@ def read_cube(path: Path, form: Form, variables: Mapping[str, Variable]) -> Stor
         rgb, _ = _opened(path, form, form.rgb_variable, variables)
     centres = centres_of(path, form, name, variables, n_stored)
     fwhm = vector_of_bands(path, form, name, variables, WIDTH_NAMES, n_stored)
-    good = vector_of_bands(path, form, name, variables, GOOD_BAND_NAMES, n_stored) if form.bad_bands == "drop" else None
+    good = None
+    if form.bad_bands == "drop":
+        good = vector_of_bands(path, form, name, variables, GOOD_BAND_NAMES, n_stored)
     makes_reflectance = facts.is_reflectance and form.scale is None
     return StoredArray(
         array=array,
@@ -112,7 +114,8 @@ def _gains(path: Path, form: Form, facts: Facts, n_bands: int) -> Gains:
 def _truths(good: Variable) -> np.ndarray | None:
     """(C,) bool of a vector of zeros and ones; None for other numbers: a list of band indices may be called so too."""
     values = np.asarray(good.flat(), np.float64)
-    return values > 0 if np.isin(values, (0, 1)).all() else None
+    are_truths = np.isin(values, (0, 1)).all()
+    return values > 0 if are_truths else None
 
 
 def _opened(path: Path, form: Form, name: str, variables: Mapping[str, Variable]) -> tuple[Stored, str]:

@@ -61,8 +61,9 @@ def facts_of(attributes: Mapping[str, Any]) -> Facts:
     gain = numbers.get("scale_factor")
     inverse = _inverse_divisor(numbers) if gain is None else None  # CF's own word goes first
     vectors = {name: (values, _unit_of(name, texts)) for name, values in numbers.items() if len(values) > 1}
+    ignore_values = tuple(_exact(attributes[name]) for name in ignored)
     return Facts(
-        ignore_values=tuple(_exact(attributes[name]) for name in ignored),
+        ignore_values=ignore_values,
         gain=gain if inverse is None else inverse,
         offset=numbers.get("add_offset"),
         is_reflectance=inverse is not None,
@@ -73,7 +74,8 @@ def facts_of(attributes: Mapping[str, Any]) -> Facts:
 
 def _inverse_divisor(numbers: Mapping[str, tuple[float, ...]]) -> tuple[float, ...] | None:
     """The gain that the first attribute called like a divisor comes to; None without one, or if it is not positive."""
-    divisor = next((numbers[name] for name in DIVISORS if name in numbers), None)
+    divisors = (numbers[name] for name in DIVISORS if name in numbers)
+    divisor = next(divisors, None)
     if divisor is None or not min(divisor) > 0:  # nor is NaN a divisor
         return None
     # NEON's 10000 divides; whoever writes 0.0001 under this name wants it multiplied
@@ -102,7 +104,8 @@ def _numbers(value: Any) -> tuple[float, ...] | None:
         return None
     if array.dtype.kind not in "uifb" or not 0 < array.size <= MAX_VALUES:
         return None
-    is_vector = array.ndim <= 1 or (array.ndim == 2 and 1 in array.shape)  # MATLAB's vectors have two axes
+    is_matlab_vector = array.ndim == 2 and 1 in array.shape  # those have two axes
+    is_vector = array.ndim <= 1 or is_matlab_vector
     return tuple(float(v) for v in array.ravel()) if is_vector else None
 
 

@@ -56,12 +56,14 @@ def _take_cube(variables: Variables, candidates: Sequence[str], pictures: Sequen
 
     # a vector of centres as long as one of its axes speaks for an array more than its size does
     fitting = [name for name in candidates if vectors_of(name)]
-    name = fitting[0] if fitting else max(candidates, key=lambda name: math.prod(variables[name].shape))
+    largest = max(candidates, key=lambda name: math.prod(variables[name].shape))
+    name = fitting[0] if fitting else largest
     vectors = vectors_of(name)
     if len(candidates) > 1:  # taken all the same: a descriptor to start from is better than none
         look.questions.append(f"which array is the image: {', '.join(candidates)}? Taken: {name}")
     look.settings["variable"] = name
-    axes = guess_axes(look, shapes[name], len(centres[vectors[0]]) if vectors else None)
+    n_centres = len(centres[vectors[0]]) if vectors else None
+    axes = guess_axes(look, shapes[name], n_centres)
     look.settings["axes"] = axes
     band_axis = axes.index("c")
     if vectors:

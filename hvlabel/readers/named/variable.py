@@ -87,7 +87,8 @@ def shown(name: str, separator: str, variable: Variable) -> str:
 
 def last_name(name: str) -> str:
     """A variable's own name in small letters, without its groups."""
-    return name.replace("@", "/").rsplit("/", 1)[-1].lower()  # attributes are owner@name
+    parts = name.replace("@", "/").rsplit("/", 1)  # attributes are owner@name
+    return parts[-1].lower()
 
 
 def of_attributes(owner: str, facts: Facts) -> dict[str, Variable]:

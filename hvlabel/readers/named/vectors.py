@@ -147,8 +147,9 @@ def _mostly_rise_or_fall(values: Sequence[float]) -> bool:
     steps = np.diff(values)
     if not steps.size:
         return True
-    share = max(np.mean(steps > 0), np.mean(steps < 0))
-    return bool(share > MOSTLY)
+    rising = np.mean(steps > 0)
+    falling = np.mean(steps < 0)
+    return bool(max(rising, falling) > MOSTLY)
 
 
 def _are_alike(vectors: Sequence[Sequence[float] | np.ndarray], rtol: float = 1e-5) -> bool:
