@@ -50,15 +50,16 @@ def fuse(
     votes = {k: {masks[k].branch} for k in kept}
     for loser, (winner, _) in lost.items():
         votes[winner].add(masks[loser].branch)
-    winners = [replace(masks[k], votes=tuple(sorted(votes[k]))) for k in kept]
 
     if by_quality:
         final = [entered[k].value * entered[k].weight for k in kept]
     elif settings.ranking == "agreement":
-        final = agreement(winners, branches)
+        final = agreement([masks[k] for k in kept], branches)
     else:
-        final = _with_bonus(winners, len(branches), settings.vote_bonus)
-    winners = [replace(m, score=s) for m, s in zip(winners, final, strict=True)]
+        final = [_with_bonus(masks[k].score, len(votes[k]), len(branches), settings.vote_bonus) for k in kept]
+    winners = [
+        replace(masks[k], votes=tuple(sorted(votes[k])), score=score) for k, score in zip(kept, final, strict=True)
+    ]
     order = rank(winners).tolist()
     if by_quality and settings.coverage is not None:
         n_covering = covering([winners[k] for k in order], settings.coverage)
@@ -178,10 +179,10 @@ def _handed_on(
     return final
 
 
-def _with_bonus(masks: Sequence[Mask], n_branches: int, vote_bonus: float) -> list[float]:
-    """Scores with a bonus for every branch that also has the mask, over the largest value that can be: in [0, 1]."""
+def _with_bonus(score: float, n_votes: int, n_branches: int, vote_bonus: float) -> float:
+    """A score with a bonus for every branch that also has the mask, over the largest value that can be: in [0, 1]."""
     most = 1 + vote_bonus * (n_branches - 1)
-    return [(m.score + vote_bonus * (len(m.votes) - 1)) / most for m in masks]
+    return (score + vote_bonus * (n_votes - 1)) / most
 
 
 def _common_size(branches: Sequence[MaskSet]) -> tuple[int, int]:

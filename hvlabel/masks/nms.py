@@ -7,9 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from hvlabel.masks.maskset import Mask, MaskSet
-from hvlabel.masks.rle import Rle, areas, boxes_xywh, iou_matrix
+from hvlabel.masks.rle import Rle, areas, boxes_xyxy, iou_matrix
 
 NESTED_SHARE = 0.9  # of the smaller mask that lies in the other one
+BLOCK = 128  # masks that are compared with all others at once: of few masks NumPy's calls cost most, of many the memory
 CLEARLY_WORSE = 0.8  # times what the better one competes by: two that are nearly as good both stay
 
 
@@ -75,34 +76,45 @@ def mask_nms(
     The winner is the first kept mask, in order, that suppresses it. Only pairs whose areas and boxes allow the
     threshold are compared, so that the work is far below all pairs.
     """
-    area = areas(rles).astype(float)  # (N,) px
-    box = boxes_xywh(rles)
-    low = box[:, :2]  # (N, 2) upper left corners
-    high = low + box[:, 2:]  # lower right ones
+    area_px = areas(rles).astype(float)  # (N,)
+    boxes = boxes_xyxy(rles)
     waiting = np.ones(len(rles), bool)
     kept: list[int] = []
     lost: dict[int, tuple[int, float]] = {}
-    for i in map(int, order):
-        if not waiting[i]:
-            continue
-        waiting[i] = False
-        kept.append(i)
-        # The common part is no larger than either mask, nor than what their boxes share; this bounds the IoU.
-        overlap = np.minimum(high, high[i]) - np.maximum(low, low[i])  # (N, 2) px; negative where boxes lie apart
-        sides = np.clip(overlap, 0, None)
-        shared_by_boxes = sides[:, 0] * sides[:, 1]  # (N,) px
-        smaller = np.minimum(area, area[i])
-        common = np.minimum(smaller, shared_by_boxes)
-        union = area + area[i] - common
-        # Areas are whole numbers: what is above the threshold as a quotient is at least the rounded product, so >=
-        # loses no pair.
-        reaches = (common >= iou_threshold * union) & (common > 0)
-        may_lose = waiting & reaches
-        candidates = np.flatnonzero(may_lose).tolist()
-        candidate_rles = [rles[j] for j in candidates]
-        exact = iou_matrix(candidate_rles, [rles[i]])  # (candidates, 1)
-        for j, iou in zip(candidates, exact.ravel().tolist(), strict=True):
-            if iou > iou_threshold:
-                waiting[j] = False
-                lost[j] = (i, iou)
+    for start in range(0, len(order), BLOCK):
+        block = order[start : start + BLOCK]
+        block = block[waiting[block]]
+        may_lose = _may_exceed(iou_threshold, area_px, boxes, block)  # (B, N)
+        for i, row in zip(block.tolist(), may_lose, strict=True):
+            if not waiting[i]:
+                continue
+            waiting[i] = False
+            kept.append(i)
+            candidates = np.flatnonzero(waiting & row).tolist()
+            candidate_rles = [rles[j] for j in candidates]
+            exact = iou_matrix(candidate_rles, [rles[i]])  # (candidates, 1)
+            for j, iou in zip(candidates, exact.ravel().tolist(), strict=True):
+                if iou > iou_threshold:
+                    waiting[j] = False
+                    lost[j] = (i, iou)
     return kept, lost
+
+
+def _may_exceed(iou_threshold: float, area_px: np.ndarray, boxes: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """(R, N) bool: pairs of a mask of `rows` (R,) and any mask whose IoU may lie above the threshold.
+
+    area_px : (N,) float64
+    boxes   : (N, 4) px, x0, y0, x1, y1
+    """
+    of_row, of_column = boxes[rows][:, None], boxes[None]  # (R, 1, 4) and (1, N, 4)
+    first_ends = np.minimum(of_row[..., 2:], of_column[..., 2:])  # (R, N, 2)
+    last_starts = np.maximum(of_row[..., :2], of_column[..., :2])
+    sides = np.clip(first_ends - last_starts, 0, None)  # of what the boxes share; boxes that lie apart share nothing
+    shared_by_boxes = sides[..., 0] * sides[..., 1]  # (R, N) px
+    area_of_row = area_px[rows][:, None]
+    # The common part is no larger than either mask, nor than what their boxes share; this bounds the IoU.
+    common = np.minimum(np.minimum(area_px, area_of_row), shared_by_boxes)
+    union = area_px + area_of_row - common
+    # Areas are whole numbers: what is above the threshold as a quotient is at least the rounded product, so >= loses
+    # no pair.
+    return np.asarray((common >= iou_threshold * union) & (common > 0))
