@@ -94,3 +94,22 @@ def test_files_of_every_other_format(tmp_path):
             sentences.append(refused(victim, descriptor, folder))
     assert len(sentences) > 100
     assert None not in sentences
+
+
+@pytest.mark.parametrize("kind", ["hdf5 gzip", "hdf5 lzf"])
+@pytest.mark.parametrize("move", [1 << 53, 1], ids=["far outside", "between chunks"])
+def test_chunks_that_an_hdf5_file_has_lost_are_no_fill_values(tmp_path, kind, move):
+    write, name, descriptor = SOUND[kind]
+    path = write(tmp_path / name)
+    content = bytearray(path.read_bytes())
+    tree = content.find(b"TREE\x01")  # the list of a data set's chunks, version 1
+    n_chunks = int.from_bytes(content[tree + 6 : tree + 8], "little")
+    axes, address = 3, 8
+    key = 8 + 8 * (axes + 1)  # size and skipped filters, then the first index on each axis and in the value
+    last = tree + 24 + (n_chunks - 1) * (key + address) + 8
+    corner = int.from_bytes(content[last : last + 8], "little")
+    content[last : last + 8] = (corner + move).to_bytes(8, "little")
+    path.write_bytes(content)
+    sentence = refused(path, descriptor, tmp_path)
+    assert sentence is not None
+    assert name in sentence

@@ -70,6 +70,7 @@ class Hdf5Array(Cut):
         for each of them.
         """
         self._require_small_chunks(budget)
+        self._require_chunks_in_place()
         # every thread holds an unpacked chunk
         n_affordable = budget.memory_bytes // 4 // self.chunk_bytes
         threads = min(budget.threads, n_affordable)
@@ -153,6 +154,26 @@ class Hdf5Array(Cut):
         for start in range(0, self.shape[0], thickness):
             stop = min(start + thickness, self.shape[0])
             yield self.read(0, start, stop)
+
+    def _require_chunks_in_place(self) -> None:
+        """RawFileError where the list of chunks names a place that is no chunk's, or one twice.
+
+        What the list has lost is read as the fill value: a damaged entry would be zeros among the values.
+        """
+        with h5py.File(self.path, "r") as file:
+            stored = file[self.name]
+            if not hasattr(stored.id, "chunk_iter"):  # HDF5 before 1.12.3
+                return
+            corners: list[Corner] = []
+            stored.id.chunk_iter(lambda chunk: corners.append(chunk.chunk_offset))
+            shape, chunk = np.array(stored.shape, np.uint64), np.array(stored.chunks, np.uint64)
+        places = np.array(corners, np.uint64).reshape(-1, len(shape))  # (chunks, axes)
+        is_chunk = (places < shape) & (places % chunk == 0)
+        if not is_chunk.all() or len(set(corners)) < len(corners):
+            raise RawFileError(
+                f"{self.path}: the list of the chunks of {self.name!r} is damaged; copy the file again, or repair it "
+                "with h5repack"
+            )
 
     def _require_small_chunks(self, budget: Budget) -> None:
         if self.chunk_bytes > budget.memory_bytes // 4:
