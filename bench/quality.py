@@ -129,11 +129,14 @@ def without(folders: Sequence[Path]) -> None:
         for dataset, image_id, _, _ in recipe.labelled_scenes(folder):
             by_dataset.setdefault(f"{folder.name}/{dataset}", []).append((folder, dataset, image_id))
     parts = {name: recipe.collect(folders, random, only=set(rows)) for name, rows in by_dataset.items()}
+    judged: dict[str, list[Scene]] = {}
+    for folder in folders:
+        for scene in scenes_of(folder):
+            judged.setdefault(f"{folder.name}/{scene.dataset}", []).append(scene)
     lines = []
-    for name, rows in by_dataset.items():
+    for name, scenes in judged.items():
         others = recipe.joined([part for other, part in parts.items() if other != name])
         predictor = Predictor.of(recipe.fit(others))
-        scenes = [scene for scene in scenes_of(rows[0][0]) if f"{rows[0][0].name}/{scene.dataset}" == name]
         lines.append(row(f"{name}, never seen", scenes, FusionSettings(ranking="quality"), predictor))
     show(lines)
 

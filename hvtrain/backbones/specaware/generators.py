@@ -37,8 +37,8 @@ class MatrixGenerator(nn.Module):
     def keep_scale(self) -> None:
         """Draw weights by which what U V makes is about as large as what it is made of; the bias is left as it is.
 
-        With the published ones each of the six layers makes its input smaller: tokens begin at 1e-7 (small) or 1e-5
-        (b) of their positions, and learn nothing for hundreds of steps.
+        With the published ones each of the six layers makes its input smaller: tokens begin at 1e-7 (small) to 1e-4
+        (b) of their positions, and a small network learns nothing in hundreds of steps.
         """
         for generator in (self.u_generator, self.v_generator):
             for layer in generator:
