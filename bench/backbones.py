@@ -34,11 +34,12 @@ FEW_IMAGES = (1, 5, 20)  # that a probe is fitted on
 
 @dataclass(frozen=True)
 class Trained:
-    """A backbone and what it learns from. student, optimiser: changes of these groups of pretrain."""
+    """A backbone and what it learns from. student, optimiser, masked: changes of these groups of pretrain."""
 
     objective: str
     student: dict[str, Any] = field(default_factory=dict)
     optimiser: dict[str, Any] = field(default_factory=dict)
+    masked: dict[str, Any] = field(default_factory=dict)
 
     def settings(self, of: PretrainSettings, run: str, seed: int, steps: int) -> PretrainSettings:
         """The recipe with these changes."""
@@ -46,6 +47,7 @@ class Trained:
         tree |= {"run": run, "seed": seed, "objective": self.objective}
         tree["student"] |= self.student
         tree["optimiser"] |= {"steps": steps, **self.optimiser}
+        tree["masked"] |= self.masked
         # the throw-away heads of the recipe are for masks
         if "masks" not in self.objective:
             tree["loss"] |= {"dense": 0.0, "shortcut": 0.0, "balanced": 0.0}
@@ -62,7 +64,8 @@ TRAINED = {
     "hypersl, masks+distil": Trained("masks+distil", {"backbone": "hypersl"}),
     "specaware, hyper_mae": Trained("hyper_mae", AWARE),
     "hypersigma, spatial_mae": Trained("spatial_mae", SIGMA),
-    "hypersl, spectral_mae": Trained("spectral_mae", {"backbone": "hypersl"}),
+    # at the published ratio none of 16 bands would be left to see
+    "hypersl, spectral_mae": Trained("spectral_mae", {"backbone": "hypersl"}, masked={"mask_ratio": 0.9}),
     "specaware of metadata, masks+distil": Trained(
         "masks+distil", AWARE | {"specaware": {"condition": "metadata"}}, AWARE_RATE
     ),

@@ -86,5 +86,5 @@ class HyperSlSettings(Settings):
         description="stretch each band of each image to [0, 1], as in its pre-training; absolute values are lost",
     )
     chunk_pixels: Annotated[int, NO_RESULT] = Field(
-        4096, ge=1, description="spectra that are encoded at once: bounds the memory"
+        4096, ge=1, description="most spectra that are encoded at once, fewer of many bands: bounds the memory"
     )

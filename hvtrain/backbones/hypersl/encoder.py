@@ -18,6 +18,7 @@ from hvtrain.backbones.parts.transformer import Block
 LONGEST_WAVE = 100.0  # of the code, in its units
 FIRST_NM, UNIT_NM = 400.0, 10.0
 CHUNK_PIXELS = 4096
+CHUNK_TOKENS = 65_536  # bands of all spectra that are encoded at once: 1.2 GiB at width 256, whatever the camera
 
 Wavelengths = Tensor | Sequence[float]
 
@@ -25,7 +26,8 @@ Wavelengths = Tensor | Sequence[float]
 class HyperSlEncoder(nn.Module):
     """Spectrum of any camera to a vector.
 
-    chunk_pixels : spectra that are encoded at once: memory is bounded by it, not by the size of an image
+    chunk_pixels : most spectra that are encoded at once; fewer where a camera has so many bands that they come to more
+                   than CHUNK_TOKENS. Memory is bounded by both, not by the size of an image
     """
 
     def __init__(self, sizes: Sizes) -> None:
@@ -79,7 +81,7 @@ class HyperSlEncoder(nn.Module):
         Chunk by chunk, but for training mode, in which batch norms see the whole call.
         """
         spectra, codes = flat(x), self.codes(x, wavelengths_nm)
-        n_at_once = len(spectra) if self.training else self.chunk_pixels
+        n_at_once = len(spectra) if self.training else self._at_once(spectra)
         per_sample = len(spectra) // len(codes)
         parts = []
         for chunk in torch.arange(len(spectra), device=x.device).split(n_at_once):
@@ -104,7 +106,7 @@ class HyperSlEncoder(nn.Module):
         positions = self.positions(centres_nm)
         parts = []
         # one code for all pixels: a table of it per pixel would be as large as the activations
-        for chunk in spectra.split(self.chunk_pixels):
+        for chunk in spectra.split(self._at_once(spectra)):
             if self.recompute and self.training:
                 vectors = checkpoint(self._vectors, chunk, positions, use_reentrant=False)
             else:
@@ -112,6 +114,11 @@ class HyperSlEncoder(nn.Module):
             parts.append(vectors)
         maps = torch.cat(parts).unflatten(0, picked.shape[:3])  # (B, h, w, D)
         return maps.permute(0, 3, 1, 2)
+
+    def _at_once(self, spectra: Tensor) -> int:
+        """How many of spectra (N, L) make a chunk."""
+        fitting = CHUNK_TOKENS // spectra.shape[1]
+        return max(1, min(self.chunk_pixels, fitting))
 
     def _vectors(self, spectra: Tensor, positions: Tensor) -> Tensor:
         """(N, D) of spectra (N, L) and codes (L, D)."""

@@ -9,7 +9,7 @@ import torch
 from hvlabel.config import StudentSettings
 from hvlabel.errors import BandError, ConfigError, WeightsError
 from hvtrain.backbones import load_backbone
-from hvtrain.backbones.hypersl import PUBLISHED, HyperSl, HyperSlEncoder, Sizes
+from hvtrain.backbones.hypersl import PUBLISHED, HyperSl, HyperSlEncoder, Sizes, encoder
 from hvtrain.backbones.hypersl.layers import first_weights
 from hvtrain.backbones.hypersl.scaling import bands_to_unit, scene_spectra
 from hvtrain.backbones.parts.masking import masking
@@ -160,6 +160,20 @@ def test_chunks_equal_the_whole(chunk_pixels):
     maps = network.maps(x, NM)
     assert maps.shape == (2, 16, 8, 8)
     torch.testing.assert_close(maps.permute(0, 2, 3, 1).flatten(0, 2), whole, atol=1e-5, rtol=1e-4)
+
+
+@torch.no_grad()
+def test_a_chunk_holds_fewer_spectra_of_many_bands(monkeypatch):
+    network, x = small(), cube_of()
+    whole = network.maps(x, NM)
+    sizes = []
+    network.encoder_blocks[0].register_forward_pre_hook(lambda _, given: sizes.append(len(given[0])))
+    monkeypatch.setattr(encoder, "CHUNK_TOKENS", 30 * x.shape[1])
+    torch.testing.assert_close(network.maps(x, NM), whole, atol=1e-5, rtol=1e-4)
+    assert sizes == [30, 30, 30, 30, 8]
+    monkeypatch.setattr(encoder, "CHUNK_TOKENS", x.shape[1] - 1)  # less than one spectrum has
+    network.maps(x[:1, :, :2, :2], NM)
+    assert sizes[5:] == [1, 1, 1, 1]
 
 
 @torch.no_grad()
