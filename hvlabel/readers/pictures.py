@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import io
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import cv2
@@ -40,9 +44,35 @@ def read_grey(path: Path) -> np.ndarray:
     return values.astype(dtype, copy=False)
 
 
-def open_png(path: Path) -> PIL.Image.Image:
+@contextmanager
+def open_png(path: Path) -> Iterator[PIL.Image.Image]:
     """A PNG whose values are not decoded yet; other formats are refused, whatever the file is called."""
-    return PIL.Image.open(path, formats=["PNG"])
+    with _open(path, formats=["PNG"]) as picture:
+        yield picture
+
+
+@contextmanager
+def _open(path: Path, formats: list[str] | None = None) -> Iterator[PIL.Image.Image]:
+    """A picture of any of these formats, none: of any."""
+    with _Bounded(path) as file, PIL.Image.open(file, formats=formats) as picture:
+        yield picture
+
+
+class _Bounded(io.BufferedReader):
+    """A file that is never asked for more than it holds.
+
+    Python takes memory for all that is asked for, and a damaged length of a chunk may ask for gigabytes.
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(io.FileIO(path))
+        self._n_bytes = os.fstat(self.fileno()).st_size
+
+    def read(self, size: int | None = -1) -> bytes:
+        left = max(0, self._n_bytes - self.tell())
+        if size is None or size < 0:
+            return super().read(left)
+        return super().read(min(size, left))
 
 
 def png_depth(path: Path) -> int:
@@ -54,7 +84,7 @@ def png_depth(path: Path) -> int:
 def read_rgb(path: Path) -> np.ndarray:
     """(H, W, 3) uint8 of an RGB companion of any picture format."""
     try:
-        with PIL.Image.open(path) as picture:
+        with _open(path) as picture:
             return np.asarray(picture.convert("RGB"))
     except (OSError, ValueError, SyntaxError, PIL.Image.DecompressionBombError) as error:
         raise RawFileError(
@@ -66,7 +96,7 @@ def read_rgb(path: Path) -> np.ndarray:
 def is_colour(path: Path) -> bool:
     """Whether a file is a picture with colours; False for whatever cannot be opened."""
     try:
-        with PIL.Image.open(path) as picture:
+        with _open(path) as picture:
             return picture.mode in ("RGB", "RGBA", "P", "YCbCr")
     except (OSError, ValueError, SyntaxError, PIL.Image.DecompressionBombError):
         return False

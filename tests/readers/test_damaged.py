@@ -76,6 +76,19 @@ def test_flipped_bits(tmp_path, kind, n_head, n_anywhere):
         _forget(tmp_path)
 
 
+@pytest.mark.parametrize("kind", ["mosaic", "bands"])
+@pytest.mark.parametrize("chunk", [b"IHDR", b"IDAT", b"IEND"])
+def test_a_png_that_asks_for_gigabytes_gets_what_it_holds(tmp_path, kind, chunk):
+    write, name, descriptor = SOUND[kind]
+    path = write(tmp_path / name)
+    victim = victim_of(path)
+    content = bytearray(victim.read_bytes())
+    length_at = content.find(chunk) - 4
+    content[length_at : length_at + 4] = (2**31 - 1).to_bytes(4, "big")
+    victim.write_bytes(content)
+    refused(path, descriptor, tmp_path)  # it takes little memory, whether or not the values can be had
+
+
 def _forget(folder):
     shutil.rmtree(folder / "out", ignore_errors=True)
 
