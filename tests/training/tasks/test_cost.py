@@ -1,5 +1,7 @@
 """What encoding costs, against counts by hand."""
 
+from dataclasses import replace
+
 import pytest
 from verbs import hvtrain
 
@@ -31,6 +33,8 @@ def test_every_backbone_has_a_cost(backbone):
     assert counted.parameters > 10_000
     assert counted.gmac > 0
     assert counted.peak_mib >= 0
+    in_half = cost(replace(asked(backbone), bf16=True))
+    assert in_half.gmac == counted.gmac
     header, row = cost_table([counted])
     assert header == ["bands", "M parameters", "GMAC", "seconds", "peak MiB"]
     assert row[0] == "12"
