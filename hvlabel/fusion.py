@@ -9,7 +9,7 @@ import numpy as np
 
 from hvlabel.config.fusion import FusionSettings
 from hvlabel.errors import MaskFileError
-from hvlabel.masks import Mask, MaskSet, Suppressed, areas, decode, iou_matrix, mask_nms, nested_copies, rank
+from hvlabel.masks import Mask, MaskSet, Suppressed, areas, decode, iou_matrix, mask_nms, nested_copies, rank, union
 
 OWN_WORD = 0.25  # weight of a mask's own score beside its quality, where copies compete (docs/LOG.md)
 
@@ -42,9 +42,10 @@ def fuse(
     entered, refused = _admitted(candidates, settings)
 
     own_share = OWN_WORD if by_quality else 0.0
-    masks = [replace(c.mask, score=c.strength(own_share)) for c in entered]
-    kept, lost = mask_nms([m.rle for m in masks], rank(masks), settings.iou_threshold)
-    nested = _nested(masks, kept, settings.nested_iou) if by_quality else {}
+    masks = [c.mask for c in entered]
+    strengths = [c.strength(own_share) for c in entered]
+    kept, lost = mask_nms([m.rle for m in masks], rank(masks, strengths), settings.iou_threshold)
+    nested = _nested(masks, strengths, kept, settings.nested_iou) if by_quality else {}
     kept = [k for k in kept if k not in nested]
     lost = _handed_on(lost, nested, masks)
     votes = {k: {masks[k].branch} for k in kept}
@@ -56,7 +57,7 @@ def fuse(
     elif settings.ranking == "agreement":
         final = agreement([masks[k] for k in kept], branches)
     else:
-        final = [_with_bonus(masks[k].score, len(votes[k]), len(branches), settings.vote_bonus) for k in kept]
+        final = [_with_bonus(strengths[k], len(votes[k]), len(branches), settings.vote_bonus) for k in kept]
     winners = [
         replace(masks[k], votes=tuple(sorted(votes[k])), score=score) for k, score in zip(kept, final, strict=True)
     ]
@@ -80,12 +81,12 @@ def covering(masks: Sequence[Mask], share: float) -> int:
     """How many of some masks, from the first on, it takes to cover a share of what all of them cover."""
     if not masks:
         return 0
-    union = np.zeros(tuple(masks[0].rle["size"]), bool)  # (H, W)
-    covered_px = []
-    for mask in masks:
-        union |= decode(mask.rle)
-        covered_px.append(int(np.count_nonzero(union)))
-    suffices = np.array(covered_px) >= share * covered_px[-1]
+    height, width = masks[0].rle["size"]
+    unions = [masks[0].rle]  # of the first mask, the first two, ...
+    for mask in masks[1:]:
+        unions.append(union([unions[-1], mask.rle], height, width))
+    covered_px = areas(unions)
+    suffices = covered_px >= share * covered_px[-1]
     return 1 + int(np.argmax(suffices))  # the first that does
 
 
@@ -99,10 +100,7 @@ def agreement(masks: Sequence[Mask], branches: Sequence[MaskSet]) -> list[float]
 
 def foreground(label: MaskSet) -> np.ndarray:
     """(H, W) bool union of all masks of a label."""
-    union = np.zeros((label.height_px, label.width_px), bool)
-    for rle in label.rles:
-        union |= decode(rle)
-    return union
+    return decode(union(label.rles, label.height_px, label.width_px))
 
 
 @dataclass(frozen=True)
@@ -158,11 +156,13 @@ def _admitted(candidates: Sequence[_Candidate], settings: FusionSettings) -> tup
     return entered, refused
 
 
-def _nested(masks: Sequence[Mask], kept: Sequence[int], least_iou: float) -> dict[int, tuple[int, float]]:
+def _nested(
+    masks: Sequence[Mask], strengths: Sequence[float], kept: Sequence[int], least_iou: float
+) -> dict[int, tuple[int, float]]:
     """Of the kept masks those that are nested in a better one: for each the better one and their IoU."""
     rles = [masks[k].rle for k in kept]
-    strengths = np.array([masks[k].score for k in kept])
-    copies = nested_copies(rles, strengths, least_iou)
+    of_kept = np.array([strengths[k] for k in kept])
+    copies = nested_copies(rles, of_kept, least_iou)
     return {kept[loser]: (kept[winner], iou) for loser, (winner, iou) in copies.items()}
 
 

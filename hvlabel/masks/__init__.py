@@ -3,7 +3,17 @@
 from hvlabel.masks.edited import corrected, is_corrected, read_edited, segmentation_rle
 from hvlabel.masks.maskset import Mask, MaskSet, Suppressed
 from hvlabel.masks.nms import best_masks, mask_nms, nested_copies, rank, ranked
-from hvlabel.masks.rle import Rle, areas, boxes_xyxy, decode, encode, encode_stack, interior_point, iou_matrix
+from hvlabel.masks.rle import (
+    Rle,
+    areas,
+    boxes_xyxy,
+    decode,
+    encode,
+    encode_stack,
+    interior_point,
+    iou_matrix,
+    union,
+)
 from hvlabel.masks.sa1b import (
     dump_masks,
     image_name,
@@ -48,4 +58,5 @@ __all__ = [
     "read_masks",
     "segmentation_rle",
     "to_bytes",
+    "union",
 ]

@@ -12,7 +12,7 @@ import numpy as np
 from pycocotools import mask as coco
 
 from hvlabel.errors import MaskFileError
-from hvlabel.masks.rle import areas, boxes_xywh, compressed, decode, interior_point
+from hvlabel.masks.rle import Rle, areas, boxes_xywh, compressed, decode, interior_point, union
 from hvlabel.masks.sa1b import SEAL, image_name, is_mask_document, is_sealed, numeric_id, sealed
 
 CORRECTED = "corrected"  # entry of the provenance
@@ -125,11 +125,13 @@ def _provenance(before: dict[str, Any]) -> dict[str, Any]:
 
 def _foreground_share(annotations: list[dict[str, Any]], size: tuple[int, int]) -> float:
     """Share of the image that some mask covers."""
-    union = np.zeros(size, bool)
+    height, width = size
+    rles = []
     for annotation in annotations:
         counts = annotation["segmentation"]["counts"].encode()
-        union |= decode({"size": list(size), "counts": counts})
-    return round(float(union.mean()), 6)
+        rles.append(Rle(size=[height, width], counts=counts))
+    covered_px = areas([union(rles, height, width)])[0]
+    return round(float(covered_px / (height * width)), 6)
 
 
 def _annotation(path: Path, k: int, given: Any, size: tuple[int, int]) -> dict[str, Any]:

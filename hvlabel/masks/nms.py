@@ -14,13 +14,16 @@ BLOCK = 128  # masks that are compared with all others at once: of few masks Num
 CLEARLY_WORSE = 0.8  # times what the better one competes by: two that are nearly as good both stay
 
 
-def rank(masks: Sequence[Mask]) -> np.ndarray:
-    """(N,) int order, best first: score, then area, then branch name, then position; no two masks tie."""
+def rank(masks: Sequence[Mask], strengths: Sequence[float] | None = None) -> np.ndarray:
+    """(N,) int order, best first: score, then area, then branch name, then position; no two masks tie.
+
+    strengths : of each mask, in place of its score
+    """
     if not len(masks):
         return np.zeros(0, int)
     area_px = areas([mask.rle for mask in masks])
     branch = np.array([mask.branch for mask in masks])
-    score = np.array([mask.score for mask in masks])
+    score = np.array([mask.score for mask in masks] if strengths is None else strengths)
     return np.lexsort((branch, -area_px, -score))  # the last key counts most; stable, so position decides at the end
 
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from hvlabel.masks.maskset import MaskSet
-from hvlabel.masks.rle import decode, encode
+from hvlabel.masks.rle import areas, common, encode
 
 MIN_VALID_SHARE = 0.5  # of a mask's pixels; one that covers fewer outlines the missing area, not an object
 
@@ -19,14 +19,12 @@ def on_valid(masks: MaskSet, valid: np.ndarray | None) -> MaskSet:
     """
     if valid is None:
         return masks
+    measured = encode(valid)
+    sound = [common(mask.rle, measured) for mask in masks.masks]
+    areas_px = areas(masks.rles)  # (N,)
     kept = []
-    for mask in masks.masks:
-        inside = decode(mask.rle)
-        sound = inside & valid
-        area_px, sound_px = inside.sum(), sound.sum()
+    for mask, rle, area_px, sound_px in zip(masks.masks, sound, areas_px, areas(sound), strict=True):
         if sound_px < MIN_VALID_SHARE * area_px or not sound_px:
             continue
-        if sound_px < area_px:
-            mask = replace(mask, rle=encode(sound))
-        kept.append(mask)
+        kept.append(replace(mask, rle=rle) if sound_px < area_px else mask)
     return replace(masks, masks=tuple(kept))
