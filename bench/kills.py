@@ -21,6 +21,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import cv2
 import ledger
 import numpy as np
 import psutil
@@ -139,6 +140,8 @@ def contents(results: Path) -> dict[str, str | bytes]:
         content = path.read_bytes()
         is_json = path.suffix == ".json"
         found[name] = json.dumps(timeless(json.loads(content)), sort_keys=True) if is_json else content
+        if path.suffix == ".jpg":  # a thumbnail says when its label was made
+            found[name] = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR).tobytes()
         if name.startswith("cubes/") and path.parent.suffix == ".zarr" and is_json:
             assert "receipt" in json.loads(content)["attributes"]  # only finished ones lie there
     return found
