@@ -62,12 +62,20 @@ def union(rles: Sequence[Rle], height_px: int, width_px: int) -> Rle:
     """What any of some masks of an image covers. By run lengths: of hundreds of masks in a few ms, at any size."""
     if not rles:
         return encode(np.zeros((height_px, width_px), bool))
-    return coco.merge(list(rles))
+    return _merged(rles, intersect=False)
 
 
 def common(one: Rle, other: Rle) -> Rle:
     """What two masks of an image share."""
-    return coco.merge([one, other], intersect=True)
+    return _merged([one, other], intersect=True)
+
+
+def _merged(rles: Sequence[Rle], *, intersect: bool) -> Rle:
+    """ValueError for masks of several sizes, of which pycocotools makes an empty one."""
+    sizes = {tuple(rle["size"]) for rle in rles}
+    if len(sizes) > 1:
+        raise ValueError(f"masks of one image have different sizes {sorted(sizes)} (height, width)")
+    return coco.merge(list(rles), intersect=intersect)
 
 
 def areas(rles: Sequence[Rle]) -> np.ndarray:

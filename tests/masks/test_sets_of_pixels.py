@@ -66,3 +66,11 @@ def test_without_a_mask_of_valid_pixels_all_stay():
 @pytest.mark.parametrize("share", [0.1, 1.0])
 def test_empty_masks_cover_nothing(share):
     assert covering([mask_of(np.zeros((3, 3), bool))] * 2, share) == 1
+
+
+def test_masks_of_several_sizes_have_no_union():
+    rles = [encode(np.ones((3, 4), bool)), encode(np.ones((4, 3), bool))]
+    with pytest.raises(ValueError, match="different sizes"):
+        union(rles, 3, 4)
+    with pytest.raises(ValueError, match="different sizes"):
+        common(*rles)
