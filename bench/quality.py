@@ -19,7 +19,7 @@ from scipy.stats import spearmanr
 from hvlabel.config.fusion import FusionSettings
 from hvlabel.cube import Cube, open_cube
 from hvlabel.fusion import fuse
-from hvlabel.inspect.scores import score
+from hvlabel.inspect.scores import calibration_curve, score
 from hvlabel.layout import Layout
 from hvlabel.masks import Mask, MaskSet, iou_matrix
 from hvlabel.quality import NAMES, Predictor, load_predictor, mask_features, view_of
@@ -76,6 +76,12 @@ def row(name: str, scenes: Sequence[Scene], settings: FusionSettings, predictor:
         "AP50": f"{result.ap50:.3f}",
         "calibration error": f"{result.calibration_error:.3f}",
     }
+
+
+def calibration_error(expected: np.ndarray, true: np.ndarray) -> float:
+    """Mean distance of what was expected of masks (N,) from what is true, over groups of about the same expectation."""
+    bins = calibration_curve(expected, true)
+    return sum(b.n_masks * abs(b.score - b.iou) for b in bins) / len(true)
 
 
 def show(rows: Sequence[dict[str, object]]) -> None:

@@ -27,7 +27,6 @@ from hvlabel.cube import Cube, open_cube
 from hvlabel.demo.canvas import blob
 from hvlabel.descriptors import Descriptor
 from hvlabel.fusion import agreement
-from hvlabel.inspect.scores import calibration_curve
 from hvlabel.masks import Mask, MaskSet, areas, encode, union
 from hvlabel.masks.rle import common
 from hvlabel.quality import Predictor, load_predictor
@@ -76,11 +75,11 @@ def main() -> None:
     predictor, lines = load_predictor(), []
     generated = recipe.collect(given.trained_on, np.random.default_rng(recipe.SEED)) if given.trained_on else None
     for name, own in scenes.items():
-        lines += rows(name, own, predictor, "the shipped predictor")
+        lines += rows(name, own, predictor, "the shipped predictor", beside=True)
         if generated is not None:
             others = [examples(scene) for other, of_other in scenes.items() if other != name for scene in of_other]
             fitted = Predictor.of(recipe.fit(recipe.joined([generated, *others])))
-            lines += rows(name, own, fitted, "fitted on other real pictures too")
+            lines += rows(name, own, fitted, "fitted on other real pictures too", beside=False)
     quality.show(lines)
 
 
@@ -101,10 +100,10 @@ def composed(cube: Cube, runners: Sequence[BranchRunner], random: np.random.Gene
 def with_moved_pieces(values: np.ndarray, random: np.random.Generator) -> tuple[np.ndarray, list[np.ndarray]]:
     """Values (C, H, W) with pieces moved, and what is seen of each of them, (H, W) bool."""
     _, height, width = values.shape
-    out = values.astype(np.float32)
+    out: np.ndarray = values.astype(np.float32)
     spread = values.std(axis=(1, 2)) + 1e-6  # (C,)
     number = np.full((height, width), -1)  # the object at each pixel
-    full_px = []
+    full_px: list[int] = []
     for _ in range(int(random.integers(*N_OBJECTS))):
         centre = np.array([random.uniform(0, width), random.uniform(0, height)])
         radius_px = random.uniform(*RADIUS) * min(height, width)
@@ -137,34 +136,39 @@ def examples(scene: Composed) -> recipe.Examples:
     return recipe._examples(judged.features[known], masks, scene.truth, 1.0, 0)
 
 
-def rows(name: str, scenes: Sequence[Composed], predictor: Predictor, who: str) -> list[dict[str, object]]:
-    """Lines of the table: what the predictor expects, beside the masks' own scores and their agreement."""
-    parts: dict[str, list[np.ndarray]] = {"quality": [], "own scores": [], "agreement": []}
+def rows(
+    name: str, scenes: Sequence[Composed], predictor: Predictor, who: str, *, beside: bool
+) -> list[dict[str, object]]:
+    """Lines of the table: what a predictor expects. beside: the masks' own scores and their agreement too."""
+    by_quality = f"quality: {who}"
+    parts: dict[str, list[np.ndarray]] = {by_quality: []}
+    if beside:
+        parts |= {"own scores": [], "agreement": []}
     ious = []
     for scene in scenes:
         judged = quality.Scene(name, scene.cube, scene.pool, scene.truth)
         known = scene.judged()
         ious.append(recipe._truth_iou(scene.pool, scene.truth)[known])
-        parts["quality"].append(predictor.quality(judged.features)[known])
-        parts["own scores"].append(np.array([m.score for m in scene.pool])[known])
-        parts["agreement"].append(np.array(agreement(scene.pool, judged.branches))[known])
+        parts[by_quality].append(predictor.quality(judged.features)[known])
+        if beside:
+            parts["own scores"].append(np.array([m.score for m in scene.pool])[known])
+            parts["agreement"].append(np.array(agreement(scene.pool, judged.branches))[known])
     lines = []
+    true = np.concatenate(ious)
     for ranking, values in parts.items():
-        bins = calibration_curve(np.concatenate(values), np.concatenate(ious))
-        weight = sum(b.n_masks for b in bins)
-        error = sum(b.n_masks * abs(b.score - b.iou) for b in bins) / weight
+        expected = np.concatenate(values)
         best = [i[np.argsort(-v, kind="stable")[:10]] >= quality.RIGHT_IOU for i, v in zip(ious, values, strict=True)]
         lines.append(
             {
                 "picture": name,
-                "ranked by": ranking if ranking != "quality" else f"quality: {who}",
-                "masks": weight,
-                "Spearman": f"{spearmanr(np.concatenate(values), np.concatenate(ious))[0]:.2f}",
+                "ranked by": ranking,
+                "masks": len(true),
+                "Spearman": f"{spearmanr(expected, true)[0]:.2f}",
                 "right of best 10": f"{np.concatenate(best).mean():.2f}",
-                "calibration error": f"{error:.3f}",
+                "calibration error": f"{quality.calibration_error(expected, true):.3f}",
             }
         )
-    return lines if who == "the shipped predictor" else lines[:1]
+    return lines
 
 
 if __name__ == "__main__":

@@ -21,7 +21,6 @@ from scipy.stats import spearmanr
 
 from hvlabel.config.fusion import FusionSettings
 from hvlabel.cube import open_cube
-from hvlabel.inspect.scores import calibration_curve
 from hvlabel.layout import Layout
 from hvlabel.masks import Mask, MaskSet, decode, encode
 from hvlabel.quality import NAMES, Predictor, load_predictor, mask_features
@@ -79,15 +78,13 @@ def examples(scenes: Iterator[tuple[View, list[Mask], MaskSet]], each: int = 1) 
 def row(name: str, predictor: Predictor, judged: recipe.Examples) -> dict[str, object]:
     """One line of the table."""
     expected, true = predictor.quality(judged.features), judged.iou
-    bins = calibration_curve(expected, true)
-    error = sum(b.n_masks * abs(b.score - b.iou) for b in bins) / len(true)
     at_border = judged.features[:, NAMES.index("border")] > 0
     right = at_border & (true >= quality.RIGHT_IOU)
     return {
         "predictor, judged on": name,
         "masks": len(true),
         "Spearman": f"{spearmanr(expected, true)[0]:.3f}",
-        "calibration error": f"{error:.3f}",
+        "calibration error": f"{quality.calibration_error(expected, true):.3f}",
         "right masks at the border": int(right.sum()),
         "their IoU expected / true": f"{expected[right].mean():.2f} / {true[right].mean():.2f}",
     }
