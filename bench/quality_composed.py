@@ -111,6 +111,7 @@ def with_moved_pieces(values: np.ndarray, random: np.random.Generator) -> tuple[
         y, x = np.nonzero(mask)
         if len(y) < recipe.MIN_AREA_PX:
             continue
+        # places that the piece may come from, of the same outline and whole inside the picture
         dy = random.integers(-y.min(), height - y.max(), TRIED_PLACES)
         dx = random.integers(-x.min(), width - x.max(), TRIED_PLACES)
         here = out[:, y, x].mean(axis=1)  # (C,)
@@ -122,7 +123,7 @@ def with_moved_pieces(values: np.ndarray, random: np.random.Generator) -> tuple[
         piece = np.roll(values, (-dy[best], -dx[best]), axis=(1, 2))
         share = cv2.GaussianBlur(mask.astype(np.float32), (0, 0), EDGE_SIGMA_PX)  # as a lens draws an edge
         out = out + share * (piece - out)
-        number[mask] = len(full_px)
+        number[mask] = len(full_px)  # what was moved before is covered here
         full_px.append(len(y))
     seen = [number == k for k in range(len(full_px))]
     return out, [s for s, n in zip(seen, full_px, strict=True) if s.sum() >= MIN_VISIBLE * n]

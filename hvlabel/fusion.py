@@ -48,9 +48,7 @@ def fuse(
     nested = _nested(masks, strengths, kept, settings.nested_iou) if by_quality else {}
     kept = [k for k in kept if k not in nested]
     lost = _handed_on(lost, nested, masks)
-    votes = {k: {masks[k].branch} for k in kept}
-    for loser, (winner, _) in lost.items():
-        votes[winner].add(masks[loser].branch)
+    votes = _votes(masks, kept, lost)
 
     if by_quality:
         final = [entered[k].value * entered[k].weight for k in kept]
@@ -177,6 +175,14 @@ def _handed_on(
             iou = float(iou_matrix([masks[loser].rle], [masks[winner].rle])[0, 0])
         final[loser] = (winner, iou)
     return final
+
+
+def _votes(masks: Sequence[Mask], kept: Sequence[int], lost: dict[int, tuple[int, float]]) -> dict[int, set[str]]:
+    """Of each kept mask its own branch and those of the masks that lost to it."""
+    votes = {k: {masks[k].branch} for k in kept}
+    for loser, (winner, _) in lost.items():
+        votes[winner].add(masks[loser].branch)
+    return votes
 
 
 def _with_bonus(score: float, n_votes: int, n_branches: int, vote_bonus: float) -> float:

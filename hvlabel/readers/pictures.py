@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import cv2
@@ -44,11 +44,9 @@ def read_grey(path: Path) -> np.ndarray:
     return values.astype(dtype, copy=False)
 
 
-@contextmanager
-def open_png(path: Path) -> Iterator[PIL.Image.Image]:
+def open_png(path: Path) -> AbstractContextManager[PIL.Image.Image]:
     """A PNG whose values are not decoded yet; other formats are refused, whatever the file is called."""
-    with _open(path, formats=["PNG"]) as picture:
-        yield picture
+    return _open(path, formats=["PNG"])
 
 
 @contextmanager

@@ -18,7 +18,7 @@ from hvtrain.backbones.parts.transformer import Block
 LONGEST_WAVE = 100.0  # of the code, in its units
 FIRST_NM, UNIT_NM = 400.0, 10.0
 CHUNK_PIXELS = 4096
-CHUNK_TOKENS = 65_536  # bands of all spectra that are encoded at once: 1.2 GiB at width 256, whatever the camera
+CHUNK_TOKENS = 65_536  # bands of all spectra that are encoded at once: 1.0 to 1.3 GiB at width 256
 
 Wavelengths = Tensor | Sequence[float]
 
