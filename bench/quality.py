@@ -17,12 +17,11 @@ import numpy as np
 from scipy.stats import spearmanr
 
 from hvlabel.config.fusion import FusionSettings
-from hvlabel.cube import Cube, open_cube
 from hvlabel.fusion import fuse
 from hvlabel.inspect.scores import calibration_curve, score
-from hvlabel.layout import Layout
-from hvlabel.masks import Mask, MaskSet, iou_matrix
-from hvlabel.quality import NAMES, Predictor, load_predictor, mask_features, view_of
+from hvlabel.masks import MaskSet, iou_matrix
+from hvlabel.quality import NAMES, Predictor, load_predictor, mask_features
+from hvlabel.quality.view import make_view
 from hvtrain.recipes import quality as recipe
 
 RIGHT_IOU = 0.5
@@ -31,15 +30,15 @@ RIGHT_IOU = 0.5
 class Scene:
     """Masks of the branches of one labelled image, their features, and the truth."""
 
-    def __init__(self, dataset: str, cube: Cube, pool: Sequence[Mask], truth: MaskSet) -> None:
-        self.dataset, self.truth = dataset, truth
-        names = list(dict.fromkeys(m.branch for m in pool))
-        self.branches = [
-            MaskSet(truth.height_px, truth.width_px, tuple(m for m in pool if m.branch == name)) for name in names
-        ]
-        ordered = [m for b in self.branches for m in b.masks]
+    def __init__(self, dataset: str, picture: recipe.Picture) -> None:
+        self.dataset, self.truth = dataset, picture.truth
+        names = list(dict.fromkeys(m.branch for m in picture.pool))
+        of_branch = [tuple(m for m in picture.pool if m.branch == name) for name in names]
+        self.branches = [MaskSet(self.truth.height_px, self.truth.width_px, masks) for masks in of_branch]
+        self.pool = [mask for masks in of_branch for mask in masks]
+        view = make_view(picture.values, picture.rgb, picture.valid)
         start = time.perf_counter()
-        self.features = mask_features(ordered, view_of(cube))
+        self.features = mask_features(self.pool, view)
         self.seconds = time.perf_counter() - start
         self.ends = np.cumsum([len(b) for b in self.branches])[:-1]
 
@@ -49,10 +48,7 @@ class Scene:
 
 
 def scenes_of(results: Path) -> list[Scene]:
-    return [
-        Scene(dataset, open_cube(Layout(results).cube(dataset, image_id)), pool, truth)
-        for dataset, image_id, pool, truth in recipe.labelled_scenes(results)
-    ]
+    return [Scene(dataset, picture) for dataset, _, picture in recipe.labelled_scenes(results)]
 
 
 def row(name: str, scenes: Sequence[Scene], settings: FusionSettings, predictor: Predictor) -> dict[str, object]:
@@ -115,7 +111,7 @@ def importance(results: Path) -> None:
     """Spearman over the pool with each feature shuffled."""
     scenes, predictor = scenes_of(results), load_predictor()
     features = np.concatenate([s.features for s in scenes])
-    iou = np.concatenate([recipe._truth_iou([m for b in s.branches for m in b.masks], s.truth) for s in scenes])
+    iou = np.concatenate([recipe._truth_iou(s.pool, s.truth) for s in scenes])
     whole = spearmanr(predictor.quality(features), iou)[0]
     random, lost = np.random.default_rng(0), {}
     for k, name in enumerate(NAMES):
@@ -132,7 +128,7 @@ def without(folders: Sequence[Path]) -> None:
     random = np.random.default_rng(recipe.SEED)
     by_dataset: dict[str, list[tuple[Path, str, str]]] = {}
     for folder in folders:
-        for dataset, image_id, _, _ in recipe.labelled_scenes(folder):
+        for dataset, image_id, _ in recipe.labelled_scenes(folder):
             by_dataset.setdefault(f"{folder.name}/{dataset}", []).append((folder, dataset, image_id))
     parts = {name: recipe.collect(folders, random, only=set(rows)) for name, rows in by_dataset.items()}
     judged: dict[str, list[Scene]] = {}

@@ -131,7 +131,7 @@ def with_moved_pieces(values: np.ndarray, random: np.random.Generator) -> tuple[
 
 def examples(scene: Composed) -> recipe.Examples:
     """What the recipe may learn of a composed picture: the masks of which the truth is known."""
-    judged = quality.Scene("", scene.cube, scene.pool, scene.truth)
+    judged = quality.Scene("", recipe.Picture.of(scene.cube, scene.pool, scene.truth))
     known = np.flatnonzero(scene.judged())
     masks = [scene.pool[k] for k in known]
     return recipe._examples(judged.features[known], masks, scene.truth, 1.0, 0)
@@ -147,7 +147,7 @@ def rows(
         parts |= {"own scores": [], "agreement": []}
     ious = []
     for scene in scenes:
-        judged = quality.Scene(name, scene.cube, scene.pool, scene.truth)
+        judged = quality.Scene(name, recipe.Picture.of(scene.cube, scene.pool, scene.truth))
         known = scene.judged()
         ious.append(recipe._truth_iou(scene.pool, scene.truth)[known])
         parts[by_quality].append(predictor.quality(judged.features)[known])

@@ -4,8 +4,10 @@ python -m hvtrain.recipes.quality OUT.json RESULTS [RESULTS ...]
 
 Each results folder holds demo scenes with their masks (config/quality_scenes.yaml makes one). A mask's target is its
 best IoU with an object. Beside what the branches made, true masks are grown, shrunk, shifted, cut, and merged with
-others: whatever makes masks errs in these ways. The fit minimises cross-entropy against the IoU, so its output is an
-estimate of it; a monotone curve fitted on scenes that training did not see takes out what is left.
+others: whatever makes masks errs in these ways. Pieces of the scenes are judged too. Objects run out of a piece as they
+run out of a photograph, while of a whole scene only the ground reaches the border. The fit minimises cross-entropy
+against the IoU, so its output is an estimate of it; a monotone curve fitted on scenes that training did not see takes
+out what is left.
 """
 
 from __future__ import annotations
@@ -24,7 +26,7 @@ from torch import nn
 
 from hvlabel.cache.index import all_indexes
 from hvlabel.cache.publish import publish_bytes
-from hvlabel.cube import open_cube
+from hvlabel.cube import Cube, open_cube
 from hvlabel.layout import Layout
 from hvlabel.masks import Mask, MaskSet, decode, encode, iou_matrix, read_document, read_masks
 from hvlabel.quality import NAMES, mask_features
@@ -39,7 +41,10 @@ INPUT_JITTER = 0.1  # deviations added to a feature, which has spread 1: scenes 
 HELD_OUT = 4  # every fourth scene decides the curve
 CORRUPTED_PER_OBJECT = 2
 CORRUPTED_WEIGHT = 0.3  # beside 1 of the branches' masks, which are what will be judged
-MIN_AREA_PX = 20  # of a spoilt mask that is kept: of a few pixels no feature tells much
+MIN_AREA_PX = 20  # of a spoilt or cut mask that is kept: of a few pixels no feature tells much
+PIECES = 2  # of each scene
+PIECE_SHARE = (0.45, 0.75)  # of the scene's sides
+PIECE_WEIGHT = 0.5  # of their masks: the two count as one picture
 NOISE = (0.0, 0.01)  # deviations added to the values, share of their spread: of each scene a clean and a noisy copy
 QUANTILES = (0.002, 0.998)  # range of a feature in training: one outlier shall not set its scale
 MIN_SPREAD = 1e-6  # of a feature that is the same in all examples
@@ -62,8 +67,31 @@ class Examples:
     scene: np.ndarray
 
 
-def labelled_scenes(results: Path) -> Iterator[tuple[str, str, list[Mask], MaskSet]]:
-    """(data set, image, masks of all branches, ground truth) of every label that has ground truth."""
+@dataclass(frozen=True)
+class Picture:
+    """A scene or a piece of one.
+
+    values : (C, H, W) float32, live bands
+    rgb    : (H, W, 3) uint8
+    valid  : (H, W) bool; None: all pixels hold a value
+    pool   : masks of all branches
+    truth  : its objects
+    """
+
+    values: np.ndarray
+    rgb: np.ndarray
+    valid: np.ndarray | None
+    pool: list[Mask]
+    truth: MaskSet
+
+    @classmethod
+    def of(cls, cube: Cube, pool: list[Mask], truth: MaskSet) -> Picture:
+        """A whole cube."""
+        return cls(cube.live_values(), cube.rgb, cube.valid, pool, truth)
+
+
+def labelled_scenes(results: Path) -> Iterator[tuple[str, str, Picture]]:
+    """(data set, image, picture) of every label that has ground truth."""
     layout = Layout(results)
     for index in all_indexes(layout, "labels"):
         dataset = index.dataset
@@ -71,41 +99,91 @@ def labelled_scenes(results: Path) -> Iterator[tuple[str, str, list[Mask], MaskS
             truth = layout.truth(dataset, image_id)
             if entry.status != "ok" or not truth.exists():
                 continue
-            label = read_document(layout.label(dataset, image_id))
-            pool: list[Mask] = []
-            for branch in label["provenance"]["branches"]:
-                pool += read_masks(layout.masks(branch, dataset, image_id)).masks
-            yield dataset, image_id, pool, read_masks(truth)
+            cube = open_cube(layout.cube(dataset, image_id))
+            pool = pool_of(layout, dataset, image_id)
+            yield dataset, image_id, Picture.of(cube, pool, read_masks(truth))
+
+
+def pool_of(layout: Layout, dataset: str, image_id: str) -> list[Mask]:
+    """The masks of all branches that an image's label was made from."""
+    label = read_document(layout.label(dataset, image_id))
+    pool: list[Mask] = []
+    for branch in label["provenance"]["branches"]:
+        pool += read_masks(layout.masks(branch, dataset, image_id)).masks
+    return pool
+
+
+def piece_of(picture: Picture, random: np.random.Generator) -> Picture:
+    """A part of a picture, anywhere in it, with what is left there of its masks and objects."""
+    truth = picture.truth
+    share = random.uniform(*PIECE_SHARE)
+    height_px, width_px = int(truth.height_px * share), int(truth.width_px * share)
+    top = int(random.integers(0, truth.height_px - height_px + 1))
+    left = int(random.integers(0, truth.width_px - width_px + 1))
+    window = np.s_[top : top + height_px, left : left + width_px]
+    valid = picture.valid
+    return Picture(
+        values=np.ascontiguousarray(picture.values[:, *window]),
+        rgb=np.ascontiguousarray(picture.rgb[window]),
+        valid=None if valid is None else np.ascontiguousarray(valid[window]),
+        pool=_left_in(picture.pool, window),
+        truth=MaskSet(height_px, width_px, tuple(_left_in(truth.masks, window))),
+    )
+
+
+def _left_in(masks: Sequence[Mask], window: tuple[slice, slice]) -> list[Mask]:
+    """What is left of some masks in a part of their picture; specks are dropped."""
+    left = []
+    for mask in masks:
+        inside = decode(mask.rle)[window]
+        if np.count_nonzero(inside) >= MIN_AREA_PX:
+            left.append(replace(mask, rle=encode(np.ascontiguousarray(inside))))
+    return left
 
 
 def collect(
     folders: Sequence[Path], random: np.random.Generator, only: set[tuple[Path, str, str]] | None = None
 ) -> Examples:
-    """The examples of some runs: of each scene the branches' masks and spoilt ones, clean and noisy.
+    """The examples of some runs: of each scene the branches' masks and spoilt ones, clean and noisy; and its pieces.
 
     only : (folder, data set, image) of those that count; None: all
     """
     parts: list[Examples] = []
     n_scenes = 0
     for folder in folders:
-        for dataset, image_id, pool, truth in labelled_scenes(folder):
+        for dataset, image_id, picture in labelled_scenes(folder):
             if only is not None and (folder, dataset, image_id) not in only:
                 continue
-            cube = open_cube(Layout(folder).cube(dataset, image_id))
-            values = cube.live_values()  # (C, H, W)
-            for noise in NOISE:
-                # drawn for the clean copy too: all other draws then stay the same whatever NOISE is
-                deviations = random.normal(0, 1, values.shape).astype(np.float32)
-                noisy = values + deviations * values.std() * np.float32(noise)
-                view = make_view(noisy if noise else values, cube.rgb, cube.valid)
-                parts.append(_examples(mask_features(pool, view), pool, truth, 1.0, n_scenes))
-                spoilt = corrupted(truth, pool, random)
-                # in one pool with the branches' masks: some features say how a mask stands among the others
-                of_all = mask_features([*pool, *spoilt], view)
-                features = of_all[len(pool) :]
-                parts.append(_examples(features, spoilt, truth, CORRUPTED_WEIGHT, n_scenes))
+            parts += _of_whole(picture, random, n_scenes)
+            for _ in range(PIECES):
+                # numbered as its scene: what knows the scene must not judge the piece
+                parts.append(examples_of(piece_of(picture, random), PIECE_WEIGHT, n_scenes))
             n_scenes += 1
     return _concatenated(parts)
+
+
+def examples_of(picture: Picture, weight: float, scene: int) -> Examples:
+    """The branches' masks of one picture, all of one weight."""
+    view = make_view(picture.values, picture.rgb, picture.valid)
+    return _examples(mask_features(picture.pool, view), picture.pool, picture.truth, weight, scene)
+
+
+def _of_whole(picture: Picture, random: np.random.Generator, scene: int) -> list[Examples]:
+    """The branches' masks of one scene and spoilt true ones, with and without noise."""
+    pool, truth, values = picture.pool, picture.truth, picture.values
+    parts = []
+    for noise in NOISE:
+        # drawn for the clean copy too: all other draws then stay the same whatever NOISE is
+        deviations = random.normal(0, 1, values.shape).astype(np.float32)
+        noisy = values + deviations * values.std() * np.float32(noise)
+        view = make_view(noisy if noise else values, picture.rgb, picture.valid)
+        parts.append(_examples(mask_features(pool, view), pool, truth, 1.0, scene))
+        spoilt = corrupted(truth, pool, random)
+        # in one pool with the branches' masks: some features say how a mask stands among the others
+        of_all = mask_features([*pool, *spoilt], view)
+        features = of_all[len(pool) :]
+        parts.append(_examples(features, spoilt, truth, CORRUPTED_WEIGHT, scene))
+    return parts
 
 
 def _examples(features: np.ndarray, masks: Sequence[Mask], truth: MaskSet, weight: float, scene: int) -> Examples:
@@ -219,7 +297,7 @@ def fit(examples: Examples, seed: int = SEED) -> dict[str, object]:
             logits = network(x)[:, 0]
         outputs.append(torch.sigmoid(logits).numpy())
         members.append(_plain_layers(network))
-    real = held_out & (examples.weight == 1)  # the curve is of masks as the branches make them
+    real = held_out & (examples.weight > CORRUPTED_WEIGHT)  # the curve is of masks as the branches make them
     predicted = np.mean(outputs, axis=0)  # (N,)
     knots = monotone(predicted[real], examples.iou[real])
     n_scenes = int(examples.scene.max()) + 1

@@ -9,7 +9,7 @@ import hvtrain.recipes.quality as recipe
 from hvlabel.config.fusion import QUALITY_PREDICTOR, FusionSettings
 from hvlabel.errors import MaskFileError, WeightsError
 from hvlabel.fusion import covering, fuse
-from hvlabel.masks import Mask, MaskSet, encode, read_document
+from hvlabel.masks import Mask, MaskSet, decode, encode, read_document
 from hvlabel.quality import NAMES, load_predictor, predictor_sha256
 from hvlabel.quality.predictor import Predictor
 from hvlabel.stages.fuse import fuse_files
@@ -158,3 +158,31 @@ def test_a_label_tells_the_quality_of_its_masks_and_its_key_the_predictor(tmp_pa
     monkeypatch.setattr("hvlabel.stages.fuse.predictor_sha256", lambda: "another")
     fuse_files(inputs, FusionSettings(min_quality=0.0), out, cube.path)
     assert read_document(out)["provenance"]["key"] != key
+
+
+def test_a_piece_shows_what_is_left_of_its_scene():
+    whole = mask(0, SIDE, 0, SIDE)
+    speck = mask(0, 1, 0, 1)
+    y, x = np.mgrid[:SIDE, :SIDE]
+    rows, columns = np.float32(y), np.float32(x)
+    colours = np.stack([y, x, y], axis=-1).astype(np.uint8)  # a pixel says where it was
+    truth = MaskSet(SIDE, SIDE, (mask(0, SIDE, 0, SIDE // 2),))
+    picture = recipe.Picture(np.stack([rows, columns]), colours, y > x, [whole, speck], truth)
+    random = np.random.default_rng(0)
+    pieces = [recipe.piece_of(picture, random) for _ in range(40)]
+    corners = set()
+    for piece in pieces:
+        height, width = piece.values.shape[1:]
+        least, most = (int(SIDE * share) for share in recipe.PIECE_SHARE)
+        assert least <= height == width <= most
+        top, left = (int(v) for v in piece.values[:, 0, 0])
+        assert (top + height <= SIDE) & (left + width <= SIDE)
+        np.testing.assert_array_equal(piece.values[:, -1, -1], [top + height - 1, left + width - 1])
+        np.testing.assert_array_equal(piece.rgb[..., 1], piece.values[1].astype(np.uint8))
+        np.testing.assert_array_equal(piece.valid, piece.values[0] > piece.values[1])
+        assert [decode(m.rle).all() for m in piece.pool] == [True]  # the speck is gone
+        n_columns = min(width, max(0, SIDE // 2 - left))
+        left_px = [height * n_columns] if height * n_columns >= recipe.MIN_AREA_PX else []
+        assert [int(decode(m.rle).sum()) for m in piece.truth.masks] == left_px
+        corners.add((top, left))
+    assert len(corners) > 20
