@@ -33,12 +33,13 @@ help:  ## this list
 
 install: $(READY) models  ## the environment in .venv, and SAM's weights in the model cache
 
+# compiled here: where PYTHONDONTWRITEBYTECODE is set, or .venv is read-only, each process would compile torch anew (5 s)
 $(READY): requirements/lock.txt requirements/sam2.txt pyproject.toml
 	@command -v $(PYTHON) >/dev/null || { echo "no $(PYTHON) on PATH: install Python 3.11, or run make PYTHON=/path/to/python3.11"; exit 2; }
 	test -x $(BIN)/pip || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check "uv>=0.5"
-	$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements/lock.txt
-	SAM2_BUILD_CUDA=0 $(BIN)/uv pip install --quiet --python $(BIN)/python --no-build-isolation --no-deps --require-hashes -r requirements/sam2.txt
+	$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --require-hashes -r requirements/lock.txt
+	SAM2_BUILD_CUDA=0 $(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --no-build-isolation --no-deps --require-hashes -r requirements/sam2.txt
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-build-isolation --no-deps -e .
 	@touch $@
 

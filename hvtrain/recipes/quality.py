@@ -297,7 +297,7 @@ def fit(examples: Examples, seed: int = SEED) -> dict[str, object]:
             logits = network(x)[:, 0]
         outputs.append(torch.sigmoid(logits).numpy())
         members.append(_plain_layers(network))
-    real = held_out & (examples.weight > CORRUPTED_WEIGHT)  # the curve is of masks as the branches make them
+    real = held_out & (examples.weight > CORRUPTED_WEIGHT)  # the curve is of what branches made, which weighs more
     predicted = np.mean(outputs, axis=0)  # (N,)
     knots = monotone(predicted[real], examples.iou[real])
     n_scenes = int(examples.scene.max()) + 1
