@@ -1,9 +1,12 @@
 """Labels of real images beside objects that were outlined by hand: by agreement, by quality, by other predictors.
 
 python bench/quality_hand.py RESULTS [PREDICTOR.json ...]
+python bench/quality_hand.py photographs FOLDER
 
-RESULTS : a run whose data sets are named as in hand_outlines.yaml (docs/REAL_IMAGES.md has their descriptors), one
-          image each
+RESULTS     : a run whose data sets or images are named as in hand_outlines.yaml; of the real images
+              docs/REAL_IMAGES.md has the descriptors
+photographs : writes those that come with scikit-image, and photographs.yaml, a configuration that labels them
+
 Rows: objects found (some mask has IoU .5 with it), mean best IoU of the objects, right ones of the masks.
 """
 
@@ -16,6 +19,7 @@ import cv2
 import numpy as np
 import quality
 import yaml
+from skimage import data
 
 from hvlabel.cache.index import all_indexes
 from hvlabel.config.fusion import FusionSettings
@@ -27,6 +31,9 @@ from hvtrain.recipes import quality as recipe
 
 OUTLINES = Path(__file__).resolve().parent / "hand_outlines.yaml"
 N_BEST = 10
+PHOTOGRAPHS = ("coffee", "chelsea", "rocket", "astronaut")
+LONGEST_PX = 256  # of a photograph
+CENTRES_NM = [460, 540, 620]  # of blue, green and red
 
 
 def outlined(cube: Cube, outlines: dict[str, Any]) -> MaskSet:
@@ -47,13 +54,29 @@ def images_of(results: Path) -> Iterator[quality.Scene]:
     """Every labelled image of which there are outlines."""
     outlines, layout = yaml.safe_load(OUTLINES.read_text()), Layout(results)
     for index in all_indexes(layout, "labels"):
-        if index.dataset not in outlines:
-            continue
         for image_id in index.images:
+            name = index.dataset if index.dataset in outlines else image_id
+            if name not in outlines:
+                continue
             cube = open_cube(layout.cube(index.dataset, image_id))
             pool = recipe.pool_of(layout, index.dataset, image_id)
-            truth = outlined(cube, outlines[index.dataset])
-            yield quality.Scene(index.dataset, recipe.Picture.of(cube, pool, truth))
+            yield quality.Scene(name, recipe.Picture.of(cube, pool, outlined(cube, outlines[name])))
+
+
+def write_photographs(folder: Path) -> None:
+    """The photographs as cubes of three bands, and a configuration."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in PHOTOGRAPHS:
+        rgb = getattr(data, name)()[..., :3]
+        scale = LONGEST_PX / max(rgb.shape[:2])
+        small = cv2.resize(rgb, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+        np.save(folder / f"{name}.npy", np.ascontiguousarray(small[..., ::-1]).astype(np.uint16))
+    descriptor = {"container": "npy", "files": "*.npy", "wavelengths_nm": CENTRES_NM, "axes": "yxc"}
+    tree = {
+        "results": "results-photographs",
+        "datasets": {"photographs": {"root": str(folder), "descriptor": descriptor}},
+    }
+    (folder / "photographs.yaml").write_text(yaml.safe_dump(tree))
 
 
 def row(image: quality.Scene, who: str, label: MaskSet) -> dict[str, object]:
@@ -73,6 +96,9 @@ def row(image: quality.Scene, who: str, label: MaskSet) -> dict[str, object]:
 
 
 def main() -> None:
+    if sys.argv[1] == "photographs":
+        write_photographs(Path(sys.argv[2]).absolute())
+        return
     results, *files = (Path(argument) for argument in sys.argv[1:])
     predictors = {"quality": load_predictor()} | {path.stem: load_predictor(path) for path in files}
     lines = []
