@@ -23,6 +23,7 @@ from hvlabel.masks import MaskSet, iou_matrix
 from hvlabel.quality import NAMES, Predictor, load_predictor, mask_features
 from hvlabel.quality.view import make_view
 from hvtrain.recipes import quality as recipe
+from hvtrain.recipes import quality_examples
 
 RIGHT_IOU = 0.5
 
@@ -30,7 +31,7 @@ RIGHT_IOU = 0.5
 class Scene:
     """Masks of the branches of one labelled image, their features, and the truth."""
 
-    def __init__(self, dataset: str, picture: recipe.Picture) -> None:
+    def __init__(self, dataset: str, picture: quality_examples.Picture) -> None:
         self.dataset, self.truth = dataset, picture.truth
         names = list(dict.fromkeys(m.branch for m in picture.pool))
         of_branch = [tuple(m for m in picture.pool if m.branch == name) for name in names]
@@ -48,7 +49,7 @@ class Scene:
 
 
 def scenes_of(results: Path) -> list[Scene]:
-    return [Scene(dataset, picture) for dataset, _, picture in recipe.labelled_scenes(results)]
+    return [Scene(dataset, picture) for dataset, _, picture in quality_examples.labelled_scenes(results)]
 
 
 def row(name: str, scenes: Sequence[Scene], settings: FusionSettings, predictor: Predictor) -> dict[str, object]:
@@ -111,7 +112,7 @@ def importance(results: Path) -> None:
     """Spearman over the pool with each feature shuffled."""
     scenes, predictor = scenes_of(results), load_predictor()
     features = np.concatenate([s.features for s in scenes])
-    iou = np.concatenate([recipe._truth_iou(s.pool, s.truth) for s in scenes])
+    iou = np.concatenate([quality_examples.truth_iou(s.pool, s.truth) for s in scenes])
     whole = spearmanr(predictor.quality(features), iou)[0]
     random, lost = np.random.default_rng(0), {}
     for k, name in enumerate(NAMES):
@@ -128,16 +129,16 @@ def without(folders: Sequence[Path]) -> None:
     random = np.random.default_rng(recipe.SEED)
     by_dataset: dict[str, list[tuple[Path, str, str]]] = {}
     for folder in folders:
-        for dataset, image_id, _ in recipe.labelled_scenes(folder):
+        for dataset, image_id, _ in quality_examples.labelled_scenes(folder):
             by_dataset.setdefault(f"{folder.name}/{dataset}", []).append((folder, dataset, image_id))
-    parts = {name: recipe.collect(folders, random, only=set(rows)) for name, rows in by_dataset.items()}
+    parts = {name: quality_examples.collect(folders, random, only=set(rows)) for name, rows in by_dataset.items()}
     judged: dict[str, list[Scene]] = {}
     for folder in folders:
         for scene in scenes_of(folder):
             judged.setdefault(f"{folder.name}/{scene.dataset}", []).append(scene)
     lines = []
     for name, scenes in judged.items():
-        others = recipe.joined([part for other, part in parts.items() if other != name])
+        others = quality_examples.joined([part for other, part in parts.items() if other != name])
         predictor = Predictor.of(recipe.fit(others))
         lines.append(row(f"{name}, never seen", scenes, FusionSettings(ranking="quality"), predictor))
     show(lines)

@@ -33,6 +33,7 @@ from hvlabel.quality import Predictor, load_predictor
 from hvlabel.stages.convert import convert_file
 from hvlabel.stages.segment import BranchRunner
 from hvtrain.recipes import quality as recipe
+from hvtrain.recipes import quality_examples
 
 DEFAULTS = Path(__file__).resolve().parent.parent / "config" / "config.yaml"
 SEED = 77
@@ -73,12 +74,14 @@ def main() -> None:
         cube = open_cube(path)
         scenes[path.stem] = [composed(cube, runners, random) for _ in range(given.scenes)]
     predictor, lines = load_predictor(), []
-    generated = recipe.collect(given.trained_on, np.random.default_rng(recipe.SEED)) if given.trained_on else None
+    generated = (
+        quality_examples.collect(given.trained_on, np.random.default_rng(recipe.SEED)) if given.trained_on else None
+    )
     for name, own in scenes.items():
         lines += rows(name, own, predictor, "the shipped predictor", beside=True)
         if generated is not None:
             others = [examples(scene) for other, of_other in scenes.items() if other != name for scene in of_other]
-            fitted = Predictor.of(recipe.fit(recipe.joined([generated, *others])))
+            fitted = Predictor.of(recipe.fit(quality_examples.joined([generated, *others])))
             lines += rows(name, own, fitted, "fitted on other real pictures too", beside=False)
     quality.show(lines)
 
@@ -109,7 +112,7 @@ def with_moved_pieces(values: np.ndarray, random: np.random.Generator) -> tuple[
         radius_px = random.uniform(*RADIUS) * min(height, width)
         mask = blob(max(height, width), centre, radius_px, random)[:height, :width]
         y, x = np.nonzero(mask)
-        if len(y) < recipe.MIN_AREA_PX:
+        if len(y) < quality_examples.MIN_AREA_PX:
             continue
         # places that the piece may come from, of the same outline and whole inside the picture
         dy = random.integers(-y.min(), height - y.max(), TRIED_PLACES)
@@ -129,12 +132,12 @@ def with_moved_pieces(values: np.ndarray, random: np.random.Generator) -> tuple[
     return out, [s for s, n in zip(seen, full_px, strict=True) if s.sum() >= MIN_VISIBLE * n]
 
 
-def examples(scene: Composed) -> recipe.Examples:
+def examples(scene: Composed) -> quality_examples.Examples:
     """What the recipe may learn of a composed picture: the masks of which the truth is known."""
-    judged = quality.Scene("", recipe.Picture.of(scene.cube, scene.pool, scene.truth))
+    judged = quality.Scene("", quality_examples.Picture.of(scene.cube, scene.pool, scene.truth))
     known = np.flatnonzero(scene.judged())
     masks = [scene.pool[k] for k in known]
-    return recipe._examples(judged.features[known], masks, scene.truth, 1.0, 0)
+    return quality_examples.examples_with(judged.features[known], masks, scene.truth, 1.0, 0)
 
 
 def rows(
@@ -147,9 +150,9 @@ def rows(
         parts |= {"own scores": [], "agreement": []}
     ious = []
     for scene in scenes:
-        judged = quality.Scene(name, recipe.Picture.of(scene.cube, scene.pool, scene.truth))
+        judged = quality.Scene(name, quality_examples.Picture.of(scene.cube, scene.pool, scene.truth))
         known = scene.judged()
-        ious.append(recipe._truth_iou(scene.pool, scene.truth)[known])
+        ious.append(quality_examples.truth_iou(scene.pool, scene.truth)[known])
         parts[by_quality].append(predictor.quality(judged.features)[known])
         if beside:
             parts["own scores"].append(np.array([m.score for m in scene.pool])[known])

@@ -21,6 +21,7 @@ from scipy.stats import spearmanr
 from hvlabel.config.fusion import FusionSettings
 from hvlabel.quality import NAMES, Predictor, load_predictor
 from hvtrain.recipes import quality as recipe
+from hvtrain.recipes import quality_examples
 
 SEED = 7
 PIECES = 2  # of each scene
@@ -29,7 +30,7 @@ PIECES = 2  # of each scene
 def row(name: str, scenes: Sequence[quality.Scene], predictor: Predictor) -> dict[str, object]:
     """One line of the table."""
     features = np.concatenate([scene.features for scene in scenes])
-    true = np.concatenate([recipe._truth_iou(scene.pool, scene.truth) for scene in scenes])
+    true = np.concatenate([quality_examples.truth_iou(scene.pool, scene.truth) for scene in scenes])
     expected = predictor.quality(features)
     at_border = features[:, NAMES.index("border")] > 0
     right = at_border & (true >= quality.RIGHT_IOU)
@@ -47,11 +48,11 @@ def main() -> None:
     unseen, trained_on = Path(sys.argv[1]), [Path(p) for p in sys.argv[2:]]
     random = np.random.default_rng(SEED)
     whole, pieces = [], []
-    for dataset, _, picture in recipe.labelled_scenes(unseen):
+    for dataset, _, picture in quality_examples.labelled_scenes(unseen):
         whole.append(quality.Scene(dataset, picture))
-        pieces += [quality.Scene(dataset, recipe.piece_of(picture, random)) for _ in range(PIECES)]
-    with patch.object(recipe, "PIECES", 0):
-        of_whole = recipe.collect(trained_on, np.random.default_rng(recipe.SEED))
+        pieces += [quality.Scene(dataset, quality_examples.piece_of(picture, random)) for _ in range(PIECES)]
+    with patch.object(quality_examples, "PIECES", 0):
+        of_whole = quality_examples.collect(trained_on, np.random.default_rng(recipe.SEED))
     predictors = {"shipped": load_predictor(), "of whole scenes alone": Predictor.of(recipe.fit(of_whole))}
     tests = {"whole scenes": whole, "pieces": pieces}
     pairs = [(f"{who}, {what}", scenes, p) for who, p in predictors.items() for what, scenes in tests.items()]

@@ -24,6 +24,7 @@ from hvlabel.config.fusion import FusionSettings
 from hvlabel.masks import iou_matrix
 from hvlabel.quality import NAMES, Predictor
 from hvtrain.recipes import quality as recipe
+from hvtrain.recipes import quality_examples
 
 SEED = 7  # of the pieces
 SEEDS = (20, 120, 220)  # a fit takes five in a row, one for each network
@@ -73,7 +74,7 @@ def figures(scenes: Sequence[quality.Scene], predictor: Predictor) -> dict[str, 
         right += int(is_right.sum())
         found += int((iou.max(axis=0, initial=0.0) >= quality.RIGHT_IOU).sum())
         best.append(is_right[:10].mean())
-        expected, true = predictor.quality(scene.features), recipe._truth_iou(scene.pool, scene.truth)
+        expected, true = predictor.quality(scene.features), quality_examples.truth_iou(scene.pool, scene.truth)
         ranks.append(spearmanr(expected, true)[0])
     return {
         "Spearman": float(np.nanmean(ranks)),
@@ -87,12 +88,12 @@ def figures(scenes: Sequence[quality.Scene], predictor: Predictor) -> dict[str, 
 def main() -> None:
     unseen, outlined, *trained_on = sys.argv[1:]
     random, generated, pieces = np.random.default_rng(SEED), [], []
-    for dataset, _, picture in recipe.labelled_scenes(Path(unseen)):
+    for dataset, _, picture in quality_examples.labelled_scenes(Path(unseen)):
         generated.append(quality.Scene(dataset, picture))
-        pieces.append(quality.Scene(dataset, recipe.piece_of(picture, random)))
+        pieces.append(quality.Scene(dataset, quality_examples.piece_of(picture, random)))
     by_hand = [image for folder in outlined.split(",") for image in quality_hand.images_of(Path(folder))]
     tests = {"scenes": generated, "pieces": pieces, "by hand": by_hand}
-    examples = recipe.collect([Path(folder) for folder in trained_on], np.random.default_rng(recipe.SEED))
+    examples = quality_examples.collect([Path(folder) for folder in trained_on], np.random.default_rng(recipe.SEED))
     lines: list[dict[str, object]] = []
     for group, names in GROUPS.items():
         columns = [NAMES.index(name) for name in names]

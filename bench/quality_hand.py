@@ -27,7 +27,7 @@ from hvlabel.cube import Cube, open_cube
 from hvlabel.layout import Layout
 from hvlabel.masks import Mask, MaskSet, encode, iou_matrix
 from hvlabel.quality import load_predictor
-from hvtrain.recipes import quality as recipe
+from hvtrain.recipes import quality_examples
 
 OUTLINES = Path(__file__).resolve().parent / "hand_outlines.yaml"
 N_BEST = 10
@@ -59,8 +59,8 @@ def images_of(results: Path) -> Iterator[quality.Scene]:
             if name not in outlines:
                 continue
             cube = open_cube(layout.cube(index.dataset, image_id))
-            pool = recipe.pool_of(layout, index.dataset, image_id)
-            yield quality.Scene(name, recipe.Picture.of(cube, pool, outlined(cube, outlines[name])))
+            pool = quality_examples.pool_of(layout, index.dataset, image_id)
+            yield quality.Scene(name, quality_examples.Picture.of(cube, pool, outlined(cube, outlines[name])))
 
 
 def write_photographs(folder: Path) -> None:

@@ -22,7 +22,7 @@ from hvlabel.config.tree import load_config
 from hvlabel.demo import canvas, light, scenes
 from hvlabel.quality import load_predictor
 from hvlabel.stages.segment import BranchRunner
-from hvtrain.recipes import quality as recipe
+from hvtrain.recipes import quality_examples
 
 SIDE_PX = 256
 DEFAULTS = Path(__file__).resolve().parent.parent / "config" / "config.yaml"
@@ -78,7 +78,7 @@ def scenes_by(rules: Rules, runners: list[BranchRunner], camera: str, n_scenes: 
     judged = []
     for cube, truth in drawn:
         pool = [mask for runner in runners for mask in runner.masks(cube).masks]
-        judged.append(quality.Scene(camera, recipe.Picture.of(cube, pool, truth)))
+        judged.append(quality.Scene(camera, quality_examples.Picture.of(cube, pool, truth)))
     return judged
 
 

@@ -14,6 +14,7 @@ from hvlabel.quality import NAMES, load_predictor, predictor_sha256
 from hvlabel.quality.predictor import Predictor
 from hvlabel.stages.fuse import fuse_files
 from hvlabel.stages.segment import BranchRunner, segment_file
+from hvtrain.recipes import quality_examples
 
 SIDE = 40
 
@@ -75,7 +76,7 @@ def examples(seed=0, n=600):
     rng = np.random.default_rng(seed)
     features = rng.normal(0, 1, (n, len(NAMES)))
     iou = 1 / (1 + np.exp(-2 * features[:, 0]))
-    return recipe.Examples(features, iou, np.ones(n), np.arange(n) // 20)
+    return quality_examples.Examples(features, iou, np.ones(n), np.arange(n) // 20)
 
 
 def predictor_of(content, folder):
@@ -114,9 +115,9 @@ def test_the_curve_rises():
 def test_spoilt_masks_err_as_masks_do():
     truth = MaskSet(SIDE, SIDE, (mask(5, 25, 5, 25), mask(26, 38, 26, 38)))
     pool = list(truth.masks)
-    wrong = recipe.corrupted(truth, pool, np.random.default_rng(0))
+    wrong = quality_examples.corrupted(truth, pool, np.random.default_rng(0))
     assert len(wrong) >= 3
-    iou = recipe._truth_iou(wrong, truth)
+    iou = quality_examples.truth_iou(wrong, truth)
     assert ((iou > 0) & (iou <= 1)).all()
     assert iou.min() < 0.9
 
@@ -160,6 +161,13 @@ def test_a_label_tells_the_quality_of_its_masks_and_its_key_the_predictor(tmp_pa
     assert read_document(out)["provenance"]["key"] != key
 
 
+def test_runs_without_ground_truth_are_one_sentence(tmp_path, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["quality", str(tmp_path / "out.json"), str(tmp_path / "none")])
+    with pytest.raises(SystemExit, match="no label with ground truth; label generated scenes first"):
+        recipe.main()
+    assert not (tmp_path / "out.json").exists()
+
+
 def test_a_piece_shows_what_is_left_of_its_scene():
     whole = mask(0, SIDE, 0, SIDE)
     speck = mask(0, 1, 0, 1)
@@ -167,13 +175,13 @@ def test_a_piece_shows_what_is_left_of_its_scene():
     rows, columns = np.float32(y), np.float32(x)
     colours = np.stack([y, x, y], axis=-1).astype(np.uint8)  # a pixel says where it was
     truth = MaskSet(SIDE, SIDE, (mask(0, SIDE, 0, SIDE // 2),))
-    picture = recipe.Picture(np.stack([rows, columns]), colours, y > x, [whole, speck], truth)
+    picture = quality_examples.Picture(np.stack([rows, columns]), colours, y > x, [whole, speck], truth)
     random = np.random.default_rng(0)
-    pieces = [recipe.piece_of(picture, random) for _ in range(40)]
+    pieces = [quality_examples.piece_of(picture, random) for _ in range(40)]
     corners = set()
     for piece in pieces:
         height, width = piece.values.shape[1:]
-        least, most = (int(SIDE * share) for share in recipe.PIECE_SHARE)
+        least, most = (int(SIDE * share) for share in quality_examples.PIECE_SHARE)
         assert least <= height == width <= most
         top, left = (int(v) for v in piece.values[:, 0, 0])
         assert (top + height <= SIDE) & (left + width <= SIDE)
@@ -182,7 +190,7 @@ def test_a_piece_shows_what_is_left_of_its_scene():
         np.testing.assert_array_equal(piece.valid, piece.values[0] > piece.values[1])
         assert [decode(m.rle).all() for m in piece.pool] == [True]  # the speck is gone
         n_columns = min(width, max(0, SIDE // 2 - left))
-        left_px = [height * n_columns] if height * n_columns >= recipe.MIN_AREA_PX else []
+        left_px = [height * n_columns] if height * n_columns >= quality_examples.MIN_AREA_PX else []
         assert [int(decode(m.rle).sum()) for m in piece.truth.masks] == left_px
         corners.add((top, left))
     assert len(corners) > 20
